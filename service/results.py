@@ -1,0 +1,114 @@
+"""What scoring a clip yields: the JSON document that the API returns and the command line writes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Level = Annotated[float, Field(ge=0.0, le=1.0)]
+MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipInfo(_Document):
+    """The video as it was decoded."""
+
+    frames: int = Field(description="Number of decoded frames.", examples=[1394])
+    fps: float = Field(description="Mean frames per second, from presentation times.", examples=[10.0])
+    width: int = Field(description="Pixels, after the rotation tag was applied.", examples=[768])
+    height: int = Field(description="Pixels, after the rotation tag was applied.", examples=[432])
+    duration_s: float = Field(description="Seconds from the first frame to the end of the last.", examples=[139.4])
+
+
+class ModelInfo(_Document):
+    """What computed the scores."""
+
+    checkpoint: str = Field(description="Name of the DA-Flow checkpoint.", examples=["daflow-poselift"])
+    parameters: int = Field(description="Trained parameters of the flow.", examples=[488])
+    window: int = Field(description="Points of the time grid in one window.", examples=[24])
+    rate_hz: float = Field(description="Points of the time grid per second.", examples=[15.0])
+    pose_weights: str = Field(description="File name of the pose estimator's weights.", examples=["yolov8n-pose.onnx"])
+
+
+class Threshold(_Document):
+    """Where a level becomes an anomaly."""
+
+    level: Level = Field(description="Levels at or above this are anomalous.", examples=[0.9987])
+    false_alarms_per_hour: float = Field(
+        description="False alarms per hour of footage like the calibration footage that this level stands for.",
+        examples=[1.0],
+    )
+
+
+class PersonScore(_Document):
+    """One tracked person in one frame."""
+
+    track: int = Field(description="Number of the track, unique within the clip, from 1.", examples=[3])
+    box: tuple[float, float, float, float] = Field(
+        description="Left, top, right, bottom in pixels.", examples=[(312.5, 88.0, 371.0, 260.4)]
+    )
+    keypoints: list[tuple[float, float, float]] | None = Field(
+        default=None, description="The 17 COCO joints as x, y in pixels and confidence in 0..1; left out on request."
+    )
+    score: float | None = Field(
+        description="Negative log-likelihood in bits per dimension; null where the track is too short for a window.",
+        examples=[1.92],
+    )
+    level: Level | None = Field(
+        description="Calibrated position of the score among normal ones, 0 to 1.", examples=[0.71]
+    )
+    parts: dict[str, Level] = Field(
+        default_factory=dict, description="Levels of the parts that make up the level.", examples=[{"pose": 0.71}]
+    )
+
+
+class FrameScore(_Document):
+    """One frame of the clip."""
+
+    index: int = Field(description="Number of the frame, from 0.", examples=[125])
+    time_s: float = Field(description="Presentation time in seconds from the first frame.", examples=[12.5])
+    score: float | None = Field(description="Highest score over people; null where nobody could be scored.")
+    level: Level | None = Field(description="Highest level over people; null where nobody could be scored.")
+    reason: MissingScore | None = Field(
+        default=None,
+        description="Why there is no score: `nobody` in the picture; `track_too_short`, nobody was followed for a whole "
+        "window around this frame; `frame_rate_too_low`, frames lie further apart than poses may be interpolated.",
+    )
+    people: list[PersonScore] = Field(description="Everybody tracked in this frame.")
+
+
+class Track(_Document):
+    """One person followed over time."""
+
+    id: int = Field(description="Number of the track.", examples=[3])
+    first_frame: int = Field(description="Index of the first frame with this person.", examples=[88])
+    last_frame: int = Field(description="Index of the last frame with this person.", examples=[240])
+    windows: int = Field(description="Number of windows scored.", examples=[129])
+    peak_level: Level | None = Field(description="Highest level of the track; null without a window.")
+
+
+class Anomaly(_Document):
+    """A stretch of time at or above the threshold."""
+
+    start_s: float = Field(description="Presentation time of its first frame, seconds.", examples=[12.4])
+    end_s: float = Field(description="Presentation time of its last frame, seconds.", examples=[15.1])
+    peak_level: Level = Field(description="Highest level within.", examples=[0.9998])
+    tracks: list[int] = Field(description="People at or above the threshold within.", examples=[[3]])
+
+
+class ClipResult(_Document):
+    """Scores of one clip."""
+
+    clip: ClipInfo
+    model: ModelInfo
+    threshold: Threshold
+    frames: list[FrameScore] = Field(description="Every frame, in order.")
+    tracks: list[Track] = Field(description="Every person, in order of appearance.")
+    anomalies: list[Anomaly] = Field(description="Stretches at or above the threshold, in order of time.")
+    notes: list[str] = Field(
+        default_factory=list, description="What limits this result, in plain words, such as nobody in the picture."
+    )
