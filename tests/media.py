@@ -183,9 +183,10 @@ def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0) 
         for index, frame in enumerate(reader.decode(video)):
             if index % every:
                 continue
-            image = frame.to_ndarray(format="bgr24")
+            image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
             if scale != 1.0:
-                image = cv2.resize(image, (stream.width, stream.height), interpolation=cv2.INTER_AREA)
+                resized = cv2.resize(image, (stream.width, stream.height), interpolation=cv2.INTER_AREA)
+                image = resized.astype(np.uint8, copy=False)
             copy = av.VideoFrame.from_ndarray(image, format="bgr24")
             copy.pts, copy.time_base = frame.pts, video.time_base
             writer.mux(stream.encode(copy))
