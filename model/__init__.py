@@ -1,0 +1,1 @@
+"""From skeleton windows to likelihoods: DA-Flow, its training, evaluation and calibration."""

@@ -1,12 +1,13 @@
 """The one definition of a skeleton window: time grid, interpolation, normalisation.
 
-A window is `WindowSpec.length` consecutive points of a fixed time grid, ``k / rate_hz`` for integer ``k``, filled with the
-poses of one tracked person. Cameras run at any rate and drop frames, so poses are interpolated linearly between capture
-times; where the person was unseen for longer than `WindowSpec.max_gap_s` the run of grid points ends and a new one begins.
+A window is `WindowSpec.length` consecutive points of a fixed time grid, ``k / rate_hz`` for integer ``k``, filled with
+the poses of one tracked person. Cameras run at any rate and drop frames, so poses are interpolated linearly between
+capture times; where the person was unseen for longer than `WindowSpec.max_gap_s` the run of grid points ends and a new
+one begins.
 
-Training, evaluation, calibration and clips cut whole tracks with `slice_track`; a stream pushes poses one frame at a time
-into a `WindowBuffer`. Both place a pose on the grid with `_grid_range` and `_interpolate` and both end in `normalise`, so
-the same poses give the same windows.
+Training, evaluation and calibration cut whole tracks with `slice_track`; clips and live streams push poses one frame at
+a time into a `WindowBuffer`. Both place a pose on the grid with `_grid_range` and `_interpolate` and both end in
+`normalise`, so the same poses give the same windows.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def normalise(poses: Tensor) -> Tensor:
     """Remove place and size from raw windows.
 
     Computes ``(x * 480/856, y)``, subtracts the mean of each over all points of the window and divides both by the
-    population standard deviation of y. On benchmark video this equals the published protocol (x/856, y/480, centre, divide
-    by the std of y); it does not depend on the resolution.
+    population standard deviation of y. On benchmark video this equals the published protocol (x/856, y/480, centre,
+    divide by the std of y); it does not depend on the resolution.
 
     Args:
         poses: Shape ``(N, T, V, >=2)``; the first two channels are x and y in pixels, the rest is ignored.
@@ -178,9 +179,9 @@ def slice_track(
 class WindowBuffer:
     """Ring buffers on the device that turn a stream of poses into windows.
 
-    Every track owns a slot of a tensor of shape ``(slots, 2T, 18, 3)``. Grid point k is written at ``k mod T`` and again T
-    further on, so that the last T points are always one contiguous view. Slots of tracks unseen for a while are reused;
-    the number of slots grows with the number of people in view and is otherwise bounded.
+    Every track owns a slot of a tensor of shape ``(slots, 2T, 18, 3)``. Grid point k is written at ``k mod T`` and
+    again T further on, so that the last T points are always one contiguous view. Slots of tracks unseen for a while are
+    reused; the number of slots grows with the number of people in view and is otherwise bounded.
 
     Args:
         spec: What a window is.
@@ -213,8 +214,8 @@ class WindowBuffer:
     def push(self, times: NDArray[np.float64], track_ids: Sequence[int], keypoints: Tensor) -> Windows:
         """Add one pose for each of some tracks and return the windows that this completes.
 
-        All times come from one clock. Poses of several cameras can be pushed in one call, each with its own capture time,
-        if their track numbers differ.
+        All times come from one clock. Poses of several cameras can be pushed in one call, each with its own capture
+        time, if their track numbers differ.
 
         Args:
             times: Shape ``(M,)``, capture times in seconds.
@@ -313,7 +314,7 @@ def _longest_gap(spec: WindowSpec) -> float:
 def _grid_range(
     times: NDArray[np.float64], rate_hz: float, *, previous: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last grid point in ``(previous, times]``; where `previous` is nan, the one at `times` if there is one."""
+    """First and last grid point in ``(previous, times]``; where `previous` is nan, that at `times` if there is one."""
     last = np.floor(times * rate_hz + _GRID_TOLERANCE).astype(np.int64)
     at_start = np.ceil(times * rate_hz - _GRID_TOLERANCE)
     after_previous = np.floor(previous * rate_hz + _GRID_TOLERANCE) + 1

@@ -1,0 +1,1 @@
+"""From likelihoods to scores, jobs and events that people and programs subscribe to."""

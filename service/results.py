@@ -75,8 +75,8 @@ class FrameScore(_Document):
     level: Level | None = Field(description="Highest level over people; null where nobody could be scored.")
     reason: MissingScore | None = Field(
         default=None,
-        description="Why there is no score: `nobody` in the picture; `track_too_short`, nobody was followed for a whole "
-        "window around this frame; `frame_rate_too_low`, frames lie further apart than poses may be interpolated.",
+        description="Why there is no score: `nobody` in the picture; `track_too_short`, nobody was followed for a "
+        "whole window around this frame; `frame_rate_too_low`, frames lie further apart than poses are interpolated.",
     )
     people: list[PersonScore] = Field(description="Everybody tracked in this frame.")
 

@@ -1,0 +1,255 @@
+"""Frame sources: what turns a video file into a sequence of pictures with their presentation times.
+
+`FileSource` yields every frame and waits for its consumer; nothing is dropped. `probe` reads a file without decoding
+more than its first frame and says what is in it, or precisely why it cannot be used. Both touch nothing but the file
+itself: only container formats on a list are opened, and only through FFmpeg's ``file`` protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import av
+import av.error
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+VIDEO_CONTAINERS: Final = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg")
+"""FFmpeg demuxers that a clip may need."""
+
+_STILL_CONTAINERS: Final = ("png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif")
+_SOUND_CONTAINERS: Final = ("mp3", "wav", "flac", "aac")
+"""Demuxers that are opened only to say what the file is instead of a video."""
+
+_DEFAULT_FPS: Final = 25.0
+"""Assumed where a file has a single frame or no usable times at all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture on its way into the pose estimator.
+
+    Attributes:
+        camera_id: Which camera or clip it belongs to.
+        sequence: Number of the frame in its stream, from 0.
+        captured_at: Seconds on the stream's own clock; for files the presentation time from the first frame on.
+        image: Shape ``(height, width, 3)``, uint8, BGR, upright.
+    """
+
+    camera_id: str
+    sequence: int
+    captured_at: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is in a video file.
+
+    Attributes:
+        frames: Number of frames stored.
+        fps: Mean frames per second.
+        width: Pixels, after the rotation tag is applied.
+        height: Pixels, after the rotation tag is applied.
+        duration_s: Seconds from the first frame to the end of the last.
+        container: FFmpeg's name of the container format.
+        codec: FFmpeg's name of the video codec.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    duration_s: float
+    container: str
+    codec: str
+
+
+class UnreadableVideo(ValueError):
+    """A file that cannot be used as a video.
+
+    Attributes:
+        cause: A stable slug: ``empty``, ``not-a-video``, ``picture``, ``no-video-stream``, ``no-frames``,
+            ``truncated``, ``too-many-pixels`` or ``undecodable``.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class FileSource:
+    """Every frame of a video file, in order, with its presentation time.
+
+    Variable frame rates keep their times, rotation tags are applied. Times start at 0 and strictly increase: where a
+    file repeats or reverses a time stamp, the frame is placed one mean frame period after the one before it.
+
+    Args:
+        path: The file.
+        camera_id: Written into every `Frame`.
+
+    Raises:
+        UnreadableVideo: OpenCV cannot open the file.
+    """
+
+    def __init__(self, path: Path, camera_id: str = "") -> None:
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
+            f"protocol_whitelist;file|format_whitelist;{','.join(VIDEO_CONTAINERS)}"
+        )
+        self.camera_id = camera_id
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise UnreadableVideo("undecodable", "the video cannot be decoded: no decoder accepts its codec or header")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._period = 1 / (fps if math.isfinite(fps) and 0 < fps <= 1000 else _DEFAULT_FPS)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode the frames that have not been read yet."""
+        start = previous = -math.inf
+        sequence = 0
+        while True:
+            grabbed, image = self._capture.read()
+            if not grabbed:
+                return
+            time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if sequence == 0:
+                start = time
+            elapsed = time - start if math.isfinite(time) else -math.inf
+            previous = 0.0 if sequence == 0 else elapsed if elapsed > previous else previous + self._period
+            yield Frame(self.camera_id, sequence, previous, np.asarray(image, np.uint8))
+            sequence += 1
+
+    def close(self) -> None:
+        """Release the decoder and the file."""
+        self._capture.release()
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse pictures that are larger than allowed.
+
+    Raises:
+        UnreadableVideo: ``width * height`` is greater than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise UnreadableVideo(
+            "too-many-pixels",
+            f"the picture has {width}x{height} = {width * height} pixels; at most {max_pixels} are accepted",
+        )
+
+
+def probe(path: Path, *, max_frames: int | None = None, max_pixels: int | None = None) -> VideoInfo:
+    """Say what is in a video file.
+
+    Reads the whole file once, without decoding it, so that the number of frames is counted and a file that was cut
+    short is found; then decodes the first frame.
+
+    Args:
+        path: The file.
+        max_frames: Stop counting one beyond this many frames.
+        max_pixels: Refuse a larger picture before anything is decoded.
+
+    Returns:
+        The video's properties; `VideoInfo.frames` is at most ``max_frames + 1``.
+
+    Raises:
+        UnreadableVideo: The file is not a video, is too large, holds no frame, was cut short or cannot be decoded.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise UnreadableVideo("empty", "the file is empty")
+    with _opened(path) as container:
+        name = container.format.name
+        if name.split(",")[0] in _STILL_CONTAINERS:
+            raise UnreadableVideo("picture", f"the file is a still picture ({name.removesuffix('_pipe')}), not a video")
+        stream = _video_stream(container)
+        codec = stream.codec_context.name
+        if max_pixels is not None:
+            check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+        declared = stream.frames
+        rate = float(stream.average_rate or 0)
+        times = _packet_times(container, stream, max_frames)
+    if not times:
+        raise UnreadableVideo("no-frames", "the video stream holds no frames")
+    if len(times) < declared and (max_frames is None or len(times) <= max_frames):
+        raise UnreadableVideo(
+            "truncated",
+            f"the file is cut short: its header promises {declared} frames, {len(times)} are there; send it again",
+        )
+    with FileSource(path) as source:
+        first = next(iter(source), None)
+    if first is None:
+        raise UnreadableVideo("undecodable", f"no frame of the {codec} video could be decoded; the data is damaged")
+    height, width = first.image.shape[:2]
+    fps = _mean_rate(times, rate)
+    return VideoInfo(len(times), fps, width, height, max(times) - min(times) + 1 / fps, name, codec)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    whitelist = ",".join(VIDEO_CONTAINERS + _STILL_CONTAINERS + _SOUND_CONTAINERS)
+    options = {"protocol_whitelist": "file", "format_whitelist": whitelist}
+    try:
+        container = av.open(str(path), options=options, metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        with path.open("rb") as file:
+            looks_like_mp4 = file.read(12)[4:8] == b"ftyp"
+        if looks_like_mp4:
+            raise UnreadableVideo(
+                "truncated",
+                "the file begins as MP4 but its index is missing or damaged: the recording or the upload was cut short",
+            ) from error
+        raise UnreadableVideo(
+            "not-a-video", f"the file is not a video in a known container ({', '.join(VIDEO_CONTAINERS)})"
+        ) from error
+    with container:
+        yield container
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kind = "only sound" if container.streams.audio else "no video stream"
+        raise UnreadableVideo("no-video-stream", f"the file holds {kind}; a video stream is needed")
+    return streams[0]
+
+
+def _packet_times(
+    container: av.container.InputContainer, stream: av.VideoStream, max_frames: int | None
+) -> list[float]:
+    times: list[float] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None or packet.time_base is None:
+                times.append(times[-1] if times else 0.0)
+            else:
+                times.append(float(stamp * packet.time_base))
+            if max_frames is not None and len(times) > max_frames:
+                break
+    except av.error.FFmpegError as error:
+        raise UnreadableVideo(
+            "truncated", f"the file is damaged or cut short after {len(times)} frames: {error.strerror}"
+        ) from error
+    return times
+
+
+def _mean_rate(times: list[float], declared: float) -> float:
+    span = max(times) - min(times)
+    if span > 0:
+        return (len(times) - 1) / span
+    return declared if math.isfinite(declared) and declared > 0 else _DEFAULT_FPS
