@@ -1,0 +1,164 @@
+"""The data folder: who owns it, what lies where, and writes that are either whole or not there.
+
+```
+data/
+  daflow.lock          held by the one process that owns the folder
+  daflow.db            SQLite, unless DAFLOW_DATABASE_URL says otherwise
+  uploads/<id>         a clip on its way in
+  clips/<id>/source    the clip as uploaded
+             result.json
+             scores.csv, timeline.png, annotated.mp4   made on demand
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO, Final, Self
+
+from filelock import FileLock, Timeout
+
+SOURCE: Final = "source"
+RESULT: Final = "result.json"
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is one line for people."""
+
+
+class DataFolder:
+    """A locked data folder. Open one with `DataFolder.open` and close it when done."""
+
+    def __init__(self, root: Path, lock: FileLock) -> None:
+        self.root = root
+        self.uploads = root / "uploads"
+        self.clips = root / "clips"
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Create the folder where needed and take its lock.
+
+        Raises:
+            StartupError: Another process owns it, or it cannot be written.
+        """
+        root = root.resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(root / "daflow.lock", timeout=0, is_singleton=False)
+            lock.acquire()
+            folder = cls(root, lock)
+            folder.uploads.mkdir(exist_ok=True)
+            folder.clips.mkdir(exist_ok=True)
+        except Timeout as error:
+            raise StartupError(
+                f"data folder {root} is in use by another daflow process; stop it or set DAFLOW_DATA_DIR"
+            ) from error
+        except OSError as error:
+            raise StartupError(
+                f"data folder {root} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR"
+            ) from error
+        return folder
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._lock.release()
+
+    def upload(self, clip_id: str) -> Path:
+        """Where a clip is written while it arrives."""
+        return self.uploads / clip_id
+
+    def clip(self, clip_id: str) -> Path:
+        """The folder of one clip."""
+        return self.clips / clip_id
+
+    def source(self, clip_id: str) -> Path:
+        """The clip as it was uploaded."""
+        return self.clip(clip_id) / SOURCE
+
+    def result(self, clip_id: str) -> Path:
+        """The scores as JSON."""
+        return self.clip(clip_id) / RESULT
+
+    def adopt(self, clip_id: str) -> None:
+        """Turn a complete upload into a clip."""
+        self.clip(clip_id).mkdir()
+        self.upload(clip_id).rename(self.source(clip_id))
+
+    def discard(self, clip_id: str) -> None:
+        """Remove every file of a clip, finished or on its way in; nothing to remove is fine."""
+        self.upload(clip_id).unlink(missing_ok=True)
+        shutil.rmtree(self.clip(clip_id), ignore_errors=True)
+
+    def remove_orphans(self, known: Collection[str]) -> list[str]:
+        """Remove uploads cut short and clips that the store does not know.
+
+        Args:
+            known: Ids of the clips in the store.
+
+        Returns:
+            The names removed.
+        """
+        removed = []
+        for path in [*self.uploads.iterdir(), *(path for path in self.clips.iterdir() if path.name not in known)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            removed.append(path.name)
+        for path in self.clips.glob("*/*.part"):
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+        return removed
+
+    def size(self, clip_id: str) -> int:
+        """Bytes that a clip and everything made from it take."""
+        return sum(path.stat().st_size for path in self.clip(clip_id).glob("*") if path.is_file())
+
+    def free_bytes(self) -> int:
+        """Bytes left on the volume."""
+        return shutil.disk_usage(self.root).free
+
+    def check_writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            OSError: That failed, with the reason.
+        """
+        probe = self.uploads / f"probe-{uuid.uuid4().hex}"
+        try:
+            probe.write_bytes(b"\0")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(target: Path) -> Iterator[IO[bytes]]:
+    """Write `target` whole or not at all, surviving a power cut once this returns.
+
+    Raises:
+        OSError: The disk is full or the folder is gone; `target` is untouched.
+    """
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

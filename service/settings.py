@@ -1,0 +1,225 @@
+"""All configuration: one class, read from ``DAFLOW_…`` variables and a ``.env`` file, checked before any start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+ENV_PREFIX: Final = "DAFLOW_"
+ENV_FILE: Final = ".env"
+
+TEST_VARIABLES: Final = frozenset({"DAFLOW_TEST_DATA"})
+"""Variables that share the prefix and are no settings: where the test suite finds its clips."""
+
+_DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+class SettingsError(Exception):
+    """The configuration refuses to start; the message is one line for people."""
+
+
+class Auth(StrEnum):
+    """Who may use the service."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+class LogLevel(StrEnum):
+    """The least severe record that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log record is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """What an operator can choose. Every field is the variable ``DAFLOW_<FIELD NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Field(Path("data"), description="Folder for clips, results and the database; one process owns it.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback needs `DAFLOW_AUTH=off`.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
+    auth: Auth = Field(
+        Auth.AUTO,
+        description="`auto` serves this machine only; `off` lets everybody who reaches the port use the service.",
+    )
+    device: str = Field("auto", description="Where the models run: `auto`, `cpu`, `cuda` or `cuda:N`.")
+    pose_weights: str = Field(
+        "yolov8n-pose.pt",
+        min_length=1,
+        description="YOLO-pose weights: a file (`.pt`, `.onnx`, `.engine`) or an Ultralytics model name to fetch.",
+    )
+    pose_image_size: int = Field(
+        640, ge=64, le=4096, multiple_of=32, description="Longer side in pixels of the picture that YOLO-pose sees."
+    )
+    pose_confidence: float = Field(
+        0.1, gt=0, lt=1, description="Persons detected below this confidence are ignored; the tracker sorts the rest."
+    )
+    pose_batch: int = Field(8, ge=1, le=256, description="Frames in one call of YOLO-pose.")
+    checkpoint: Path | None = Field(None, description="DA-Flow checkpoint (safetensors); unset uses the shipped one.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL of the database, one per service; unset is SQLite in the data folder."
+    )
+    false_alarms_per_hour: PositiveFloat = Field(
+        1.0, description="Threshold: false alarms per hour of footage like the calibration footage."
+    )
+    max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
+    max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
+    max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
+    max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
+    clip_workers: int = Field(1, ge=1, le=64, description="Clips scored at the same time.")
+    clip_queue_size: PositiveInt = Field(16, description="Clips that may wait; more are refused with 429.")
+    clip_max_attempts: PositiveInt = Field(
+        3, description="Starts of one clip, counting those cut short by a crash, before it fails."
+    )
+    clip_retention_hours: PositiveFloat = Field(168.0, description="Hours after which a finished clip is removed.")
+    clip_storage_bytes: PositiveInt = Field(
+        20 * 1024**3, description="Bytes of clips and results kept; above it the clips that finished first are removed."
+    )
+    decode_stall_s: PositiveFloat = Field(
+        20.0, description="Seconds without a new frame after which the decoder of a clip is stopped."
+    )
+    decode_memory_bytes: int = Field(
+        4 * 1024**3, ge=256 * 1024**2, description="Address space in bytes that the decoder of one clip may use."
+    )
+    log_level: LogLevel = Field(
+        LogLevel.INFO, description="Least severe record logged: `debug`, `info`, `warning` or `error`."
+    )
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="`console` for people, `json` for machines.")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {device!r}")
+        return device
+
+    @field_validator("log_level", "log_format", "auth", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _parseable_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            try:
+                make_url(url)
+            except ArgumentError as error:
+                # The URL may hold a password, so it is not repeated.
+                raise ValueError("is not an SQLAlchemy URL such as sqlite:////var/lib/daflow/daflow.db") from error
+        return url
+
+    @model_validator(mode="after")
+    def _refuse_open_door(self) -> Self:
+        if self.auth is not Auth.OFF and not is_loopback(self.host):
+            raise ValueError(
+                f"{ENV_PREFIX}HOST={self.host} offers the service to the network without authentication; "
+                f"listen on 127.0.0.1, or set {ENV_PREFIX}AUTH=off to accept that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _storage_holds_a_clip(self) -> Self:
+        if self.clip_storage_bytes < self.max_clip_bytes:
+            raise ValueError(
+                f"{ENV_PREFIX}CLIP_STORAGE_BYTES={self.clip_storage_bytes} is less than one clip may have "
+                f"({ENV_PREFIX}MAX_CLIP_BYTES={self.max_clip_bytes})"
+            )
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database URL with the default filled in; may hold a password."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'daflow.db'}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings of this process.
+
+    Args:
+        **overrides: Values that take precedence over the environment; None is left out.
+
+    Raises:
+        SettingsError: A value is unsafe or makes no sense; names the variable in one line.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Names in the environment and ``.env`` that carry our prefix and are no setting: most likely misspelt.
+
+    Args:
+        environment: What to look at; by default the process environment and the ``.env`` file.
+    """
+    names: Iterable[str]
+    if environment is None:
+        names = {*os.environ, *(name.upper() for name in DotEnvSettingsSource(Settings, ENV_FILE).env_vars)}
+    else:
+        names = environment
+    known = {variable_name(field) for field in Settings.model_fields} | TEST_VARIABLES
+    return sorted(name for name in names if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a field, such as ``DAFLOW_DATA_DIR``."""
+    return ENV_PREFIX + field.upper()
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table, for the README."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else f"`{_plain(field.default)}`"
+        rows.append(f"| `{variable_name(name)}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _plain(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{variable_name(where)}: {message}" if where else message
