@@ -1,0 +1,171 @@
+"""YOLO-pose over a batch of pictures, in any weight format that Ultralytics loads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose.skeleton import COCO_JOINTS
+
+if TYPE_CHECKING:
+    from ultralytics import YOLO
+
+DOWNLOADABLE: Final = tuple(
+    f"{family}{size}-pose.pt" for family in ("yolov8", "yolo11", "yolo26") for size in ("n", "s", "m", "l", "x")
+)
+"""Names of weights that Ultralytics publishes for people and that `find_weights` may download."""
+
+
+class WeightsUnavailable(RuntimeError):
+    """Pose weights are not there, cannot be downloaded, or are not a COCO pose model; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """People found in one picture; the tensors stay on the estimator's device.
+
+    Attributes:
+        boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+        keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence in 0..1.
+        confidences: Shape ``(M,)``: confidence of the detection in 0..1.
+    """
+
+    boxes: Tensor
+    keypoints: Tensor
+    confidences: Tensor
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def configure_ultralytics(directory: Path) -> None:
+    """Keep Ultralytics from installing packages, phoning home, and writing outside `directory`.
+
+    Ultralytics reads these variables when it is first imported, so this must run before that.
+
+    Args:
+        directory: Where its settings may be written; made if missing.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    os.environ.update(
+        YOLO_AUTOINSTALL="false",
+        YOLO_CONFIG_DIR=str(directory),
+        YOLO_OFFLINE="true",
+        YOLO_VERBOSE="false",
+        ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS="true",
+    )
+
+
+def find_weights(weights: str, directory: Path) -> Path:
+    """Find pose weights: a path as it is, a published name in `directory`, or else by download into it.
+
+    Args:
+        weights: A path to weights, or one of `DOWNLOADABLE`.
+        directory: Where downloaded weights are kept.
+
+    Returns:
+        Path of an existing file or folder.
+
+    Raises:
+        WeightsUnavailable: There is no such file and it cannot be downloaded.
+    """
+    given = Path(weights).expanduser()
+    if given.exists():
+        return given
+    kept = directory / given.name
+    if str(given) != given.name or given.name not in DOWNLOADABLE:
+        names = ", ".join(name for name in DOWNLOADABLE if name.endswith("n-pose.pt"))
+        raise WeightsUnavailable(
+            f"there are no pose weights at {weights}; give a path, or a published name like {names}"
+        )
+    if kept.exists():
+        return kept
+    from ultralytics.utils.downloads import safe_download
+
+    release = f"https://github.com/ultralytics/assets/releases/download/v8.4.0/{given.name}"
+    try:
+        return Path(safe_download(release, file=given.name, dir=directory, unzip=False, retry=0, progress=False))
+    except (ConnectionError, OSError, MemoryError) as error:
+        raise WeightsUnavailable(
+            f"pose weights {given.name} are not in {directory} and could not be downloaded ({_first_line(error)}); "
+            "put the file there, or give the path of another one"
+        ) from error
+
+
+class PoseEstimator:
+    """People and their joints in pictures. Calls from several threads take turns.
+
+    Args:
+        weights: File or folder in a format that Ultralytics loads (``.pt``, ``.onnx``, ``.engine``, OpenVINO, …). A
+            ``.pt`` file can run code when it is loaded: use files that you trust.
+        device: Where the network runs, as torch names it.
+        image_size: Pictures are scaled so that their longer side has this many pixels.
+        confidence: Detections below this confidence, in 0..1, are left out. Trackers profit from faint ones.
+
+    Raises:
+        WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        device: torch.device | str = "cpu",
+        *,
+        image_size: int = 640,
+        confidence: float = 0.1,
+    ) -> None:
+        from ultralytics import YOLO
+
+        self.weights = weights
+        self.device = torch.device(device)
+        self.image_size = image_size
+        self.confidence = confidence
+        self._lock = threading.Lock()
+        try:
+            self._model: YOLO = YOLO(str(weights), task="pose")
+            found = self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints.shape[1:]
+        except Exception as error:
+            # Every weight format fails in its own way, from pickle errors to protobuf ones.
+            raise WeightsUnavailable(
+                f"{weights.name} cannot be used for pose estimation: {_first_line(error)}"
+            ) from error
+        if found != (len(COCO_JOINTS), 3):
+            raise WeightsUnavailable(
+                f"{weights.name} yields keypoints of shape {tuple(found)}; a COCO pose model has (17, 3)"
+            )
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
+        """Find people in a batch of pictures.
+
+        Args:
+            images: Pictures of shape ``(height, width, 3)``, uint8, BGR; sizes may differ.
+
+        Returns:
+            One `Poses` for each picture.
+        """
+        if not images:
+            return []
+        with self._lock:
+            results = self._model.predict(
+                list(images),
+                conf=self.confidence,
+                imgsz=self.image_size,
+                device=self.device,
+                classes=[0],
+                batch=len(images),
+                verbose=False,
+            )
+        return [Poses(result.boxes.xyxy, result.keypoints.data, result.boxes.conf) for result in results]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

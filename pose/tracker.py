@@ -1,0 +1,105 @@
+"""Identity over time: ByteTrack, one tracker for each stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+from types import SimpleNamespace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose.estimator import Poses
+
+_HIGH_CONFIDENCE: Final = 0.25
+_LOW_CONFIDENCE: Final = 0.1
+_MATCH_COST: Final = 0.8
+"""ByteTrack's thresholds as Ultralytics ships them."""
+
+_IDX: Final = 7
+_ID: Final = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedPoses:
+    """People of one frame who have an identity.
+
+    Attributes:
+        track_ids: Numbers of the tracks, from 1, different within the frame.
+        boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels, on the CPU.
+        keypoints: Shape ``(M, 17, 3)`` on the estimator's device: COCO x, y in pixels and confidence.
+    """
+
+    track_ids: list[int]
+    boxes: NDArray[np.float32]
+    keypoints: Tensor
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+class Tracker:
+    """Follows people through the frames of one stream.
+
+    A new stream needs a new tracker. Tracks are numbered from 1 in order of appearance, whatever other trackers of the
+    process do.
+
+    Args:
+        frame_rate: Frames per second that `update` will see; the time a lost person is remembered depends on it.
+        lost_s: Seconds for which a person out of sight keeps the number.
+    """
+
+    def __init__(self, frame_rate: float, *, lost_s: float = 1.0) -> None:
+        if not (math.isfinite(frame_rate) and frame_rate > 0):
+            raise ValueError(f"frame_rate must be a positive number, got {frame_rate}")
+        from ultralytics.trackers.byte_tracker import BYTETracker
+
+        self._tracker = BYTETracker(
+            SimpleNamespace(
+                track_high_thresh=_HIGH_CONFIDENCE,
+                track_low_thresh=_LOW_CONFIDENCE,
+                new_track_thresh=_HIGH_CONFIDENCE,
+                track_buffer=max(1, round(lost_s * frame_rate)),
+                match_thresh=_MATCH_COST,
+                fuse_score=True,
+            )
+        )
+        self._numbers: dict[int, int] = {}
+        self._count = 0
+
+    def update(self, poses: Poses, image_shape: tuple[int, int]) -> TrackedPoses:
+        """Give the people of the next frame their numbers.
+
+        Args:
+            poses: What the estimator found.
+            image_shape: Height and width of the picture in pixels.
+
+        Returns:
+            The people who could be followed; the rest of `poses` is left out.
+        """
+        from ultralytics.engine.results import Boxes
+
+        boxes = poses.boxes.cpu().numpy()
+        confidences = poses.confidences.cpu().numpy()
+        classes = np.zeros_like(confidences)
+        detections = Boxes(np.column_stack([boxes, confidences, classes]).reshape(-1, 6), image_shape)
+        tracks = self._tracker.update(detections)
+        self._forget_ended_tracks()
+        if not len(tracks):
+            return TrackedPoses([], boxes[:0], poses.keypoints[:0])
+        rows = tracks[:, _IDX].astype(int)
+        numbers = [self._number(int(raw)) for raw in tracks[:, _ID]]
+        return TrackedPoses(numbers, boxes[rows], poses.keypoints[rows])
+
+    def _forget_ended_tracks(self) -> None:
+        alive = {track.track_id for track in chain(self._tracker.tracked_stracks, self._tracker.lost_stracks)}
+        self._numbers = {raw: number for raw, number in self._numbers.items() if raw in alive}
+
+    def _number(self, raw: int) -> int:
+        if raw not in self._numbers:
+            self._count += 1
+            self._numbers[raw] = self._count
+        return self._numbers[raw]
