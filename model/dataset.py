@@ -1,0 +1,237 @@
+"""Tracked skeletons on disk, in STG-NF's layout, and the windows cut from them.
+
+A data set is a folder with ``pose/train`` and ``pose/test`` holding one file ``<clip>_alphapose_tracked_person.json`` for
+each clip, ``{person: {frame: {"keypoints": [x, y, confidence] * 17}}}``, and ``gt/test_frame_mask/<clip>.npy``, one 0 or 1
+(anomalous) for each frame.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose.skeleton import COCO_JOINTS, FLIP, coco_to_graph
+from pose.windows import Windows, WindowSpec, normalise, slice_track
+
+Slicing = Literal["grid", "published"]
+"""Cut windows on the time grid of `pose.windows`, or rows of the file as STG-NF does."""
+
+Mirror = Literal["none", "plain", "swap"]
+"""Mirrored copies of training windows: none; x negated (STG-NF); x negated and left joints swapped with right ones."""
+
+_SUFFIX: Final = "_alphapose_tracked_person.json"
+_VALUES: Final = 3 * len(COCO_JOINTS)
+_SCENE: Final = re.compile(r"(?:abnormal_|normal_)?(?:scene_)?(\d+)")
+_MISSING_ALLOWED: Final = 2
+"""STG-NF keeps a window from which no more than two of its consecutive frames are missing."""
+
+
+class DatasetError(ValueError):
+    """A file of the data set is missing or not what it should be."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonTrack:
+    """One person of a clip.
+
+    Attributes:
+        person: The person's number in the file.
+        frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
+        keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence.
+    """
+
+    person: int
+    frames: NDArray[np.int64]
+    keypoints: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseClip:
+    """All people of one clip.
+
+    Attributes:
+        name: The file's name without its suffix, such as ``01_0222``.
+        tracks: The people, in order of their numbers.
+    """
+
+    name: str
+    tracks: tuple[PersonTrack, ...]
+
+    @property
+    def camera(self) -> str:
+        """The scene: the first number of the name (ShanghaiTech, PoseLift ``01_0222``; UBnormal ``normal_scene_1_...``)."""
+        match = _SCENE.match(self.name)
+        return match[1] if match else self.name
+
+    def frame_span(self) -> NDArray[np.int64]:
+        """Every frame number from the first to the last with a person."""
+        frames = np.concatenate([track.frames for track in self.tracks]) if self.tracks else np.empty(0, np.int64)
+        return np.arange(frames.min(), frames.max() + 1) if len(frames) else frames
+
+
+def read_split(folder: Path) -> list[PoseClip]:
+    """Read all clips of ``pose/train`` or ``pose/test``, in order of their names.
+
+    Raises:
+        DatasetError: The folder holds no clips, or one of them is malformed.
+    """
+    paths = sorted(folder.glob(f"*{_SUFFIX}"))
+    if not paths:
+        raise DatasetError(f"{folder}: no files named *{_SUFFIX}")
+    return [read_clip(path) for path in paths]
+
+
+def read_clip(path: Path) -> PoseClip:
+    """Read one clip.
+
+    Raises:
+        DatasetError: The file is not JSON of the layout above; the message names the person and the frame.
+    """
+    try:
+        people = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(people, dict):
+        raise DatasetError(f"{path}: expected an object of people, got {type(people).__name__}")
+    tracks = [_track(path, person, entry) for person, entry in people.items()]
+    tracks.sort(key=lambda track: track.person)
+    return PoseClip(path.name.removesuffix(_SUFFIX), tuple(tracks))
+
+
+def read_masks(folder: Path) -> dict[str, NDArray[np.int64]]:
+    """Read frame labels by clip name; each has shape ``(frames,)``, 1 is anomalous.
+
+    Raises:
+        DatasetError: There are none, or one is not a vector of zeros and ones.
+    """
+    masks = {}
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            mask = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path}: cannot be read as an array: {error}") from error
+        if mask.ndim != 1 or not np.isin(mask, (0, 1)).all():
+            raise DatasetError(f"{path}: expected a vector of 0 and 1, got shape {mask.shape}")
+        masks[path.stem] = mask.astype(np.int64)
+    if not masks:
+        raise DatasetError(f"{folder}: no frame masks *.npy")
+    return masks
+
+
+def clip_windows(
+    clip: PoseClip, spec: WindowSpec, *, frame_rate_hz: float, slicing: Slicing = "grid", stride: int = 1
+) -> Windows:
+    """Cut all people of a clip.
+
+    Times are seconds on the clip's clock, ``frame number / frame_rate_hz``. A published window that starts at frame f gets
+    the end time it would have without missing frames, so `WindowSpec.center_times` names frame ``f + T // 2`` for both.
+
+    Args:
+        clip: The clip.
+        spec: What a window is; for published slicing only its length counts.
+        frame_rate_hz: Frames per second of the video.
+        slicing: How to cut.
+        stride: Grid points, or rows, between the starts of consecutive windows of a person.
+    """
+    batches = [
+        slice_track(track.person, track.frames / frame_rate_hz, track.keypoints, spec, stride=stride)
+        if slicing == "grid"
+        else _published_windows(track, spec.length, frame_rate_hz, stride)
+        for track in clip.tracks
+    ]
+    return Windows.concatenate(batches) if batches else Windows.empty(spec)
+
+
+def mirrored(windows: Tensor, mirror: Mirror) -> Tensor:
+    """Append mirrored copies to normalised windows ``(N, 2, T, 18)``; with ``none`` they are returned as they are.
+
+    Normalised windows are centred, so negating x mirrors them; that equals STG-NF's flip of the picture.
+    """
+    if mirror == "none":
+        return windows
+    copies = windows * windows.new_tensor([-1.0, 1.0])[:, None, None]
+    return torch.cat([windows, copies[..., list(FLIP)] if mirror == "swap" else copies])
+
+
+def hold_out(clips: Sequence[PoseClip], share: float, seed: int) -> tuple[list[PoseClip], list[PoseClip]]:
+    """Split clips into those to learn from and those held out, the same share from every camera.
+
+    A camera with a single clip is learnt from only.
+
+    Args:
+        clips: All clips.
+        share: Share of each camera's clips to hold out, between 0 and 1.
+        seed: Decides which.
+
+    Returns:
+        The clips to learn from and the clips held out, each in the order given.
+
+    Raises:
+        ValueError: The share is out of range.
+        DatasetError: No camera has a clip to spare.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share must lie between 0 and 1, got {share}")
+    rng = np.random.default_rng(seed)
+    held = set()
+    for camera in sorted({clip.camera for clip in clips}):
+        own = [index for index, clip in enumerate(clips) if clip.camera == camera]
+        if len(own) > 1:
+            held.update(rng.permutation(own)[: max(1, round(share * len(own)))].tolist())
+    if not held:
+        raise DatasetError("no clip can be held out: a camera needs at least two clips")
+    return (
+        [clip for index, clip in enumerate(clips) if index not in held],
+        [clip for index, clip in enumerate(clips) if index in held],
+    )
+
+
+def _published_windows(track: PersonTrack, length: int, frame_rate_hz: float, stride: int) -> Windows:
+    """STG-NF's slicing: rows as they come, ``ceil((n - T) / stride)`` starts, at most two frames missing."""
+    starts = np.arange(0, max(len(track.frames) - length, 0), stride)
+    first = track.frames[starts]
+    rows = starts[:, None] + np.arange(length)
+    present = (track.frames[rows] < (first + length)[:, None]).sum(axis=1)
+    kept = present >= length - _MISSING_ALLOWED
+    poses = coco_to_graph(track.keypoints[torch.from_numpy(rows[kept])])
+    ends = (first[kept] + length - 1) / frame_rate_hz
+    return Windows(normalise(poses), np.full(len(ends), track.person, np.int64), ends)
+
+
+def _track(path: Path, person: str, entry: Any) -> PersonTrack:
+    where = f"{path}: person {person!r}"
+    frames: dict[int, Any] = {}
+    for part in entry if isinstance(entry, list) else [entry]:
+        if not isinstance(part, Mapping):
+            raise DatasetError(f"{where}: expected an object of frames, got {type(part).__name__}")
+        for key, pose in part.items():
+            frames[_number(key, where, "frame")] = pose
+    order = sorted(frames)
+    poses = [_pose(frames[frame], f"{where}, frame {frame}") for frame in order]
+    keypoints = torch.tensor(poses, dtype=torch.float32).view(len(order), len(COCO_JOINTS), 3)
+    if not torch.isfinite(keypoints).all():
+        raise DatasetError(f"{where}: a keypoint is not finite")
+    return PersonTrack(_number(person, where, "person"), np.array(order, np.int64), keypoints)
+
+
+def _pose(pose: Any, where: str) -> list[float]:
+    values = pose.get("keypoints") if isinstance(pose, Mapping) else None
+    if not isinstance(values, list) or len(values) != _VALUES or not all(type(v) in (int, float) for v in values):
+        raise DatasetError(f"{where}: expected {_VALUES} numbers under 'keypoints'")
+    return values
+
+
+def _number(key: str, where: str, what: str) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise DatasetError(f"{where}: {what} key {key!r} is not a number") from None
