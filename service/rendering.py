@@ -229,7 +229,7 @@ def _plot_levels(axes: Axes, result: ClipResult) -> None:
     alone = ~np.isnan(rare) & np.isnan(np.r_[np.nan, rare[:-1]]) & np.isnan(np.r_[rare[1:], np.nan])
     axes.fill_between(times, rare, color=_CALM, alpha=0.12, linewidth=0)
     axes.plot(times, rare, color=_CALM, linewidth=1.2)
-    axes.plot(times[alone], rare[alone], ".", color=_CALM, markersize=5, clip_on=False)
+    axes.plot(times[alone], rare[alone], ".", color=_CALM, markersize=5, clip_on=False, in_layout=False)
     axes.plot(times, np.where(rare >= limit, rare, np.nan), color=_WARM, linewidth=1.8, marker=".", markersize=2.5)
     axes.set_title(_headline(result), loc="left", fontsize=11, color=_INK, parse_math=False)
     if np.isnan(rare).all():
@@ -338,7 +338,8 @@ def _headline(result: ClipResult) -> str:
         found = "nobody scored"
     else:
         found = "no anomaly" if not number else f"{number} anomal{'y' if number == 1 else 'ies'}"
-    return f"{found} in {clock_text(clip.duration_s)}   ({clip.width}x{clip.height}, {clip.fps:.4g} frames per second)"
+    length = f"{clip.duration_s:.3g} s" if clip.duration_s < 60 else clock_text(clip.duration_s)
+    return f"{found} in {length}   ({clip.width}x{clip.height}, {clip.fps:.4g} frames per second)"
 
 
 def _nobody_scored(result: ClipResult) -> str:
