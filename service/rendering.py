@@ -219,12 +219,12 @@ def _plot_levels(axes: Axes, result: ClipResult) -> None:
         _threshold_text(result),
         (1.0, limit),
         xycoords=("axes fraction", "data"),
-        xytext=(-2, 3),
+        xytext=(-2, 5),
         textcoords="offset points",
         horizontalalignment="right",
         color=_WARM,
         fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0},
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
     )
     alone = ~np.isnan(rare) & np.isnan(np.r_[np.nan, rare[:-1]]) & np.isnan(np.r_[rare[1:], np.nan])
     axes.fill_between(times, rare, color=_CALM, alpha=0.12, linewidth=0)
