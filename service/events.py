@@ -1,7 +1,7 @@
 """What happens to a clip, told while it happens: the messages, and the bus that carries them to subscribers.
 
-Worker threads publish; subscribers read on the event loop. Every subscriber has a bounded queue of its own, so a slow one
-loses scores and is told how many, and hurts nobody else. What changes the state of a clip is never dropped.
+Worker threads publish; subscribers read on the event loop. Every subscriber has a bounded queue of its own, so a slow
+one loses scores and is told how many, and hurts nobody else. What changes the state of a clip is never dropped.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Failure(_Message):
 class Hello(_Message):
     """First message of every connection: where the clip stands."""
 
-    type: Literal["hello"] = Field("hello", description="Tag of the message.")
-    version: int = Field(PROTOCOL_VERSION, description="Version of the messages; a new one may break readers.")
+    type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
+    version: int = Field(default=PROTOCOL_VERSION, description="Version of the messages; a new one may break readers.")
     clip: str = Field(description="Id of the clip.")
     state: ClipState = Field(description="Where the clip stands.")
     frames_done: int = Field(description="Frames scored so far.")
@@ -48,7 +48,7 @@ class Hello(_Message):
 class Progress(_Message):
     """How far scoring has come; some are left out when they come fast."""
 
-    type: Literal["progress"] = Field("progress", description="Tag of the message.")
+    type: Literal["progress"] = Field(default="progress", description="Tag of the message.")
     frames_done: int = Field(description="Frames scored so far.")
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
 
@@ -56,42 +56,42 @@ class Progress(_Message):
 class Score(_Message):
     """One frame whose scores will not change any more; frames come in order."""
 
-    type: Literal["score"] = Field("score", description="Tag of the message.")
+    type: Literal["score"] = Field(default="score", description="Tag of the message.")
     frame: FrameScore = Field(description="Scores of the frame, as in the result.")
 
 
 class State(_Message):
     """The clip started, or waits again because the service stops."""
 
-    type: Literal["state"] = Field("state", description="Tag of the message.")
+    type: Literal["state"] = Field(default="state", description="Tag of the message.")
     state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="Where the clip stands now.")
 
 
 class Lagged(_Message):
     """This reader was too slow; the result has everything."""
 
-    type: Literal["lagged"] = Field("lagged", description="Tag of the message.")
+    type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
     dropped: int = Field(description="Messages left out since the last one that was sent.", examples=[12])
 
 
 class Done(_Message):
     """Last message: the result is ready."""
 
-    type: Literal["done"] = Field("done", description="Tag of the message.")
+    type: Literal["done"] = Field(default="done", description="Tag of the message.")
     result: str = Field(description="Path of the result.", examples=["/v1/clips/0b1c/result.json"])
 
 
 class Failed(_Message):
     """Last message: the clip could not be scored."""
 
-    type: Literal["failed"] = Field("failed", description="Tag of the message.")
+    type: Literal["failed"] = Field(default="failed", description="Tag of the message.")
     error: Failure = Field(description="Why.")
 
 
 class Cancelled(_Message):
     """Last message: the clip was cancelled or deleted."""
 
-    type: Literal["cancelled"] = Field("cancelled", description="Tag of the message.")
+    type: Literal["cancelled"] = Field(default="cancelled", description="Tag of the message.")
 
 
 FinalEvent = Done | Failed | Cancelled

@@ -1,0 +1,281 @@
+"""Clips: post one, follow it, fetch what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response, WebSocket
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect
+
+from service.api.dependencies import ClipId, RuntimeDep
+from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
+from service.api.problems import Kind, ProblemError, media, queue_full, responses
+from service.events import Hello, Lagged, Subscription, final_event
+from service.files import RESULT
+from service.renditions import Rendition
+from service.results import ClipResult
+from service.runtime import Runtime
+from service.storage import ClipJob, ClipState, QueueFull, UnknownClip
+
+router = APIRouter(prefix="/v1/clips", tags=["clips"])
+
+MAX_WAIT_S: Final = 300.0
+UNKNOWN_CLIP_CODE: Final = 4404
+"""WebSocket close code for an id that does not exist, after HTTP's 404."""
+
+_CANCEL_WAIT_S: Final = 5.0
+_RETRY_AFTER_S: Final = 5.0
+
+_UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The video file: as the body itself, or as the field `file` of a form.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The video file."},
+                    },
+                }
+            },
+            "application/octet-stream": {
+                "schema": {"type": "string", "format": "binary", "description": "The video file."}
+            },
+        },
+    }
+}
+
+
+_FINISHED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": ClipWithResult, "description": "Finished within `wait`; `result` has the scores if it is done."}
+}
+
+
+@router.post(
+    "",
+    summary="Post a clip",
+    status_code=202,
+    response_model=ClipWithResult,
+    response_description="Accepted; the header `Location` says where to look.",
+    openapi_extra=_UPLOAD_BODY,
+    responses=_FINISHED
+    | responses(
+        Kind.MALFORMED_UPLOAD,
+        Kind.UPLOAD_INCOMPLETE,
+        Kind.CROSS_ORIGIN,
+        Kind.UPLOAD_STALLED,
+        Kind.CLIP_TOO_LARGE,
+        Kind.CLIP_REJECTED,
+        Kind.QUEUE_FULL,
+        Kind.MODELS_UNAVAILABLE,
+        Kind.STORAGE_FULL,
+    ),
+)
+async def post_clip(
+    request: Request,
+    runtime: RuntimeDep,
+    wait: Annotated[
+        float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the result before answering.", examples=[30])
+    ] = 0.0,
+    keypoints: Annotated[bool, Query(description="Whether the result carries everybody's joints.")] = True,
+) -> Response:
+    """Upload a video; it waits in a queue, and is scored by the next free worker."""
+    _require_models(runtime)
+    try:
+        job = await runtime.intake.accept(request, keypoints=keypoints)
+    except QueueFull as error:
+        raise queue_full(error, runtime.runner.seconds_per_clip() or _RETRY_AFTER_S) from error
+    runtime.runner.wake()
+    if wait > 0:
+        job = await _finished(runtime, job.id, wait)
+    body = await run_in_threadpool(_with_result, runtime, job)
+    status = 200 if job.state.finished else 202
+    return Response(body, status, {"Location": f"{router.prefix}/{job.id}"}, media_type="application/json")
+
+
+@router.get("", summary="List clips", responses=responses())
+def list_clips(
+    runtime: RuntimeDep,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most clips in the answer.")] = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
+    ] = None,
+    state: Annotated[ClipState | None, Query(description="Only clips in this state.")] = None,
+) -> ClipPage:
+    """Clips, newest first. Clips that arrive meanwhile do not shift the pages."""
+    jobs, more = runtime.store.page(limit=limit, before=int(cursor) if cursor else None, state=state)
+    clips = [clip_document(job, runtime.runner.running(job.id)) for job in jobs]
+    return ClipPage(clips=clips, next=str(jobs[-1].sequence) if more else None)
+
+
+@router.get(
+    "/{clip_id}", summary="Look at a clip", response_model=ClipWithResult, responses=responses(Kind.CLIP_NOT_FOUND)
+)
+def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
+    """State, progress, and the scores when the clip is done."""
+    body = _with_result(runtime, runtime.store.get(clip_id))
+    return Response(body, media_type="application/json")
+
+
+@router.delete(
+    "/{clip_id}",
+    summary="Delete a clip",
+    status_code=204,
+    responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND),
+)
+def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
+    """Remove a clip with all its files, in any state; scoring ends at once."""
+    runtime.runner.delete(clip_id)
+
+
+@router.post(
+    "/{clip_id}/cancel",
+    summary="Cancel a clip",
+    responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND, Kind.CLIP_FINISHED),
+)
+async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
+    """Take a clip out of the queue, or stop its scoring within a moment; it stays in the list."""
+    await run_in_threadpool(runtime.runner.cancel, clip_id)
+    job = await _finished(runtime, clip_id, _CANCEL_WAIT_S)
+    return clip_document(job, runtime.runner.running(clip_id))
+
+
+@router.get(
+    "/{clip_id}/result.json",
+    summary="Scores as JSON",
+    response_model=ClipResult,
+    responses=responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
+)
+def get_result(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
+    """The scores alone, as `daflow score --json` writes them."""
+    _require_done(runtime.store.get(clip_id))
+    return _download(runtime.folder.result(clip_id), "application/json", clip_id, RESULT)
+
+
+@router.get(
+    "/{clip_id}/scores.csv",
+    summary="Scores as CSV",
+    response_class=FileResponse,
+    responses=media("text/csv", "One row per frame and person.") | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
+)
+async def get_scores(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
+    """A table for spreadsheets, one row per frame and person."""
+    return await _rendition(runtime, clip_id, Rendition.SCORES, "text/csv")
+
+
+@router.get(
+    "/{clip_id}/timeline.png",
+    summary="Levels over time",
+    response_class=FileResponse,
+    responses=media("image/png", "Levels over time.") | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
+)
+async def get_timeline(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
+    """A picture of the levels of the clip and of everybody in it."""
+    return await _rendition(runtime, clip_id, Rendition.TIMELINE, "image/png")
+
+
+@router.get(
+    "/{clip_id}/annotated.mp4",
+    summary="The clip with skeletons and levels",
+    response_class=FileResponse,
+    responses=media("video/mp4", "H.264 video; byte ranges are served.")
+    | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.CLIP_REJECTED),
+)
+async def get_annotated(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
+    """The clip with everybody's skeleton and level drawn in; encoded when first asked for."""
+    return await _rendition(runtime, clip_id, Rendition.ANNOTATED, "video/mp4")
+
+
+@router.websocket("/{clip_id}/events")
+async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> None:
+    """Tell a subscriber what happens to a clip, from now until it has finished."""
+    await socket.accept()
+    # Subscribed before the state is read, so that nothing falls between the two.
+    with runtime.bus.subscribe(clip_id) as subscription:
+        try:
+            job = await run_in_threadpool(runtime.store.get, clip_id)
+        except UnknownClip:
+            await socket.close(UNKNOWN_CLIP_CODE, "there is no such clip")
+            return
+        telling = asyncio.create_task(_tell(socket, runtime, job, subscription))
+        leaving = asyncio.create_task(_until_gone(socket))
+        try:
+            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (telling, leaving):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
+                    await task
+
+
+async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription) -> None:
+    progress = runtime.runner.running(job.id) or job
+    hello = Hello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total)
+    await socket.send_text(hello.model_dump_json())
+    final = final_event(job)
+    if final is not None:
+        await socket.send_text(final.model_dump_json())
+    else:
+        async for event in subscription:
+            if isinstance(event, Lagged):
+                runtime.metrics.dropped_events.inc(event.dropped)
+            await socket.send_text(event.model_dump_json())
+    await socket.close()
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:
+    """The clip when it has finished, or as it is after some seconds."""
+    with runtime.bus.subscribe(clip_id) as subscription:
+        job = await run_in_threadpool(runtime.store.get, clip_id)
+        if not job.state.finished:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    async for _ in subscription:
+                        pass
+            job = await run_in_threadpool(runtime.store.get, clip_id)
+    return job
+
+
+def _with_result(runtime: Runtime, job: ClipJob) -> bytes:
+    # The result may have many megabytes and is JSON already: it is passed on as it lies on disk.
+    document = clip_document(job, runtime.runner.running(job.id)).model_dump_json().encode()
+    if job.state is not ClipState.DONE:
+        return document
+    return b"%b,%b:%b}" % (document[:-1], b'"result"', runtime.folder.result(job.id).read_bytes())
+
+
+def _require_models(runtime: Runtime) -> None:
+    problem = runtime.models.problem
+    if problem is not None:
+        runtime.metrics.rejected.labels(Kind.MODELS_UNAVAILABLE.slug).inc()
+        raise ProblemError(Kind.MODELS_UNAVAILABLE, str(problem), setting=problem.setting)
+
+
+def _require_done(job: ClipJob) -> None:
+    if job.state is not ClipState.DONE:
+        raise ProblemError(Kind.CLIP_NOT_DONE, f"clip {job.id} is {job.state}", state=job.state)
+
+
+async def _rendition(runtime: Runtime, clip_id: str, rendition: Rendition, media_type: str) -> FileResponse:
+    _require_done(await run_in_threadpool(runtime.store.get, clip_id))
+    try:
+        path = await runtime.renditions.get(clip_id, rendition)
+    except FileNotFoundError as error:
+        raise UnknownClip(clip_id) from error
+    return _download(path, media_type, clip_id, rendition)
+
+
+def _download(path: Path, media_type: str, clip_id: str, name: str) -> FileResponse:
+    return FileResponse(path, media_type=media_type, filename=f"{clip_id}-{name}", content_disposition_type="inline")

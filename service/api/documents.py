@@ -1,0 +1,111 @@
+"""JSON documents of the clip routes; scores themselves are in `service.results`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.events import Failure, failure
+from service.jobs import RunningClip
+from service.results import ClipResult, ModelInfo, Threshold
+from service.storage import ClipJob, ClipState
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Video(_Document):
+    """What the container says about the clip; the result says what was decoded."""
+
+    frames: int = Field(description="Number of frames.", examples=[1394])
+    fps: float = Field(description="Mean frames per second.", examples=[10.0])
+    width: int = Field(description="Pixels.", examples=[768])
+    height: int = Field(description="Pixels.", examples=[432])
+    duration_s: float = Field(description="Seconds.", examples=[139.4])
+    container: str = Field(description="Container format as FFmpeg calls it.", examples=["mov,mp4,m4a,3gp,3g2,mj2"])
+    codec: str = Field(description="Video codec as FFmpeg calls it.", examples=["h264"])
+
+
+class Clip(_Document):
+    """A clip and where it stands."""
+
+    id: str = Field(description="Id of the clip.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"])
+    state: ClipState = Field(
+        description="`queued`, `running`, and then one of `done`, `failed`, `cancelled`.", examples=["running"]
+    )
+    filename: str | None = Field(description="Name that the client gave the file.", examples=["entrance.mp4"])
+    size_bytes: int = Field(description="Length of the upload.", examples=[2482913])
+    keypoints: bool = Field(description="Whether the result carries joints.")
+    video: Video = Field(description="What the container says.")
+    attempts: int = Field(description="Times that scoring was started; more than one after a crash.", examples=[1])
+    frames_done: int = Field(description="Frames scored so far.", examples=[412])
+    frames_total: int = Field(description="Frames to score; an estimate until the clip is done.", examples=[1394])
+    error: Failure | None = Field(description="Why the clip failed; null otherwise.")
+    created_at: datetime = Field(description="When the clip was accepted.", examples=["2026-01-31T09:26:53Z"])
+    started_at: datetime | None = Field(description="When scoring last started.", examples=["2026-01-31T09:26:54Z"])
+    finished_at: datetime | None = Field(
+        description="When the clip was done, failed or cancelled.", examples=["2026-01-31T09:27:31Z"]
+    )
+
+
+class ClipWithResult(Clip):
+    """A clip, and its scores when it is done."""
+
+    result: ClipResult | None = Field(default=None, description="The scores; left out until the clip is done.")
+
+
+class ClipPage(_Document):
+    """Some clips, newest first."""
+
+    clips: list[Clip] = Field(description="The clips of this page.")
+    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
+
+
+class Alive(_Document):
+    """The process answers."""
+
+    status: str = Field(default="alive", description="Always `alive`.", examples=["alive"])
+
+
+class Ready(_Document):
+    """Clips can be scored now."""
+
+    ready: bool = Field(default=True, description="Always true; otherwise the answer is a problem with status 503.")
+    model: ModelInfo = Field(description="What computes the scores.")
+    threshold: Threshold = Field(description="Where a level becomes an anomaly.")
+
+
+class ProblemKind(_Document):
+    """What a problem's `type` means."""
+
+    type: str = Field(description="The identifier.", examples=["/problems/queue-full"])
+    title: str = Field(description="A few words.", examples=["The queue is full"])
+    status: int = Field(description="HTTP status that goes with it.", examples=[429])
+    description: str = Field(description="When it occurs and which further fields it has.")
+
+
+def clip_document(job: ClipJob, running: RunningClip | None) -> Clip:
+    """What the API says about a clip.
+
+    Args:
+        job: The clip as stored.
+        running: Its worker, which knows how far it is.
+    """
+    progress = running or job
+    return Clip(
+        id=job.id,
+        state=job.state,
+        filename=job.filename,
+        size_bytes=job.size_bytes,
+        keypoints=job.keypoints,
+        video=Video.model_validate(job.video, from_attributes=True),
+        attempts=job.attempts,
+        frames_done=progress.frames_done,
+        frames_total=progress.frames_total,
+        error=failure(job),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )

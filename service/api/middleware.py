@@ -1,0 +1,93 @@
+"""What surrounds every request: refusals that the client gets to hear, and no strangers' web pages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import Kind, ProblemError, problem_response
+from service.security import same_origin
+
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 64 * 1024 * 1024
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SameOrigin:
+    """Refuses what web pages of other origins send: requests that change something, and WebSockets."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        guarded = scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] not in _SAFE_METHODS)
+        if guarded:
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if not same_origin(origin, headers.get("host")):
+                error = ProblemError(Kind.CROSS_ORIGIN, f"pages of {origin} may not use this service")
+                await problem_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class LingeringClose:
+    """Answers before the body has arrived, then reads on for a moment.
+
+    A server that answers early and closes makes the network discard the answer of a client that is still sending. So
+    the answer is sent whole, what follows is thrown away for a limited time, and then the connection closes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send, waits_for_permission="expect" in headers)
+        await self._app(scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    def __init__(self, receive: Receive, send: Send, *, waits_for_permission: bool) -> None:
+        self._receive = receive
+        self._send = send
+        self._client_sends = not waits_for_permission
+        self._body_complete = False
+
+    async def receive(self) -> Message:
+        self._client_sends = True
+        message = await self._receive()
+        self._body_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self._body_complete:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._drain()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drain(self) -> None:
+        drained = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while self._client_sends and not self._body_complete and drained < _LINGER_BYTES:
+                    drained += len((await self.receive()).get("body", b""))

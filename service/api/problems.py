@@ -1,0 +1,275 @@
+"""Errors as RFC 9457 problem documents: the catalogue, and the handlers that turn exceptions into them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from service.decoding import ClipRejected
+from service.storage import IllegalTransition, QueueFull, UnknownClip
+from service.uploads import (
+    ClipTooLarge,
+    MalformedUpload,
+    StorageFull,
+    UploadIncomplete,
+    UploadRefused,
+    UploadStalled,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457). Some problems carry further fields, named in their description."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(
+        description="Stable identifier of the kind of problem; a path that explains it.",
+        examples=["/problems/clip-rejected"],
+    )
+    title: str = Field(description="The kind of problem in a few words.", examples=["The clip cannot be scored"])
+    status: int = Field(description="HTTP status.", examples=[422])
+    detail: str = Field(
+        description="What happened this time.", examples=["the clip lasts 812.0 s; at most 600.0 s are accepted"]
+    )
+
+
+class Kind(Enum):
+    """The kinds of problem.
+
+    Attributes:
+        slug: End of `type`.
+        status: HTTP status.
+        title: A few words.
+        description: When it occurs and which further fields it has.
+    """
+
+    MALFORMED_UPLOAD = (
+        "malformed-upload",
+        400,
+        "The upload cannot be read",
+        "The body is not the form that its headers promise.",
+    )
+    UPLOAD_INCOMPLETE = (
+        "upload-incomplete",
+        400,
+        "The upload was cut short",
+        "The connection ended before the clip was complete.",
+    )
+    CROSS_ORIGIN = ("cross-origin", 403, "Not from this page", "A web page of another origin sent the request.")
+    NOT_FOUND = ("not-found", 404, "Nothing here", "The path does not exist.")
+    CLIP_NOT_FOUND = (
+        "clip-not-found",
+        404,
+        "No such clip",
+        "The clip never existed, was deleted, or its retention time is over.",
+    )
+    METHOD_NOT_ALLOWED = (
+        "method-not-allowed",
+        405,
+        "Method not allowed",
+        "The path exists and does not take this method.",
+    )
+    UPLOAD_STALLED = ("upload-stalled", 408, "The upload stalled", "The client stopped sending the clip.")
+    CLIP_NOT_DONE = (
+        "clip-not-done",
+        409,
+        "No result",
+        "The clip has no result, not yet or not ever; `state` says which.",
+    )
+    CLIP_FINISHED = (
+        "clip-finished",
+        409,
+        "The clip has finished",
+        "A finished clip cannot be cancelled; `state` says how it ended.",
+    )
+    CLIP_TOO_LARGE = (
+        "clip-too-large",
+        413,
+        "The clip is too large",
+        "The clip has more than `limit_bytes` bytes; told while it is being sent.",
+    )
+    INVALID_REQUEST = (
+        "invalid-request",
+        422,
+        "The request is not valid",
+        "Parameters are missing or wrong; `errors` names each.",
+    )
+    CLIP_REJECTED = (
+        "clip-rejected",
+        422,
+        "The clip cannot be scored",
+        "The file is no video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
+        "`truncated` or `too-long`.",
+    )
+    QUEUE_FULL = (
+        "queue-full",
+        429,
+        "The queue is full",
+        "Too many clips wait; the header `Retry-After` says when to come back.",
+    )
+    INTERNAL_ERROR = ("internal-error", 500, "Internal error", "A defect of the service; its log has the details.")
+    MODELS_UNAVAILABLE = (
+        "models-unavailable",
+        503,
+        "The models are not available",
+        "The models cannot be loaded; `setting` names the setting that fixes it.",
+    )
+    NOT_READY = (
+        "not-ready",
+        503,
+        "Not ready",
+        "`missing` lists what is missing, each with the `setting` that fixes it.",
+    )
+    STORAGE_FULL = ("storage-full", 507, "No room", "There is no room left to store the clip.")
+
+    def __init__(self, slug: str, status: int, title: str, description: str) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+        self.description = description
+
+    @property
+    def type(self) -> str:
+        """Value of `Problem.type`."""
+        return f"/problems/{self.slug}"
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem document.
+
+    Args:
+        kind: What kind of problem.
+        detail: What happened this time.
+        headers: Further headers of the answer.
+        fields: Further fields of the document.
+    """
+
+    def __init__(self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers
+        self.fields = fields
+
+
+def problem_response(error: ProblemError) -> JSONResponse:
+    """The answer for a problem."""
+    document = {
+        "type": error.kind.type,
+        "title": error.kind.title,
+        "status": error.kind.status,
+        "detail": error.detail,
+        **error.fields,
+    }
+    return JSONResponse(document, error.kind.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
+    by_status: dict[int | str, list[Kind]] = {}
+    for kind in (*kinds, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
+        if kind not in by_status.setdefault(kind.status, []):
+            by_status[kind.status].append(kind)
+    return {
+        status: {
+            "description": " ".join(f"`{kind.type}`: {kind.description}" for kind in found),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {kind.slug: {"value": _example(kind)} for kind in found},
+                }
+            },
+        }
+        for status, found in by_status.items()
+    }
+
+
+def media(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    """The entry ``responses=`` of a route that answers with a file."""
+    schema = {"type": "string", "format": "binary", "description": description}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem document."""
+
+    @app.exception_handler(ProblemError)
+    async def on_problem(_request: Request, error: ProblemError) -> JSONResponse:
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        found = [
+            {"in": str(item["loc"][0]), "name": ".".join(map(str, item["loc"][1:])), "message": str(item["msg"])}
+            for item in error.errors()
+        ]
+        detail = "; ".join(f"{item['name']}: {item['message']}" for item in found)
+        return problem_response(ProblemError(Kind.INVALID_REQUEST, detail, errors=found))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
+        if kind is not None:
+            return problem_response(ProblemError(kind, detail, headers=error.headers))
+        title = HTTPStatus(error.status_code).phrase
+        document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
+        return JSONResponse(document, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+    @app.exception_handler(UnknownClip)
+    async def on_unknown_clip(_request: Request, error: UnknownClip) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CLIP_NOT_FOUND, str(error)))
+
+    @app.exception_handler(IllegalTransition)
+    async def on_illegal_transition(_request: Request, error: IllegalTransition) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CLIP_FINISHED, str(error), state=error.current))
+
+    @app.exception_handler(ClipRejected)
+    async def on_rejected(_request: Request, error: ClipRejected) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CLIP_REJECTED, str(error), cause=error.cause))
+
+    @app.exception_handler(UploadRefused)
+    async def on_refused(_request: Request, error: UploadRefused) -> JSONResponse:
+        return problem_response(_upload_problem(error))
+
+    @app.exception_handler(Exception)
+    async def on_defect(_request: Request, _error: Exception) -> JSONResponse:
+        # The server logs the traceback.
+        return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details"))
+
+
+def queue_full(error: QueueFull, seconds: float) -> ProblemError:
+    """The problem of a full queue.
+
+    Args:
+        error: What the queue says.
+        seconds: When a seat is likely to be free.
+    """
+    return ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+def _upload_problem(error: UploadRefused) -> ProblemError:
+    kinds: dict[type[UploadRefused], Kind] = {
+        ClipTooLarge: Kind.CLIP_TOO_LARGE,
+        MalformedUpload: Kind.MALFORMED_UPLOAD,
+        UploadStalled: Kind.UPLOAD_STALLED,
+        UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
+        StorageFull: Kind.STORAGE_FULL,
+    }
+    fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge) else {}
+    return ProblemError(kinds[type(error)], str(error), **fields)
+
+
+def _example(kind: Kind) -> dict[str, Any]:
+    return {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.description}

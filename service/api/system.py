@@ -1,0 +1,93 @@
+"""Operations: is it alive, can it work, how much has it done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.api.dependencies import RuntimeDep
+from service.api.documents import Alive, ProblemKind, Ready
+from service.api.problems import Kind, ProblemError, media, responses
+from service.runtime import Runtime
+
+router = APIRouter(tags=["system"])
+
+_DASHBOARD: Final = Path(__file__).parent.parent / "dashboard" / "index.html"
+
+
+@router.get("/healthz", summary="Alive?", responses=responses())
+async def healthz() -> Alive:
+    """The process answers; says nothing about whether it can work."""
+    return Alive()
+
+
+@router.get("/readyz", summary="Ready?", responses=responses(Kind.NOT_READY))
+def readyz(runtime: RuntimeDep) -> Ready:
+    """Models are loaded and clips can be stored; otherwise what is missing and which setting fixes it."""
+    missing = [found for check in (_models, _database, _folder) if (found := check(runtime))]
+    scorer = runtime.models.scorer
+    if missing or scorer is None:
+        detail = "; ".join(item["detail"] for item in missing)
+        raise ProblemError(Kind.NOT_READY, detail, missing=missing)
+    return Ready(model=scorer.model, threshold=scorer.threshold)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=media("text/plain", "Metrics in Prometheus' text format.") | responses(),
+)
+def metrics(runtime: RuntimeDep) -> Response:
+    """Clips by state, seconds per clip, frames scored, uploads refused by cause."""
+    return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems/{slug}", summary="Explain a problem", responses=responses(Kind.NOT_FOUND))
+async def explain_problem(
+    slug: Annotated[str, PathParameter(description="Last part of the `type`.", examples=["queue-full"])],
+) -> ProblemKind:
+    """What the `type` of a problem document means."""
+    for kind in Kind:
+        if kind.slug == slug:
+            return ProblemKind(type=kind.type, title=kind.title, status=kind.status, description=kind.description)
+    raise ProblemError(Kind.NOT_FOUND, f"there is no kind of problem {slug}")
+
+
+@router.get("/", include_in_schema=False)
+async def dashboard() -> FileResponse:
+    """The web page."""
+    return FileResponse(_DASHBOARD, media_type="text/html")
+
+
+def _models(runtime: Runtime) -> dict[str, str] | None:
+    problem = runtime.models.problem
+    if problem is not None:
+        return {"what": "models", "setting": problem.setting, "detail": str(problem)}
+    if runtime.models.scorer is None:
+        return {"what": "models", "setting": "", "detail": "the models are being loaded"}
+    return None
+
+
+def _database(runtime: Runtime) -> dict[str, str] | None:
+    try:
+        runtime.store.check_writable()
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", error)
+        return {"what": "database", "setting": "DAFLOW_DATABASE_URL", "detail": f"database not writable: {reason}"}
+    return None
+
+
+def _folder(runtime: Runtime) -> dict[str, str] | None:
+    try:
+        runtime.folder.check_writable()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return {"what": "data folder", "setting": "DAFLOW_DATA_DIR", "detail": f"data folder not writable: {reason}"}
+    return None

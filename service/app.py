@@ -1,0 +1,106 @@
+"""The web application: routes, errors, documentation, and the life of the runtime behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
+from swagger_ui_bundle import swagger_ui_path
+
+from service.api import clips, problems, system
+from service.api.middleware import LingeringClose, SameOrigin
+from service.events import clip_event_adapter
+from service.runtime import Runtime
+
+_DESCRIPTION: Final = """\
+Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow says how usual they move.
+
+Post a video to `/v1/clips` and fetch its scores, or follow them frame by frame on the WebSocket
+`/v1/clips/{clip_id}/events`, whose text messages have the schema `ClipEvent`. It closes with code 4404 if there is no
+such clip. Errors are RFC 9457 problem documents.
+"""
+
+_TAGS: Final = [
+    {"name": "clips", "description": "Video files: post, follow, fetch scores."},
+    {"name": "system", "description": "Health, metrics, explanations."},
+]
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """Build the application around an open runtime.
+
+    The runtime's threads live as long as the application; closing it remains with who opened it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        runtime.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(runtime.stop)
+
+    app = FastAPI(
+        title="DA-Flow Live",
+        version=version("daflow-live"),
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        license_info={"name": "AGPL-3.0-or-later", "identifier": "AGPL-3.0-or-later"},
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.runtime = runtime
+    app.add_middleware(SameOrigin)
+    app.add_middleware(LingeringClose)
+    problems.install(app)
+    app.include_router(clips.router)
+    app.include_router(system.router)
+    _document(app)
+    _serve_docs(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Add what FastAPI cannot know: the problem document and the messages of the WebSocket."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = generate()["components"]["schemas"]
+            for name, schema in (
+                ("Problem", problems.Problem.model_json_schema()),
+                ("ClipEvent", clip_event_adapter.json_schema(ref_template="#/components/schemas/{model}")),
+            ):
+                schemas.update(schema.pop("$defs", {}))
+                schemas[name] = schema
+        return generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _serve_docs(app: FastAPI) -> None:
+    """Serve Swagger UI from the installed package, so that it works without the internet."""
+    app.mount("/docs/assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/docs/openapi.json",
+            title=f"{app.title} API",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon-32x32.png",
+        )
+
+    @app.get("/docs/openapi.json", include_in_schema=False)
+    async def docs_openapi() -> JSONResponse:
+        # The packaged Swagger UI renders this document and refuses it for its version alone, which is 3.1.
+        return JSONResponse(app.openapi() | {"openapi": "3.0.3"})

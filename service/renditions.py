@@ -1,0 +1,83 @@
+"""Files made from a result when somebody first asks for them, and kept beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+
+from service import rendering
+from service.decoding import ClipLimits
+from service.files import DataFolder, atomic_write
+from service.results import ClipResult
+
+_PARALLEL: Final = 1
+"""Encoding keeps a processor busy; scoring shall not starve."""
+
+
+class Rendition(StrEnum):
+    """What can be made from a result; the value is the file name."""
+
+    SCORES = "scores.csv"
+    TIMELINE = "timeline.png"
+    ANNOTATED = "annotated.mp4"
+
+
+class Renditions:
+    """Makes renditions, each once, however many ask for it at the same time.
+
+    Args:
+        folder: Where clips lie.
+        limits: What decoding the clip again may cost.
+    """
+
+    def __init__(self, folder: DataFolder, limits: ClipLimits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._making: dict[Path, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_PARALLEL)
+
+    async def get(self, clip_id: str, rendition: Rendition) -> Path:
+        """The file of a clip that is done; made now if it is not there.
+
+        Raises:
+            FileNotFoundError: The clip was deleted.
+            ClipRejected: The clip cannot be decoded any more.
+        """
+        target = self._folder.clip(clip_id) / rendition
+        if not target.exists():
+            task = self._making.get(target)
+            if task is None:
+                task = self._making[target] = asyncio.create_task(self._make(clip_id, rendition, target))
+                task.add_done_callback(lambda done: self._made(target, done))
+            # A client that goes away must not take the file from the others who wait for it.
+            await asyncio.shield(task)
+        return target
+
+    def _made(self, target: Path, task: asyncio.Task[None]) -> None:
+        del self._making[target]
+        if not task.cancelled():
+            # Everybody who asked may be gone; an exception that nobody looks at would be complained about.
+            task.exception()
+
+    async def _make(self, clip_id: str, rendition: Rendition, target: Path) -> None:
+        async with self._turns:
+            await run_in_threadpool(self._write, clip_id, rendition, target)
+
+    def _write(self, clip_id: str, rendition: Rendition, target: Path) -> None:
+        result = ClipResult.model_validate_json(self._folder.result(clip_id).read_bytes())
+        match rendition:
+            case Rendition.SCORES:
+                text = io.StringIO(newline="")
+                rendering.write_csv(result, text)
+                with atomic_write(target) as stream:
+                    stream.write(text.getvalue().encode())
+            case Rendition.TIMELINE:
+                with atomic_write(target) as stream:
+                    stream.write(rendering.timeline_png(result))
+            case Rendition.ANNOTATED:
+                rendering.annotate(self._folder.source(clip_id), result, target, self._limits)

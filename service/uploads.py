@@ -1,0 +1,376 @@
+"""Takes a clip in: from a request body to a job in the queue, or to a refusal that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Final, Protocol
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from service.decoding import ClipLimits, ClipRejected, inspect
+from service.files import DataFolder
+from service.jobs import is_storage_full
+from service.storage import ClipJob, ClipState, ClipVideo, QueueFull, Store
+
+_BLOCK: Final = 1024 * 1024
+_MULTIPART_OVERHEAD: Final = 64 * 1024
+"""Bytes of a form beside the file: boundaries, part headers, small fields."""
+
+_STALL_S: Final = 30.0
+_PARALLEL_INSPECTIONS: Final = 2
+_MAX_FILENAME: Final = 255
+
+
+class UploadRefused(Exception):
+    """A body that is not taken in.
+
+    Attributes:
+        cause: A stable slug.
+    """
+
+    cause = "refused"
+
+
+class ClipTooLarge(UploadRefused):
+    """The clip has more bytes than allowed."""
+
+    cause = "clip-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the clip is larger than the {limit} bytes that are accepted")
+        self.limit = limit
+
+
+class MalformedUpload(UploadRefused):
+    """The body is not the form that its headers promise."""
+
+    cause = "malformed-upload"
+
+
+class UploadStalled(UploadRefused):
+    """The client stopped sending."""
+
+    cause = "upload-stalled"
+
+    def __init__(self) -> None:
+        super().__init__(f"nothing arrived for {_STALL_S:.0f} s")
+
+
+class UploadIncomplete(UploadRefused):
+    """The client went away in the middle."""
+
+    cause = "upload-incomplete"
+
+    def __init__(self) -> None:
+        super().__init__("the connection ended before the clip was complete")
+
+
+class StorageFull(UploadRefused):
+    """There is no room for the clip."""
+
+    cause = "storage-full"
+
+    def __init__(self) -> None:
+        super().__init__("there is no room left to store the clip")
+
+
+class Intake:
+    """The way into the queue.
+
+    Clips that wait and uploads on their way together never outnumber the queue, so nobody uploads for nothing and the
+    disk holds no more than the queue allows.
+
+    Args:
+        store: The queue.
+        folder: Where uploads are written.
+        limits: What a clip may be.
+        max_bytes: Largest clip.
+        queue_size: Clips that may wait.
+        on_refusal: Called with the cause of every refusal.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: DataFolder,
+        *,
+        limits: ClipLimits,
+        max_bytes: int,
+        queue_size: int,
+        on_refusal: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._limits = limits
+        self._max_bytes = max_bytes
+        self._queue_size = queue_size
+        self._on_refusal = on_refusal
+        self._arriving = 0
+        self._inspections = asyncio.Semaphore(_PARALLEL_INSPECTIONS)
+
+    async def accept(self, request: Request, *, keypoints: bool) -> ClipJob:
+        """Store, inspect and queue the clip that a request carries.
+
+        Raises:
+            QueueFull: There is no seat in the queue; before the body is read, or after if others were faster.
+            UploadRefused: The body cannot be taken.
+            ClipRejected: It is no video within the limits.
+        """
+        clip_id = uuid.uuid4().hex
+        try:
+            with await self._seat():
+                upload = await receive(request, self._folder.upload(clip_id), self._max_bytes)
+                async with self._inspections:
+                    return await run_in_threadpool(self._admit, clip_id, upload, keypoints)
+        except (UploadRefused, ClipRejected) as error:
+            self._on_refusal(error.cause)
+            raise
+        except QueueFull:
+            self._on_refusal("queue-full")
+            raise
+
+    async def _seat(self) -> contextlib.AbstractContextManager[None]:
+        waiting = (await run_in_threadpool(self._store.count))[ClipState.QUEUED]
+        if waiting + self._arriving >= self._queue_size:
+            raise QueueFull(f"{waiting} clips wait and {self._arriving} are arriving; {self._queue_size} may")
+        self._arriving += 1
+        return self._give_back_seat()
+
+    @contextlib.contextmanager
+    def _give_back_seat(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+
+    def _admit(self, clip_id: str, upload: Upload, keypoints: bool) -> ClipJob:
+        try:
+            info = inspect(self._folder.upload(clip_id), self._limits)
+            self._folder.adopt(clip_id)
+            return self._store.enqueue(
+                clip_id,
+                filename=upload.filename,
+                size_bytes=upload.size_bytes,
+                keypoints=keypoints,
+                video=ClipVideo(**asdict(info)),
+                limit=self._queue_size,
+            )
+        except BaseException as error:
+            self._folder.discard(clip_id)
+            if isinstance(error, OSError) and is_storage_full(error):
+                raise StorageFull from error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that has arrived.
+
+    Attributes:
+        filename: What the client calls it, without folders; untrusted text.
+        size_bytes: Its length.
+    """
+
+    filename: str | None
+    size_bytes: int
+
+
+async def receive(request: Request, target: Path, max_bytes: int) -> Upload:
+    """Stream the clip in a request, raw or the field ``file`` of a multipart form, to a new file.
+
+    Bytes are counted as they arrive, whatever the headers claim; on any failure the file is removed.
+
+    Raises:
+        UploadRefused: Too large, malformed, stalled, cut short, or no room.
+    """
+    body = _body(request)
+    _check_announced_length(request, max_bytes)
+    try:
+        with target.open("xb", buffering=0) as stream:
+            size = await _copy(request, body, stream, max_bytes)
+            body.finish()
+            await run_in_threadpool(os.fsync, stream.fileno())
+    except BaseException as error:
+        _remove(target)
+        raise _refusal(error) from error
+    return Upload(_safe_filename(body.filename), size)
+
+
+def _remove(target: Path) -> None:
+    # Not in a thread: the file goes even when the request is being cancelled.
+    target.unlink(missing_ok=True)
+
+
+def _refusal(error: BaseException) -> BaseException:
+    match error:
+        case ClientDisconnect():
+            return UploadIncomplete()
+        case TimeoutError():
+            return UploadStalled()
+        case OSError() if is_storage_full(error):
+            return StorageFull()
+        case FormParserError():
+            return MalformedUpload(f"the multipart form cannot be read: {error}")
+        case _:
+            return error
+
+
+async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int) -> int:
+    received = written = 0
+    block = bytearray()
+    async for chunk in _chunks(request):
+        data = body.feed(chunk)
+        received += len(chunk)
+        written += len(data)
+        if written > max_bytes or received > max_bytes + _MULTIPART_OVERHEAD:
+            raise ClipTooLarge(max_bytes)
+        block += data
+        if len(block) >= _BLOCK:
+            await run_in_threadpool(_write_all, stream, bytes(block))
+            block.clear()
+    await run_in_threadpool(_write_all, stream, bytes(block))
+    return written
+
+
+def _write_all(stream: IO[bytes], data: bytes) -> None:
+    # An unbuffered file may take less than it is given, most notably just before the disk is full.
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(_STALL_S):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        yield chunk
+
+
+class _Body(Protocol):
+    filename: str | None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take what arrived and give the bytes of the clip within."""
+
+    def finish(self) -> None:
+        """Complain if the body ended too early."""
+
+
+class _RawBody:
+    def __init__(self, disposition: str | None) -> None:
+        self.filename = _option(disposition, b"filename")
+
+    def feed(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def finish(self) -> None:
+        return None
+
+
+class _MultipartBody:
+    """Finds the field ``file`` in a form; other fields are read over."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.filename: str | None = None
+        self._found = False
+        self._inside = False
+        self._complete = False
+        self._name = bytearray()
+        self._value = bytearray()
+        self._disposition = ""
+        self._data = bytearray()
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin_part,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._take,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._data.clear()
+        if chunk:
+            self._parser.write(chunk)
+        return bytes(self._data)
+
+    def finish(self) -> None:
+        self._parser.finalize()
+        if not self._complete:
+            raise MalformedUpload("the multipart form ends in the middle")
+        if not self._found:
+            raise MalformedUpload("the multipart form has no field named 'file'")
+
+    def _begin_part(self) -> None:
+        self._inside = False
+        self._disposition = ""
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = self._value.decode("utf-8", "replace")
+        self._name.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        if _option(self._disposition, b"name") == "file":
+            if self._found:
+                raise MalformedUpload("the multipart form has more than one field named 'file'")
+            self._found = self._inside = True
+            self.filename = _option(self._disposition, b"filename")
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._data += data[start:end]
+
+    def _end(self) -> None:
+        self._complete = True
+
+
+def _body(request: Request) -> _Body:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        return _RawBody(request.headers.get("content-disposition"))
+    if not options.get(b"boundary"):
+        raise MalformedUpload("the multipart form names no boundary")
+    try:
+        return _MultipartBody(options[b"boundary"])
+    except FormParserError as error:
+        raise MalformedUpload(f"the multipart form cannot be read: {error}") from error
+
+
+def _check_announced_length(request: Request, max_bytes: int) -> None:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes + _MULTIPART_OVERHEAD:
+        raise ClipTooLarge(max_bytes)
+
+
+def _option(header: str | None, name: bytes) -> str | None:
+    # The parser speaks Latin-1; browsers send names as UTF-8.
+    encoded = header.encode("utf-8").decode("latin-1") if header else None
+    value = parse_options_header(encoded)[1].get(name)
+    return value.decode("utf-8", "replace") if value is not None else None
+
+
+def _safe_filename(name: str | None) -> str | None:
+    if not name:
+        return None
+    base = PureWindowsPath(PurePosixPath(name).name).name
+    return "".join(character for character in base if character.isprintable())[:_MAX_FILENAME] or None
