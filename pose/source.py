@@ -31,6 +31,9 @@ _SOUND_CONTAINERS: Final = ("mp3", "wav", "flac", "aac")
 _DEFAULT_FPS: Final = 25.0
 """Assumed where a file has a single frame or no usable times at all."""
 
+_LEAST_SHARE: Final = 0.9
+"""A file that ends before this share of the promised duration was cut short."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -180,13 +183,22 @@ def probe(path: Path, *, max_frames: int | None = None, max_pixels: int | None =
             check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
         declared = stream.frames
         rate = float(stream.average_rate or 0)
-        times = _packet_times(container, stream, max_frames)
-    if not times:
-        raise UnreadableVideo("no-frames", "the video stream holds no frames")
-    if len(times) < declared and (max_frames is None or len(times) <= max_frames):
+        # Matroska promises a duration instead of a number of frames; other containers have theirs estimated.
+        promised_s = (container.duration or 0) / av.time_base if name.startswith("matroska") else 0.0
+        contents = _demux(container, stream, max_frames)
+    times = contents.times
+    if len(times) < declared and not contents.stopped:
         raise UnreadableVideo(
             "truncated",
             f"the file is cut short: its header promises {declared} frames, {len(times)} are there; send it again",
+        )
+    if not times:
+        raise UnreadableVideo("no-frames", "the video stream holds no frames")
+    if contents.end_s < _LEAST_SHARE * promised_s and not contents.stopped:
+        raise UnreadableVideo(
+            "truncated",
+            f"the file is cut short: its header promises {promised_s:.1f} s, "
+            f"{contents.end_s:.1f} s are there; send it again",
         )
     with FileSource(path) as source:
         first = next(iter(source), None)
@@ -226,26 +238,37 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     return streams[0]
 
 
-def _packet_times(
-    container: av.container.InputContainer, stream: av.VideoStream, max_frames: int | None
-) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """Presentation times of the video frames in seconds, the end of the last stream, and whether counting stopped."""
+
+    times: list[float]
+    end_s: float
+    stopped: bool
+
+
+def _demux(container: av.container.InputContainer, video: av.VideoStream, max_frames: int | None) -> _Contents:
     times: list[float] = []
+    end = 0.0
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux():
             if packet.size == 0:
                 continue
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None or packet.time_base is None:
-                times.append(times[-1] if times else 0.0)
+                time = times[-1] if times else 0.0
             else:
-                times.append(float(stamp * packet.time_base))
-            if max_frames is not None and len(times) > max_frames:
-                break
+                time = float(stamp * packet.time_base)
+            end = max(end, time)
+            if packet.stream_index == video.index:
+                times.append(time)
+                if max_frames is not None and len(times) > max_frames:
+                    return _Contents(times, end, stopped=True)
     except av.error.FFmpegError as error:
         raise UnreadableVideo(
             "truncated", f"the file is damaged or cut short after {len(times)} frames: {error.strerror}"
         ) from error
-    return times
+    return _Contents(times, end, stopped=False)
 
 
 def _mean_rate(times: list[float], declared: float) -> float:

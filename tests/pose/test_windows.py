@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pose.skeleton import coco_to_graph
+from pose.windows import WindowBuffer, Windows, WindowSpec, normalise, slice_track
+
+SPEC = WindowSpec(length=8, rate_hz=15.0, max_gap_s=0.5)
+
+Times = NDArray[np.float64]
+
+
+def poses(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 17, 3, generator=torch.Generator().manual_seed(seed)) * 50 + 200
+
+
+@st.composite
+def capture_times(draw: st.DrawFn) -> Times:
+    """Steady, irregular or broken streams, at rates from 2 to 120 fps."""
+    count = draw(st.integers(0, 60))
+    start = draw(st.floats(0, 3))
+    if draw(st.booleans()):
+        return start + np.arange(count) / draw(st.sampled_from([2.0, 8.0, 10.0, 15.0, 29.97, 30.0, 120.0]))
+    steps = draw(
+        st.lists(st.sampled_from([1 / 120, 1 / 30, 1 / 15, 0.1, 0.4, 0.5, 0.6, 2.0]), min_size=count, max_size=count)
+    )
+    return start + np.cumsum(np.array(steps, np.float64))
+
+
+def streamed(times: Times, keypoints: Tensor, spec: WindowSpec, stride: int) -> Windows:
+    buffer = WindowBuffer(spec, stride=stride, slots=1)
+    batches = [buffer.push(times[i : i + 1], [7], keypoints[i : i + 1]) for i in range(len(times))]
+    return Windows.concatenate([Windows.empty(spec), *batches])
+
+
+def assert_same(a: Windows, b: Windows) -> None:
+    np.testing.assert_array_equal(a.track_ids, b.track_ids)
+    np.testing.assert_array_equal(a.end_times, b.end_times)
+    torch.testing.assert_close(a.tensor, b.tensor, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(capture_times(), st.integers(1, 4))
+def test_slicing_a_track_and_streaming_it_give_the_same_windows(times: Times, stride: int) -> None:
+    keypoints = poses(len(times))
+    assert_same(slice_track(7, times, keypoints, SPEC, stride=stride), streamed(times, keypoints, SPEC, stride))
+
+
+@settings(deadline=None)
+@given(st.lists(capture_times(), min_size=2, max_size=5))
+def test_tracks_streamed_together_give_what_each_gives_alone(tracks: list[Times]) -> None:
+    keypoints = [poses(len(times), seed) for seed, times in enumerate(tracks)]
+    buffer = WindowBuffer(SPEC, slots=1)
+    seen: dict[int, list[Windows]] = {track: [Windows.empty(SPEC)] for track in range(len(tracks))}
+    for moment in sorted({float(time) for times in tracks for time in times}):
+        now = [(track, i) for track, times in enumerate(tracks) for i in np.flatnonzero(times == moment)]
+        pushed = buffer.push(
+            np.full(len(now), moment),
+            [track for track, _ in now],
+            torch.stack([keypoints[track][i] for track, i in now]),
+        )
+        for track, windows in seen.items():
+            mine = np.flatnonzero(pushed.track_ids == track)
+            windows.append(Windows(pushed.tensor[mine], pushed.track_ids[mine], pushed.end_times[mine]))
+    for track, windows in seen.items():
+        assert_same(slice_track(track, tracks[track], keypoints[track], SPEC), Windows.concatenate(windows))
+
+
+def test_a_stream_at_the_grid_rate_is_cut_without_interpolation() -> None:
+    times, keypoints = np.arange(10) / SPEC.rate_hz, poses(10)
+    windows = slice_track(3, times, keypoints, SPEC)
+    joints = coco_to_graph(keypoints)
+    expected = normalise(torch.stack([joints[i : i + SPEC.length] for i in range(3)]))
+    torch.testing.assert_close(windows.tensor, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(windows.end_times, times[SPEC.length - 1 :])
+
+
+def test_a_straight_walk_looks_the_same_at_any_frame_rate() -> None:
+    start, velocity = poses(1)[0], torch.tensor([40.0, -15.0, 0.0])
+
+    def walk(fps: float) -> Windows:
+        times = np.arange(int(2 * fps) + 1) / fps
+        keypoints = start + torch.from_numpy(times)[:, None, None].float() * velocity
+        return slice_track(1, times, keypoints, SPEC)
+
+    reference = walk(15.0)
+    for fps in (2.0, 8.0, 10.0, 29.97, 30.0, 120.0):
+        same = walk(fps)
+        count = min(len(reference), len(same))
+        assert count >= 20
+        torch.testing.assert_close(same.tensor[:count], reference.tensor[:count], rtol=0, atol=1e-4)
+
+
+def test_a_gap_is_bridged_up_to_the_limit_and_ends_the_run_beyond_it() -> None:
+    def windows_with_gap(gap: float) -> int:
+        before = np.arange(SPEC.length - 1) / SPEC.rate_hz
+        after = before[-1] + gap + np.arange(SPEC.length - 1) / SPEC.rate_hz
+        times = np.concatenate([before, after])
+        return len(slice_track(1, times, poses(len(times)), SPEC))
+
+    assert windows_with_gap(SPEC.max_gap_s) > 0
+    assert windows_with_gap(SPEC.max_gap_s + 0.01) == 0
+
+
+def test_one_frame_per_second_gives_no_windows() -> None:
+    assert len(slice_track(1, np.arange(60.0), poses(60), SPEC)) == 0
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_normalisation_removes_place_and_size(scale: float) -> None:
+    raw = torch.randn(4, 8, 18, 3) * 50
+    moved = raw * scale + torch.tensor([300.0, 120.0, 0.0])
+    torch.testing.assert_close(normalise(raw), normalise(moved), rtol=0, atol=1e-4)
+
+
+def test_normalisation_equals_the_published_protocol_on_benchmark_video() -> None:
+    raw = torch.rand(4, 24, 18, 3, dtype=torch.float64) * torch.tensor([856.0, 480.0, 1.0])
+    scaled = raw[..., :2] / torch.tensor([856.0, 480.0])
+    centred = scaled - scaled.mean(dim=(1, 2), keepdim=True)
+    published = (centred / scaled[..., 1].std(dim=(1, 2), correction=0)[:, None, None, None]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(normalise(raw), published)
+
+
+def test_a_window_without_any_height_stays_finite() -> None:
+    assert torch.isfinite(normalise(torch.full((1, 8, 18, 3), 5.0))).all()
+
+
+def test_the_buffer_reuses_the_slots_of_people_who_left() -> None:
+    buffer = WindowBuffer(SPEC, slots=2)
+    for track in range(200):
+        buffer.push(np.array([float(track)]), [track], poses(1))
+    assert buffer.tracks <= 8
+
+
+def test_the_centre_of_a_window_is_the_frame_that_the_protocol_names() -> None:
+    spec = WindowSpec(length=24, rate_hz=15.0)
+    np.testing.assert_allclose(spec.center_times(np.array([23 / 15])), [12 / 15])
+
+
+def test_impossible_specifications_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 grid points"):
+        WindowSpec(length=1)
+    with pytest.raises(ValueError, match="rate_hz must be a positive number, got 0"):
+        WindowSpec(rate_hz=0)
+    with pytest.raises(ValueError, match="max_gap_s must be a positive number"):
+        WindowSpec(max_gap_s=float("nan"))
+
+
+def test_wrong_input_is_refused() -> None:
+    buffer = WindowBuffer(SPEC)
+    buffer.push(np.array([1.0]), [1], poses(1))
+    with pytest.raises(ValueError, match="capture times of track 1 must strictly increase"):
+        buffer.push(np.array([1.0]), [1], poses(1))
+    with pytest.raises(ValueError, match="different tracks"):
+        buffer.push(np.array([2.0, 2.0]), [1, 1], poses(2))
+    with pytest.raises(ValueError, match="expected 1 poses of shape"):
+        buffer.push(np.array([2.0]), [1], poses(2))
+    with pytest.raises(ValueError, match="must strictly increase"):
+        slice_track(1, np.array([0.0, 0.0]), poses(2), SPEC)
+    with pytest.raises(ValueError, match="stride must be at least 1"):
+        slice_track(1, np.array([0.0]), poses(1), SPEC, stride=0)
+    with pytest.raises(ValueError, match="stride must be at least 1"):
+        WindowBuffer(SPEC, stride=0)
+    with pytest.raises(ValueError, match="no windows to concatenate"):
+        Windows.concatenate([])
