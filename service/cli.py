@@ -1,0 +1,233 @@
+"""The command ``daflow``. Torch and the service are imported by the commands that need them, so that help is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.files import StartupError
+from service.logs import configure_logging
+from service.settings import Settings, SettingsError, load_settings, unknown_variables
+
+if TYPE_CHECKING:
+    from service.doctor import Finding
+    from service.results import ClipResult, FrameScore
+
+app = typer.Typer(
+    help="Anomaly scores for people in video.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_err = Console(stderr=True)
+_out = Console()
+
+DataDir = Annotated[Path | None, typer.Option(help="Overrides DAFLOW_DATA_DIR.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
+PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Overrides DAFLOW_HOST.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides DAFLOW_PORT.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Serve the API and the dashboard until stopped."""
+    settings = _settings(host=host, port=port, data_dir=data_dir, device=device, pose_weights=pose_weights)
+    configure_logging(settings.log_level, settings.log_format)
+
+    import uvicorn
+
+    from service.app import create_app
+    from service.clips import ModelUnavailable, resolve_device
+    from service.runtime import Runtime
+
+    with _one_line_for(StartupError, ModelUnavailable):
+        resolve_device(settings.device)
+        runtime = Runtime.open(settings)
+    try:
+        uvicorn.run(
+            create_app(runtime),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+        )
+    finally:
+        runtime.close()
+
+
+@app.command()
+def score(
+    clip: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per frame and person.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the levels over time as PNG.")] = None,
+    video_file: Annotated[Path | None, typer.Option("--video", help="Draw everything into the clip, as MP4.")] = None,
+    keypoints: Annotated[bool, typer.Option(help="Write everybody's joints into the JSON file.")] = True,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Score one video file, without the service."""
+    settings = _settings(device=device, pose_weights=pose_weights)
+    _check_files(clip, [path for path in (json_file, csv_file, plot_file, video_file) if path])
+
+    from service import rendering
+    from service.clips import ClipScorer, ModelUnavailable, clip_limits
+    from service.decoding import ClipRejected
+    from service.files import atomic_write
+
+    with _one_line_for(ModelUnavailable, ClipRejected, OSError), _progress() as progress:
+        task = progress.add_task("loading models", total=None)
+        scorer = ClipScorer.load(settings)
+        result = scorer.score(clip, _Bar(progress, task), keypoints=keypoints or video_file is not None)
+        if json_file:
+            document = result.model_dump_json(exclude=None if keypoints else _JOINTS)
+            with atomic_write(json_file) as stream:
+                stream.write(document.encode())
+        if csv_file:
+            with csv_file.open("w", newline="", encoding="utf-8") as text:
+                rendering.write_csv(result, text)
+        if plot_file:
+            plot_file.write_bytes(rendering.timeline_png(result))
+        if video_file:
+            progress.update(task, description="drawing", completed=0)
+            rendering.annotate(
+                clip,
+                result,
+                video_file,
+                clip_limits(settings),
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    _print_summary(clip, result)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Say what was found on this machine, what is missing, and which setting fixes it."""
+    settings = _settings(data_dir=data_dir, device=device, pose_weights=pose_weights)
+
+    from service.doctor import examine
+
+    findings = examine(settings)
+    if as_json:
+        _out.print_json(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _print_findings(findings)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+_JOINTS = {"frames": {"__all__": {"people": {"__all__": {"keypoints"}}}}}
+
+
+class _Bar:
+    """Shows how far a clip is; what `ClipScorer.score` reports to."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def progress(self, done: int, total: int) -> None:
+        self._progress.update(self._task, description="scoring", completed=done, total=total)
+
+    def frame(self, frame: FrameScore) -> None:
+        return None
+
+    def cancelled(self) -> bool:
+        return False
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_err,
+        transient=True,
+    )
+
+
+def _settings(**overrides: object) -> Settings:
+    with _one_line_for(SettingsError):
+        settings = load_settings(**overrides)
+    for name in unknown_variables():
+        _err.print(f"[yellow]warning:[/] {escape(name)} is no setting of daflow; misspelt?", soft_wrap=True)
+    return settings
+
+
+@contextmanager
+def _one_line_for(*expected: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except expected as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
+    sys.exit(1)
+
+
+def _check_files(clip: Path, outputs: list[Path]) -> None:
+    if not clip.is_file():
+        _fail(f"there is no file {clip}")
+    for output in outputs:
+        if not output.parent.is_dir():
+            _fail(f"there is no folder {output.parent} to write {output.name} into")
+
+
+def _print_summary(clip: Path, result: ClipResult) -> None:
+    scored = [frame.level for frame in result.frames if frame.level is not None]
+    table = Table(title=escape(clip.name), show_header=False, title_justify="left")
+    table.add_row("clip", f"{result.clip.frames} frames, {result.clip.duration_s:.1f} s, {result.clip.fps:.4g} fps")
+    table.add_row("people", f"{len(result.tracks)} tracks, {sum(track.windows for track in result.tracks)} windows")
+    table.add_row("scored", f"{len(scored)} frames, highest level {max(scored):.4f}" if scored else "no frame")
+    table.add_row(
+        "threshold",
+        f"level {result.threshold.level:.4f}, {result.threshold.false_alarms_per_hour:g} false alarms per hour",
+    )
+    for anomaly in result.anomalies:
+        tracks = ", ".join(map(str, anomaly.tracks))
+        span = f"{anomaly.start_s:.2f} to {anomaly.end_s:.2f} s"
+        table.add_row("anomaly", f"{span}, level {anomaly.peak_level:.4f}, track {tracks}")
+    for note in result.notes:
+        table.add_row("note", escape(note))
+    _out.print(table)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]"
+        fix = f" [bold](set {finding.setting})[/]" if finding.setting else ""
+        table.add_row(mark, finding.name, f"{escape(finding.value)}{fix}")
+    _out.print(table)

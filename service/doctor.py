@@ -1,0 +1,122 @@
+"""Looks at the machine and the settings and says what is there, what is missing, and what fixes it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import metadata, version
+from pathlib import Path
+from typing import Final
+
+import torch
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.clips import ClipScorer, ModelUnavailable, resolve_device
+from service.settings import Settings, unknown_variables
+
+_LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")
+_GIB: Final = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        name: What.
+        value: What was found.
+        ok: Whether the service can work with that.
+        setting: The variable that fixes it, if it is not ok.
+    """
+
+    name: str
+    value: str
+    ok: bool = True
+    setting: str | None = None
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything that scoring a clip needs; loads the models, and leaves clips and database alone."""
+    return [
+        Finding("daflow-live", version("daflow-live")),
+        Finding("licence", metadata("daflow-live")["License-Expression"] or "AGPL-3.0-or-later"),
+        Finding("python", f"{platform.python_version()} on {platform.platform()}"),
+        *(Finding(library, version(library)) for library in _LIBRARIES),
+        Finding("cuda", _cuda()),
+        _device(settings),
+        *_models(settings),
+        _data_folder(settings.data_dir),
+        _disk(settings),
+        _database(settings.database),
+        *(Finding(name, "is no setting of daflow; misspelt?", ok=False, setting=name) for name in unknown_variables()),
+    ]
+
+
+def _cuda() -> str:
+    if not torch.cuda.is_available():
+        return "not available"
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return f"{torch.version.cuda}: {', '.join(names)}"
+
+
+def _device(settings: Settings) -> Finding:
+    try:
+        return Finding("device", str(resolve_device(settings.device)))
+    except ModelUnavailable as error:
+        return Finding("device", str(error), ok=False, setting=error.setting)
+
+
+def _models(settings: Settings) -> list[Finding]:
+    try:
+        model = ClipScorer.load(settings).model
+    except ModelUnavailable as error:
+        return [Finding("models", str(error), ok=False, setting=error.setting)]
+    return [
+        Finding("pose weights", model.pose_weights),
+        Finding(
+            "checkpoint",
+            f"{model.checkpoint}: {model.parameters} parameters, windows of {model.window} at {model.rate_hz:g} Hz",
+        ),
+    ]
+
+
+def _data_folder(folder: Path) -> Finding:
+    existing = _nearest(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Finding("data folder", f"{folder} cannot be written", ok=False, setting="DAFLOW_DATA_DIR")
+    return Finding("data folder", str(folder) if folder.exists() else f"{folder}, will be made")
+
+
+def _nearest(folder: Path) -> Path:
+    resolved = folder.resolve()
+    return next(path for path in (resolved, *resolved.parents) if path.exists())
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(_nearest(settings.data_dir)).free
+    value = f"{free / _GIB:.1f} GiB free, up to {settings.clip_storage_bytes / _GIB:.1f} GiB used for clips"
+    if free < settings.max_clip_bytes:
+        return Finding("disk", f"{value}; not enough for one clip", ok=False, setting="DAFLOW_DATA_DIR")
+    return Finding("disk", value)
+
+
+def _database(url: str) -> Finding:
+    parsed = make_url(url)
+    shown = parsed.render_as_string(hide_password=True)
+    # Connecting would make the file.
+    if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
+        return Finding("database", f"{shown}, will be made")
+    try:
+        engine = create_engine(url)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return Finding("database", f"{shown}: {reason}", ok=False, setting="DAFLOW_DATABASE_URL")
+    return Finding("database", shown)

@@ -1,0 +1,47 @@
+"""Logging: one format for our own records and those of the libraries, for people or for machines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from service.settings import LogFormat, LogLevel
+
+
+def configure_logging(level: LogLevel, style: LogFormat) -> None:
+    """Send all log records to standard error.
+
+    Args:
+        level: The least severe record to write.
+        style: How to write it.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_renderers(style)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Libraries that would otherwise tell every step at the level of our own records.
+    for name in ("alembic", "matplotlib", "websockets"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if style is LogFormat.JSON:
+        return [strip, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    return [strip, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
