@@ -48,9 +48,9 @@ class Poses:
 
 
 def configure_ultralytics(directory: Path) -> None:
-    """Keep Ultralytics from installing packages, phoning home, and writing outside `directory`.
+    """Keep Ultralytics and its back ends from installing packages, phoning home, and writing outside `directory`.
 
-    Ultralytics reads these variables when it is first imported, so this must run before that.
+    The libraries read these variables when they are first imported, so this must run before that.
 
     Args:
         directory: Where its settings may be written; made if missing.
@@ -62,6 +62,7 @@ def configure_ultralytics(directory: Path) -> None:
         YOLO_OFFLINE="true",
         YOLO_VERBOSE="false",
         ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS="true",
+        ORT_DISABLE_TELEMETRY="1",
     )
 
 

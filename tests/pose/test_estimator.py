@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from pose.skeleton import COCO_JOINTS
+from pose.source import FileSource, Frame
+
+
+@pytest.fixture(scope="module")
+def estimator(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> PoseEstimator:
+    configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+    return PoseEstimator(pose_weights, image_size=320)
+
+
+@pytest.fixture(scope="module")
+def crowd(test_data: Path) -> list[Frame]:
+    with FileSource(test_data / "clips/ubnormal/abnormal_scene_20_scenario_6.mp4") as source:
+        return [frame for frame in source if frame.sequence in (100, 101, 102)]
+
+
+def test_people_are_found_upright_and_inside_the_picture(estimator: PoseEstimator, crowd: list[Frame]) -> None:
+    (poses,) = estimator([crowd[0].image])
+    sure = poses.confidences > 0.5
+    assert sure.sum() >= 2
+    height, width = crowd[0].image.shape[:2]
+    assert (poses.boxes[:, :2] >= 0).all()
+    assert (poses.boxes[:, 2:] <= torch.tensor([width, height])).all()
+    joints = poses.keypoints[sure]
+    assert joints.shape[1:] == (len(COCO_JOINTS), 3)
+    nose, ankles = joints[:, 0, 1], joints[:, -2:, 1].mean(dim=1)
+    assert (nose < ankles).all()
+
+
+def test_a_batch_gives_what_each_picture_gives_alone(estimator: PoseEstimator, crowd: list[Frame]) -> None:
+    images = [frame.image for frame in crowd]
+    for together, image in zip(estimator(images), images, strict=True):
+        (alone,) = estimator([image])
+        torch.testing.assert_close(together.keypoints, alone.keypoints, rtol=0, atol=0.05)
+
+
+def test_pictures_of_different_sizes_go_together(estimator: PoseEstimator, crowd: list[Frame]) -> None:
+    small = np.ascontiguousarray(crowd[0].image[::2, ::2])
+    large_poses, small_poses = estimator([crowd[0].image, small])
+    assert len(large_poses) > 0
+    assert len(small_poses) > 0
+    assert estimator([]) == []
+
+
+def test_nobody_is_an_answer(estimator: PoseEstimator) -> None:
+    (poses,) = estimator([np.zeros((48, 64, 3), np.uint8)])
+    assert len(poses) == 0
+    assert poses.keypoints.shape == (0, 17, 3)
+
+
+def test_both_weight_formats_agree(estimator: PoseEstimator, crowd: list[Frame]) -> None:
+    other = estimator.weights.with_suffix(".pt" if estimator.weights.suffix == ".onnx" else ".onnx")
+    if not other.exists():
+        pytest.skip(f"there is no {other.name} beside the weights of DAFLOW_POSE_WEIGHTS")
+    image = crowd[0].image
+    (a,), (b,) = estimator([image]), PoseEstimator(other, image_size=320)([image])
+    torch.testing.assert_close(a.keypoints, b.keypoints, rtol=0, atol=0.5)
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    for name in ("weights.pt", "weights.onnx", "weights.txt"):
+        path = tmp_path / name
+        path.write_bytes(b"certainly not a network" * 50)
+        with pytest.raises(WeightsUnavailable, match=f"{name} cannot be used for pose estimation"):
+            PoseEstimator(path)
+
+
+def test_weights_are_found_by_path_by_name_or_not_at_all(tmp_path: Path) -> None:
+    kept = tmp_path / "yolo11n-pose.pt"
+    kept.touch()
+    assert find_weights(str(kept), tmp_path / "elsewhere") == kept
+    assert find_weights("yolo11n-pose.pt", tmp_path) == kept
+    with pytest.raises(WeightsUnavailable, match=r"no pose weights at mine\.pt; give a path, or a published name"):
+        find_weights("mine.pt", tmp_path)
+    with pytest.raises(WeightsUnavailable, match="no pose weights at"):
+        find_weights(str(tmp_path / "missing" / "yolo11n-pose.pt"), tmp_path)
+
+
+def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A proxy that refuses every connection makes the download fail on any machine.
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    with pytest.raises(WeightsUnavailable, match=r"not in .* and could not be downloaded .*; put the file there"):
+        find_weights("yolov8n-pose.pt", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ultralytics_keeps_to_its_folder(tmp_path: Path, pose_weights: Path) -> None:
+    """A first run in a new home leaves no file but the settings in the folder that it was given."""
+    home, folder = tmp_path / "home", tmp_path / "ultralytics"
+    home.mkdir()
+    script = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from pose.estimator import PoseEstimator, configure_ultralytics\n"
+        "configure_ultralytics(Path(sys.argv[1]))\n"
+        "PoseEstimator(Path(sys.argv[2]), image_size=64)([np.zeros((64, 64, 3), np.uint8)])\n"
+        "import ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL)\n"
+    )
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {key: value for key, value in environment.items() if not key.startswith(("YOLO_", "ORT_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder), str(pose_weights)],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False"]
+    assert list(home.rglob("*")) == []
+    assert any(folder.rglob("settings.json"))
