@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from matplotlib.axes import Axes
@@ -155,10 +156,14 @@ class _Encoder:
 
     def add(self, image: NDArray[np.uint8], score: FrameScore) -> None:
         picture = self._canvas[self._picture]
-        if image.shape != picture.shape:
-            raise ValueError(f"frame {score.index} is {image.shape[1]}x{image.shape[0]}, unlike the scored clip")
-        picture[:] = image
-        draw_people(picture, score.people, self._result.threshold.level)
+        if image.shape == picture.shape:
+            picture[:] = image
+            draw_people(picture, score.people, self._result.threshold.level)
+        else:
+            # Some streams change their resolution on the way; boxes are in pixels of their own frame.
+            drawn = image.copy()
+            draw_people(drawn, score.people, self._result.threshold.level)
+            picture[:] = cv2.resize(drawn, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
         draw_band(self._canvas[self._band], self._chart, score, self._result)
         frame = av.VideoFrame.from_ndarray(self._canvas, format="bgr24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
