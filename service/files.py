@@ -14,6 +14,7 @@ data/
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -154,6 +155,11 @@ def atomic_write(target: Path) -> Iterator[IO[bytes]]:
         _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_storage_full(error: OSError) -> bool:
+    """Whether a write failed for want of room: a full disk, a quota or a file size limit."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _sync_folder(folder: Path) -> None:

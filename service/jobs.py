@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from service.clips import Cancelled as ScoringCancelled
 from service.clips import ClipScorer
 from service.decoding import ClipRejected
 from service.events import Cancelled, EventBus, Progress, Score, State, final_event
-from service.files import DataFolder, atomic_write
+from service.files import DataFolder, atomic_write, is_storage_full
 from service.metrics import Metrics
 from service.models import Models
 from service.results import FrameScore
@@ -253,8 +252,3 @@ class ClipRunner:
                 return self._store.put_back(clip_id)
             case _:
                 return self._store.fail(clip_id, outcome.cause, outcome.detail)
-
-
-def is_storage_full(error: OSError) -> bool:
-    """Whether a write failed for want of room: a full disk, a quota or a file size limit."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -18,8 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.decoding import ClipLimits, ClipRejected, inspect
-from service.files import DataFolder
-from service.jobs import is_storage_full
+from service.files import DataFolder, is_storage_full
 from service.storage import ClipJob, ClipState, ClipVideo, QueueFull, Store
 
 _BLOCK: Final = 1024 * 1024

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pose_weights() -> Path:
+    """The pose weights that `DAFLOW_POSE_WEIGHTS` names."""
+    return _existing("DAFLOW_POSE_WEIGHTS", "YOLO-pose weights")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real clips and skeletons that `DAFLOW_TEST_DATA` names."""
+    return _existing("DAFLOW_TEST_DATA", "the folder with test clips")
+
+
+def _existing(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set; it names {what}")
+    path = Path(value).resolve()
+    if not path.exists():
+        pytest.fail(f"{variable} names {path}, which does not exist")
+    return path

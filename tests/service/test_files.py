@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.files import DataFolder, StartupError, atomic_write
+
+
+def test_a_second_process_on_the_same_folder_is_told_so(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    with pytest.raises(StartupError, match="in use by another daflow process"):
+        DataFolder.open(tmp_path)
+    folder.close()
+    DataFolder.open(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="DAFLOW_DATA_DIR"):
+        DataFolder.open(tmp_path / "file" / "data")
+
+
+def test_an_upload_becomes_a_clip_and_is_discarded_without_a_trace(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    folder.upload("a").write_bytes(b"clip")
+    folder.adopt("a")
+    assert folder.source("a").read_bytes() == b"clip"
+    assert folder.size("a") == 4
+    folder.discard("a")
+    folder.discard("a")
+    assert not any(folder.clips.iterdir())
+    assert not any(folder.uploads.iterdir())
+    folder.close()
+
+
+def test_orphans_go_and_known_clips_stay(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    folder.upload("partial").write_bytes(b"half a clip")
+    for name in ("known", "orphan"):
+        folder.clip(name).mkdir()
+        folder.source(name).write_bytes(b"clip")
+    (folder.clip("known") / "annotated.mp4.1.part").write_bytes(b"half a video")
+    assert sorted(folder.remove_orphans({"known"})) == ["annotated.mp4.1.part", "orphan", "partial"]
+    assert [path.name for path in folder.clips.iterdir()] == ["known"]
+    assert folder.source("known").exists()
+    folder.close()
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    target.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_write(target) as stream:
+        stream.write(b"half of the new")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+    with atomic_write(target) as stream:
+        stream.write(b"new")
+    assert target.read_bytes() == b"new"

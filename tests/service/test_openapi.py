@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.api.problems import MEDIA_TYPE
+from service.app import create_app
+from service.runtime import Runtime
+from service.settings import Settings
+
+EXPECTED = {
+    ("post", "/v1/clips"): {"400", "403", "408", "413", "422", "429", "500", "503", "507"},
+    ("get", "/v1/clips"): {"422", "500"},
+    ("get", "/v1/clips/{clip_id}"): {"404", "422", "500"},
+    ("delete", "/v1/clips/{clip_id}"): {"403", "404", "422", "500"},
+    ("post", "/v1/clips/{clip_id}/cancel"): {"403", "404", "409", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/result.json"): {"404", "409", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/scores.csv"): {"404", "409", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/timeline.png"): {"404", "409", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/annotated.mp4"): {"404", "409", "422", "500"},
+    ("get", "/healthz"): {"422", "500"},
+    ("get", "/readyz"): {"422", "500", "503"},
+    ("get", "/metrics"): {"422", "500"},
+    ("get", "/problems/{slug}"): {"404", "422", "500"},
+}
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    runtime = Runtime.open(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    yield create_app(runtime).openapi()
+    runtime.close()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield (method, path), operation
+
+
+def test_every_route_lists_every_error_it_can_end_in(document: dict[str, Any]) -> None:
+    listed = {
+        route: {status for status in operation["responses"] if status[0] in "45"}
+        for route, operation in operations(document)
+    }
+    assert listed == EXPECTED
+
+
+def test_every_error_is_a_problem_with_an_example(document: dict[str, Any]) -> None:
+    for route, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status[0] in "45":
+                ((media_type, content),) = response["content"].items()
+                assert media_type == MEDIA_TYPE, (route, status)
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                for example in content["examples"].values():
+                    assert example["value"]["status"] == int(status)
+
+
+def test_every_route_has_a_summary_and_a_description(document: dict[str, Any]) -> None:
+    for route, operation in operations(document):
+        assert operation["summary"], route
+        assert operation["description"], route
+        assert operation["tags"], route
+
+
+def test_every_parameter_is_described(document: dict[str, Any]) -> None:
+    for route, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), (route, parameter["name"])
+
+
+def test_every_field_of_every_schema_is_described(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, definition in schema.get("properties", {}).items():
+            described = definition.get("description") or _target(document, definition).get("description")
+            assert described, f"{name}.{field}"
+
+
+def test_the_messages_of_the_websocket_are_documented(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["ClipEvent"]
+    assert set(schema["discriminator"]["mapping"]) == {
+        "hello", "progress", "score", "state", "lagged", "done", "failed", "cancelled",
+    }  # fmt: skip
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in _references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"], reference
+
+
+def _target(document: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any]:
+    name = definition.get("$ref", "").removeprefix("#/components/schemas/")
+    found: dict[str, Any] = document["components"]["schemas"].get(name, {})
+    return found
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _references(item)

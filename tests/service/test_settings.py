@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, SettingsError, load_settings, settings_table, unknown_variables, variable_name
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable_name(field), raising=False)
+
+
+def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
+    assert load_settings().host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DAFLOW_HOST", "0.0.0.0"),  # noqa: S104 - the point of the test
+        ("DAFLOW_HOST", "camera-server"),
+        ("DAFLOW_PORT", "70000"),
+        ("DAFLOW_DEVICE", "gpu"),
+        ("DAFLOW_CLIP_WORKERS", "0"),
+        ("DAFLOW_MAX_CLIP_SECONDS", "nan"),
+        ("DAFLOW_FALSE_ALARMS_PER_HOUR", "-1"),
+        ("DAFLOW_POSE_IMAGE_SIZE", "100"),
+        ("DAFLOW_DATABASE_URL", "the usual one"),
+        ("DAFLOW_CLIP_STORAGE_BYTES", "1000"),
+        ("DAFLOW_AUTH", "maybe"),
+    ],
+)
+def test_an_unsafe_or_nonsensical_value_refuses_to_start_with_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert variable in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_network_is_served_when_that_is_said_explicitly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAFLOW_HOST", "::")
+    monkeypatch.setenv("DAFLOW_AUTH", "OFF")
+    assert load_settings().host == "::"
+
+
+def test_a_password_in_a_database_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAFLOW_DATABASE_URL", "user:hunter2 at host")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_an_override_wins_over_the_environment_unless_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAFLOW_PORT", "9000")
+    assert load_settings(port=None).port == 9000
+    assert load_settings(port=9001).port == 9001
+
+
+def test_a_dot_env_file_is_read_and_its_misspellings_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DAFLOW_PORT=9100\nDAFLOW_PROT=1\nOTHER=2\n")
+    assert load_settings().port == 9100
+    assert unknown_variables() == ["DAFLOW_PROT"]
+
+
+def test_misspelt_variables_are_named() -> None:
+    assert unknown_variables({"DAFLOW_PROT": "1", "daflow_port": "1", "PATH": "", "DAFLOW_TEST_DATA": ""}) == [
+        "DAFLOW_PROT"
+    ]
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_readme_has_the_table_of_settings_that_the_class_renders() -> None:
+    assert settings_table() in README.read_text(encoding="utf-8")
