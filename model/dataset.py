@@ -1,8 +1,8 @@
 """Tracked skeletons on disk, in STG-NF's layout, and the windows cut from them.
 
-A data set is a folder with ``pose/train`` and ``pose/test`` holding one file ``<clip>_alphapose_tracked_person.json`` for
-each clip, ``{person: {frame: {"keypoints": [x, y, confidence] * 17}}}``, and ``gt/test_frame_mask/<clip>.npy``, one 0 or 1
-(anomalous) for each frame.
+A data set is a folder with ``pose/train`` and ``pose/test`` holding one file ``<clip>_alphapose_tracked_person.json``
+for each clip, ``{person: {frame: {"keypoints": [x, y, confidence] * 17}}}``, and ``gt/test_frame_mask/<clip>.npy``, one
+0 or 1 (anomalous) for each frame.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PersonTrack:
     Attributes:
         person: The person's number in the file.
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
-        keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence.
+        keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
     """
 
     person: int
@@ -68,7 +68,7 @@ class PoseClip:
 
     @property
     def camera(self) -> str:
-        """The scene: the first number of the name (ShanghaiTech, PoseLift ``01_0222``; UBnormal ``normal_scene_1_...``)."""
+        """The scene: the first number of the name, as in ``01_0222`` or ``normal_scene_1_scenario_2``."""
         match = _SCENE.match(self.name)
         return match[1] if match else self.name
 
@@ -132,8 +132,9 @@ def clip_windows(
 ) -> Windows:
     """Cut all people of a clip.
 
-    Times are seconds on the clip's clock, ``frame number / frame_rate_hz``. A published window that starts at frame f gets
-    the end time it would have without missing frames, so `WindowSpec.center_times` names frame ``f + T // 2`` for both.
+    Times are seconds on the clip's clock, ``frame number / frame_rate_hz``. A published window that starts at frame f
+    gets the end time it would have without missing frames, so `WindowSpec.center_times` names frame ``f + T // 2`` for
+    both.
 
     Args:
         clip: The clip.
@@ -218,8 +219,10 @@ def _track(path: Path, person: str, entry: Any) -> PersonTrack:
     order = sorted(frames)
     poses = [_pose(frames[frame], f"{where}, frame {frame}") for frame in order]
     keypoints = torch.tensor(poses, dtype=torch.float32).view(len(order), len(COCO_JOINTS), 3)
-    if not torch.isfinite(keypoints).all():
+    if not torch.isfinite(keypoints[..., :2]).all():
         raise DatasetError(f"{where}: a keypoint is not finite")
+    # PoseLift marks the poses its authors interpolated by a confidence of nan.
+    keypoints[..., 2].nan_to_num_(nan=0.0)
     return PersonTrack(_number(person, where, "person"), np.array(order, np.int64), keypoints)
 
 

@@ -13,7 +13,6 @@ act on the channels of one point at a time; so the likelihood can be attributed 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Final, cast
 
 import torch
@@ -25,7 +24,7 @@ from model.graph import adjacency
 from pose.skeleton import NUM_JOINTS
 
 CHANNELS: Final = 2
-_MIN_SCALE: Final = 1e-6
+MIN_SCALE: Final = 1e-6
 _MIN_STD: Final = 1e-6
 
 
@@ -64,10 +63,6 @@ class ActNorm(nn.Module):
 class ReverseChannels(nn.Module):
     """Swap x and y, so that consecutive couplings change both."""
 
-    def weight(self) -> Tensor:
-        """The permutation as a matrix, shape ``(2, 2)``."""
-        return torch.eye(CHANNELS).flip(0)
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(N, 2, T, V)`` to the same and a log-determinant of zero."""
         return x.flip(1), x.new_zeros(())
@@ -83,10 +78,6 @@ class Conv1x1(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.matrix = nn.Parameter(torch.linalg.qr(torch.randn(CHANNELS, CHANNELS)).Q)
-
-    def weight(self) -> Tensor:
-        """The mix as a matrix, shape ``(2, 2)``."""
-        return self.matrix
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(N, 2, T, V)`` to the same and the log-determinant of every point, a scalar."""
@@ -224,7 +215,7 @@ class AffineCoupling(nn.Module):
 
     def _shift_and_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = self.conditioner(kept).unbind(1)
-        return shift, torch.sigmoid(raw + 2.0) + _MIN_SCALE
+        return shift, torch.sigmoid(raw + 2.0) + MIN_SCALE
 
 
 class FlowStep(nn.Module):
@@ -276,6 +267,10 @@ class DAFlow(nn.Module):
         self.config = config
         self.steps = nn.ModuleList(FlowStep(config, first=index == 0) for index in range(config.steps))
 
+    def flow_steps(self) -> list[FlowStep]:
+        """The steps in the order of `forward`."""
+        return cast(list[FlowStep], list(self.steps))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map windows to latents.
 
@@ -301,7 +296,7 @@ class DAFlow(nn.Module):
         if self.training:
             raise RuntimeError("the inverse needs fixed batch statistics: call eval() on the flow first")
         self._check(z)
-        for step in cast(Iterable[FlowStep], reversed(self.steps)):
+        for step in reversed(self.flow_steps()):
             z = step.inverse(z)
         return z
 
@@ -335,7 +330,7 @@ class DAFlow(nn.Module):
     def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self._check(x)
         log_det = x.new_zeros((len(x), *x.shape[2:]))
-        for step in self.steps:
+        for step in self.flow_steps():
             x, of_step = step(x)
             log_det = log_det + of_step
         return x, log_det

@@ -1,0 +1,362 @@
+"""What a score means: its level among normal scores, and the false alarms per hour that a threshold costs.
+
+`Calibration` is fitted to normal footage of one camera. Below a high score u, the *body*, the level of a score is its
+empirical quantile among the scores of normal windows. Above u, the *tail*, excesses over u follow a generalised Pareto
+distribution (Pickands 1975, Balkema and de Haan 1974) with survival function
+``S(y) = (1 + shape * y / scale)^(-1 / shape)``.
+
+Alarms are counted by peaks over threshold (Davison and Smith 1990). Neighbouring frames are dependent, so exceedances
+are declustered first: one false alarm is one run of frames whose highest score is at or above the threshold, and runs
+closer than `merge_s` are one. Normal footage crosses u in ``lambda_u`` runs per hour and a fraction S of those runs
+peaks higher than ``u + y``, hence, with ``p_u`` the share of windows above u,
+
+    rate(u + y) = lambda_u * S(y)        level(u + y) = 1 - p_u * S(y)        rate = lambda_u * (1 - level) / p_u,
+
+so a level and a false-alarm rate are two names of one threshold. S is fitted to the peaks of the runs, which are
+independent; asymptotically the excesses of all windows follow it as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_KNOTS: Final = 257
+_MIN_EXCEEDANCES: Final = 10
+_MAX_SHAPE: Final = 0.9
+"""Below one the tail has a mean; no estimate from a short recording should claim otherwise."""
+_SHAPE_PER_SCALE: Final = np.logspace(-4, 3, 300)
+"""Values of shape / scale, in units of one over the mean excess, among which the likelihood is maximised."""
+
+
+class CalibrationError(ValueError):
+    """The footage does not support what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """Frames of one uninterrupted piece of normal footage.
+
+    Attributes:
+        times: Shape ``(n,)``, capture times in seconds, increasing.
+        highest: Shape ``(n,)``, the highest score over people of each frame; nan where nobody was scored.
+    """
+
+    times: Floats
+    highest: Floats
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds the frames cover, the last one counted as long as the average."""
+        frames = len(self.times)
+        return float(self.times[-1] - self.times[0]) * frames / (frames - 1) if frames > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Levels and thresholds for one camera, or for footage like it.
+
+    Attributes:
+        knots: Scores in bits per dimension, strictly increasing; the last one is u, where the tail begins.
+        levels: Level of each knot, strictly increasing from 0; the last one is ``1 - p_u``.
+        shape: Shape of the generalised Pareto tail, at least 0.
+        scale: Scale of the tail in bits per dimension.
+        exceedances: Independent runs above u that the tail was fitted to.
+        windows: Windows that the body was fitted to.
+        footage_s: Seconds of normal footage, frames without people included.
+        merge_s: Runs of exceedances closer than this many seconds count as one.
+    """
+
+    knots: tuple[float, ...]
+    levels: tuple[float, ...]
+    shape: float
+    scale: float
+    exceedances: int
+    windows: int
+    footage_s: float
+    merge_s: float
+
+    def __post_init__(self) -> None:
+        knots, levels = np.asarray(self.knots, np.float64), np.asarray(self.levels, np.float64)
+        if len(knots) < 2 or knots.shape != levels.shape:
+            raise ValueError(
+                f"a calibration needs as many levels as knots, two or more; got {knots.shape}, {levels.shape}"
+            )
+        if not (np.isfinite(knots).all() and (np.diff(knots) > 0).all() and (np.diff(levels) > 0).all()):
+            raise ValueError("knots and levels of a calibration must be finite and strictly increase")
+        if not (levels[0] == 0 and levels[-1] < 1):
+            raise ValueError(f"the body's levels must run from 0 to less than 1, got {levels[0]} to {levels[-1]}")
+        if not (0 <= self.shape < 1 and 0 < self.scale < math.inf):
+            raise ValueError(f"impossible tail: shape={self.shape}, scale={self.scale}")
+        if not (self.exceedances > 0 and 0 < self.footage_s < math.inf and 0 <= self.merge_s < math.inf):
+            raise ValueError(
+                f"impossible footage: exceedances {self.exceedances} in {self.footage_s} s, merge_s={self.merge_s}"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        scores: Floats,
+        recordings: Sequence[Recording],
+        *,
+        merge_s: float = 2.0,
+        tail_share: float = 0.05,
+    ) -> Calibration:
+        """Fit to normal footage.
+
+        Args:
+            scores: Shape ``(N,)``, scores of all windows of the footage.
+            recordings: The footage frame by frame.
+            merge_s: Seconds under which two runs of exceedances are one false alarm.
+            tail_share: Share of the windows whose scores make up the tail.
+
+        Raises:
+            CalibrationError: A score is not finite, all are equal, or fewer than 10 independent exceedances were seen.
+        """
+        if not 0 < tail_share < 1:
+            raise ValueError(f"tail_share must lie between 0 and 1, got {tail_share}")
+        if not len(scores) or not np.isfinite(scores).all():
+            raise CalibrationError(f"calibration needs finite scores of normal windows, got {len(scores)} windows")
+        knots, levels = _body(np.asarray(scores, np.float64), 1 - tail_share)
+        excesses = [_peaks(recording, knots[-1], merge_s) - knots[-1] for recording in recordings]
+        excess = np.concatenate([np.empty(0), *excesses])
+        if len(excess) < _MIN_EXCEEDANCES or excess.max() <= 0:
+            hours = sum(recording.duration_s for recording in recordings) / 3600
+            raise CalibrationError(
+                f"{hours:.2f} h of normal footage hold {len(excess)} independent exceedances of the "
+                f"{1 - tail_share:.0%} quantile; at least {_MIN_EXCEEDANCES} are needed: calibrate with more footage"
+            )
+        shape, scale = _fit_tail(excess[None])
+        return cls(
+            knots=tuple(knots.tolist()),
+            levels=tuple(levels.tolist()),
+            shape=float(shape[0]),
+            scale=float(scale[0]),
+            exceedances=len(excess),
+            windows=len(scores),
+            footage_s=sum(recording.duration_s for recording in recordings),
+            merge_s=merge_s,
+        )
+
+    @property
+    def highest_rate(self) -> float:
+        """Runs per hour above u: the largest rate of false alarms the tail can speak of."""
+        return self.exceedances / (self.footage_s / 3600)
+
+    def level(self, nll: Floats) -> Floats:
+        """Position of scores among normal ones, 0 to 1: continuous, non-decreasing; nan stays nan.
+
+        Args:
+            nll: Any shape, bits per dimension.
+        """
+        nll = np.asarray(nll, np.float64)
+        body = np.interp(nll, self.knots, self.levels)
+        with np.errstate(over="ignore"):
+            tail = 1 - (1 - self.levels[-1]) * _survival(np.maximum(nll - self.knots[-1], 0), self.shape, self.scale)
+        return np.where(nll > self.knots[-1], tail, body)
+
+    def nll(self, level: Floats) -> Floats:
+        """The score of a level, the inverse of `level`; infinite at level 1.
+
+        Args:
+            level: Any shape, 0 to 1.
+
+        Raises:
+            ValueError: A level is out of range.
+        """
+        level = np.asarray(level, np.float64)
+        if not ((level >= 0) & (level <= 1)).all():
+            raise ValueError("levels lie between 0 and 1")
+        survival = np.minimum((1 - level) / (1 - self.levels[-1]), 1.0)
+        tail = self.knots[-1] + _excess(survival, self.shape, self.scale)
+        return np.where(level > self.levels[-1], tail, np.interp(level, self.levels, self.knots))
+
+    def threshold(self, false_alarms_per_hour: float) -> float:
+        """The level that normal footage reaches so many times per hour.
+
+        Raises:
+            CalibrationError: The rate is not positive, or higher than `highest_rate`.
+        """
+        self._check_rate(false_alarms_per_hour)
+        return 1 - (1 - self.levels[-1]) * false_alarms_per_hour / self.highest_rate
+
+    def false_alarms_per_hour(self, level: float) -> float:
+        """How many times per hour normal footage reaches a level, the inverse of `threshold`.
+
+        Raises:
+            CalibrationError: The level lies in the body, where runs were not counted, or above 1.
+        """
+        if not self.levels[-1] <= level <= 1:
+            raise CalibrationError(
+                f"false alarms are known for levels from {self.levels[-1]:.4f} to 1, not for {level:.4f}"
+            )
+        return self.highest_rate * (1 - level) / (1 - self.levels[-1])
+
+    def threshold_interval(self, false_alarms_per_hour: float, confidence: float = 0.9) -> tuple[float, float]:
+        """Where the level of `threshold` could lie, the footage being short: a parametric bootstrap.
+
+        Returns:
+            Lower and upper end, as levels of this calibration.
+
+        Raises:
+            CalibrationError: The rate is not supported.
+        """
+        self._check_rate(false_alarms_per_hour)
+        rates, shapes, scales = self._bootstrap()
+        survival = np.minimum(false_alarms_per_hour / rates, 1.0)
+        low, high = self.level(self.knots[-1] + _interval(_excess(survival, shapes, scales), confidence))
+        return float(low), float(high)
+
+    def rate_interval(self, level: float, confidence: float = 0.9) -> tuple[float, float]:
+        """How many false alarms per hour a level could really cost, the footage being short: a parametric bootstrap.
+
+        Returns:
+            Lower and upper end, per hour.
+
+        Raises:
+            CalibrationError: The level lies in the body.
+        """
+        self.false_alarms_per_hour(level)
+        rates, shapes, scales = self._bootstrap()
+        excess = float(self.nll(np.array(level))) - self.knots[-1]
+        low, high = _interval(rates * _survival(np.array(excess), shapes, scales), confidence)
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field names and values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Calibration:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: A field is missing, unknown or has an impossible value.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(fields) != names:
+            raise ValueError(f"fields missing {sorted(names - set(fields))}, unknown {sorted(set(fields) - names)}")
+        try:
+            knots, levels = (tuple(float(value) for value in fields[name]) for name in ("knots", "levels"))
+            return cls(
+                knots=knots,
+                levels=levels,
+                shape=float(fields["shape"]),
+                scale=float(fields["scale"]),
+                exceedances=int(fields["exceedances"]),
+                windows=int(fields["windows"]),
+                footage_s=float(fields["footage_s"]),
+                merge_s=float(fields["merge_s"]),
+            )
+        except TypeError as error:
+            raise ValueError(f"a field is not a number: {error}") from error
+
+    def _check_rate(self, false_alarms_per_hour: float) -> None:
+        if not 0 < false_alarms_per_hour <= self.highest_rate:
+            raise CalibrationError(
+                f"the calibration footage ({self.footage_s / 3600:.2f} h) supports thresholds of more than 0 and up to "
+                f"{self.highest_rate:.1f} false alarms per hour, not {false_alarms_per_hour:g}"
+            )
+
+    def _bootstrap(self, replicates: int = 400) -> tuple[Floats, Floats, Floats]:
+        """Run rates, shapes and scales as footage of the same length could have shown them; the same at every call."""
+        rng = np.random.default_rng(0)
+        counts = np.maximum(rng.poisson(self.exceedances, replicates), 1)
+        survival = rng.uniform(size=(replicates, self.exceedances))
+        shapes, scales = _fit_tail(_excess(survival, self.shape, self.scale))
+        return counts / (self.footage_s / 3600), shapes, scales
+
+
+def exceedance_runs(times: Floats, values: Floats, threshold: float, merge_s: float) -> list[tuple[int, int]]:
+    """Stretches of frames at or above a threshold.
+
+    Args:
+        times: Shape ``(n,)``, seconds, increasing.
+        values: Shape ``(n,)``; nan is below any threshold.
+        threshold: In the unit of `values`.
+        merge_s: Two runs are joined if the last frame of one and the first of the next are less than this apart.
+
+    Returns:
+        Index of the first and of the last frame of each run, in order of time.
+    """
+    above = np.flatnonzero(np.asarray(values) >= threshold)
+    if not len(above):
+        return []
+    apart = (np.diff(above) > 1) & (np.diff(np.asarray(times)[above]) >= merge_s)
+    starts = above[np.concatenate([[True], apart])]
+    ends = above[np.concatenate([apart, [True]])]
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _peaks(recording: Recording, threshold: float, merge_s: float) -> Floats:
+    runs = exceedance_runs(recording.times, recording.highest, threshold, merge_s)
+    return np.array([np.nanmax(recording.highest[start : end + 1]) for start, end in runs], np.float64)
+
+
+def _body(scores: Floats, top: float) -> tuple[Floats, Floats]:
+    """Quantile knots from level 0 to `top`; tied quantiles keep the highest of their levels, except at 0."""
+    levels = np.linspace(0, top, _KNOTS)
+    knots = np.quantile(scores, levels)
+    last = np.concatenate([np.diff(knots) > 0, [True]])
+    knots, levels = knots[last], levels[last]
+    if len(knots) < 2:
+        raise CalibrationError("the scores of the normal windows are all but equal; there is nothing to rank")
+    levels[0] = 0.0
+    return knots, levels
+
+
+def _survival(excess: Floats, shape: float | Floats, scale: float | Floats) -> Floats:
+    shape = np.asarray(shape)
+    safe = np.where(shape > 0, shape, 1.0)
+    return np.where(shape > 0, np.exp(-np.log1p(safe * excess / scale) / safe), np.exp(-excess / scale))
+
+
+def _excess(survival: Floats, shape: float | Floats, scale: float | Floats) -> Floats:
+    """The inverse of `_survival`; survivals and parameters broadcast over trailing axes of the survivals."""
+    shape, scale = np.asarray(shape), np.asarray(scale)
+    if shape.ndim and survival.ndim > shape.ndim:
+        shape, scale = shape[:, None], scale[:, None]
+    with np.errstate(divide="ignore"):
+        depth = -np.log(survival)
+    safe = np.where(shape > 0, shape, 1.0)
+    return np.asarray(scale * np.where(shape > 0, np.expm1(safe * depth) / safe, depth))
+
+
+def _fit_tail(excess: Floats) -> tuple[Floats, Floats]:
+    """Maximum-likelihood shape and scale of generalised Pareto samples (Grimshaw 1993).
+
+    For a given ``theta = shape / scale`` the best shape is ``mean(log(1 + theta * excess))`` and the mean
+    log-likelihood is ``-log(shape / theta) - shape - 1``, which leaves one parameter to search. Negative shapes are
+    left out: they would put an end to the scores that footage can have, and a short recording cannot know one.
+
+    Args:
+        excess: Shape ``(samples, n)``.
+
+    Returns:
+        Shapes and scales, each ``(samples,)``.
+    """
+    mean = excess.mean(axis=1)
+    best_shape, best_scale, best = np.zeros_like(mean), mean, -np.log(mean) - 1
+    for per_scale in _SHAPE_PER_SCALE:
+        theta = per_scale / mean
+        shape = np.log1p(theta[:, None] * excess).mean(axis=1)
+        likelihood = -np.log(shape / theta) - shape - 1
+        better = (likelihood > best) & (shape < _MAX_SHAPE)
+        best_shape = np.where(better, shape, best_shape)
+        best_scale = np.where(better, shape / theta, best_scale)
+        best = np.where(better, likelihood, best)
+    return best_shape, best_scale
+
+
+def _interval(values: Floats, confidence: float) -> Floats:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    return np.asarray(np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]))

@@ -1,0 +1,385 @@
+"""Learning a flow from normal clips by maximum likelihood, and calibrating it on clips it did not learn from.
+
+The state after every epoch can be kept in a file; a run that is killed and resumed ends in the same bytes as one that
+was not. On one machine, device and number of threads the same settings always give the same checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from model.checkpoint import Checkpoint, Provenance, write_atomically
+from model.config import DAFlowConfig
+from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
+from model.flow import DAFlow
+from model.fused import FusedFlow
+from model.scorer import Footage, PosePart, available_device
+from pose.windows import WindowSpec
+
+Optimizer = Literal["adam", "adamax"]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """One training run.
+
+    Attributes:
+        data: Folder with ``pose/train`` (see `model.dataset`).
+        output: The checkpoint to write.
+        seed: Decides held-out clips, first weights and the order of windows.
+        epochs: Passes over the training windows.
+        config: The architecture.
+        rate_hz: Rate of the time grid; the window length is the architecture's.
+        max_gap_s: Longest gap that is bridged, seconds.
+        frame_rate_hz: Frames per second of the data's video.
+        slicing: How windows are cut.
+        stride: Grid points between training windows of a person.
+        mirror: Mirrored copies of training windows.
+        heldout_share: Share of each camera's clips that choose the epoch and calibrate.
+        batch_size: Windows in a step.
+        optimizer: Adam or Adamax.
+        learning_rate: Of the first epoch.
+        decay: Factor of the learning rate after every epoch.
+        clip_norm: Largest norm of the gradient.
+        device: Where to train.
+        resume: File for the state after each epoch; if it exists, training goes on from it.
+        command: What is recorded as the command that made the checkpoint.
+    """
+
+    data: Path
+    output: Path
+    seed: int = 0
+    epochs: int = 60
+    config: DAFlowConfig = field(default_factory=DAFlowConfig)
+    rate_hz: float = 15.0
+    max_gap_s: float = 0.5
+    frame_rate_hz: float = 15.0
+    slicing: Slicing = "grid"
+    stride: int = 6
+    mirror: Mirror = "swap"
+    heldout_share: float = 0.25
+    batch_size: int = 256
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-2
+    decay: float = 0.95
+    clip_norm: float = 100.0
+    device: str = "cpu"
+    resume: Path | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "stride", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "decay", "clip_norm", "frame_rate_hz"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def spec(self) -> WindowSpec:
+        """What a window is."""
+        return WindowSpec(length=self.config.length, rate_hz=self.rate_hz, max_gap_s=self.max_gap_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Likelihoods after one epoch.
+
+    Attributes:
+        number: From 1.
+        train_nll: Mean over the steps of the epoch, bits per dimension.
+        heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension.
+    """
+
+    number: int
+    train_nll: float
+    heldout_nll: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a run did.
+
+    Attributes:
+        output: The checkpoint written.
+        parameters: Trained parameters.
+        train_clips: Clips learnt from.
+        heldout_clips: Clips held out.
+        train_windows: Windows learnt from, mirrored copies included.
+        heldout_windows: Windows that chose the epoch, mirrored copies included.
+        epochs: Every epoch's likelihoods.
+        best: The epoch chosen.
+        checkpoint: What was written.
+    """
+
+    output: Path
+    parameters: int
+    train_clips: int
+    heldout_clips: int
+    train_windows: int
+    heldout_windows: int
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    checkpoint: Checkpoint
+
+    def account(self) -> str:
+        """The run in a few lines of plain text."""
+        lines = [
+            f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips, "
+            f"{self.heldout_windows} windows of {self.heldout_clips} clips held out",
+            f"epoch {self.best.number} of {len(self.epochs)} is best: "
+            f"train {self.best.train_nll:.4f}, held out {self.best.heldout_nll:.4f} bits/dimension",
+        ]
+        calibration = self.checkpoint.calibration
+        if calibration is not None:
+            lines.append(
+                f"calibrated on {calibration.footage_s / 3600:.2f} h of held-out footage: "
+                f"{calibration.exceedances} independent exceedances of {calibration.knots[-1]:.3f} bits/dimension"
+            )
+        return "\n".join([*lines, f"wrote {self.output}"])
+
+
+def train(
+    settings: TrainingSettings,
+    *,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    console: Console | None = None,
+) -> TrainingReport:
+    """Train, calibrate and write a checkpoint.
+
+    Args:
+        settings: The run.
+        on_epoch: Called after every epoch, when its state has been kept.
+        console: Where the progress bar goes; no bar without one.
+
+    Raises:
+        DatasetError: The data is missing or malformed.
+        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite.
+        CalibrationError: The held-out clips are too few to calibrate on.
+        DeviceUnavailableError: The device is not there.
+    """
+    device = available_device(settings.device)
+    clips = read_split(settings.data / "pose" / "train")
+    learnt, held = hold_out(clips, settings.heldout_share, settings.seed)
+    digest = data_digest(clips)
+    spec = settings.spec
+    x = mirrored(_windows(learnt, settings), settings.mirror).to(device)
+    y = mirrored(_windows(held, settings), settings.mirror).to(device)
+    if not len(x) or not len(y):
+        raise TrainingError(f"nothing to learn from: {len(x)} training windows, {len(y)} held out")
+
+    run = _Run(settings, digest, device)
+    run.resume()
+    with _progress(console, settings.epochs, len(run.history)) as advance:
+        while len(run.history) < settings.epochs:
+            on_epoch(run.epoch(x, y))
+            advance(run.history)
+
+    best = min(run.history, key=lambda epoch: epoch.heldout_nll)
+    flow = DAFlow(settings.config)
+    flow.load_state_dict(run.best_state)
+    footage = [
+        Footage(
+            clip_windows(clip, spec, frame_rate_hz=settings.frame_rate_hz, slicing=settings.slicing),
+            clip.frame_span() / settings.frame_rate_hz,
+        )
+        for clip in held
+    ]
+    part = PosePart(FusedFlow(flow.eval(), device), spec).fit(footage)
+    provenance = Provenance(
+        data=settings.data.resolve().name,
+        data_sha256=digest,
+        command=settings.command,
+        seed=settings.seed,
+        epoch=best.number,
+        train_nll=best.train_nll,
+        heldout_nll=best.heldout_nll,
+        versions=library_versions(),
+    )
+    checkpoint = Checkpoint(settings.output.stem, settings.config, spec, run.best_state, provenance, part.calibration)
+    checkpoint.save(settings.output)
+    return TrainingReport(
+        output=settings.output,
+        parameters=sum(parameter.numel() for parameter in flow.parameters()),
+        train_clips=len(learnt),
+        heldout_clips=len(held),
+        train_windows=len(x),
+        heldout_windows=len(y),
+        epochs=tuple(run.history),
+        best=best,
+        checkpoint=checkpoint,
+    )
+
+
+def data_digest(clips: Sequence[PoseClip]) -> str:
+    """SHA-256 of names, frames and poses, independent of how the files were formatted."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(clip.name.encode())
+        for track in clip.tracks:
+            digest.update(f"{track.person} {len(track.frames)} ".encode())
+            digest.update(track.frames.astype("<i8").tobytes())
+            digest.update(track.keypoints.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that numbers may depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "safetensors": safetensors.__version__,
+    }
+
+
+class _Run:
+    """The moving parts of a run: flow, optimiser, history and the best weights so far."""
+
+    def __init__(self, settings: TrainingSettings, digest: str, device: torch.device) -> None:
+        self.settings = settings
+        self.digest = digest
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.flow = DAFlow(settings.config).to(device)
+        self.optimizer = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[settings.optimizer](
+            self.flow.parameters(), lr=settings.learning_rate
+        )
+        self.history: list[Epoch] = []
+        self.best_state: dict[str, Tensor] = {}
+
+    def epoch(self, x: Tensor, y: Tensor) -> Epoch:
+        """Learn from all of `x` once, look at `y`, keep the state."""
+        number = len(self.history)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.settings.decay**number
+        # A seed per epoch, not one running generator: a resumed run then shuffles as an unbroken one.
+        shuffle = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
+        total = torch.zeros((), device=x.device)
+        self.flow.train()
+        order = torch.randperm(len(x), generator=shuffle).to(x.device)
+        for start in range(0, len(x), self.settings.batch_size):
+            batch = x[order[start : start + self.settings.batch_size]]
+            loss = self.flow.nll(batch).mean()
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
+            self.optimizer.step()
+            total += loss.detach() * len(batch)
+        heldout = float(PosePart(FusedFlow(self.flow, x.device), self.settings.spec).nll(y).mean())
+        done = Epoch(number + 1, float(total) / len(x), heldout)
+        if not np.isfinite([done.train_nll, done.heldout_nll]).all():
+            raise TrainingError(f"the likelihood is no longer finite in epoch {done.number}: lower the learning rate")
+        if heldout < min((epoch.heldout_nll for epoch in self.history), default=np.inf):
+            self.best_state = {name: value.detach().cpu().clone() for name, value in self.flow.state_dict().items()}
+        self.history.append(done)
+        self._keep()
+        return done
+
+    def resume(self) -> None:
+        """Go on from the state on disk, if there is one.
+
+        Raises:
+            TrainingError: It cannot be read, or belongs to a run with other settings.
+        """
+        path = self.settings.resume
+        if path is None or not path.exists():
+            return
+        try:
+            with safe_open(path, framework="pt") as file:
+                kept = json.loads((file.metadata() or {})["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise TrainingError(f"{path}: not the state of a training run: {error}") from error
+        if kept["identity"] != self._identity():
+            changed = [name for name, value in self._identity().items() if kept["identity"].get(name) != value]
+            raise TrainingError(f"{path}: the state of another run; different: {', '.join(changed)}")
+        self.history = [Epoch(**epoch) for epoch in kept["history"]]
+        self.flow.load_state_dict(_under("flow.", tensors))
+        self.best_state = _under("best.", tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer.", tensors).items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _keep(self) -> None:
+        if self.settings.resume is None:
+            return
+        optimizer = {
+            f"optimizer.{index}.{key}": value
+            for index, slots in self.optimizer.state_dict()["state"].items()
+            for key, value in slots.items()
+        }
+        flow = {f"flow.{name}": value for name, value in self.flow.state_dict().items()}
+        best = {f"best.{name}": value for name, value in self.best_state.items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in (optimizer | flow | best).items()}
+        run = {"identity": self._identity(), "history": [asdict(epoch) for epoch in self.history]}
+        write_atomically(self.settings.resume, save(tensors, {"run": json.dumps(run, sort_keys=True)}))
+
+    def _identity(self) -> dict[str, Any]:
+        """All that the numbers of a run depend on; more epochs only make it longer."""
+        settings = asdict(self.settings)
+        for name in ("data", "output", "resume", "command", "epochs"):
+            del settings[name]
+        return settings | {"data_sha256": self.digest}
+
+
+class _progress:
+    """A progress bar over epochs, or nothing."""
+
+    def __init__(self, console: Console | None, total: int, done: int) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console or Console(file=sys.stderr),
+            disable=console is None,
+        )
+        self._task = self._bar.add_task("epochs", total=total, completed=done)
+
+    def __enter__(self) -> Callable[[Sequence[Epoch]], None]:
+        self._bar.start()
+        return self._advance
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _advance(self, history: Sequence[Epoch]) -> None:
+        best = min(epoch.heldout_nll for epoch in history)
+        text = f"train {history[-1].train_nll:.4f}  held out {history[-1].heldout_nll:.4f}  best {best:.4f}"
+        self._bar.update(self._task, completed=len(history), description=text)
+
+
+def _windows(clips: Sequence[PoseClip], settings: TrainingSettings) -> Tensor:
+    spec, rate, slicing = settings.spec, settings.frame_rate_hz, settings.slicing
+    cut = [
+        clip_windows(clip, spec, frame_rate_hz=rate, slicing=slicing, stride=settings.stride).tensor for clip in clips
+    ]
+    return torch.cat(cut)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
