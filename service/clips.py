@@ -1,0 +1,242 @@
+"""From a video file to its scores: the one path that the API's jobs and the command line share.
+
+Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer; the
+timeline joins frames and scores again and gives each frame away as soon as its scores are final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
+from model.scorer import DeviceUnavailableError, Scorer, available_device
+from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from pose.source import Frame, VideoInfo
+from pose.tracker import Tracker
+from pose.windows import WindowBuffer, Windows
+from service.decoding import ClipLimits, frames, inspect
+from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Threshold
+from service.settings import Settings
+from service.timeline import Timeline, explain_missing_scores, find_anomalies
+
+_SCORE_EVERY: Final = 16
+"""Frames between two calls of the scorer, which costs about as much for many windows as for one."""
+
+
+class Cancelled(Exception):
+    """The observer asked to stop."""
+
+
+class ModelUnavailable(RuntimeError):
+    """The models cannot be loaded.
+
+    Attributes:
+        setting: Name of the variable that fixes it.
+    """
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class ClipObserver(Protocol):
+    """Who watches a clip being scored; called on the scoring thread, so it must not block."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell that `done` of about `total` frames have been through the pose estimator."""
+
+    def frame(self, frame: FrameScore) -> None:
+        """Hand over the final scores of the next frame, in order."""
+
+    def cancelled(self) -> bool:
+        """Say whether to stop; asked at every batch of frames."""
+
+
+def clip_limits(settings: Settings) -> ClipLimits:
+    """The limits that the settings put on clips and their decoder."""
+    return ClipLimits(
+        max_seconds=settings.max_clip_seconds,
+        max_pixels=settings.max_clip_pixels,
+        max_fps=settings.max_clip_fps,
+        stall_s=settings.decode_stall_s,
+        memory_bytes=settings.decode_memory_bytes,
+    )
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the setting into a device that exists.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Only ``auto`` may fall back to the CPU.
+
+    Raises:
+        ModelUnavailable: The device was asked for by name and is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return available_device(device)
+    except DeviceUnavailableError as error:
+        raise ModelUnavailable(
+            "DAFLOW_DEVICE",
+            f"{error}; install the driver (in Docker, the NVIDIA container toolkit) or set DAFLOW_DEVICE=cpu",
+        ) from error
+
+
+class ClipScorer:
+    """Scores clips; loads the models once and may be used from several threads.
+
+    Args:
+        estimator: Finds people and their joints.
+        scorer: Scores their windows.
+        limits: What a clip may be.
+        false_alarms_per_hour: Where the threshold lies on the scorer's calibration.
+        batch: Frames in one call of the estimator.
+
+    Raises:
+        ValueError: The calibration has no threshold for that rate of false alarms.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        scorer: Scorer,
+        limits: ClipLimits,
+        *,
+        false_alarms_per_hour: float = 1.0,
+        batch: int = 1,
+    ) -> None:
+        self._estimator = estimator
+        self._scorer = scorer
+        self._limits = limits
+        self._batch = batch
+        self.model = ModelInfo(
+            checkpoint=scorer.checkpoint.name,
+            parameters=scorer.parameters,
+            window=scorer.spec.length,
+            rate_hz=scorer.spec.rate_hz,
+            pose_weights=estimator.weights.name,
+        )
+        self.threshold = Threshold(
+            level=scorer.calibration.threshold(false_alarms_per_hour),
+            false_alarms_per_hour=false_alarms_per_hour,
+        )
+
+    @classmethod
+    def load(cls, settings: Settings) -> ClipScorer:
+        """Load the models that the settings name.
+
+        Raises:
+            ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
+        """
+        configure_ultralytics(settings.data_dir / "ultralytics")
+        device = resolve_device(settings.device)
+        try:
+            checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
+            scorer = Scorer(checkpoint, device)
+        except (CheckpointError, OSError) as error:
+            raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
+        try:
+            weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
+            estimator = PoseEstimator(
+                weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
+            )
+        except WeightsUnavailable as error:
+            raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
+        try:
+            return cls(
+                estimator,
+                scorer,
+                clip_limits(settings),
+                false_alarms_per_hour=settings.false_alarms_per_hour,
+                batch=settings.pose_batch,
+            )
+        except ValueError as error:
+            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
+
+    def score(self, path: Path, observer: ClipObserver, *, keypoints: bool = True) -> ClipResult:
+        """Score a clip.
+
+        Args:
+            path: The video file.
+            observer: Hears of progress and of every frame's scores, and can stop the work.
+            keypoints: Whether the result carries the joints.
+
+        Returns:
+            The scores.
+
+        Raises:
+            ClipRejected: The file is not a video within the limits.
+            Cancelled: The observer asked to stop.
+        """
+        spec = self._scorer.spec
+        info = inspect(path, self._limits)
+        tracker = Tracker(info.fps)
+        buffer = WindowBuffer(spec, self._estimator.device)
+        timeline = Timeline(spec, keypoints=keypoints)
+        settled: list[FrameScore] = []
+        pending: list[Windows] = []
+        size = (info.width, info.height)
+
+        def settle(scored_until: float) -> None:
+            if pending:
+                timeline.add_scores(self._scorer.score(Windows.concatenate(pending)))
+                pending.clear()
+            for frame in timeline.settle(scored_until):
+                settled.append(frame)
+                observer.frame(frame)
+
+        with frames(path, self._limits) as source:
+            since = 0
+            for batch in _batched(source, self._batch):
+                if observer.cancelled():
+                    raise Cancelled
+                found = self._estimator([frame.image for frame in batch])
+                for frame, poses in zip(batch, found, strict=True):
+                    height, width = frame.image.shape[:2]
+                    size = (width, height)
+                    people = tracker.update(poses, (height, width))
+                    times = np.full(len(people), frame.captured_at)
+                    pending.append(buffer.push(times, people.track_ids, people.keypoints))
+                    timeline.add_frame(frame, people)
+                since += len(batch)
+                if since >= _SCORE_EVERY:
+                    since = 0
+                    settle(batch[-1].captured_at)
+                observer.progress(batch[-1].sequence + 1, max(info.frames, batch[-1].sequence + 1))
+        settle(np.inf)
+        return self._result(info, size, settled, timeline)
+
+    def _result(
+        self, info: VideoInfo, size: tuple[int, int], scores: list[FrameScore], timeline: Timeline
+    ) -> ClipResult:
+        spec = self._scorer.spec
+        times = [frame.time_s for frame in scores]
+        duration = (times[-1] + 1 / info.fps) if times else 0.0
+        clip = ClipInfo(
+            frames=len(scores),
+            fps=round(info.fps, 3),
+            width=size[0],
+            height=size[1],
+            duration_s=round(duration, 3),
+        )
+        return ClipResult(
+            clip=clip,
+            model=self.model,
+            threshold=self.threshold,
+            frames=scores,
+            tracks=timeline.tracks(),
+            anomalies=find_anomalies(scores, self.threshold.level),
+            notes=explain_missing_scores(scores, duration, spec),
+        )
+
+
+def _batched(source: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    while batch := list(islice(source, size)):
+        yield batch
