@@ -108,7 +108,7 @@ class Calibration:
         recordings: Sequence[Recording],
         *,
         merge_s: float = 2.0,
-        tail_share: float = 0.05,
+        tail_share: float = 0.1,
     ) -> Calibration:
         """Fit to normal footage.
 

@@ -69,7 +69,7 @@ class TrainingSettings:
     data: Path
     output: Path
     seed: int = 0
-    epochs: int = 60
+    epochs: int = 40
     config: DAFlowConfig = field(default_factory=DAFlowConfig)
     rate_hz: float = 15.0
     max_gap_s: float = 0.5
@@ -77,11 +77,11 @@ class TrainingSettings:
     slicing: Slicing = "grid"
     stride: int = 6
     mirror: Mirror = "swap"
-    heldout_share: float = 0.25
+    heldout_share: float = 0.3
     batch_size: int = 256
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-2
-    decay: float = 0.95
+    decay: float = 0.93
     clip_norm: float = 100.0
     device: str = "cpu"
     resume: Path | None = None
