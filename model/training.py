@@ -24,13 +24,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
 from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.scorer import Footage, PosePart, available_device
-from pose.windows import WindowSpec
+from pose.windows import Windows, WindowSpec
 
 Optimizer = Literal["adam", "adamax"]
 
@@ -130,6 +131,7 @@ class TrainingReport:
         epochs: Every epoch's likelihoods.
         best: The epoch chosen.
         checkpoint: What was written.
+        uncalibrated: Why the checkpoint has no calibration; None if it has one.
     """
 
     output: Path
@@ -141,6 +143,7 @@ class TrainingReport:
     epochs: tuple[Epoch, ...]
     best: Epoch
     checkpoint: Checkpoint
+    uncalibrated: str | None
 
     def account(self) -> str:
         """The run in a few lines of plain text."""
@@ -156,6 +159,8 @@ class TrainingReport:
                 f"calibrated on {calibration.footage_s / 3600:.2f} h of held-out footage: "
                 f"{calibration.exceedances} independent exceedances of {calibration.knots[-1]:.3f} bits/dimension"
             )
+        if self.uncalibrated is not None:
+            lines.append(f"not calibrated: {self.uncalibrated}")
         return "\n".join([*lines, f"wrote {self.output}"])
 
 
@@ -167,6 +172,8 @@ def train(
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
+    Held-out clips too few to calibrate on do not lose the run: the checkpoint is then written without a calibration.
+
     Args:
         settings: The run.
         on_epoch: Called after every epoch, when its state has been kept.
@@ -175,14 +182,12 @@ def train(
     Raises:
         DatasetError: The data is missing or malformed.
         TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite.
-        CalibrationError: The held-out clips are too few to calibrate on.
         DeviceUnavailableError: The device is not there.
     """
     device = available_device(settings.device)
     clips = read_split(settings.data / "pose" / "train")
     learnt, held = hold_out(clips, settings.heldout_share, settings.seed)
     digest = data_digest(clips)
-    spec = settings.spec
     x = mirrored(_windows(learnt, settings), settings.mirror).to(device)
     y = mirrored(_windows(held, settings), settings.mirror).to(device)
     if not len(x) or not len(y):
@@ -198,14 +203,12 @@ def train(
     best = min(run.history, key=lambda epoch: epoch.heldout_nll)
     flow = DAFlow(settings.config)
     flow.load_state_dict(run.best_state)
-    footage = [
-        Footage(
-            clip_windows(clip, spec, frame_rate_hz=settings.frame_rate_hz, slicing=settings.slicing),
-            clip.frame_span() / settings.frame_rate_hz,
-        )
-        for clip in held
-    ]
-    part = PosePart(FusedFlow(flow.eval(), device), spec).fit(footage)
+    part = PosePart(FusedFlow(flow.eval(), device), settings.spec)
+    uncalibrated = None
+    try:
+        part = part.fit([_footage(clip, settings) for clip in held])
+    except CalibrationError as error:
+        uncalibrated = str(error)
     provenance = Provenance(
         data=settings.data.resolve().name,
         data_sha256=digest,
@@ -216,7 +219,9 @@ def train(
         heldout_nll=best.heldout_nll,
         versions=library_versions(),
     )
-    checkpoint = Checkpoint(settings.output.stem, settings.config, spec, run.best_state, provenance, part.calibration)
+    checkpoint = Checkpoint(
+        settings.output.stem, settings.config, settings.spec, run.best_state, provenance, part.calibration
+    )
     checkpoint.save(settings.output)
     return TrainingReport(
         output=settings.output,
@@ -228,6 +233,7 @@ def train(
         epochs=tuple(run.history),
         best=best,
         checkpoint=checkpoint,
+        uncalibrated=uncalibrated,
     )
 
 
@@ -374,11 +380,16 @@ class _progress:
 
 
 def _windows(clips: Sequence[PoseClip], settings: TrainingSettings) -> Tensor:
-    spec, rate, slicing = settings.spec, settings.frame_rate_hz, settings.slicing
-    cut = [
-        clip_windows(clip, spec, frame_rate_hz=rate, slicing=slicing, stride=settings.stride).tensor for clip in clips
-    ]
-    return torch.cat(cut)
+    return torch.cat([_cut(clip, settings, settings.stride).tensor for clip in clips])
+
+
+def _footage(clip: PoseClip, settings: TrainingSettings) -> Footage:
+    return Footage(_cut(clip, settings, stride=1), clip.frame_span() / settings.frame_rate_hz)
+
+
+def _cut(clip: PoseClip, settings: TrainingSettings, stride: int) -> Windows:
+    rate, slicing = settings.frame_rate_hz, settings.slicing
+    return clip_windows(clip, settings.spec, frame_rate_hz=rate, slicing=slicing, stride=stride)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
