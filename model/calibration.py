@@ -33,6 +33,8 @@ _KNOTS: Final = 257
 _MIN_EXCEEDANCES: Final = 10
 _MAX_SHAPE: Final = 0.9
 """Below one the tail has a mean; no estimate from a short recording should claim otherwise."""
+_MIN_SHAPE: Final = 1e-9
+"""Below this the tail is exponential to all digits, and the general formula would divide by nothing."""
 _SHAPE_PER_SCALE: Final = np.logspace(-4, 3, 300)
 """Values of shape / scale, in units of one over the mean excess, among which the likelihood is maximised."""
 
@@ -315,8 +317,8 @@ def _body(scores: Floats, top: float) -> tuple[Floats, Floats]:
 
 def _survival(excess: Floats, shape: float | Floats, scale: float | Floats) -> Floats:
     shape = np.asarray(shape)
-    safe = np.where(shape > 0, shape, 1.0)
-    return np.where(shape > 0, np.exp(-np.log1p(safe * excess / scale) / safe), np.exp(-excess / scale))
+    safe = np.maximum(shape, _MIN_SHAPE)
+    return np.where(shape > _MIN_SHAPE, np.exp(-np.log1p(safe * excess / scale) / safe), np.exp(-excess / scale))
 
 
 def _excess(survival: Floats, shape: float | Floats, scale: float | Floats) -> Floats:
@@ -326,8 +328,8 @@ def _excess(survival: Floats, shape: float | Floats, scale: float | Floats) -> F
         shape, scale = shape[:, None], scale[:, None]
     with np.errstate(divide="ignore"):
         depth = -np.log(survival)
-    safe = np.where(shape > 0, shape, 1.0)
-    return np.asarray(scale * np.where(shape > 0, np.expm1(safe * depth) / safe, depth))
+    safe = np.maximum(shape, _MIN_SHAPE)
+    return np.asarray(scale * np.where(shape > _MIN_SHAPE, np.expm1(safe * depth) / safe, depth))
 
 
 def _fit_tail(excess: Floats) -> tuple[Floats, Floats]:

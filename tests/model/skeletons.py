@@ -1,0 +1,41 @@
+"""A small data set of people who sway, in STG-NF's layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+
+def swaying(frames: int, seed: int) -> np.ndarray:
+    """COCO poses ``(frames, 17, 3)`` of somebody who sways and every four seconds jerks."""
+    body, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    base = body.normal(0, 40, (17, 2)) + rng.uniform(200, 600, 2)
+    phase, amplitude = body.uniform(0, 6, (17, 2)), body.uniform(2, 10, (17, 2))
+    time = np.arange(frames)[:, None, None] / 15
+    poses = base + amplitude * np.sin(2 * np.pi * time + phase) + rng.normal(0, 0.5, (frames, 17, 2))
+    for jerk in range(int(rng.integers(60)), frames, 60):
+        poses[jerk : jerk + 2] += rng.normal(0, rng.uniform(20, 60), poses[jerk : jerk + 2].shape)
+    return np.concatenate([poses, np.full((frames, 17, 1), 0.9)], axis=2)
+
+
+def entry(poses: np.ndarray, first: int = 0) -> dict[str, object]:
+    """One person as the files have it; keys are not zero-padded, as in PoseLift."""
+    return {str(first + i): {"keypoints": pose.ravel().tolist(), "scores": None} for i, pose in enumerate(poses)}
+
+
+def write_clip(folder: Path, name: str, people: object) -> Path:
+    """Write one clip's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}_alphapose_tracked_person.json"
+    path.write_text(json.dumps(people))
+    return path
+
+
+def write_training_set(root: Path, clips: int = 10, frames: int = 400) -> Path:
+    """A training split of two cameras, two people a clip."""
+    for index in range(clips):
+        people = {str(person): entry(swaying(frames, 10 * index + person), 3 * person) for person in (1, 2)}
+        write_clip(root / "pose" / "train", f"{index % 2 + 1:02d}_{index:03d}", people)
+    return root

@@ -1,0 +1,180 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import DAFlowConfig
+from model.flow import DAFlow
+from model.fused import FusedFlow
+
+VARIANTS = {
+    "a1": DAFlowConfig.a1(8),
+    "a2": DAFlowConfig.a2(8),
+    "a3": DAFlowConfig.a3(8),
+    "stgnf": DAFlowConfig.stgnf(8),
+    "spatial": DAFlowConfig(length=8, partition="spatial", attention="frame", frame_kernel="3x7", attention_bias=True),
+    "late residual": DAFlowConfig(length=8, residual_position="after_attention", final_relu=True),
+    "no residual": DAFlowConfig(length=8, residual="none", attention="skeleton", attention_norm="none"),
+    "conv1x1": DAFlowConfig(length=8, permutation="conv1x1", coupling="scale_then_shift"),
+    "temporal": replace(DAFlowConfig.stgnf(8), attention="both", residual_position="after_attention"),
+}
+
+
+def trained_a_little(config: DAFlowConfig, seed: int = 0) -> DAFlow:
+    """A flow whose norms have seen data and whose parameters are nowhere special."""
+    torch.manual_seed(seed)
+    flow = DAFlow(config)
+    with torch.no_grad():
+        for _ in range(5):
+            flow(torch.randn(32, 2, config.length, 18))
+        for parameter in flow.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return flow.eval()
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def flow(request: pytest.FixtureRequest) -> DAFlow:
+    return trained_a_little(VARIANTS[request.param])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (DAFlowConfig(), 488),
+        (DAFlowConfig.a1(), 488),
+        (DAFlowConfig.a2(), 488),
+        (DAFlowConfig.a3(), 488),
+        (DAFlowConfig.a2(16), 488),
+        (DAFlowConfig.stgnf(24), 616),
+        (DAFlowConfig.stgnf(16), 488),
+        (DAFlowConfig.stgnf(4), 296),
+        (DAFlowConfig.stgnf(32), 744),
+        (replace(DAFlowConfig.stgnf(24), permutation="conv1x1"), 648),
+        (replace(DAFlowConfig.stgnf(24), partition="distance", max_hop=1), 648),
+        (replace(DAFlowConfig.a1(), attention="skeleton"), 304),
+        (replace(DAFlowConfig.a1(), attention="none"), 120),
+        (replace(DAFlowConfig.a1(), temporal_conv=True), 984),
+        (replace(DAFlowConfig.a3(), attention="none"), 152),
+        (replace(DAFlowConfig(), residual="none"), 432),
+    ],
+)
+def test_parameter_counts_are_those_of_the_budget(config: DAFlowConfig, expected: int) -> None:
+    assert sum(parameter.numel() for parameter in DAFlow(config).parameters()) == expected
+
+
+def test_the_inverse_undoes_the_flow(flow: DAFlow) -> None:
+    # In double precision: where scales are small the inverse magnifies the rounding of float32 latents.
+    x = torch.randn(16, 2, 8, 18, dtype=torch.float64)
+    flow = flow.double()
+    with torch.no_grad():
+        z, _ = flow(x)
+        assert (z - x).abs().max() > 0.1
+        torch.testing.assert_close(flow.inverse(z), x, atol=1e-9, rtol=0)
+
+
+def test_the_log_determinant_is_that_of_the_jacobian(flow: DAFlow) -> None:
+    config = replace(flow.config, length=4)
+    small = trained_a_little(config).double()
+    x = torch.randn(1, 2, 4, 18, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: small(v.view_as(x))[0].flatten(), x.flatten())
+    torch.testing.assert_close(small(x)[1][0], torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_the_fused_flow_gives_the_same_scores(flow: DAFlow) -> None:
+    x = torch.randn(64, 2, 8, 18)
+    with torch.no_grad():
+        torch.testing.assert_close(FusedFlow(flow).nll(x), flow.nll(x), atol=1e-5, rtol=1e-5)
+
+
+def test_fusing_leaves_the_flow_as_it_was(flow: DAFlow) -> None:
+    before = {name: value.clone() for name, value in flow.state_dict().items()}
+    FusedFlow(flow.train())
+    assert flow.training
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+
+
+def test_joints_share_the_likelihood(flow: DAFlow) -> None:
+    x = torch.randn(8, 2, 8, 18)
+    with torch.no_grad():
+        by_joint = flow.nll_by_joint(x)
+        assert by_joint.shape == (8, 18)
+        torch.testing.assert_close(by_joint.sum(dim=1), flow.nll(x))
+
+
+def test_likelihood_is_the_prior_plus_the_log_determinant_in_bits_per_dimension() -> None:
+    flow = trained_a_little(DAFlowConfig(length=8))
+    x = torch.randn(4, 2, 8, 18)
+    with torch.no_grad():
+        z, log_det = flow(x)
+        prior = torch.distributions.Normal(3.0, 1.0).log_prob(z).sum(dim=(1, 2, 3))
+        torch.testing.assert_close(flow.log_prob(x), prior + log_det)
+        torch.testing.assert_close(flow.nll(x), -(prior + log_det) / (2 * 8 * 18) / torch.log(torch.tensor(2.0)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(12)), st.integers(1, 11))
+def test_a_window_scores_the_same_in_any_batch_and_order(order: list[int], cut: int) -> None:
+    flow = trained_a_little(DAFlowConfig(length=8))
+    x = torch.randn(12, 2, 8, 18, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        alone = torch.cat([flow.nll(window[None]) for window in x])
+        shuffled = torch.cat([flow.nll(x[order[:cut]]), flow.nll(x[order[cut:]])])
+    torch.testing.assert_close(shuffled, alone[order], atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_training_batch_standardises_and_the_flag_survives_the_state_dict() -> None:
+    flow = DAFlow(DAFlowConfig(length=8))
+    x = 5 + 3 * torch.randn(64, 2, 8, 18)
+    flow.eval()(x)
+    actnorm = flow.flow_steps()[0].actnorm
+    assert not actnorm.initialised
+    flow.train()(x)
+    y, _ = actnorm(x)
+    torch.testing.assert_close(y.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(y.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    loaded = DAFlow(DAFlowConfig(length=8))
+    loaded.load_state_dict(flow.state_dict())
+    before = loaded.flow_steps()[0].actnorm.bias.clone()
+    loaded.train()(100 + x)
+    assert torch.equal(loaded.flow_steps()[0].actnorm.bias, before)
+
+
+def test_an_untrained_flow_gives_finite_scores_that_differ() -> None:
+    torch.manual_seed(0)
+    scores = DAFlow(DAFlowConfig()).eval().nll(torch.randn(8, 2, 24, 18))
+    assert torch.isfinite(scores).all()
+    assert scores.std() > 0
+
+
+def test_samples_are_windows_that_the_generator_repeats() -> None:
+    flow = trained_a_little(DAFlowConfig(length=8))
+    first, second = (flow.sample(3, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert first.shape == (3, 2, 8, 18)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("shape", [(2, 24, 18), (1, 3, 24, 18), (1, 2, 23, 18), (1, 2, 24, 17)])
+def test_a_wrong_shape_is_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
+    flow = DAFlow(DAFlowConfig()).eval()
+    with pytest.raises(ValueError, match=r"\(N, 2, 24, 18\), got torch\.float32 \("):
+        flow(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"\(N, 2, 24, 18\)"):
+        FusedFlow(flow).nll(torch.zeros(shape))
+
+
+def test_integers_nan_and_infinity_are_refused() -> None:
+    flow = DAFlow(DAFlowConfig()).eval()
+    with pytest.raises(ValueError, match=r"floating-point"):
+        flow(torch.zeros((1, 2, 24, 18), dtype=torch.int64))
+    for value in (float("nan"), float("inf")):
+        x = torch.zeros(1, 2, 24, 18)
+        x[0, 1, 3, 5] = value
+        with pytest.raises(ValueError, match="must be finite"):
+            flow(x)
+
+
+def test_the_inverse_is_refused_in_training_mode() -> None:
+    with pytest.raises(RuntimeError, match=r"call eval\(\)"):
+        DAFlow(DAFlowConfig()).train().inverse(torch.zeros(1, 2, 24, 18))

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.calibration import CalibrationError
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
+from model.fused import FusedFlow
+from model.scorer import (
+    DeviceUnavailableError,
+    Footage,
+    PosePart,
+    Scorer,
+    available_device,
+    combined_level,
+    frame_scores_of_track,
+    highest_over_people,
+)
+from pose.windows import Windows, WindowSpec
+
+SPEC = WindowSpec(length=4, rate_hz=10.0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint.load(DEFAULT_CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def scorer(checkpoint: Checkpoint) -> Scorer:
+    return Scorer(checkpoint)
+
+
+def windows(n: int, seed: int = 0) -> Windows:
+    tensor = torch.randn(n, 2, 24, 18, generator=torch.Generator().manual_seed(seed))
+    return Windows(tensor, np.arange(n), np.arange(n) / 15)
+
+
+def test_scores_are_those_of_the_flow_and_their_levels(scorer: Scorer, checkpoint: Checkpoint) -> None:
+    batch = windows(50)
+    scores = scorer.score(batch)
+    with torch.no_grad():
+        np.testing.assert_allclose(scores.nll, checkpoint.flow().nll(batch.tensor).numpy(), rtol=1e-5, atol=1e-5)
+    assert np.array_equal(scores.level, scorer.calibration.level(scores.nll))
+    assert np.array_equal(scores.track_ids, batch.track_ids)
+    assert np.array_equal(scores.end_times, batch.end_times)
+    assert list(scores.parts) == ["pose"]
+    assert np.array_equal(scores.parts["pose"], scores.level)
+    assert len(scores) == 50
+    assert scorer.parameters == 488
+    assert scorer.spec == checkpoint.spec
+
+
+def test_no_windows_have_no_scores(scorer: Scorer) -> None:
+    scores = scorer.score(Windows.empty(scorer.spec))
+    assert len(scores) == 0
+    assert scores.nll.shape == scores.level.shape == scores.parts["pose"].shape == (0,)
+
+
+@pytest.mark.parametrize("max_batch", [1, 7, 64, 2048])
+def test_the_batch_limit_does_not_change_the_scores(scorer: Scorer, checkpoint: Checkpoint, max_batch: int) -> None:
+    batch = windows(600)
+    limited = Scorer(checkpoint, max_batch=max_batch).nll(batch.tensor)
+    np.testing.assert_allclose(limited, scorer.nll(batch.tensor), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(20)))
+def test_order_does_not_change_the_scores(scorer: Scorer, order: list[int]) -> None:
+    batch = windows(20)
+    np.testing.assert_allclose(scorer.nll(batch.tensor[order]), scorer.nll(batch.tensor)[order], rtol=1e-5, atol=1e-5)
+
+
+def test_windows_that_are_not_finite_are_refused_by_number(scorer: Scorer) -> None:
+    batch = windows(5)
+    batch.tensor[3, 0, 2, 1] = torch.nan
+    with pytest.raises(ValueError, match="1 of 5 windows are not finite, the first is number 3"):
+        scorer.score(batch)
+
+
+def test_windows_of_another_length_are_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match=r"expected .* \(N, 2, 24, 18\)"):
+        scorer.nll(torch.zeros(1, 2, 16, 18))
+
+
+def test_an_uncalibrated_checkpoint_is_refused(checkpoint: Checkpoint) -> None:
+    bare = Checkpoint("bare", checkpoint.config, checkpoint.spec, checkpoint.state, checkpoint.provenance)
+    with pytest.raises(CheckpointError, match="bare has no calibration"):
+        Scorer(bare)
+    with pytest.raises(CheckpointError, match="calibrate it first"):
+        PosePart(FusedFlow(bare.flow()), bare.spec).score(windows(1))
+
+
+def test_a_batch_limit_below_one_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ValueError, match="max_batch must be at least 1"):
+        Scorer(checkpoint, max_batch=0)
+
+
+def test_devices_that_are_not_there_are_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(DeviceUnavailableError, match=r"asked for cuda:99, but torch .* sees \d+ CUDA devices"):
+        Scorer(checkpoint, "cuda:99")
+    with pytest.raises(DeviceUnavailableError, match="runs on cpu or cuda"):
+        available_device("meta")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_scores_of_the_cpu(scorer: Scorer, checkpoint: Checkpoint) -> None:
+    batch = windows(3000)
+    on_gpu = Scorer(checkpoint, "cuda").nll(batch.tensor)
+    np.testing.assert_allclose(on_gpu, scorer.nll(batch.tensor), rtol=1e-4, atol=1e-4)
+
+
+def test_a_part_learns_what_is_normal_from_footage(checkpoint: Checkpoint) -> None:
+    part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
+    batch = windows(3000)
+    footage = Footage(
+        Windows(batch.tensor, np.zeros(3000, np.int64), 23 / 15 + np.arange(3000) / 15), np.arange(3023) / 15
+    )
+    fitted = part.fit([footage])
+    assert part.calibration is None
+    assert fitted.calibration is not None
+    assert fitted.calibration.footage_s == pytest.approx(3023 / 15)
+    assert fitted.score(batch).level.mean() == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(CalibrationError, match="more footage"):
+        part.fit(
+            [
+                Footage(
+                    Windows(batch.tensor[:30], footage.windows.track_ids[:30], footage.windows.end_times[:30]),
+                    footage.frame_times[:53],
+                )
+            ]
+        )
+
+
+def test_one_witness_is_enough() -> None:
+    level = combined_level({"pose": np.array([0.1, 0.9]), "motion": np.array([0.5, 0.2])})
+    assert level.tolist() == [0.5, 0.9]
+
+
+def test_a_frame_takes_the_window_with_the_nearest_centre() -> None:
+    # Windows of 4 points at 10 Hz end at 0.3, 0.4 and 0.5; their centres are 0.2, 0.3 and 0.4.
+    frames = np.arange(7) / 10
+    scores = frame_scores_of_track(frames, np.array([0.3, 0.4, 0.5]), np.array([1.0, 2.0, 3.0]), SPEC)
+    np.testing.assert_array_equal(scores, [1, 1, 1, 2, 3, 3, np.nan])
+
+
+def test_between_two_centres_the_earlier_counts() -> None:
+    frames = np.array([0.24, 0.25, 0.26])
+    scores = frame_scores_of_track(frames, np.array([0.3, 0.4]), np.array([1.0, 2.0]), SPEC)
+    assert scores.tolist() == [1.0, 1.0, 2.0]
+
+
+def test_a_nearer_window_that_does_not_contain_the_frame_does_not_count() -> None:
+    # The first window covers 0.0 to 0.3 (centre 0.2), the second 0.31 to 0.61 (centre 0.51).
+    ends, values = np.array([0.3, 0.61]), np.array([1.0, 2.0])
+    frames = np.array([0.3, 0.305, 0.32, 0.62])
+    np.testing.assert_array_equal(frame_scores_of_track(frames, ends, values, SPEC), [1, np.nan, 2, np.nan])
+
+
+def test_frames_off_the_grid_by_rounding_are_on_it() -> None:
+    ends = np.array([0.3])
+    frames = np.array([0.0 - 1e-9, 0.3 + 1e-9])
+    assert frame_scores_of_track(frames, ends, np.array([1.0]), SPEC).tolist() == [1.0, 1.0]
+
+
+def test_no_windows_score_no_frames() -> None:
+    assert np.isnan(frame_scores_of_track(np.arange(3.0), np.empty(0), np.empty(0), SPEC)).all()
+    assert frame_scores_of_track(np.empty(0), np.array([1.0]), np.array([1.0]), SPEC).shape == (0,)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), max_size=12, unique=True),
+    st.lists(st.integers(0, 400), max_size=20),
+    st.sampled_from([3, 4, 7]),
+)
+def test_the_rule_is_that_of_its_words(ends: list[int], frames: list[int], length: int) -> None:
+    spec = WindowSpec(length=length, rate_hz=10.0)
+    end_times, frame_times = np.array(ends, float) / 10, np.array(frames, float) / 101
+    values = np.arange(float(len(ends)))
+    centres = spec.center_times(end_times)
+    expected = []
+    for time in frame_times:
+        around = [i for i, end in enumerate(end_times) if end - spec.duration_s - 1e-9 <= time <= end + 1e-9]
+        best = min(around, key=lambda i: (round(abs(time - centres[i]), 9), centres[i]), default=None)
+        expected.append(np.nan if best is None else values[best])
+    np.testing.assert_array_equal(frame_scores_of_track(frame_times, end_times, values, spec), expected)
+
+
+def test_a_frame_has_the_highest_score_of_its_people() -> None:
+    batch = Windows(torch.zeros(3, 2, 4, 18), np.array([1, 2, 2]), np.array([0.3, 0.3, 0.4]))
+    highest = highest_over_people(np.arange(6) / 10, batch, np.array([1.0, 5.0, 0.5]), SPEC)
+    np.testing.assert_array_equal(highest, [5, 5, 5, 1, 0.5, np.nan])

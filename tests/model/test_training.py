@@ -1,0 +1,141 @@
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from model.checkpoint import Checkpoint
+from model.config import DAFlowConfig
+from model.dataset import DatasetError
+from model.scorer import DeviceUnavailableError, Scorer
+from model.training import Epoch, TrainingError, TrainingSettings, train
+from tests.model.skeletons import write_training_set
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_training_set(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture
+def settings(data: Path, tmp_path: Path) -> TrainingSettings:
+    config = DAFlowConfig(length=8, steps=3)
+    return TrainingSettings(data, tmp_path / "out.safetensors", epochs=4, config=config, batch_size=32, command="here")
+
+
+def test_training_lowers_the_likelihood_of_held_out_clips_and_writes_a_working_checkpoint(
+    settings: TrainingSettings,
+) -> None:
+    report = train(settings)
+    first, last = report.epochs[0], report.best
+    assert last.heldout_nll < first.heldout_nll - 0.1
+    assert last == min(report.epochs, key=lambda epoch: epoch.heldout_nll)
+    assert (report.train_clips, report.heldout_clips) == (6, 4)
+    written = Checkpoint.load(settings.output)
+    assert written.provenance == report.checkpoint.provenance
+    assert written.provenance.command == "here"
+    assert written.provenance.epoch == last.number
+    assert Scorer(written).parameters == report.parameters
+    assert f"epoch {last.number} of 4 is best" in report.account()
+    assert f"wrote {settings.output}" in report.account()
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_others(
+    settings: TrainingSettings, tmp_path: Path
+) -> None:
+    digests = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.randn(17)
+        own = replace(settings, output=tmp_path / name / "flow.safetensors", seed=seed, epochs=2)
+        train(own)
+        digests.append(hashlib.sha256(own.output.read_bytes()).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
+def test_a_killed_run_that_is_resumed_ends_in_the_same_bytes(
+    settings: TrainingSettings, tmp_path: Path, optimizer: str
+) -> None:
+    unbroken = replace(settings, optimizer=optimizer)
+    expected = train(unbroken)
+    content = settings.output.read_bytes()
+    settings.output.unlink()
+
+    def kill(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise KilledError
+
+    broken = replace(unbroken, resume=tmp_path / "state.safetensors")
+    with pytest.raises(KilledError):
+        train(broken, on_epoch=kill)
+    assert not settings.output.exists()
+    seen: list[Epoch] = []
+    report = train(broken, on_epoch=seen.append)
+    assert [epoch.number for epoch in seen] == [3, 4]
+    assert report.epochs == expected.epochs
+    assert settings.output.read_bytes() == content
+
+
+def test_a_finished_run_can_go_on_for_more_epochs(settings: TrainingSettings, tmp_path: Path) -> None:
+    kept = replace(settings, resume=tmp_path / "state.safetensors", epochs=2)
+    train(kept)
+    assert train(replace(kept, epochs=3)).epochs == train(replace(settings, epochs=3)).epochs
+
+
+def test_the_state_of_another_run_or_of_none_is_refused(settings: TrainingSettings, tmp_path: Path) -> None:
+    kept = replace(settings, resume=tmp_path / "state.safetensors", epochs=1)
+    train(kept)
+    with pytest.raises(TrainingError, match="state of another run; different: seed, batch_size"):
+        train(replace(kept, seed=1, batch_size=16))
+    assert kept.resume is not None
+    kept.resume.write_bytes(b"rubbish")
+    with pytest.raises(TrainingError, match="not the state of a training run"):
+        train(kept)
+
+
+def test_a_likelihood_that_explodes_ends_training(settings: TrainingSettings) -> None:
+    with pytest.raises((TrainingError, ValueError), match="finite"):
+        train(replace(settings, learning_rate=1e30, clip_norm=1e30))
+    assert not settings.output.exists()
+
+
+def test_data_that_cannot_be_learnt_from_is_refused(settings: TrainingSettings, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no files named"):
+        train(replace(settings, data=tmp_path))
+    with pytest.raises(TrainingError, match="nothing to learn from: 0 training windows"):
+        train(replace(settings, config=DAFlowConfig(length=500, steps=1)))
+    with pytest.raises(DeviceUnavailableError):
+        train(replace(settings, device="cuda:99"))
+
+
+def test_clips_too_short_to_calibrate_on_give_a_checkpoint_that_says_so(
+    settings: TrainingSettings, tmp_path: Path
+) -> None:
+    short = write_training_set(tmp_path / "short", clips=2, frames=30)
+    for path in sorted((short / "pose" / "train").iterdir()):
+        path.rename(path.with_name("01" + path.name[2:]))
+    report = train(replace(settings, data=short, heldout_share=0.5, epochs=1))
+    assert Checkpoint.load(settings.output).calibration is None
+    assert "not calibrated: 0.00 h of normal footage hold" in report.account()
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"batch_size": 0}, {"stride": 0}, {"learning_rate": 0.0}, {"clip_norm": float("nan")}]
+)
+def test_impossible_settings_are_refused(settings: TrainingSettings, change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        replace(settings, **change)
+
+
+def test_the_progress_bar_tells_the_likelihoods(settings: TrainingSettings) -> None:
+    console = Console(force_terminal=True, width=120, file=io.StringIO())
+    train(replace(settings, epochs=1), console=console)
+    assert isinstance(console.file, io.StringIO)
+    assert "held out" in console.file.getvalue()
