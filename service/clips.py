@@ -115,7 +115,7 @@ class ClipScorer:
         self._estimator = estimator
         self._scorer = scorer
         self._limits = limits
-        self._batch = batch
+        self.batch = batch
         self.model = ModelInfo(
             checkpoint=scorer.checkpoint.name,
             parameters=scorer.parameters,
@@ -194,7 +194,7 @@ class ClipScorer:
 
         with frames(path, self._limits) as source:
             since = 0
-            for batch in _batched(source, self._batch):
+            for batch in _batched(source, self.batch):
                 if observer.cancelled():
                     raise Cancelled
                 found = self._estimator([frame.image for frame in batch])
@@ -232,7 +232,7 @@ class ClipScorer:
             threshold=self.threshold,
             frames=scores,
             tracks=timeline.tracks(),
-            anomalies=find_anomalies(scores, self.threshold.level),
+            anomalies=find_anomalies(scores, self.threshold.level, self._scorer.calibration.merge_s),
             notes=explain_missing_scores(scores, duration, spec),
         )
 

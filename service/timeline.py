@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import Anomaly, FrameScore, MissingScore, PersonScore, Track
-
-MERGE_S: Final = 1.0
-"""Anomalous stretches closer than this many seconds are one; calibration counts false alarms in the same way."""
 
 
 class Timeline:
@@ -133,20 +129,21 @@ class Timeline:
         )
 
 
-def find_anomalies(scores: Sequence[FrameScore], threshold: float) -> list[Anomaly]:
+def find_anomalies(scores: Sequence[FrameScore], threshold: float, merge_s: float) -> list[Anomaly]:
     """Stretches of frames whose level is at or above the threshold.
 
     Args:
         scores: All frames, in order.
         threshold: A level in 0..1.
+        merge_s: Stretches closer than this many seconds are one, as in `Calibration.merge_s`.
 
     Returns:
-        The stretches in order of time; those closer than `MERGE_S` are one.
+        The stretches in order of time.
     """
     times = np.array([frame.time_s for frame in scores])
     levels = np.array([np.nan if frame.level is None else frame.level for frame in scores])
     anomalies = []
-    for first, last in exceedance_runs(times, levels, threshold, MERGE_S):
+    for first, last in exceedance_runs(times, levels, threshold, merge_s):
         stretch = scores[first : last + 1]
         above = {
             person.track

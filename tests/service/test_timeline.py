@@ -9,9 +9,10 @@ from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import FrameScore
-from service.timeline import MERGE_S, Timeline, explain_missing_scores, find_anomalies
+from service.timeline import Timeline, explain_missing_scores, find_anomalies
 
 SPEC = WindowSpec(length=4, rate_hz=10.0, max_gap_s=0.5)
+MERGE_S = 1.0
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -91,11 +92,11 @@ def test_tracks_tell_their_span_and_their_peak() -> None:
 def test_anomalies_are_stretches_at_or_above_the_threshold_and_close_ones_are_one() -> None:
     levels = [0.1] * 5 + [0.95, 0.9] + [None] * 3 + [0.9] + [0.2] * (int(MERGE_S * 10) + 5) + [0.99]
     frames = [frame(index, level) for index, level in enumerate(levels)]
-    first, second = find_anomalies(frames, 0.9)
+    first, second = find_anomalies(frames, 0.9, MERGE_S)
     assert (first.start_s, first.end_s, first.peak_level) == (0.5, 1.0, 0.95)
     assert (second.start_s, second.end_s) == (frames[-1].time_s, frames[-1].time_s)
-    assert find_anomalies(frames, 0.995) == []
-    assert find_anomalies([], 0.5) == []
+    assert find_anomalies(frames, 0.995, MERGE_S) == []
+    assert find_anomalies([], 0.5, MERGE_S) == []
 
 
 def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
@@ -103,7 +104,7 @@ def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
     timeline.add_frame(Frame("gate", 0, 0.2, IMAGE), people(1, 2))
     timeline.add_scores(windows(1, [0.3], [1.0]))
     timeline.add_scores(windows(2, [0.3], [9.5]))
-    (anomaly,) = find_anomalies(timeline.settle(np.inf), 0.9)
+    (anomaly,) = find_anomalies(timeline.settle(np.inf), 0.9, MERGE_S)
     assert anomaly.tracks == [2]
 
 
