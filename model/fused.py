@@ -77,13 +77,17 @@ class FusedFlow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Affine:
-    """``x @ matrix + offset``."""
+    """``x @ matrix + offset``, matrix ``(n, m)`` and offset ``(m,)``."""
 
     matrix: Tensor
     offset: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.addmm(self.offset, x, self.matrix)
+
+    def per_channel(self, x: Tensor) -> Tensor:
+        """One channel ``(N, T, V)`` to m, ``(N, T, m, V)``; for n = 1."""
+        return torch.addcmul(self.offset[:, None], x[:, :, None], self.matrix.T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +100,7 @@ class _FusedStep:
         log_det: Their log-determinant at every point, nats.
         joints: The graph convolution, with the residual if nothing comes between, V to 2 V.
         temporal: The temporal convolution, if any.
-        late_residual: Scale and offset of the residual of each channel where it is not part of `joints`.
+        late_residual: The residual, one channel to two, where it is not part of `joints`.
         residual_first: Whether that residual comes before attention.
         skeleton: Gate logits of channels and joints, 2 V to 2 V.
         frame: Gate logits of frames and channels, 2 T to 2 T.
@@ -130,19 +134,16 @@ class _FusedStep:
         features = self.joints(kept.reshape(-1, joints)).view(n, length, CHANNELS, joints)
         if self.temporal is not None:
             features = self.temporal(features.transpose(1, 2)).transpose(1, 2)
-        if self.late_residual is not None and self.residual_first:
-            features = features + self._residual(kept)
-        features = self._attend(features)
-        if self.late_residual is not None and not self.residual_first:
-            features = features + self._residual(kept)
+        if self.residual_first:
+            features = self._attend(self._add_residual(features, kept))
+        else:
+            features = self._add_residual(self._attend(features), kept)
         if self.final_relu:
             features = torch.relu(features)
         return features[:, :, 0], torch.sigmoid(features[:, :, 1] + 2.0).add_(MIN_SCALE)
 
-    def _residual(self, kept: Tensor) -> Tensor:
-        residual = self.late_residual
-        assert residual is not None  # noqa: S101 - called where it exists
-        return torch.addcmul(residual.offset, kept[:, :, None], residual.matrix)
+    def _add_residual(self, features: Tensor, kept: Tensor) -> Tensor:
+        return features if self.late_residual is None else features + self.late_residual.per_channel(kept)
 
     def _attend(self, features: Tensor) -> Tensor:
         n, length, _, joints = features.shape
@@ -186,10 +187,7 @@ def _fuse_step(step: FlowStep, length: int, device: torch.device) -> _FusedStep:
     weight, bias = _probe(mix, CHANNELS)
     origin = torch.zeros((1, CHANNELS, 1, 1), dtype=torch.float64)
     log_det = step.actnorm(origin)[1] + step.permutation(origin)[1]
-    late = None
-    if residual is not None and not fold_residual:
-        probed = affine(_flat(residual, 1, 1), 1)
-        late = _Affine(probed.matrix.view(CHANNELS, 1), probed.offset.view(CHANNELS, 1))
+    late = None if residual is None or fold_residual else affine(_flat(residual, 1, 1), 1)
     skeleton, frame = attention.skeleton, attention.frame
     return _FusedStep(
         weight=weight.T.tolist(),

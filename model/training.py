@@ -195,7 +195,7 @@ def train(
 
     run = _Run(settings, digest, device)
     run.resume()
-    with _progress(console, settings.epochs, len(run.history)) as advance:
+    with _EpochBar(console, settings.epochs, len(run.history)) as advance:
         while len(run.history) < settings.epochs:
             on_epoch(run.epoch(x, y))
             advance(run.history)
@@ -352,7 +352,7 @@ class _Run:
         return settings | {"data_sha256": self.digest}
 
 
-class _progress:
+class _EpochBar:
     """A progress bar over epochs, or nothing."""
 
     def __init__(self, console: Console | None, total: int, done: int) -> None:
