@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,51 @@ def score(
 
 
 @app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with pose/train, as PoseLift has it.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
+    epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
+    seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
+    frame_rate: Annotated[float, typer.Option(help="Frames per second of the video that the poses come from.")] = 15.0,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a checkpoint on skeletons of normal life, and calibrate it."""
+    _check_files(None, [output])
+
+    from model.dataset import DatasetError
+    from model.scorer import DeviceUnavailableError
+    from model.training import TrainingError, TrainingSettings
+    from model.training import train as run
+
+    with _one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
+        report = run(
+            TrainingSettings(
+                data=data,
+                output=output,
+                epochs=epochs,
+                seed=seed,
+                frame_rate_hz=frame_rate,
+                resume=resume,
+                device=device,
+                command=shlex.join(["daflow", *sys.argv[1:]]),
+            ),
+            console=_err,
+        )
+    table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
+    table.add_row("parameters", str(report.parameters))
+    table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
+    table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
+    table.add_row("chosen epoch", f"{report.best.number} of {len(report.epochs)}")
+    table.add_row("held-out likelihood", f"{report.best.heldout_nll:.4f} bits per dimension")
+    if report.uncalibrated:
+        table.add_row("not calibrated", escape(report.uncalibrated))
+    _out.print(table)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,
@@ -189,7 +235,8 @@ def _one_line_for(*expected: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        _fail(str(error))
+        setting = getattr(error, "setting", None)
+        _fail(f"{error} (set {setting})" if setting and setting not in str(error) else str(error))
 
 
 def _fail(message: str) -> NoReturn:
@@ -197,8 +244,8 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _check_files(clip: Path, outputs: list[Path]) -> None:
-    if not clip.is_file():
+def _check_files(clip: Path | None, outputs: list[Path]) -> None:
+    if clip is not None and not clip.is_file():
         _fail(f"there is no file {clip}")
     for output in outputs:
         if not output.parent.is_dir():

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import av
+import pytest
+
+from service.results import ClipResult
+from tests import media
+from tests.service.servers import PATIENCE_S, command, environment
+
+
+def run(data_dir: Path, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*map(str, arguments)),
+        env=environment(data_dir, **settings) | {"COLUMNS": "120"},
+        cwd=data_dir,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def one_line(finished: subprocess.CompletedProcess[str]) -> str:
+    """The single line of complaint of a command that failed."""
+    assert finished.returncode == 1, finished
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
+    script = "import sys; import service.cli; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
+    assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
+    finished = run(tmp_path, "--help")
+    assert all(name in finished.stdout for name in ("serve", "score", "train", "doctor"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "complaint"),
+    [
+        (("score", "nowhere.mp4"), {}, "there is no file nowhere.mp4"),
+        (("score", "."), {}, "there is no file ."),
+        (("serve",), {"host": "0.0.0.0"}, "DAFLOW_AUTH=off"),  # noqa: S104 - the point of the test
+        (("serve", "--port", "70000"), {}, "DAFLOW_PORT"),
+        (("serve",), {"database_url": "sqlite:////nowhere/at/all.db"}, "DAFLOW_DATABASE_URL"),
+        (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),
+        (("train", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
+        (("train", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], complaint: str
+) -> None:
+    assert complaint in one_line(run(tmp_path, *arguments, **settings))
+
+
+def test_a_misspelt_variable_is_warned_of(tmp_path: Path) -> None:
+    finished = run(tmp_path, "score", "nowhere.mp4", pose_wieghts="x")
+    assert "warning: DAFLOW_POSE_WIEGHTS is no setting of daflow" in finished.stderr
+
+
+def test_missing_weights_and_bad_clips_end_in_one_clear_line(tmp_path: Path, pose_weights: Path) -> None:
+    text = media.text_named_mp4(tmp_path)
+    assert "not a video" in one_line(run(tmp_path, "score", text, pose_weights=pose_weights))
+    assert "DAFLOW_POSE_WEIGHTS" in one_line(run(tmp_path, "score", text, pose_weights=tmp_path / "none.onnx"))
+
+
+def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: Path, test_data: Path) -> None:
+    clip = test_data / "clips" / "surveillance-fight" / "noFight" / "nofi089.mp4"
+    files = {option: tmp_path / f"out.{option}" for option in ("json", "csv", "plot", "video")}
+    options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
+    finished = run(tmp_path, "score", clip, *options, "--no-keypoints", pose_weights=pose_weights)
+    assert finished.returncode == 0, finished.stderr
+    assert "36 frames" in finished.stdout
+    result = ClipResult.model_validate_json(files["json"].read_bytes())
+    assert len(result.frames) == 36
+    assert all(person.keypoints is None for frame in result.frames for person in frame.people)
+    assert len(files["csv"].read_text().splitlines()) > 36
+    assert files["plot"].read_bytes().startswith(b"\x89PNG")
+    with av.open(str(files["video"])) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 36
+
+
+def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
+    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights)
+    assert finished.returncode == 0, finished.stdout
+    found = {finding["name"]: finding["value"] for finding in json.loads(finished.stdout)}
+    assert found["pose weights"] == pose_weights.name
+    assert "488 parameters" in found["checkpoint"]
+
+
+def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path: Path) -> None:
+    finished = run(
+        tmp_path,
+        "doctor",
+        "--json",
+        pose_weights=tmp_path / "none.onnx",
+        database_url="unknown+driver://user:hunter2@host/db",
+        max_clip_bytes=2**60,
+        clip_storage_bytes=2**60,
+    )
+    assert finished.returncode == 1
+    assert "hunter2" not in finished.stdout
+    missing = {finding["name"]: finding["setting"] for finding in json.loads(finished.stdout) if not finding["ok"]}
+    assert missing == {
+        "models": "DAFLOW_POSE_WEIGHTS",
+        "database": "DAFLOW_DATABASE_URL",
+        "disk": "DAFLOW_DATA_DIR",
+    }
