@@ -253,7 +253,11 @@ def _with_result(runtime: Runtime, job: ClipJob) -> bytes:
     document = clip_document(job, runtime.runner.running(job.id)).model_dump_json().encode()
     if job.state is not ClipState.DONE:
         return document
-    return b"%b,%b:%b}" % (document[:-1], b'"result"', runtime.folder.result(job.id).read_bytes())
+    try:
+        result = runtime.folder.result(job.id).read_bytes()
+    except FileNotFoundError as error:
+        raise UnknownClip(job.id) from error
+    return document[:-1] + b',"result":' + result + b"}"
 
 
 def _require_models(runtime: Runtime) -> None:
@@ -278,4 +282,7 @@ async def _rendition(runtime: Runtime, clip_id: str, rendition: Rendition, media
 
 
 def _download(path: Path, media_type: str, clip_id: str, name: str) -> FileResponse:
+    # The clip may have been deleted since it was looked up.
+    if not path.exists():
+        raise UnknownClip(clip_id)
     return FileResponse(path, media_type=media_type, filename=f"{clip_id}-{name}", content_disposition_type="inline")

@@ -133,6 +133,10 @@ class LiveServer:
     port: int
 
 
+Serve = Callable[..., LiveServer]
+"""Starts a server; see the fixture `serve`."""
+
+
 @contextmanager
 def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator[LiveServer]:
     """Serve on a free loopback port until the block ends."""

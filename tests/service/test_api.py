@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from tests.service.servers import (
     CardboardScorer,
     Client,
     LiveServer,
-    cardboard_inspect,
+    Serve,
     chunk,
     clip_result,
     eventually,
@@ -30,39 +28,6 @@ from tests.service.servers import (
     raw_connection,
     unavailable,
 )
-
-Serve = Callable[..., LiveServer]
-
-
-@pytest.fixture(autouse=True)
-def _inspect_cardboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.uploads.inspect", cardboard_inspect)
-
-
-@pytest.fixture
-def scorer() -> CardboardScorer:
-    return CardboardScorer()
-
-
-@pytest.fixture
-def serve(tmp_path: Path, scorer: CardboardScorer) -> Iterator[Serve]:
-    """Starts servers on one data folder."""
-    with ExitStack() as stack:
-
-        def start(load: Callable[[Settings], Any] | None = None, **settings: object) -> LiveServer:
-            chosen = Settings(data_dir=tmp_path / "data", **settings)
-            live = stack.enter_context(live_server(chosen, load or (lambda _: scorer)))
-            if load is None:
-                eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
-            return live
-
-        yield start
-        scorer.gate.set()
-
-
-@pytest.fixture
-def client(serve: Serve) -> Client:
-    return serve().client
 
 
 def problem(answer: httpx.Response, kind: Kind) -> dict[str, Any]:
@@ -312,8 +277,9 @@ def test_pages_of_other_origins_may_neither_post_nor_listen(serve: Serve) -> Non
 
 
 def test_stopping_puts_a_running_clip_back_and_the_next_start_finishes_it(
-    tmp_path: Path, scorer: CardboardScorer
+    tmp_path: Path, scorer: CardboardScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.uploads.inspect", cardboard_inspect)
     settings = Settings(data_dir=tmp_path / "data")
     with live_server(settings, lambda _: scorer) as live:
         clip_id = live.client.post_clip(b"hold").json()["id"]
@@ -361,6 +327,12 @@ def test_readiness_notices_a_data_folder_that_cannot_be_written(
     monkeypatch.setattr("service.files.DataFolder.check_writable", refuse)
     (missing,) = problem(client.get("/readyz"), Kind.NOT_READY)["missing"]
     assert missing["setting"] == "DAFLOW_DATA_DIR"
+
+
+def test_the_web_page_is_served(client: Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/v1/clips" in page.text
 
 
 def test_metrics_count_clips_and_frames(client: Client) -> None:
