@@ -21,6 +21,7 @@ from tests.service.servers import (
     Client,
     LiveServer,
     Serve,
+    cardboard_inspect,
     chunk,
     clip_result,
     eventually,
