@@ -36,7 +36,8 @@ _TAGS: Final = [
 def create_app(runtime: Runtime) -> FastAPI:
     """Build the application around an open runtime.
 
-    The runtime's threads live as long as the application; closing it remains with who opened it.
+    The application starts the runtime, and stops and closes it when it ends: a server that was told to stop by a signal
+    may not return to whoever started it.
     """
 
     @asynccontextmanager
@@ -46,6 +47,7 @@ def create_app(runtime: Runtime) -> FastAPI:
             yield
         finally:
             await run_in_threadpool(runtime.stop)
+            await run_in_threadpool(runtime.close)
 
     app = FastAPI(
         title="DA-Flow Live",

@@ -66,19 +66,16 @@ def serve(
     with _one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
-    try:
-        uvicorn.run(
-            create_app(runtime),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-        )
-    finally:
-        runtime.close()
+    uvicorn.run(
+        create_app(runtime),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ws_max_size=64 * 1024,
+        ws_per_message_deflate=False,
+    )
 
 
 @app.command()

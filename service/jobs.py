@@ -201,7 +201,8 @@ class ClipRunner:
             if outcome.state is ClipState.DONE:
                 mean = seconds if self._mean_s is None else self._mean_s
                 self._mean_s = mean + _SMOOTHING * (seconds - mean)
-            log.info("clip ended", state=outcome.state, seconds=round(seconds, 3), cause=outcome.cause or None)
+            cause = {"cause": outcome.cause} if outcome.cause else {}
+            log.info("clip ended", state=outcome.state, seconds=round(seconds, 3), **cause)
 
     def _score(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> _Outcome:
         try:

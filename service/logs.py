@@ -41,7 +41,13 @@ def configure_logging(level: LogLevel, style: LogFormat) -> None:
 
 
 def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
-    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    clean = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colour]
     if style is LogFormat.JSON:
-        return [strip, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [strip, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        return [*clean, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    return [*clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _drop_colour(_logger: object, _method: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    # Uvicorn repeats its messages with escape sequences.
+    record.pop("color_message", None)
+    return record

@@ -109,7 +109,7 @@ class Runtime:
         self.janitor.stop()
 
     def close(self) -> None:
-        """Close the database and unlock the folder."""
+        """Close the database and unlock the folder; once more does nothing."""
         self.store.close()
         self.folder.close()
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from service.events import Hello, Score, clip_event_adapter
+from service.storage import ClipState, Store
 from tests import media
 from tests.service.servers import (
     PATIENCE_S,
@@ -270,6 +271,21 @@ def test_a_second_service_on_the_same_folder_refuses_in_one_line(server: ServerP
     assert second.returncode == 1
     (line,) = second.stderr.strip().splitlines()
     assert "in use by another daflow process" in line
+
+
+def test_a_service_told_to_stop_closes_its_database_and_gives_up_its_folder(
+    tmp_path: Path, pose_weights: Path, long_clip: Path
+) -> None:
+    data = tmp_path / "data"
+    with server_process(data, ready=False, pose_weights=pose_weights) as server:
+        clip_id = start(server, long_clip)
+        server.process.terminate()
+        server.process.wait(PATIENCE_S)
+        assert not (data / "daflow.db-wal").exists()
+    store = Store.open(f"sqlite:///{data / 'daflow.db'}")
+    job = store.get(clip_id)
+    store.close()
+    assert (job.state, job.attempts) == (ClipState.QUEUED, 0)
 
 
 def test_missing_weights_are_told_by_everything_and_used_as_soon_as_they_appear(

@@ -24,7 +24,7 @@ def _restore() -> Iterator[None]:
 def test_our_records_and_those_of_libraries_have_one_format(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogLevel.INFO, LogFormat.JSON)
     structlog.get_logger("service.test").info("clip started", clip="a")
-    logging.getLogger("uvicorn.error").warning("%d is busy", 8000)
+    logging.getLogger("uvicorn.error").warning("%d is busy", 8000, extra={"color_message": "in colour"})
     structlog.get_logger("service.test").debug("not worth telling")
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (ours["event"], ours["clip"], ours["level"], ours["logger"]) == ("clip started", "a", "info", "service.test")
