@@ -22,8 +22,10 @@ from torch import Tensor
 from pose.skeleton import COCO_JOINTS, FLIP, coco_to_graph
 from pose.windows import Windows, WindowSpec, normalise, slice_track
 
-Slicing = Literal["grid", "published"]
-"""Cut windows on the time grid of `pose.windows`, or rows of the file as STG-NF does."""
+Slicing = Literal["grid", "published", "scrambled"]
+"""How windows are cut: on the time grid of `pose.windows`; from consecutive rows, as STG-NF means to; or as STG-NF's
+code does where frame keys are not zero-padded, poses in string order (1, 10, 100, 2) beside frame numbers in numeric
+order. The last loses the order of time and is there to reproduce figures published for PoseLift."""
 
 Mirror = Literal["none", "plain", "swap"]
 """Mirrored copies of training windows: none; x negated (STG-NF); x negated and left joints swapped with right ones."""
@@ -146,7 +148,9 @@ def clip_windows(
     batches = [
         slice_track(track.person, track.frames / frame_rate_hz, track.keypoints, spec, stride=stride)
         if slicing == "grid"
-        else _published_windows(track, spec.length, frame_rate_hz, stride)
+        else _published_windows(
+            _scrambled(track) if slicing == "scrambled" else track, spec.length, frame_rate_hz, stride
+        )
         for track in clip.tracks
     ]
     return Windows.concatenate(batches) if batches else Windows.empty(spec)
@@ -206,6 +210,11 @@ def _published_windows(track: PersonTrack, length: int, frame_rate_hz: float, st
     poses = coco_to_graph(track.keypoints[torch.from_numpy(rows[kept])])
     ends = (first[kept] + length - 1) / frame_rate_hz
     return Windows(normalise(poses), np.full(len(ends), track.person, np.int64), ends)
+
+
+def _scrambled(track: PersonTrack) -> PersonTrack:
+    order = sorted(range(len(track.frames)), key=lambda row: str(track.frames[row]))
+    return PersonTrack(track.person, track.frames, track.keypoints[order])
 
 
 def _track(path: Path, person: str, entry: Any) -> PersonTrack:

@@ -128,8 +128,19 @@ def test_published_slicing_bears_two_missing_frames_and_names_the_middle() -> No
     assert len(clip_windows(three, SPEC, frame_rate_hz=15.0, slicing="published")) == 0
 
 
+def test_scrambled_slicing_takes_poses_in_the_string_order_of_their_frames() -> None:
+    clip = clip_of(list(range(12)))
+    track = clip.tracks[0]
+    order = [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
+    stacked = PoseClip("01_1", (PersonTrack(5, track.frames, track.keypoints[order]),))
+    scrambled = clip_windows(clip, SPEC, frame_rate_hz=15.0, slicing="scrambled")
+    expected = clip_windows(stacked, SPEC, frame_rate_hz=15.0, slicing="published")
+    assert torch.equal(scrambled.tensor, expected.tensor)
+    assert np.array_equal(scrambled.end_times, expected.end_times)
+
+
 def test_a_clip_without_people_has_no_windows() -> None:
-    for slicing in ("grid", "published"):
+    for slicing in ("grid", "published", "scrambled"):
         assert len(clip_windows(PoseClip("01_1", ()), SPEC, frame_rate_hz=15.0, slicing=slicing)) == 0
     assert len(PoseClip("01_1", ()).frame_span()) == 0
 
