@@ -125,7 +125,7 @@ def score(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with pose/train, as PoseLift has it.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Folder with pose/train, as PoseLift has it.", show_default=False)],
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,

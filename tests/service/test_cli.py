@@ -47,8 +47,8 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("serve", "--port", "70000"), {}, "DAFLOW_PORT"),
         (("serve",), {"database_url": "sqlite:////nowhere/at/all.db"}, "DAFLOW_DATABASE_URL"),
         (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),
-        (("train", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
-        (("train", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
+        (("train", "--data", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
+        (("train", "--data", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(
