@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,6 +148,8 @@ class _Decoder:
     def __init__(self, task: Literal["probe", "decode"], path: Path, limits: ClipLimits) -> None:
         self._limits = limits
         ours, theirs = socket.socketpair()
+        # A child that hangs in the middle of a frame has made the connection readable: reading has to end, too.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(limits.stall_s))
         order = {"task": task, "path": str(path.resolve()), "limits": asdict(limits)}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
@@ -173,6 +176,8 @@ class _Decoder:
         self._wait()
         try:
             header: dict[str, Any] = json.loads(self._connection.recv_bytes(_MAX_HEADER))
+        except BlockingIOError as error:
+            raise self._stall() from error
         except (EOFError, OSError) as error:
             raise self._death() from error
         if header["kind"] == "rejected":
@@ -184,6 +189,8 @@ class _Decoder:
         self._wait()
         try:
             received = self._connection.recv_bytes_into(image.reshape(-1))
+        except BlockingIOError as error:
+            raise self._stall() from error
         except (EOFError, OSError) as error:
             raise self._death() from error
         if received != image.nbytes:
@@ -191,9 +198,12 @@ class _Decoder:
 
     def _wait(self) -> None:
         if not self._connection.poll(self._limits.stall_s):
-            raise ClipRejected(
-                "decoder-stalled", f"the video decoder gave no sign of life for {self._limits.stall_s:.0f} s"
-            )
+            raise self._stall()
+
+    def _stall(self) -> ClipRejected:
+        return ClipRejected(
+            "decoder-stalled", f"the video decoder gave no sign of life for {self._limits.stall_s:.0f} s"
+        )
 
     def _death(self) -> ClipRejected:
         try:
@@ -202,6 +212,10 @@ class _Decoder:
             return ClipRejected("decoder-stalled", "the video decoder closed its connection and hung")
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return ClipRejected("decoder-died", f"the video decoder died on this file ({reason}); the file is damaged")
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 def _child(connection: Connection, order: dict[str, Any]) -> None:
