@@ -7,6 +7,7 @@ YOLO-pose (letterboxing, network, non-maximum suppression) and what part outside
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
@@ -73,7 +74,7 @@ def main() -> None:
     )
     flow = Scorer(Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT), device)
     scorer = ClipScorer(estimator, flow, clip_limits(settings), batch=arguments.batch)
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {estimator.device}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, device {estimator.device}")
     print(f"{arguments.clip.name}, {estimator.weights.name} at {estimator.image_size}, batches of {arguments.batch}")
     print(f"{'run':>3} {'frames':>7} {'wall s':>8} {'frames/s':>9} {'pose s':>8} {'outside pose':>13}")
     shares = []

@@ -25,6 +25,10 @@ from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Thresho
 from service.settings import Settings
 from service.timeline import Timeline, explain_missing_scores, find_anomalies
 
+_CPU_BATCH: Final = 1
+_GPU_BATCH: Final = 16
+"""Frames in one call of the estimator. A CPU gains nothing from more; a GPU is idle with less."""
+
 _SCORE_EVERY: Final = 16
 """Frames between two calls of the scorer, which costs about as much for many windows as for one."""
 
@@ -155,7 +159,7 @@ class ClipScorer:
                 scorer,
                 clip_limits(settings),
                 false_alarms_per_hour=settings.false_alarms_per_hour,
-                batch=settings.pose_batch,
+                batch=settings.pose_batch or (_CPU_BATCH if device.type == "cpu" else _GPU_BATCH),
             )
         except ValueError as error:
             raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error

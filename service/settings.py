@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     pose_confidence: float = Field(
         0.1, gt=0, lt=1, description="Persons detected below this confidence are ignored; the tracker sorts the rest."
     )
-    pose_batch: int = Field(8, ge=1, le=256, description="Frames in one call of YOLO-pose.")
+    pose_batch: int | None = Field(
+        None, ge=1, le=256, description="Frames in one call of YOLO-pose; unset is 1 on a CPU and 16 on a GPU."
+    )
     checkpoint: Path | None = Field(None, description="DA-Flow checkpoint (safetensors); unset uses the shipped one.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the database, one per service; unset is SQLite in the data folder."

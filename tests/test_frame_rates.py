@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.scorer import Scorer
-from pose.estimator import PoseEstimator
+from pose.estimator import PoseEstimator, configure_ultralytics
 from pose.source import FileSource, probe
 from pose.tracker import Tracker
 from pose.windows import slice_track
@@ -45,9 +45,11 @@ class Take:
 
 
 @pytest.fixture(scope="module")
-def takes(estimator: PoseEstimator, test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Take]:
+def takes(pose_weights: Path, test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Take]:
     original = test_data / "clips/ubnormal/normal_scene_16_scenario_2.mp4"
     folder = tmp_path_factory.mktemp("takes")
+    configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+    estimator = PoseEstimator(pose_weights)
     scorer = Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
     return {
         "30 fps": film(media.reencode(original, folder / "30.mp4"), estimator, scorer),
