@@ -24,6 +24,8 @@ DOWNLOADABLE: Final = tuple(
 )
 """Names of weights that Ultralytics publishes for people and that `find_weights` may download."""
 
+_RELEASE: Final = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
+
 
 class WeightsUnavailable(RuntimeError):
     """Pose weights are not there, cannot be downloaded, or are not a COCO pose model; the message says what to do."""
@@ -92,9 +94,12 @@ def find_weights(weights: str, directory: Path) -> Path:
         return kept
     from ultralytics.utils.downloads import safe_download
 
-    release = f"https://github.com/ultralytics/assets/releases/download/v8.4.0/{given.name}"
     try:
-        return Path(safe_download(release, file=given.name, dir=directory, unzip=False, retry=0, progress=False))
+        return Path(
+            safe_download(
+                f"{_RELEASE}/{given.name}", file=given.name, dir=directory, unzip=False, retry=0, progress=False
+            )
+        )
     except (ConnectionError, OSError, MemoryError) as error:
         raise WeightsUnavailable(
             f"pose weights {given.name} are not in {directory} and could not be downloaded ({_first_line(error)}); "

@@ -257,7 +257,7 @@ def _print_summary(clip: Path, result: ClipResult) -> None:
     table.add_row("scored", f"{len(scored)} frames, highest level {max(scored):.4f}" if scored else "no frame")
     table.add_row(
         "threshold",
-        f"level {result.threshold.level:.4f}, {result.threshold.false_alarms_per_hour:g} false alarms per hour",
+        f"level {result.threshold.level:.4f}; false alarms per hour: {result.threshold.false_alarms_per_hour:g}",
     )
     for anomaly in result.anomalies:
         tracks = ", ".join(map(str, anomaly.tracks))

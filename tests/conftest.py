@@ -5,6 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from pose.estimator import configure_ultralytics
+
+
+@pytest.fixture(scope="session", autouse=True)
+def contained_ultralytics(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ultralytics reads its variables at its first import, so this comes before any test."""
+    configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+
 
 @pytest.fixture(scope="session")
 def pose_weights() -> Path:

@@ -3,20 +3,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from pose.estimator import PoseEstimator, WeightsUnavailable, find_weights
 from pose.skeleton import COCO_JOINTS
 from pose.source import FileSource, Frame
 
 
 @pytest.fixture(scope="module")
-def estimator(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> PoseEstimator:
-    configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+def estimator(pose_weights: Path) -> PoseEstimator:
     return PoseEstimator(pose_weights, image_size=320)
 
 
@@ -88,6 +91,36 @@ def test_weights_are_found_by_path_by_name_or_not_at_all(tmp_path: Path) -> None
         find_weights(str(tmp_path / "missing" / "yolo11n-pose.pt"), tmp_path)
 
 
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is served in place of Ultralytics' release page."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setattr("pose.estimator._RELEASE", f"http://127.0.0.1:{server.server_port}")
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+def test_published_weights_are_downloaded_once(release: Path, tmp_path: Path) -> None:
+    (release / "yolov8n-pose.pt").write_bytes(bytes(200_000))
+    found = find_weights("yolov8n-pose.pt", tmp_path / "weights")
+    assert found == tmp_path / "weights" / "yolov8n-pose.pt"
+    assert found.read_bytes() == bytes(200_000)
+    (release / "yolov8n-pose.pt").unlink()
+    assert find_weights("yolov8n-pose.pt", tmp_path / "weights") == found
+
+
+def test_a_download_that_is_refused_leaves_nothing(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="could not be downloaded"):
+        find_weights("yolov8n-pose.pt", tmp_path / "weights")
+    assert not list((tmp_path / "weights").glob("*"))
+
+
 def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A proxy that refuses every connection makes the download fail on any machine.
     for variable in ("HTTPS_PROXY", "https_proxy"):
@@ -103,7 +136,7 @@ def test_ultralytics_keeps_to_its_folder(tmp_path: Path, pose_weights: Path) -> 
     home.mkdir()
     script = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from pose.estimator import PoseEstimator, configure_ultralytics\n"
+        "from pose.estimator import PoseEstimator\n"
         "configure_ultralytics(Path(sys.argv[1]))\n"
         "PoseEstimator(Path(sys.argv[2]), image_size=64)([np.zeros((64, 64, 3), np.uint8)])\n"
         "import ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL)\n"
