@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -241,6 +242,13 @@ def raw_connection(port: int, head: Mapping[str, str], path: str = "/v1/clips") 
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     connection.sendall("\r\n".join(lines).encode())
     return connection
+
+
+def read_answer(connection: socket.socket) -> httpx.Response:
+    """The answer on a `raw_connection`, whole, in however many pieces it arrives."""
+    with HTTPResponse(connection) as answer:
+        answer.begin()
+        return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 
 
 def chunk(data: bytes) -> bytes:
