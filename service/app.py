@@ -15,9 +15,10 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from service.api import clips, problems, system
-from service.api.middleware import LingeringClose, SameOrigin
+from service.api.middleware import KnownHost, LingeringClose, SameOrigin
 from service.events import clip_event_adapter
 from service.runtime import Runtime
+from service.settings import Auth
 
 _DESCRIPTION: Final = """\
 Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow says how usual they move.
@@ -61,6 +62,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.add_middleware(SameOrigin)
+    if runtime.settings.auth is Auth.AUTO:
+        app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     problems.install(app)
     app.include_router(clips.router)

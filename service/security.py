@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
+
+from service.settings import is_loopback
+
+_HOST: Final = re.compile(r"(?P<name>[^\s:/?#@\[\]]+|\[(?P<address>[0-9a-f:.]+)\])(?::\d*)?", re.IGNORECASE)
+
+
+def known_host(host: str | None, configured: str) -> bool:
+    """Whether a request is addressed to this machine by a name that nobody else can give it.
+
+    The owner of a web page may let the page's own name lead to 127.0.0.1 after the page was loaded. To the browser the
+    service then belongs to that page, which may read everything; only the name in the request tells.
+
+    Args:
+        host: The ``Host`` header.
+        configured: What the operator chose to listen on.
+    """
+    found = _HOST.fullmatch(host or "")
+    if found is None:
+        return False
+    name = (found["address"] or found["name"]).lower()
+    return name == configured.lower() or is_loopback(name)
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:

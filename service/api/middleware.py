@@ -10,11 +10,37 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import Kind, ProblemError, problem_response
-from service.security import same_origin
+from service.security import known_host, same_origin
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class KnownHost:
+    """Refuses what is addressed to a name that is not this machine's: every request and every WebSocket.
+
+    Args:
+        app: What is protected.
+        host: What the operator chose to listen on.
+    """
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] in ("http", "websocket"):
+            host = Headers(scope=scope).get("host")
+            if not known_host(host, self._host):
+                named = f"the name {host}" if host else "no name"
+                detail = (
+                    f"this service serves this machine only, as localhost or 127.0.0.1, and was asked under {named}"
+                )
+                await problem_response(ProblemError(Kind.UNKNOWN_HOST, detail))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class SameOrigin:

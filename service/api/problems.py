@@ -99,6 +99,12 @@ class Kind(Enum):
         "The clip is too large",
         "The clip has more than `limit_bytes` bytes; told while it is being sent.",
     )
+    UNKNOWN_HOST = (
+        "unknown-host",
+        421,
+        "Not a name of this machine",
+        "The service serves this machine only, and the header `Host` names another.",
+    )
     INVALID_REQUEST = (
         "invalid-request",
         422,
@@ -178,7 +184,7 @@ def problem_response(error: ProblemError) -> JSONResponse:
 def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
     by_status: dict[int | str, list[Kind]] = {}
-    for kind in (*kinds, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
+    for kind in (*kinds, Kind.UNKNOWN_HOST, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import httpx
@@ -275,6 +276,25 @@ def test_pages_of_other_origins_may_neither_post_nor_listen(serve: Serve) -> Non
         connect(f"ws://127.0.0.1:{live.port}/v1/clips/x/events", additional_headers=stranger)
     ours = {"origin": f"http://127.0.0.1:{live.port}"}
     assert live.client.post("/v1/clips", content=b"clip", headers=ours).status_code == 202
+
+
+def test_a_name_that_a_strangers_page_gave_this_machine_gets_nothing(serve: Serve) -> None:
+    live = serve()
+    clip_id = live.client.post_clip(b"clip", wait=60).json()["id"]
+    evil = {"host": "evil.example", "origin": "http://evil.example"}
+    for path in ("/", "/v1/clips", f"/v1/clips/{clip_id}/result.json", "/docs/openapi.json"):
+        assert "evil.example" in problem(live.client.get(path, headers=evil), Kind.UNKNOWN_HOST)["detail"]
+    problem(live.client.post("/v1/clips", content=b"clip", headers=evil), Kind.UNKNOWN_HOST)
+    problem(live.client.delete(f"/v1/clips/{clip_id}", headers=evil), Kind.UNKNOWN_HOST)
+    with pytest.raises(InvalidStatus, match="421"):
+        connect(f"ws://evil.example/v1/clips/{clip_id}/events", sock=create_connection(("127.0.0.1", live.port)))
+    for ours in (f"localhost:{live.port}", f"[::1]:{live.port}"):
+        assert live.client.get("/v1/clips", headers={"host": ours}).status_code == 200
+
+
+def test_whoever_opens_the_service_to_the_network_chooses_its_names(serve: Serve) -> None:
+    live = serve(auth="off")
+    assert live.client.get("/v1/clips", headers={"host": "cameras.example"}).status_code == 200
 
 
 def test_stopping_puts_a_running_clip_back_and_the_next_start_finishes_it(

@@ -11,19 +11,19 @@ from service.runtime import Runtime
 from service.settings import Settings
 
 EXPECTED = {
-    ("post", "/v1/clips"): {"400", "403", "408", "413", "422", "429", "500", "503", "507"},
-    ("get", "/v1/clips"): {"422", "500"},
-    ("get", "/v1/clips/{clip_id}"): {"404", "422", "500"},
-    ("delete", "/v1/clips/{clip_id}"): {"403", "404", "422", "500"},
-    ("post", "/v1/clips/{clip_id}/cancel"): {"403", "404", "409", "422", "500"},
-    ("get", "/v1/clips/{clip_id}/result.json"): {"404", "409", "422", "500"},
-    ("get", "/v1/clips/{clip_id}/scores.csv"): {"404", "409", "422", "500"},
-    ("get", "/v1/clips/{clip_id}/timeline.png"): {"404", "409", "422", "500"},
-    ("get", "/v1/clips/{clip_id}/annotated.mp4"): {"404", "409", "422", "500"},
-    ("get", "/healthz"): {"422", "500"},
-    ("get", "/readyz"): {"422", "500", "503"},
-    ("get", "/metrics"): {"422", "500"},
-    ("get", "/problems/{slug}"): {"404", "422", "500"},
+    ("post", "/v1/clips"): {"400", "403", "408", "413", "421", "422", "429", "500", "503", "507"},
+    ("get", "/v1/clips"): {"421", "422", "500"},
+    ("get", "/v1/clips/{clip_id}"): {"404", "421", "422", "500"},
+    ("delete", "/v1/clips/{clip_id}"): {"403", "404", "421", "422", "500"},
+    ("post", "/v1/clips/{clip_id}/cancel"): {"403", "404", "409", "421", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/result.json"): {"404", "409", "421", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/scores.csv"): {"404", "409", "421", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/timeline.png"): {"404", "409", "421", "422", "500"},
+    ("get", "/v1/clips/{clip_id}/annotated.mp4"): {"404", "409", "421", "422", "500"},
+    ("get", "/healthz"): {"421", "422", "500"},
+    ("get", "/readyz"): {"421", "422", "500", "503"},
+    ("get", "/metrics"): {"421", "422", "500"},
+    ("get", "/problems/{slug}"): {"404", "421", "422", "500"},
 }
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.security import same_origin
+from service.security import known_host, same_origin
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,33 @@ def test_only_our_own_pages_and_programs_that_are_no_browsers_may_use_the_servic
     origin: str | None, host: str | None, allowed: bool
 ) -> None:
     assert same_origin(origin, host) is allowed
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("127.0.0.1:8000", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9:80", True),
+        ("localhost:8000", True),
+        ("LocalHost", True),
+        ("[::1]:8000", True),
+        ("[::1]", True),
+        ("Cameras.example:8000", True),
+        ("evil.example", False),
+        ("evil.example:8000", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example:8000", False),
+        ("localhost@evil.example", False),
+        ("evil.example/localhost", False),
+        ("192.168.0.7:8000", False),
+        ("0.0.0.0:8000", False),
+        ("[2001:db8::1]:8000", False),
+        ("::1", False),
+        ("127.0.0.1:8000, evil.example", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_names_that_nobody_else_can_give_this_machine_are_known(host: str | None, known: bool) -> None:
+    assert known_host(host, "cameras.example") is known
