@@ -113,7 +113,8 @@ class PoseEstimator:
     Args:
         weights: File or folder in a format that Ultralytics loads (``.pt``, ``.onnx``, ``.engine``, OpenVINO, …). A
             ``.pt`` file can run code when it is loaded: use files that you trust.
-        device: Where the network runs, as torch names it.
+        device: Where the network shall run, as torch names it. Some formats fall back to the CPU where a library for
+            the device is missing: `PoseEstimator.device` tells where it really runs.
         image_size: Pictures are scaled so that their longer side has this many pixels.
         confidence: Detections below this confidence, in 0..1, are left out. Trackers profit from faint ones.
 
@@ -138,16 +139,17 @@ class PoseEstimator:
         self._lock = threading.Lock()
         try:
             self._model: YOLO = YOLO(str(weights), task="pose")
-            found = self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints.shape[1:]
+            keypoints = self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints
         except Exception as error:
             # Every weight format fails in its own way, from pickle errors to protobuf ones.
             raise WeightsUnavailable(
                 f"{weights.name} cannot be used for pose estimation: {_first_line(error)}"
             ) from error
-        if found != (len(COCO_JOINTS), 3):
+        if keypoints.shape[1:] != (len(COCO_JOINTS), 3):
             raise WeightsUnavailable(
-                f"{weights.name} yields keypoints of shape {tuple(found)}; a COCO pose model has (17, 3)"
+                f"{weights.name} yields keypoints of shape {tuple(keypoints.shape[1:])}; a COCO pose model has (17, 3)"
             )
+        self.device = keypoints.device
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
         """Find people in a batch of pictures.

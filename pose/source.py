@@ -181,13 +181,15 @@ def probe(path: Path, *, max_frames: int | None = None, max_pixels: int | None =
         codec = stream.codec_context.name
         if max_pixels is not None:
             check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
-        declared = stream.frames
+        # Matroska and AVI promise a duration; the frames that AVI's header counts may be empty.
+        by_duration = name.startswith(("matroska", "avi"))
+        declared = 0 if by_duration else stream.frames
         rate = float(stream.average_rate or 0)
-        # Matroska promises a duration instead of a number of frames; other containers have theirs estimated.
-        promised_s = (container.duration or 0) / av.time_base if name.startswith("matroska") else 0.0
+        promised_s = (container.duration or 0) / av.time_base if by_duration else 0.0
         contents = _demux(container, stream, max_frames)
     times = contents.times
-    if len(times) < declared and not contents.stopped:
+    # Frames that an edit list cuts off are in the header's count.
+    if len(times) < declared and not contents.stopped and _stored_frames(path) < declared:
         raise UnreadableVideo(
             "truncated",
             f"the file is cut short: its header promises {declared} frames, {len(times)} are there; send it again",
@@ -210,9 +212,9 @@ def probe(path: Path, *, max_frames: int | None = None, max_pixels: int | None =
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+def _opened(path: Path, **more: str) -> Iterator[av.container.InputContainer]:
     whitelist = ",".join(VIDEO_CONTAINERS + _STILL_CONTAINERS + _SOUND_CONTAINERS)
-    options = {"protocol_whitelist": "file", "format_whitelist": whitelist}
+    options = {"protocol_whitelist": "file", "format_whitelist": whitelist, **more}
     try:
         container = av.open(str(path), options=options, metadata_errors="ignore")
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
@@ -249,7 +251,9 @@ class _Contents:
 
 def _demux(container: av.container.InputContainer, video: av.VideoStream, max_frames: int | None) -> _Contents:
     times: list[float] = []
-    end = 0.0
+    end = shift = 0.0
+    decoded_last = -math.inf
+    period = 1 / float(video.average_rate or _DEFAULT_FPS)
     try:
         for packet in container.demux():
             if packet.size == 0:
@@ -258,17 +262,33 @@ def _demux(container: av.container.InputContainer, video: av.VideoStream, max_fr
             if stamp is None or packet.time_base is None:
                 time = times[-1] if times else 0.0
             else:
-                time = float(stamp * packet.time_base)
+                time = float(stamp * packet.time_base) + shift
+            if packet.stream_index != video.index:
+                end = max(end, time)
+                continue
+            if packet.dts is not None and packet.time_base is not None:
+                decoded = float(packet.dts * packet.time_base) + shift
+                # Joined recordings start their clock again; decoding times of one recording never decrease.
+                if decoded < decoded_last:
+                    again = decoded_last - decoded + period
+                    shift, time, decoded = shift + again, time + again, decoded + again
+                decoded_last = decoded
             end = max(end, time)
-            if packet.stream_index == video.index:
-                times.append(time)
-                if max_frames is not None and len(times) > max_frames:
-                    return _Contents(times, end, stopped=True)
+            if packet.is_discard:
+                continue
+            times.append(time)
+            if max_frames is not None and len(times) > max_frames:
+                return _Contents(times, end, stopped=True)
     except av.error.FFmpegError as error:
         raise UnreadableVideo(
             "truncated", f"the file is damaged or cut short after {len(times)} frames: {error.strerror}"
         ) from error
     return _Contents(times, end, stopped=False)
+
+
+def _stored_frames(path: Path) -> int:
+    with _opened(path, ignore_editlist="1") as container:
+        return sum(packet.size > 0 for packet in container.demux(_video_stream(container)))
 
 
 def _mean_rate(times: list[float], declared: float) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
+import structlog
 import torch
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
@@ -24,6 +25,8 @@ from service.decoding import ClipLimits, frames, inspect
 from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Threshold
 from service.settings import Settings
 from service.timeline import Timeline, explain_missing_scores, find_anomalies
+
+log = structlog.get_logger(__name__)
 
 _CPU_BATCH: Final = 1
 _GPU_BATCH: Final = 16
@@ -139,20 +142,18 @@ class ClipScorer:
         Raises:
             ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
         """
-        configure_ultralytics(settings.data_dir / "ultralytics")
-        device = resolve_device(settings.device)
         try:
-            checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
-            scorer = Scorer(checkpoint, device)
+            configure_ultralytics(settings.data_dir / "ultralytics")
+        except OSError as error:
+            raise ModelUnavailable(
+                "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
+            ) from error
+        estimator = _load_estimator(settings, resolve_device(settings.device))
+        device = estimator.device
+        try:
+            scorer = Scorer(Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT), device)
         except (CheckpointError, OSError) as error:
             raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
-        try:
-            weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
-            estimator = PoseEstimator(
-                weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
-            )
-        except WeightsUnavailable as error:
-            raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
         try:
             return cls(
                 estimator,
@@ -239,6 +240,25 @@ class ClipScorer:
             anomalies=find_anomalies(scores, self.threshold.level, self._scorer.calibration.merge_s),
             notes=explain_missing_scores(scores, duration, spec),
         )
+
+
+def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
+    try:
+        weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
+        estimator = PoseEstimator(
+            weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
+        )
+    except WeightsUnavailable as error:
+        raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
+    if estimator.device.type != device.type:
+        missing = (
+            f"{weights.name} runs on {estimator.device.type}, not on {device.type}, because its runtime lacks support "
+            "for it; use .pt weights, or for ONNX install onnxruntime-gpu in place of onnxruntime"
+        )
+        if settings.device != "auto":
+            raise ModelUnavailable("DAFLOW_DEVICE", missing)
+        log.warning("slower than this machine could be", reason=missing)
+    return estimator
 
 
 def _batched(source: Iterator[Frame], size: int) -> Iterator[list[Frame]]:

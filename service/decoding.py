@@ -1,6 +1,6 @@
 """Decoding of untrusted video in a process that can be killed.
 
-A child process opens the file, with limits on memory and processor time, without the right to write files, with an
+A child process opens the file, with limits on memory and processor time, unable to write into files, with an
 environment that holds no secrets, and with FFmpeg confined to the file itself. It sends frames as raw bytes under a
 small JSON header; the parent never unpickles anything from it. A child that crashes, hangs or grows too large costs
 one clip.
@@ -9,6 +9,7 @@ one clip.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -31,7 +32,16 @@ from pose.source import FileSource, Frame, UnreadableVideo, VideoInfo, check_pix
 _MAX_HEADER: Final = 65_536
 _CPU_SECONDS_PER_VIDEO_SECOND: Final = 60
 _CPU_SECONDS_AT_LEAST: Final = 120
-_PASSED_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SYSTEMROOT")
+_PASSED_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL")
+_DECODER_THREADS: Final = 4
+"""Every thread of FFmpeg's has frames of its own, so on a machine of many cores one per core would need gigabytes."""
+
+_PACKAGES: Final = Path(__file__).resolve().parent.parent
+"""Where our packages lie."""
+
+_PR_SET_PDEATHSIG: Final = 1
+"""See prctl(2): the signal to get when the parent dies."""
+
 _SLACK: Final = 1.02
 """Presentation times may overshoot the probed duration by rounding."""
 
@@ -116,7 +126,7 @@ def _received_frames(decoder: _Decoder, camera_id: str, limits: ClipLimits) -> I
         header = decoder.receive()
         if header["kind"] == "end":
             return
-        height, width, sequence, time = header["height"], header["width"], header["sequence"], header["time"]
+        height, width, sequence, time = (header[key] for key in ("height", "width", "sequence", "time"))
         try:
             check_pixels(width, height, limits.max_pixels)
         except UnreadableVideo as error:
@@ -131,15 +141,26 @@ def _received_frames(decoder: _Decoder, camera_id: str, limits: ClipLimits) -> I
 def _enforce(info: VideoInfo, limits: ClipLimits) -> None:
     if info.duration_s > limits.max_seconds * _SLACK:
         raise _too_long(info.duration_s, limits)
-    if info.fps > limits.max_fps or info.frames > limits.max_frames:
+    if info.fps > limits.max_fps:
         raise ClipRejected(
             "frame-rate-too-high",
             f"the clip has {info.fps:.4g} frames per second; at most {limits.max_fps:.4g} are accepted",
         )
+    if info.frames > limits.max_frames:
+        raise ClipRejected("too-long", f"the clip has more than the {limits.max_frames} frames that are accepted")
 
 
 def _too_long(seconds: float, limits: ClipLimits) -> ClipRejected:
     return ClipRejected("too-long", f"the clip lasts {seconds:.1f} s; at most {limits.max_seconds:.1f} s are accepted")
+
+
+_HEADERS: Final[dict[object, dict[str, type]]] = {
+    "info": {"info": dict},
+    "frame": {"sequence": int, "time": float, "height": int, "width": int},
+    "end": {},
+    "rejected": {"cause": str, "message": str},
+}
+"""What the child may say."""
 
 
 class _Decoder:
@@ -153,12 +174,13 @@ class _Decoder:
         order = {"task": task, "path": str(path.resolve()), "limits": asdict(limits)}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-                [sys.executable, "-m", "service.decoding", str(theirs.fileno()), json.dumps(order)],
+                # Without -P the current directory would be searched for modules first, whatever lies there.
+                [sys.executable, "-P", "-m", "service.decoding", str(theirs.fileno()), json.dumps(order)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={key: os.environ[key] for key in _PASSED_ENVIRONMENT if key in os.environ},
+                env=_environment(),
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
@@ -175,14 +197,20 @@ class _Decoder:
         """Read the next header; an account of a rejection is raised."""
         self._wait()
         try:
-            header: dict[str, Any] = json.loads(self._connection.recv_bytes(_MAX_HEADER))
+            header: Any = json.loads(self._connection.recv_bytes(_MAX_HEADER))
         except BlockingIOError as error:
             raise self._stall() from error
         except (EOFError, OSError) as error:
             raise self._death() from error
+        except ValueError as error:
+            raise self._nonsense() from error
+        fields = _HEADERS.get(header.get("kind")) if isinstance(header, dict) else None
+        if fields is None or not all(isinstance(header.get(name), kind) for name, kind in fields.items()):
+            raise self._nonsense()
         if header["kind"] == "rejected":
             raise ClipRejected(header["cause"], header["message"])
-        return header
+        accepted: dict[str, Any] = header
+        return accepted
 
     def receive_into(self, image: np.ndarray[Any, Any]) -> None:
         """Read the pixels that follow a frame's header."""
@@ -194,11 +222,14 @@ class _Decoder:
         except (EOFError, OSError) as error:
             raise self._death() from error
         if received != image.nbytes:
-            raise ClipRejected("decoder-died", "the video decoder sent an incomplete frame")
+            raise self._nonsense()
 
     def _wait(self) -> None:
         if not self._connection.poll(self._limits.stall_s):
             raise self._stall()
+
+    def _nonsense(self) -> ClipRejected:
+        return ClipRejected("decoder-died", "the video decoder lost its way on this file; the file is damaged")
 
     def _stall(self) -> ClipRejected:
         return ClipRejected(
@@ -212,6 +243,11 @@ class _Decoder:
             return ClipRejected("decoder-stalled", "the video decoder closed its connection and hung")
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return ClipRejected("decoder-died", f"the video decoder died on this file ({reason}); the file is damaged")
+
+
+def _environment() -> dict[str, str]:
+    passed = {key: os.environ[key] for key in _PASSED_ENVIRONMENT if key in os.environ}
+    return passed | {"PYTHONPATH": str(_PACKAGES), "OPENCV_FFMPEG_THREADS": str(_DECODER_THREADS)}
 
 
 def _timeval(seconds: float) -> bytes:
@@ -243,8 +279,8 @@ def _child(connection: Connection, order: dict[str, Any]) -> None:
         _send(connection, {"kind": "end"})
     except UnreadableVideo as error:
         _send(connection, {"kind": "rejected", "cause": error.cause, "message": str(error)})
-    except (MemoryError, cv2.error) as error:
-        message = f"the video cannot be decoded within {limits.memory_bytes} bytes of memory: {error}"
+    except (MemoryError, cv2.error):
+        message = f"the video cannot be decoded within {limits.memory_bytes} bytes of memory"
         _send(connection, {"kind": "rejected", "cause": "decoder-died", "message": message})
 
 
@@ -253,6 +289,8 @@ def _send(connection: Connection, header: dict[str, Any]) -> None:
 
 
 def _confine(limits: ClipLimits) -> None:
+    # A child that hangs does not notice that its parent was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     cpu = _CPU_SECONDS_AT_LEAST + int(limits.max_seconds * _CPU_SECONDS_PER_VIDEO_SECOND)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))

@@ -41,6 +41,8 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that scoring a clip needs; loads the models, and leaves clips and database alone."""
+    # Looked at before the models are loaded, which makes the folder.
+    folder = _data_folder(settings.data_dir)
     return [
         Finding("daflow-live", version("daflow-live")),
         Finding("licence", metadata("daflow-live")["License-Expression"] or "AGPL-3.0-or-later"),
@@ -49,7 +51,7 @@ def examine(settings: Settings) -> list[Finding]:
         Finding("cuda", _cuda()),
         _device(settings),
         *_models(settings),
-        _data_folder(settings.data_dir),
+        folder,
         _disk(settings),
         _database(settings.database),
         *(Finding(name, "is no setting of daflow; misspelt?", ok=False, setting=name) for name in unknown_variables()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import Anomaly, FrameScore, MissingScore, PersonScore, Track
+
+_LEVEL_DIGITS: Final = 9
+"""Levels are compared with thresholds after rounding, so the digits must tell one false alarm in years from none."""
 
 
 class Timeline:
@@ -68,7 +72,7 @@ class Timeline:
                 first_frame=history.first_frame,
                 last_frame=history.last_frame,
                 windows=history.windows,
-                peak_level=None if history.peak_level is None else round(history.peak_level, 6),
+                peak_level=None if history.peak_level is None else round(history.peak_level, _LEVEL_DIGITS),
             )
             for track, history in sorted(self._history.items())
         ]
@@ -106,8 +110,8 @@ class Timeline:
             box=(left, top, right, bottom),
             keypoints=joints,
             score=None if score is None else round(score.nll, 5),
-            level=None if score is None else round(score.level, 6),
-            parts={} if score is None else {name: round(value, 6) for name, value in score.parts.items()},
+            level=None if score is None else round(score.level, _LEVEL_DIGITS),
+            parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
         )
 
     def _frame(self, index: int, time: float, people: list[PersonScore]) -> FrameScore:
@@ -172,9 +176,11 @@ def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: 
     """
     if any(frame.level is not None for frame in scores):
         return []
-    if not any(frame.people for frame in scores):
+    people = [frame for frame in scores if frame.people]
+    if not people:
         return ["nobody was seen in the clip"]
-    if any(frame.reason == "frame_rate_too_low" for frame in scores):
+    # The first frame has no frame before it to be far from.
+    if 2 * sum(frame.reason == "frame_rate_too_low" for frame in people[1:]) > len(people[1:]):
         return [
             f"nobody could be scored: the frames lie further apart than the {spec.max_gap_s:g} s "
             "over which poses are interpolated"

@@ -162,6 +162,38 @@ def portrait(directory: Path) -> Path:
     return path
 
 
+def trimmed(directory: Path) -> Path:
+    """An MP4 of 60 stored frames of which an edit list shows the first second, as telephones trim."""
+    path = clip(directory, "trimmed.mp4", frames=60)
+    data = bytearray(path.read_bytes())
+    entry = _body(data, "moov", "trak", "edts", "elst") + 8
+    (duration,) = struct.unpack_from(">I", data, entry)
+    struct.pack_into(">I", data, entry, duration // 2)
+    return _write(path, bytes(data))
+
+
+def gaps_avi(directory: Path) -> Path:
+    """An AVI whose header counts 60 frames, 13 of which are empty because the recorder dropped them."""
+    shown = [0, 1, 2, 3, 10, 11, 12, 20, 21, 22, *range(23, 60)]
+    path = directory / "gaps.avi"
+    with av.open(str(path), "w") as container:
+        stream = _video_stream(container, "mpeg4", 30)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 30)
+        for index in shown:
+            frame = av.VideoFrame.from_ndarray(numbered(index, 320, 240), format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def joined_ts(directory: Path) -> Path:
+    """Two recordings of one second one after the other, as `cat` joins them: the clock starts again in the middle."""
+    once = clip(directory, "once.ts").read_bytes()
+    return _write(directory / "joined.ts", once + once)
+
+
 def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0) -> Path:
     """Decode a real clip and encode every n-th frame again, at nearly no loss and at its own presentation time.
 

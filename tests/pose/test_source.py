@@ -34,6 +34,22 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     np.testing.assert_allclose(times, wanted, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("make", "frames", "fps", "duration"),
+    [(media.trimmed, 30, 30.0, 1.0), (media.gaps_avi, 47, 23.4, 2.0), (media.joined_ts, 60, 30.0, 2.0)],
+)
+def test_a_trimmed_a_gapped_and_a_joined_recording_are_whole(
+    make: Callable[[Path], Path], frames: int, fps: float, duration: float, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    info = probe(path)
+    _, times = read(path)
+    assert info.frames == len(times) == frames
+    assert info.fps == pytest.approx(fps, abs=0.1)
+    assert info.duration_s == pytest.approx(duration, abs=0.1)
+    assert times[-1] == pytest.approx(duration - 1 / 30, abs=0.05)
+
+
 def test_a_rotation_tag_turns_the_picture_upright(tmp_path: Path) -> None:
     path = media.portrait(tmp_path)
     info = probe(path)

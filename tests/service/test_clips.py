@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.post_clips import inconsistency
+from pose.estimator import PoseEstimator
 from service.clips import Cancelled, ClipScorer, ModelUnavailable, resolve_device
 from service.decoding import ClipRejected
 from service.results import FrameScore
@@ -108,9 +110,27 @@ def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
     assert refused.value.setting == "DAFLOW_DEVICE"
 
 
+def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_cpu_by_auto(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is imagined; the estimator runs on the CPU, as ONNX does where its runtime has no CUDA."""
+
+    def on_the_cpu(weights: Path, device: torch.device, **options: Any) -> PoseEstimator:
+        assert device.type == "cuda"
+        return PoseEstimator(weights, "cpu", **options)
+
+    monkeypatch.setattr("service.clips.resolve_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr("service.clips.PoseEstimator", on_the_cpu)
+    with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
+        ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
+    assert refused.value.setting == "DAFLOW_DEVICE"
+    assert ClipScorer.load(settings.model_copy(update={"device": "auto"})).batch == 1
+
+
 @pytest.mark.parametrize(
     ("change", "setting"),
     [
+        ({"data_dir": Path("/proc/nowhere")}, "DAFLOW_DATA_DIR"),
         ({"pose_weights": "nowhere/weights.onnx"}, "DAFLOW_POSE_WEIGHTS"),
         ({"checkpoint": Path("nowhere.safetensors")}, "DAFLOW_CHECKPOINT"),
         ({"false_alarms_per_hour": 1e9}, "DAFLOW_FALSE_ALARMS_PER_HOUR"),

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +108,45 @@ def test_the_decoder_sees_no_secrets_and_cannot_write_files(tmp_path: Path, monk
         assert not any(key.startswith("DAFLOW_") for key in process.environ())
         assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
         assert process.rlimit(psutil.RLIMIT_AS) == (LIMITS.memory_bytes, LIMITS.memory_bytes)
+
+
+def test_the_decoder_runs_no_code_of_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = media.clip(tmp_path)
+    for name in ("cv2.py", "service/__init__.py", "json.py"):
+        module = tmp_path / name
+        module.parent.mkdir(exist_ok=True)
+        module.write_text(f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert inspect(clip, LIMITS).frames == 30
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "message", [b"not json", b"[]", b'{"kind": "surprise"}', b'{"kind": "frame", "height": "tall"}', b"\xff"]
+)
+def test_a_decoder_that_talks_nonsense_costs_only_its_clip(
+    message: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that a hostile file has taken over may say anything."""
+    monkeypatch.setattr(Connection, "recv_bytes", lambda self, maxlength=None: message)
+    with pytest.raises(ClipRejected, match="lost its way") as refused:
+        inspect(media.clip(tmp_path), LIMITS)
+    assert refused.value.cause == "decoder-died"
+
+
+def test_a_hanging_decoder_dies_with_its_parent(tmp_path: Path) -> None:
+    clip = media.clip(tmp_path, frames=30, size=(1280, 720))
+    script = (
+        "import sys, os, signal; from pathlib import Path; import psutil\n"
+        "from service.decoding import ClipLimits, frames\n"
+        "with frames(Path(sys.argv[1]), ClipLimits(60, 10**7, 240, 60, 2**32)) as source:\n"
+        "    next(source); (child,) = psutil.Process().children(); child.suspend()\n"
+        "    print(child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(clip)], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    orphan = int(done.stdout)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(orphan).wait(timeout=30)
+    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE

@@ -108,6 +108,13 @@ def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
     assert anomaly.tracks == [2]
 
 
+def test_a_level_is_not_rounded_up_to_a_strict_threshold() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(Frame("gate", 0, 0.2, IMAGE), people(1))
+    timeline.add_scores(windows(1, [0.3], [9.999996]))
+    assert find_anomalies(timeline.settle(np.inf), 0.9999998, MERGE_S) == []
+
+
 @pytest.mark.parametrize(
     ("reason", "seen", "duration", "sentence"),
     [
