@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +26,6 @@ _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
 """Bytes of a form beside the file: boundaries, part headers, small fields."""
 
-_STALL_S: Final = 30.0
 _PARALLEL_INSPECTIONS: Final = 2
 _MAX_FILENAME: Final = 255
 
@@ -57,12 +57,9 @@ class MalformedUpload(UploadRefused):
 
 
 class UploadStalled(UploadRefused):
-    """The client stopped sending."""
+    """The client stopped sending, or sends too slowly."""
 
     cause = "upload-stalled"
-
-    def __init__(self) -> None:
-        super().__init__(f"nothing arrived for {_STALL_S:.0f} s")
 
 
 class UploadIncomplete(UploadRefused):
@@ -83,6 +80,37 @@ class StorageFull(UploadRefused):
         super().__init__("there is no room left to store the clip")
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a clip may arrive: an upload holds a seat in the queue, and nobody shall hold one for ever.
+
+    Attributes:
+        stall_s: Longest silence.
+        grace_s: Time that any upload may take.
+        bytes_per_s: What it has to bring for every second beyond.
+    """
+
+    stall_s: float = 30.0
+    grace_s: float = 60.0
+    bytes_per_s: float = 64_000.0
+
+    def patience(self, waited_s: float, received: int) -> float:
+        """Seconds to wait for the next bytes after having waited `waited_s` for those `received`."""
+        return min(self.stall_s, self.grace_s + received / self.bytes_per_s - waited_s)
+
+    def complaint(self, waited_s: float, received: int) -> str:
+        """Why an upload that ran out of patience was given up."""
+        if self.patience(waited_s, received) > 0:
+            return f"nothing arrived for {self.stall_s:.0f} s"
+        return (
+            f"only {received} bytes arrived in {waited_s:.0f} s; "
+            f"after {self.grace_s:.0f} s at least {self.bytes_per_s:.0f} bytes a second are expected"
+        )
+
+
+_PACE: Final = Pace()
+
+
 class Intake:
     """The way into the queue.
 
@@ -96,6 +124,7 @@ class Intake:
         max_bytes: Largest clip.
         queue_size: Clips that may wait.
         on_refusal: Called with the cause of every refusal.
+        pace: How slowly a clip may arrive.
     """
 
     def __init__(
@@ -107,6 +136,7 @@ class Intake:
         max_bytes: int,
         queue_size: int,
         on_refusal: Callable[[str], None],
+        pace: Pace = _PACE,
     ) -> None:
         self._store = store
         self._folder = folder
@@ -114,6 +144,7 @@ class Intake:
         self._max_bytes = max_bytes
         self._queue_size = queue_size
         self._on_refusal = on_refusal
+        self._pace = pace
         self._arriving = 0
         self._inspections = asyncio.Semaphore(_PARALLEL_INSPECTIONS)
 
@@ -128,7 +159,7 @@ class Intake:
         clip_id = uuid.uuid4().hex
         try:
             with await self._seat():
-                upload = await receive(request, self._folder.upload(clip_id), self._max_bytes)
+                upload = await receive(request, self._folder.upload(clip_id), self._max_bytes, self._pace)
                 async with self._inspections:
                     return await run_in_threadpool(self._admit, clip_id, upload, keypoints)
         except (UploadRefused, ClipRejected) as error:
@@ -184,7 +215,7 @@ class Upload:
     size_bytes: int
 
 
-async def receive(request: Request, target: Path, max_bytes: int) -> Upload:
+async def receive(request: Request, target: Path, max_bytes: int, pace: Pace = _PACE) -> Upload:
     """Stream the clip in a request, raw or the field ``file`` of a multipart form, to a new file.
 
     Bytes are counted as they arrive, whatever the headers claim; on any failure the file is removed.
@@ -196,7 +227,7 @@ async def receive(request: Request, target: Path, max_bytes: int) -> Upload:
     _check_announced_length(request, max_bytes)
     try:
         with target.open("xb", buffering=0) as stream:
-            size = await _copy(request, body, stream, max_bytes)
+            size = await _copy(request, body, stream, max_bytes, pace)
             body.finish()
             await run_in_threadpool(os.fsync, stream.fileno())
     except BaseException as error:
@@ -214,8 +245,6 @@ def _refusal(error: BaseException) -> BaseException:
     match error:
         case ClientDisconnect():
             return UploadIncomplete()
-        case TimeoutError():
-            return UploadStalled()
         case OSError() if is_storage_full(error):
             return StorageFull()
         case FormParserError():
@@ -224,10 +253,10 @@ def _refusal(error: BaseException) -> BaseException:
             return error
 
 
-async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int) -> int:
+async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int, pace: Pace) -> int:
     received = written = 0
     block = bytearray()
-    async for chunk in _chunks(request):
+    async for chunk in _chunks(request, pace):
         data = body.feed(chunk)
         received += len(chunk)
         written += len(data)
@@ -248,14 +277,21 @@ def _write_all(stream: IO[bytes], data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, pace: Pace) -> AsyncIterator[bytes]:
     stream = request.stream()
+    received, waited = 0, 0.0
     while True:
+        # Only waiting counts: the time that a slow disk takes is not the client's fault.
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(_STALL_S):
+            async with asyncio.timeout(pace.patience(waited, received)):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
+        except TimeoutError as error:
+            raise UploadStalled(pace.complaint(waited + time.monotonic() - began, received)) from error
+        waited += time.monotonic() - began
+        received += len(chunk)
         yield chunk
 
 

@@ -80,7 +80,7 @@ class Kind(Enum):
         "Method not allowed",
         "The path exists and does not take this method.",
     )
-    UPLOAD_STALLED = ("upload-stalled", 408, "The upload stalled", "The client stopped sending the clip.")
+    UPLOAD_STALLED = ("upload-stalled", 408, "The upload stalled", "The client stopped sending, or sends too slowly.")
     CLIP_NOT_DONE = (
         "clip-not-done",
         409,

@@ -16,6 +16,7 @@ from service import uploads
 from service.uploads import (
     ClipTooLarge,
     MalformedUpload,
+    Pace,
     StorageFull,
     Upload,
     UploadIncomplete,
@@ -42,13 +43,14 @@ def form(content: bytes, name: str = "file", filename: str = "clip.mp4") -> byte
 FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
-def request(chunks: Sequence[bytes | None], headers: dict[str, str]) -> Request:
+def request(chunks: Sequence[bytes | None], headers: dict[str, str], pause_s: float = 0.0) -> Request:
     """A request whose body arrives in pieces; None is a client that goes away, the end is a client that waits."""
     pending = list(chunks)
 
     async def next_message() -> dict[str, Any]:
         if not pending:
             await asyncio.sleep(3600)
+        await asyncio.sleep(pause_s)
         piece = pending.pop(0)
         if piece is None:
             return {"type": "http.disconnect"}
@@ -59,9 +61,15 @@ def request(chunks: Sequence[bytes | None], headers: dict[str, str]) -> Request:
 
 
 def take(
-    target: Path, chunks: Sequence[bytes | None], headers: dict[str, str] | None = None, max_bytes: int = 1000
+    target: Path,
+    chunks: Sequence[bytes | None],
+    headers: dict[str, str] | None = None,
+    max_bytes: int = 1000,
+    *,
+    pause_s: float = 0.0,
+    pace: Pace | None = None,
 ) -> Upload:
-    return asyncio.run(receive(request(chunks, headers or {}), target, max_bytes))
+    return asyncio.run(receive(request(chunks, headers or {}, pause_s), target, max_bytes, pace or Pace()))
 
 
 @pytest.fixture
@@ -121,11 +129,31 @@ def test_the_limit_itself_is_accepted(target: Path) -> None:
     assert take(target, [form(b"x" * 1000), b""], FORM).size_bytes == 1000
 
 
-def test_a_client_that_stops_sending_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_STALL_S", 0.05)
-    with pytest.raises(UploadStalled):
-        take(target, [b"half"])
+def test_a_client_that_stops_sending_is_given_up(target: Path) -> None:
+    with pytest.raises(UploadStalled, match="nothing arrived for 0 s"):
+        take(target, [b"half"], pace=Pace(stall_s=0.05))
     assert not target.exists()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_given_up(target: Path) -> None:
+    drops = [b"x"] * 10_000
+    with pytest.raises(UploadStalled, match="at least 1000000 bytes a second"):
+        take(target, drops, pause_s=0.01, pace=Pace(stall_s=60.0, grace_s=0.1, bytes_per_s=1e6))
+    assert not target.exists()
+
+
+def test_a_client_that_keeps_up_may_take_longer_than_the_grace(target: Path) -> None:
+    pieces = [bytes(100)] * 9 + [b""]
+    upload = take(target, pieces, pause_s=0.01, pace=Pace(stall_s=60.0, grace_s=0.05, bytes_per_s=1.0))
+    assert upload.size_bytes == 900
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "received", "patience"),
+    [(0.0, 0, 30.0), (40.0, 0, 20.0), (60.0, 0, 0.0), (60.0, 6_400_000, 30.0), (150.0, 6_400_000, 10.0)],
+)
+def test_patience_with_an_upload_is_earned_by_bytes(waited_s: float, received: int, patience: float) -> None:
+    assert Pace().patience(waited_s, received) == patience
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
