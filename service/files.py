@@ -32,6 +32,19 @@ class StartupError(Exception):
     """The service cannot start; the message is one line for people."""
 
 
+class StorageFull(Exception):
+    """There is no room left to store something.
+
+    Attributes:
+        cause: A stable slug.
+    """
+
+    cause = "storage-full"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no room left to store {what}")
+
+
 class DataFolder:
     """A locked data folder. Open one with `DataFolder.open` and close it when done."""
 

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import rendering
 from service.decoding import ClipLimits
-from service.files import DataFolder, atomic_write
+from service.files import DataFolder, StorageFull, atomic_write, is_storage_full
 from service.results import ClipResult
 
 _PARALLEL: Final = 1
@@ -47,6 +47,7 @@ class Renditions:
         Raises:
             FileNotFoundError: The clip was deleted.
             ClipRejected: The clip cannot be decoded any more.
+            StorageFull: There is no room for the file.
         """
         target = self._folder.clip(clip_id) / rendition
         if not target.exists():
@@ -66,7 +67,12 @@ class Renditions:
 
     async def _make(self, clip_id: str, rendition: Rendition, target: Path) -> None:
         async with self._turns:
-            await run_in_threadpool(self._write, clip_id, rendition, target)
+            try:
+                await run_in_threadpool(self._write, clip_id, rendition, target)
+            except OSError as error:
+                if is_storage_full(error):
+                    raise StorageFull(f"the file {rendition}") from error
+                raise
 
     def _write(self, clip_id: str, rendition: Rendition, target: Path) -> None:
         result = ClipResult.model_validate_json(self._folder.result(clip_id).read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from service.files import StartupError
 
 Clock = Callable[[], datetime]
 
+_POSTGRES_DISK_FULL: Final = "53100"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_MS: Final = 10_000
 
@@ -373,6 +375,13 @@ class Store:
             if row is None:
                 raise IllegalTransition(clip_id, ClipState(_row(session, clip_id).state), wanted)
             return row.job()
+
+
+def is_database_full(error: SQLAlchemyError) -> bool:
+    """Whether a write failed because the database has no room to grow."""
+    reason = getattr(error, "orig", None)
+    full = getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(reason, "sqlstate", None) == _POSTGRES_DISK_FULL
 
 
 def migrate(engine: Engine) -> None:

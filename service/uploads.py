@@ -15,12 +15,13 @@ from typing import IO, Final, Protocol
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.decoding import ClipLimits, ClipRejected, inspect
-from service.files import DataFolder, is_storage_full
-from service.storage import ClipJob, ClipState, ClipVideo, QueueFull, Store
+from service.files import DataFolder, StorageFull, is_storage_full
+from service.storage import ClipJob, ClipState, ClipVideo, QueueFull, Store, is_database_full
 
 _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
@@ -69,15 +70,6 @@ class UploadIncomplete(UploadRefused):
 
     def __init__(self) -> None:
         super().__init__("the connection ended before the clip was complete")
-
-
-class StorageFull(UploadRefused):
-    """There is no room for the clip."""
-
-    cause = "storage-full"
-
-    def __init__(self) -> None:
-        super().__init__("there is no room left to store the clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +146,7 @@ class Intake:
         Raises:
             QueueFull: There is no seat in the queue; before the body is read, or after if others were faster.
             UploadRefused: The body cannot be taken.
+            StorageFull: There is no room for the clip, or for its row in the database.
             ClipRejected: It is no video within the limits.
         """
         clip_id = uuid.uuid4().hex
@@ -162,7 +155,7 @@ class Intake:
                 upload = await receive(request, self._folder.upload(clip_id), self._max_bytes, self._pace)
                 async with self._inspections:
                     return await run_in_threadpool(self._admit, clip_id, upload, keypoints)
-        except (UploadRefused, ClipRejected) as error:
+        except (UploadRefused, StorageFull, ClipRejected) as error:
             self._on_refusal(error.cause)
             raise
         except QueueFull:
@@ -197,8 +190,11 @@ class Intake:
             )
         except BaseException as error:
             self._folder.discard(clip_id)
-            if isinstance(error, OSError) and is_storage_full(error):
-                raise StorageFull from error
+            full = (isinstance(error, OSError) and is_storage_full(error)) or (
+                isinstance(error, SQLAlchemyError) and is_database_full(error)
+            )
+            if full:
+                raise StorageFull("the clip") from error
             raise
 
 
@@ -221,7 +217,8 @@ async def receive(request: Request, target: Path, max_bytes: int, pace: Pace = _
     Bytes are counted as they arrive, whatever the headers claim; on any failure the file is removed.
 
     Raises:
-        UploadRefused: Too large, malformed, stalled, cut short, or no room.
+        UploadRefused: Too large, malformed, stalled or cut short.
+        StorageFull: There is no room.
     """
     body = _body(request)
     _check_announced_length(request, max_bytes)
@@ -246,7 +243,7 @@ def _refusal(error: BaseException) -> BaseException:
         case ClientDisconnect():
             return UploadIncomplete()
         case OSError() if is_storage_full(error):
-            return StorageFull()
+            return StorageFull("the clip")
         case FormParserError():
             return MalformedUpload(f"the multipart form cannot be read: {error}")
         case _:

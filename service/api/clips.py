@@ -163,7 +163,8 @@ def get_result(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     "/{clip_id}/scores.csv",
     summary="Scores as CSV",
     response_class=FileResponse,
-    responses=media("text/csv", "One row per frame and person.") | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
+    responses=media("text/csv", "One row per frame and person.")
+    | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.STORAGE_FULL),
 )
 async def get_scores(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     """A table for spreadsheets, one row per frame and person."""
@@ -174,7 +175,8 @@ async def get_scores(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     "/{clip_id}/timeline.png",
     summary="Levels over time",
     response_class=FileResponse,
-    responses=media("image/png", "Levels over time.") | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
+    responses=media("image/png", "Levels over time.")
+    | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.STORAGE_FULL),
 )
 async def get_timeline(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     """A picture of the levels of the clip and of everybody in it."""
@@ -186,7 +188,7 @@ async def get_timeline(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     summary="The clip with skeletons and levels",
     response_class=FileResponse,
     responses=media("video/mp4", "H.264 video; byte ranges are served.")
-    | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.CLIP_REJECTED),
+    | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.CLIP_REJECTED, Kind.STORAGE_FULL),
 )
 async def get_annotated(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     """The clip with everybody's skeleton and level drawn in; encoded when first asked for."""

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from service.decoding import ClipRejected
+from service.files import StorageFull
 from service.storage import IllegalTransition, QueueFull, UnknownClip
 from service.uploads import (
     ClipTooLarge,
     MalformedUpload,
-    StorageFull,
     UploadIncomplete,
     UploadRefused,
     UploadStalled,
@@ -137,7 +137,7 @@ class Kind(Enum):
         "Not ready",
         "`missing` lists what is missing, each with the `setting` that fixes it.",
     )
-    STORAGE_FULL = ("storage-full", 507, "No room", "There is no room left to store the clip.")
+    STORAGE_FULL = ("storage-full", 507, "No room", "There is no room left to store the clip, or what is made from it.")
 
     def __init__(self, slug: str, status: int, title: str, description: str) -> None:
         self.slug = slug
@@ -249,6 +249,10 @@ def install(app: FastAPI) -> None:
     async def on_refused(_request: Request, error: UploadRefused) -> JSONResponse:
         return problem_response(_upload_problem(error))
 
+    @app.exception_handler(StorageFull)
+    async def on_storage_full(_request: Request, error: StorageFull) -> JSONResponse:
+        return problem_response(ProblemError(Kind.STORAGE_FULL, str(error)))
+
     @app.exception_handler(Exception)
     async def on_defect(_request: Request, _error: Exception) -> JSONResponse:
         # The server logs the traceback.
@@ -271,7 +275,6 @@ def _upload_problem(error: UploadRefused) -> ProblemError:
         MalformedUpload: Kind.MALFORMED_UPLOAD,
         UploadStalled: Kind.UPLOAD_STALLED,
         UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
-        StorageFull: Kind.STORAGE_FULL,
     }
     fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge) else {}
     return ProblemError(kinds[type(error)], str(error), **fields)

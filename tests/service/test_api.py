@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sqlite3
 from pathlib import Path
 from socket import create_connection
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -370,6 +374,38 @@ def test_the_documentation_needs_nothing_from_elsewhere(client: Client) -> None:
     assert client.get("/docs/assets/swagger-ui-bundle.js").status_code == 200
     assert client.get("/docs/openapi.json").json()["openapi"].startswith("3.0")
     assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_a_database_without_room_refuses_the_clip_and_keeps_nothing_of_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        reason = sqlite3.OperationalError("database or disk is full")
+        reason.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise OperationalError("INSERT", {}, reason)
+
+    live = serve()
+    monkeypatch.setattr("service.storage.Store.enqueue", full)
+    problem(live.client.post_clip(b"clip"), Kind.STORAGE_FULL)
+    assert folders(live) == []
+    assert 'daflow_uploads_rejected_total{cause="storage-full"} 1.0' in live.client.get("/metrics").text
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "timeline.png"])
+def test_a_disk_without_room_for_a_rendition_says_so_and_recovers(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    live = serve()
+    clip_id = live.client.post_clip(b"clip", wait=60).json()["id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        detail = problem(live.client.get(f"/v1/clips/{clip_id}/{name}"), Kind.STORAGE_FULL)["detail"]
+    assert name in detail
+    assert sorted(path.name for path in live.runtime.folder.clip(clip_id).iterdir()) == ["result.json", "source"]
+    assert live.client.get(f"/v1/clips/{clip_id}/{name}").status_code == 200
 
 
 def test_results_are_fetched_as_table_and_picture(client: Client) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from service.files import StartupError
 from service.storage import (
@@ -21,6 +23,7 @@ from service.storage import (
     QueueFull,
     Store,
     UnknownClip,
+    is_database_full,
 )
 
 VIDEO = ClipVideo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
@@ -192,3 +195,17 @@ def test_a_database_that_cannot_be_reached_is_one_line_without_the_password() ->
     with pytest.raises(StartupError) as refusal:
         Store.open("unknown+driver://user:hunter2@host/db")
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_database_without_room_is_told_apart_from_a_broken_one() -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE filling (content)"))
+        connection.execute(text("PRAGMA max_page_count = 3"))
+        with pytest.raises(OperationalError) as full:
+            connection.execute(text("INSERT INTO filling VALUES (zeroblob(100000))"))
+        with pytest.raises(OperationalError) as broken:
+            connection.execute(text("INSERT INTO nowhere VALUES (1)"))
+    engine.dispose()
+    assert is_database_full(full.value)
+    assert not is_database_full(broken.value)

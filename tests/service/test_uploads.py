@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service import uploads
+from service.files import StorageFull
 from service.uploads import (
     ClipTooLarge,
     MalformedUpload,
     Pace,
-    StorageFull,
     Upload,
     UploadIncomplete,
     UploadStalled,
