@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Final, Protocol
+from urllib.parse import unquote_to_bytes
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -29,6 +31,10 @@ _MULTIPART_OVERHEAD: Final = 64 * 1024
 
 _PARALLEL_INSPECTIONS: Final = 2
 _MAX_FILENAME: Final = 255
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)')
+_EXTENDED_FILENAME: Final = re.compile(
+    r";\s*filename\*\s*=\s*(?P<charset>utf-8|iso-8859-1)'[^';]*'(?P<name>[^\s;\"]*)", re.IGNORECASE
+)
 
 
 class UploadRefused(Exception):
@@ -304,7 +310,7 @@ class _Body(Protocol):
 
 class _RawBody:
     def __init__(self, disposition: str | None) -> None:
-        self.filename = _option(disposition, b"filename")
+        self.filename = _disposition_filename(disposition)
 
     def feed(self, chunk: bytes) -> bytes:
         return chunk
@@ -323,7 +329,7 @@ class _MultipartBody:
         self._complete = False
         self._name = bytearray()
         self._value = bytearray()
-        self._disposition = ""
+        self._disposition = b""
         self._data = bytearray()
         self._parser = MultipartParser(
             boundary,
@@ -353,11 +359,11 @@ class _MultipartBody:
 
     def _begin_part(self) -> None:
         self._inside = False
-        self._disposition = ""
+        self._disposition = b""
 
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
-            self._disposition = self._value.decode("utf-8", "replace")
+            self._disposition = bytes(self._value)
         self._name.clear()
         self._value.clear()
 
@@ -394,11 +400,27 @@ def _check_announced_length(request: Request, max_bytes: int) -> None:
         raise ClipTooLarge(max_bytes)
 
 
-def _option(header: str | None, name: bytes) -> str | None:
-    # The parser speaks Latin-1; browsers send names as UTF-8.
-    encoded = header.encode("utf-8").decode("latin-1") if header else None
-    value = parse_options_header(encoded)[1].get(name)
+def _option(header: bytes, name: bytes) -> str | None:
+    # The parser passes every byte through.
+    value = parse_options_header(header)[1].get(name)
     return value.decode("utf-8", "replace") if value is not None else None
+
+
+def _disposition_filename(header: str | None) -> str | None:
+    """The name in the header of a raw body: RFC 6266's ``filename*``, or ``filename`` in UTF-8 or Latin-1."""
+    if header is None:
+        return None
+    # HTTP headers are bytes that arrive here as Latin-1.
+    octets = header.encode("latin-1")
+    extended = _EXTENDED_FILENAME.search(_QUOTED.sub('""', header))
+    with contextlib.suppress(LookupError, UnicodeDecodeError):
+        if extended is not None:
+            return unquote_to_bytes(extended["name"]).decode(extended["charset"])
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        octets = header.encode("utf-8")
+    return _option(octets, b"filename")
 
 
 def _safe_filename(name: str | None) -> str | None:

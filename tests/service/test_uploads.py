@@ -83,6 +83,30 @@ def test_a_raw_body_is_the_clip(target: Path) -> None:
     assert target.read_bytes() == b"a clip"
 
 
+@pytest.mark.parametrize(
+    ("disposition", "filename"),
+    [
+        ('attachment; filename="é.mp4"'.encode(), "é.mp4"),
+        ("attachment; filename=кадр.mp4".encode(), "кадр.mp4"),
+        ('attachment; filename="é.mp4"'.encode("latin-1"), "é.mp4"),
+        (b"attachment; filename*=UTF-8''%D0%BA%D0%B0%D0%B4%D1%80.mp4", "кадр.mp4"),
+        (b"attachment; filename=\"plain.mp4\"; filename*=utf-8'en'%e2%82%ac.mp4", "€.mp4"),
+        (b"attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+        (b"attachment; filename*=ISO-8859-1''%E9.mp4", "é.mp4"),
+        (b"attachment; filename=\"plain.mp4\"; filename*=UTF-8''%FF", "plain.mp4"),
+        (b"attachment; filename=\"plain.mp4\"; filename*=punycode''x.mp4", "plain.mp4"),
+        (b"attachment; filename=\"a; filename*=UTF-8''b.mp4\"", "a; filename*=UTF-8''b.mp4"),
+        (b"attachment", None),
+    ],
+)
+def test_the_name_of_a_raw_body_is_read_in_every_spelling_in_use(
+    target: Path, disposition: bytes, filename: str | None
+) -> None:
+    raw = request([b"clip", b""], {})
+    raw.scope["headers"].append((b"content-disposition", disposition))
+    assert asyncio.run(receive(raw, target, 1000)).filename == filename
+
+
 @given(cuts=st.lists(st.integers(0, len(form(CONTENT))), max_size=6).map(sorted))
 def test_the_file_of_a_form_is_found_however_the_form_is_cut(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
