@@ -56,8 +56,10 @@ class Models:
         self._stopping.set()
 
     def _keep_trying(self) -> None:
+        # Taken before loading: a file that is finished while loading fails has changed, too.
+        seen = self._fingerprint()
         while not self._try() and not self._stopping.is_set():
-            self._wait_for_change()
+            seen = self._wait_for_change(seen)
 
     def _try(self) -> bool:
         try:
@@ -78,11 +80,12 @@ class Models:
             self._on_ready()
         return True
 
-    def _wait_for_change(self) -> None:
-        seen = self._fingerprint()
-        waited = 0.0
-        while waited < _RETRY_S and self._fingerprint() == seen and not self._stopping.wait(_LOOK_S):
+    def _wait_for_change(self, seen: list[tuple[int, int] | None]) -> list[tuple[int, int] | None]:
+        waited, now = 0.0, seen
+        while now == seen and waited < _RETRY_S and not self._stopping.wait(_LOOK_S):
             waited += _LOOK_S
+            now = self._fingerprint()
+        return now
 
     def _fingerprint(self) -> list[tuple[int, int] | None]:
         return [_stamp(path) for path in self._watched]

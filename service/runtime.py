@@ -122,6 +122,6 @@ def _recover(store: Store, folder: DataFolder, max_attempts: int) -> None:
 
 
 def _watched(settings: Settings) -> list[Path]:
-    weights = Path(settings.pose_weights)
+    weights = Path(settings.pose_weights).expanduser()
     files = [weights, settings.data_dir / "weights" / weights.name]
     return [*files, settings.checkpoint] if settings.checkpoint else files
