@@ -132,7 +132,13 @@ class DataFolder:
 
     def size(self, clip_id: str) -> int:
         """Bytes that a clip and everything made from it take."""
-        return sum(path.stat().st_size for path in self.clip(clip_id).glob("*") if path.is_file())
+        total = 0
+        # Files come and go while they are looked at: the folder of a clip being deleted, a rendition being finished.
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.clip(clip_id).iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    total += path.stat().st_size
+        return total
 
     def free_bytes(self) -> int:
         """Bytes left on the volume."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,28 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with atomic_write(target) as stream:
         stream.write(b"new")
     assert target.read_bytes() == b"new"
+
+
+def test_files_that_vanish_while_they_are_measured_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DataFolder.open(tmp_path)
+    folder.clip("a").mkdir()
+    for name in ("source", "before", "after"):
+        (folder.clip("a") / name).write_bytes(b"clip")
+    look = Path.stat
+
+    def vanishing(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "before":
+            path.unlink(missing_ok=True)
+        found = look(path, **options)
+        if path.name == "after":
+            path.unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", vanishing)
+        assert folder.size("a") == 8
+    assert folder.size("a") == 4
+    assert folder.size("deleted") == 0
+    folder.close()
