@@ -247,6 +247,9 @@ def _check_files(clip: Path | None, outputs: list[Path]) -> None:
     for output in outputs:
         if not output.parent.is_dir():
             _fail(f"there is no folder {output.parent} to write {output.name} into")
+        # The same file under another name, through a link of either kind, is the clip as well.
+        if clip is not None and output.exists() and output.samefile(clip):
+            _fail(f"{output} is the clip itself and would be overwritten; give another name")
 
 
 def _print_summary(clip: Path, result: ClipResult) -> None:

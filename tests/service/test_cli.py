@@ -57,6 +57,21 @@ def test_a_mistake_ends_in_one_clear_line(
     assert complaint in one_line(run(tmp_path, *arguments, **settings))
 
 
+@pytest.mark.parametrize(
+    ("option", "output"),
+    [("--video", "clip.mp4"), ("--json", "../work/clip.mp4"), ("--csv", "symbolic.mp4"), ("--plot", "hard.mp4")],
+)
+def test_the_clip_is_never_overwritten(tmp_path: Path, option: str, output: str) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    clip = folder / "clip.mp4"
+    clip.write_bytes(b"precious")
+    (folder / "symbolic.mp4").symlink_to(clip)
+    (folder / "hard.mp4").hardlink_to(clip)
+    assert f"{output} is the clip itself" in one_line(run(folder, "score", "clip.mp4", option, output))
+    assert clip.read_bytes() == b"precious"
+
+
 def test_a_misspelt_variable_is_warned_of(tmp_path: Path) -> None:
     finished = run(tmp_path, "score", "nowhere.mp4", pose_wieghts="x")
     assert "warning: DAFLOW_POSE_WIEGHTS is no setting of daflow" in finished.stderr
