@@ -181,7 +181,7 @@ def test_a_telephones_portrait_clip_is_turned_upright(server: ServerProcess, tmp
     assert (result["clip"]["width"], result["clip"]["height"]) == (240, 320)
 
 
-def test_a_full_queue_refuses_and_a_cancelled_clip_makes_room_within_a_second(
+def test_a_full_queue_refuses_and_waiting_and_running_clips_can_be_cancelled(
     server: ServerProcess, long_clip: Path
 ) -> None:
     running = start(server, long_clip)
