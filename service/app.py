@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from service.api import clips, problems, system
-from service.api.middleware import KnownHost, LingeringClose, SameOrigin
+from service.api.middleware import KnownHost, LingeringClose, SafeHeaders, SameOrigin
 from service.events import clip_event_adapter
 from service.runtime import Runtime
 from service.settings import Auth
@@ -65,6 +65,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     if runtime.settings.auth is Auth.AUTO:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
+    app.add_middleware(SafeHeaders)
     problems.install(app)
     app.include_router(clips.router)
     app.include_router(system.router)

@@ -10,11 +10,28 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import Kind, ProblemError, problem_response
-from service.security import known_host, same_origin
+from service.security import SAFE_HEADERS, known_host, same_origin
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SafeHeaders:
+    """Tells browsers, with every answer, not to guess types, not to show us in frames, and to keep addresses here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                MutableHeaders(scope=message).update(SAFE_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_safely)
 
 
 class KnownHost:

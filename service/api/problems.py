@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from service.decoding import ClipRejected
 from service.files import StorageFull
+from service.security import SAFE_HEADERS
 from service.storage import IllegalTransition, QueueFull, UnknownClip
 from service.uploads import (
     ClipTooLarge,
@@ -255,8 +256,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_defect(_request: Request, _error: Exception) -> JSONResponse:
-        # The server logs the traceback.
-        return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details"))
+        # The server logs the traceback and closes the connection. This answer is made outside of all middleware.
+        headers = {**SAFE_HEADERS, "connection": "close"}
+        return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
 
 
 def queue_full(error: QueueFull, seconds: float) -> ProblemError:

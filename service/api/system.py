@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,10 +15,12 @@ from service.api.dependencies import RuntimeDep
 from service.api.documents import Alive, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
 from service.runtime import Runtime
+from service.security import page_policy
 
 router = APIRouter(tags=["system"])
 
-_DASHBOARD: Final = Path(__file__).parent.parent / "dashboard" / "index.html"
+_PAGE: Final = (Path(__file__).parent.parent / "dashboard" / "index.html").read_text(encoding="utf-8")
+_POLICY: Final = page_policy(_PAGE)
 
 
 @router.get("/healthz", summary="Alive?", responses=responses())
@@ -61,9 +63,9 @@ async def explain_problem(
 
 
 @router.get("/", include_in_schema=False)
-async def dashboard() -> FileResponse:
+async def dashboard() -> HTMLResponse:
     """The web page."""
-    return FileResponse(_DASHBOARD, media_type="text/html")
+    return HTMLResponse(_PAGE, headers={"content-security-policy": _POLICY})
 
 
 def _models(runtime: Runtime) -> dict[str, str] | None:
