@@ -86,4 +86,11 @@ class Renditions:
                 with atomic_write(target) as stream:
                     stream.write(rendering.timeline_png(result))
             case Rendition.ANNOTATED:
-                rendering.annotate(self._folder.source(clip_id), result, target, self._limits)
+                source = self._folder.source(clip_id)
+                rendering.annotate(source, result, target, self._limits, lambda *_: _require(source))
+
+
+def _require(source: Path) -> None:
+    """Give up as soon as the clip was deleted: encoding goes on for minutes, and others wait for their turn."""
+    if not source.exists():
+        raise FileNotFoundError(source)

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.decoding import ClipLimits
 from service.files import DataFolder, StorageFull
+from service.overlay import draw_people
 from service.renditions import Rendition, Renditions
 from tests import media
 from tests.service.servers import clip_result
@@ -29,24 +31,42 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
     folder.close()
 
 
-@contextmanager
-def small_files(size: int) -> Iterator[None]:
-    """No file may grow beyond a size meanwhile."""
+@pytest.fixture
+def roomless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Makes this process unable to write files of more than a few bytes, until the test ends."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    # Compiled modules cut short would stay behind.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def files(folder: DataFolder) -> list[str]:
-    return sorted(path.name for path in folder.clip("clip").iterdir())
+def during_drawing(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> list[int]:
+    """Do something when the third frame is drawn; the numbers of the frames drawn."""
+    drawn: list[int] = []
+
+    def draw(*arguments: Any) -> None:
+        drawn.append(len(drawn) + 1)
+        draw_people(*arguments)
+        if len(drawn) == 3:
+            action()
+
+    monkeypatch.setattr("service.rendering.draw_people", draw)
+    return drawn
 
 
-@pytest.mark.parametrize("rendition", list(Rendition))
-def test_a_file_that_there_is_no_room_for_is_told_and_leaves_nothing(folder: DataFolder, rendition: Rendition) -> None:
-    with small_files(600), pytest.raises(StorageFull, match=rendition):
-        asyncio.run(Renditions(folder, LIMITS).get("clip", rendition))
-    assert files(folder) == ["result.json", "source"]
-    assert asyncio.run(Renditions(folder, LIMITS).get("clip", rendition)).stat().st_size > 600
+def test_a_video_that_there_is_no_room_for_is_told_and_leaves_nothing(
+    folder: DataFolder, roomless: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during_drawing(monkeypatch, roomless)
+    with pytest.raises(StorageFull, match=Rendition.ANNOTATED):
+        asyncio.run(Renditions(folder, LIMITS).get("clip", Rendition.ANNOTATED))
+    assert sorted(path.name for path in folder.clip("clip").iterdir()) == ["result.json", "source"]
+
+
+def test_a_clip_that_is_deleted_is_not_encoded_to_its_end(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = during_drawing(monkeypatch, lambda: folder.discard("clip"))
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(Renditions(folder, LIMITS).get("clip", Rendition.ANNOTATED))
+    assert drawn == [1, 2, 3]
+    assert not folder.clip("clip").exists()
