@@ -59,10 +59,10 @@ def test_a_mistake_ends_in_one_clear_line(
 
 @pytest.mark.parametrize(
     ("option", "output"),
-    [("--video", "clip.mp4"), ("--json", "../work/clip.mp4"), ("--csv", "symbolic.mp4"), ("--plot", "hard.mp4")],
+    [("--video", "clip.mp4"), ("--json", "../videos/clip.mp4"), ("--csv", "symbolic.mp4"), ("--plot", "hard.mp4")],
 )
 def test_the_clip_is_never_overwritten(tmp_path: Path, option: str, output: str) -> None:
-    folder = tmp_path / "work"
+    folder = tmp_path / "videos"
     folder.mkdir()
     clip = folder / "clip.mp4"
     clip.write_bytes(b"precious")
