@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from pose.source import VideoInfo
 from service.files import StartupError
 
 Clock = Callable[[], datetime]
@@ -75,19 +76,6 @@ class QueueFull(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class ClipVideo:
-    """What the container said about an accepted clip."""
-
-    frames: int
-    fps: float
-    width: int
-    height: int
-    duration_s: float
-    container: str
-    codec: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClipJob:
     """One clip as the store knows it.
 
@@ -115,7 +103,7 @@ class ClipJob:
     filename: str | None
     size_bytes: int
     keypoints: bool
-    video: ClipVideo
+    video: VideoInfo
     attempts: int
     frames_done: int
     frames_total: int
@@ -167,7 +155,7 @@ class ClipRow(Base):
     def job(self) -> ClipJob:
         """A copy that outlives the session."""
         values = {column.name: getattr(self, column.name) for column in self.__table__.columns}
-        return ClipJob(**values | {"state": ClipState(self.state), "video": ClipVideo(**self.video)})
+        return ClipJob(**values | {"state": ClipState(self.state), "video": VideoInfo(**self.video)})
 
 
 def utc_now() -> datetime:
@@ -213,7 +201,7 @@ class Store:
             connection.execute(update(ClipRow).where(ClipRow.sequence < 0).values(attempts=0))
 
     def enqueue(
-        self, clip_id: str, *, filename: str | None, size_bytes: int, keypoints: bool, video: ClipVideo, limit: int
+        self, clip_id: str, *, filename: str | None, size_bytes: int, keypoints: bool, video: VideoInfo, limit: int
     ) -> ClipJob:
         """Add a clip to the end of the queue.
 

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Final, Protocol
 from urllib.parse import unquote_to_bytes
@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.decoding import ClipLimits, ClipRejected, inspect
 from service.files import DataFolder, StorageFull, is_storage_full
-from service.storage import ClipJob, ClipState, ClipVideo, QueueFull, Store, is_database_full
+from service.storage import ClipJob, ClipState, QueueFull, Store, is_database_full
 
 _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
@@ -191,7 +191,7 @@ class Intake:
                 filename=upload.filename,
                 size_bytes=upload.size_bytes,
                 keypoints=keypoints,
-                video=ClipVideo(**asdict(info)),
+                video=info,
                 limit=self._queue_size,
             )
         except BaseException as error:

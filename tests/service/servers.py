@@ -19,13 +19,13 @@ import httpx
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
+from pose.source import VideoInfo
 from service.app import create_app
 from service.clips import Cancelled, ClipObserver, ModelUnavailable
 from service.decoding import ClipLimits, ClipRejected
 from service.results import Anomaly, ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold, Track
 from service.runtime import Runtime
 from service.settings import Settings
-from service.storage import ClipVideo
 
 T = TypeVar("T")
 
@@ -89,11 +89,11 @@ class CardboardScorer:
         return clip_result()
 
 
-def cardboard_inspect(path: Path, limits: ClipLimits) -> ClipVideo:
+def cardboard_inspect(path: Path, limits: ClipLimits) -> VideoInfo:
     """Takes everything but files that start with ``bad``."""
     if path.read_bytes().startswith(b"bad"):
         raise ClipRejected("not-a-video", "the file is not a video")
-    return ClipVideo(FRAMES, 10.0, 64, 48, FRAMES / 10, "mp4", "h264")
+    return VideoInfo(FRAMES, 10.0, 64, 48, FRAMES / 10, "mp4", "h264")
 
 
 def unavailable(_settings: Settings) -> Any:

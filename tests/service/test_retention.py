@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pose.source import VideoInfo
 from service.files import DataFolder
 from service.retention import Janitor, RetentionPolicy, StoredClip, to_remove
-from service.storage import ClipVideo, Store
+from service.storage import Store
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -50,7 +51,7 @@ def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path
             filename=None,
             size_bytes=40,
             keypoints=True,
-            video=ClipVideo(1, 1.0, 1, 1, 1.0, "mp4", "h264"),
+            video=VideoInfo(1, 1.0, 1, 1, 1.0, "mp4", "h264"),
             limit=9,
         )
     for name in ("done", "later"):

@@ -12,13 +12,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from pose.source import VideoInfo
 from service.files import StartupError
 from service.storage import (
     TRANSITIONS,
     Base,
     ClipJob,
     ClipState,
-    ClipVideo,
     IllegalTransition,
     QueueFull,
     Store,
@@ -26,7 +26,7 @@ from service.storage import (
     is_database_full,
 )
 
-VIDEO = ClipVideo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
+VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 
 
