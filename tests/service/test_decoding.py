@@ -21,8 +21,8 @@ LIMITS = ClipLimits(max_seconds=60, max_pixels=1920 * 1080, max_fps=240, stall_s
 
 
 def decoder_process() -> psutil.Process:
-    (child,) = psutil.Process().children()
-    return child
+    (decoder,) = [child for child in psutil.Process().children() if "service.decoding" in child.cmdline()]
+    return decoder
 
 
 def test_frames_arrive_whole_and_in_order(tmp_path: Path) -> None:
