@@ -136,7 +136,7 @@ def test_ultralytics_keeps_to_its_folder(tmp_path: Path, pose_weights: Path) -> 
     home.mkdir()
     script = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from pose.estimator import PoseEstimator\n"
+        "from pose.estimator import PoseEstimator, configure_ultralytics\n"
         "configure_ultralytics(Path(sys.argv[1]))\n"
         "PoseEstimator(Path(sys.argv[2]), image_size=64)([np.zeros((64, 64, 3), np.uint8)])\n"
         "import ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL)\n"
