@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -51,6 +51,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -110,6 +111,47 @@ class Settings(BaseSettings):
     decode_memory_bytes: int = Field(
         4 * 1024**3, ge=256 * 1024**2, description="Address space in bytes that the decoder of one clip may use."
     )
+    cameras_file: Path | None = Field(
+        None,
+        description="YAML file of cameras, by id, that are added or changed at the start; others stay as they are.",
+    )
+    max_cameras: PositiveInt = Field(64, description="Cameras that may be added.")
+    media_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Folders, separated by `:`, whose videos may be played as cameras."
+    )
+    allowed_stream_cidrs: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="Networks, separated by commas, beyond public addresses where cameras may be, such as "
+        "`192.168.1.0/24`.",
+    )
+    camera_fps: float = Field(
+        15.0,
+        gt=0,
+        le=60,
+        description="Pictures per second of each camera that are looked at, unless it says otherwise.",
+    )
+    max_camera_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a camera, width times height.")
+    camera_open_s: PositiveFloat = Field(10.0, description="Seconds that connecting to a camera may take.")
+    camera_stall_s: PositiveFloat = Field(
+        5.0, description="Seconds without a picture after which a camera has stalled."
+    )
+    camera_read_s: PositiveFloat = Field(
+        10.0, description="Seconds without a picture after which a camera is connected to again."
+    )
+    camera_retry_s: PositiveFloat = Field(
+        30.0, description="Longest pause in seconds before the next attempt to connect; it starts at one and doubles."
+    )
+    incident_retention_hours: PositiveFloat = Field(720.0, description="Hours after which an incident is removed.")
+    evidence_bytes: PositiveInt = Field(
+        10 * 1024**3, description="Bytes of snapshots and clips kept; above it the oldest are removed first."
+    )
+    evidence_width: int = Field(
+        640, ge=64, le=3840, multiple_of=2, description="Width in pixels of snapshots and clips of incidents."
+    )
+    evidence_before_s: float = Field(5.0, ge=0, le=60, description="Seconds before an incident that its clip shows.")
+    evidence_after_s: float = Field(5.0, ge=0, le=60, description="Seconds after an incident that its clip shows.")
+    evidence_max_s: float = Field(60.0, gt=0, le=600, description="Longest clip of an incident in seconds.")
+    heartbeat_s: PositiveFloat = Field(15.0, description="A silent stream sends a sign of life this often, in seconds.")
     log_level: LogLevel = Field(
         LogLevel.INFO, description="Least severe record logged: `debug`, `info`, `warning` or `error`."
     )
@@ -126,6 +168,16 @@ class Settings(BaseSettings):
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("media_dirs", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @field_validator("allowed_stream_cidrs", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod
@@ -144,6 +196,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{ENV_PREFIX}HOST={self.host} offers the service to the network without authentication; "
                 f"listen on 127.0.0.1, or set {ENV_PREFIX}AUTH=off to accept that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stalls_before_it_ends(self) -> Self:
+        if self.camera_stall_s > self.camera_read_s:
+            raise ValueError(
+                f"{ENV_PREFIX}CAMERA_STALL_S={self.camera_stall_s:g} is more than "
+                f"{ENV_PREFIX}CAMERA_READ_S={self.camera_read_s:g}, after which the connection is given up"
             )
         return self
 
@@ -202,7 +263,7 @@ def settings_table() -> str:
     """All settings as a Markdown table, for the README."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "unset" if field.default is None else f"`{_plain(field.default)}`"
+        default = "unset" if field.default in (None, ()) else f"`{_plain(field.default)}`"
         rows.append(f"| `{variable_name(name)}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
 
