@@ -26,8 +26,8 @@ class CameraConfig(BaseModel):
 
     url: int | str = Field(
         description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
-        "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; or `skeletons:` for a "
-        "device that sends keypoints instead of pictures.",
+        "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; or `skeletons:` for "
+        "a device that sends keypoints instead of pictures.",
         examples=["rtsp://viewer:secret@192.168.1.20/stream1"],
         union_mode="left_to_right",
     )
