@@ -1,20 +1,15 @@
 """What happens to a clip, told while it happens: the messages, and the bus that carries them to subscribers.
 
-Worker threads publish; subscribers read on the event loop. Every subscriber has a bounded queue of its own, so a slow
-one loses scores and is told how many, and hurts nobody else. What changes the state of a clip is never dropped.
+A slow subscriber loses scores and is told how many. What changes the state of a clip is never dropped.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import deque
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from service.bus import Bus
 from service.results import FrameScore
 from service.storage import ClipJob, ClipState
 
@@ -126,101 +121,13 @@ def final_event(job: ClipJob) -> FinalEvent | None:
             return None
 
 
-class Subscription:
-    """One reader of one clip's events. Iterate over it once; it ends after the final event.
-
-    Args:
-        bus: Where it is registered while the ``with`` block lasts.
-        clip_id: The clip.
-        backlog: Messages kept for the reader before the oldest are dropped.
-    """
-
-    def __init__(self, bus: EventBus, clip_id: str, backlog: int) -> None:
-        self.clip_id = clip_id
-        self._bus = bus
-        self._backlog = backlog
-        self._queue: deque[ClipEvent] = deque()
-        self._dropped = 0
-        self._lock = threading.Lock()
-        self._loop = asyncio.get_running_loop()
-        self._ready = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self._bus._add(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bus._remove(self)
-
-    def put(self, message: ClipEvent) -> None:
-        """Add a message from any thread; drops the oldest that may be lost when the reader lags."""
-        with self._lock:
-            self._queue.append(message)
-            if len(self._queue) > self._backlog:
-                self._drop_oldest()
-        # A loop that has closed has no reader left.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ready.set)
-
-    async def __aiter__(self) -> AsyncIterator[ClipEvent]:
-        while True:
-            await self._ready.wait()
-            self._ready.clear()
-            for message in self._take():
-                yield message
-                if isinstance(message, FinalEvent):
-                    return
-
-    def _take(self) -> list[ClipEvent]:
-        with self._lock:
-            messages = list(self._queue)
-            self._queue.clear()
-            if self._dropped:
-                messages.insert(0, Lagged(dropped=self._dropped))
-                self._dropped = 0
-            return messages
-
-    def _drop_oldest(self) -> None:
-        for position, message in enumerate(self._queue):
-            if isinstance(message, Progress | Score):
-                del self._queue[position]
-                self._dropped += 1
-                return
-
-
-class EventBus:
-    """Carries events from worker threads to subscribers of this process."""
+class EventBus(Bus[str, ClipEvent]):
+    """Carries events of clips, by id; the final one ends a subscription."""
 
     def __init__(self, backlog: int = BACKLOG) -> None:
-        self._backlog = backlog
-        self._lock = threading.Lock()
-        self._subscriptions: dict[str, list[Subscription]] = {}
-
-    def subscribe(self, clip_id: str) -> Subscription:
-        """A subscription to one clip, made on the event loop that will read it."""
-        return Subscription(self, clip_id, self._backlog)
-
-    def publish(self, clip_id: str, message: ClipEvent) -> None:
-        """Hand a message to everybody who listens now; callable from any thread."""
-        with self._lock:
-            subscriptions = list(self._subscriptions.get(clip_id, ()))
-        for subscription in subscriptions:
-            subscription.put(message)
-
-    def listeners(self, clip_id: str) -> int:
-        """Number of subscriptions to a clip."""
-        with self._lock:
-            return len(self._subscriptions.get(clip_id, ()))
-
-    def _add(self, subscription: Subscription) -> None:
-        with self._lock:
-            self._subscriptions.setdefault(subscription.clip_id, []).append(subscription)
-
-    def _remove(self, subscription: Subscription) -> None:
-        with self._lock:
-            remaining = self._subscriptions[subscription.clip_id]
-            remaining.remove(subscription)
-            if not remaining:
-                del self._subscriptions[subscription.clip_id]
+        super().__init__(
+            backlog,
+            droppable=lambda message: isinstance(message, Progress | Score),
+            final=lambda message: isinstance(message, FinalEvent),
+            lagged=lambda dropped: Lagged(dropped=dropped),
+        )

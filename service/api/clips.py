@@ -15,7 +15,8 @@ from starlette.websockets import WebSocketDisconnect
 from service.api.dependencies import ClipId, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
-from service.events import Hello, Lagged, Subscription, final_event
+from service.bus import Subscription
+from service.events import ClipEvent, Hello, Lagged, final_event
 from service.files import RESULT
 from service.renditions import Rendition
 from service.results import ClipResult
@@ -217,7 +218,7 @@ async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> N
                     await task
 
 
-async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription) -> None:
+async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription[str, ClipEvent]) -> None:
     progress = runtime.runner.running(job.id) or job
     hello = Hello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total)
     await socket.send_text(hello.model_dump_json())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.bus import Subscription
 from service.events import (
     Cancelled,
     ClipEvent,
@@ -18,7 +19,6 @@ from service.events import (
     Progress,
     Score,
     State,
-    Subscription,
     clip_event_adapter,
 )
 from service.results import FrameScore
@@ -31,7 +31,7 @@ def progress(done: int) -> Progress:
     return Progress(frames_done=done, frames_total=100)
 
 
-async def read(subscription: Subscription) -> list[ClipEvent]:
+async def read(subscription: Subscription[str, ClipEvent]) -> list[ClipEvent]:
     return [event async for event in subscription]
 
 
@@ -92,7 +92,7 @@ def test_a_worker_thread_can_publish_while_the_loop_waits() -> None:
 def test_publishing_to_a_reader_whose_loop_has_ended_is_harmless() -> None:
     bus = EventBus()
 
-    async def leave() -> Subscription:
+    async def leave() -> Subscription[str, ClipEvent]:
         return bus.subscribe("clip").__enter__()
 
     asyncio.run(leave())
