@@ -8,6 +8,8 @@ data/
   clips/<id>/source    the clip as uploaded
              result.json
              scores.csv, timeline.png, annotated.mp4   made on demand
+  incidents/<id>/snapshot.jpg, clip.mp4                         evidence of an incident
+                 snapshot-skeletons.jpg, clip-skeletons.mp4     the same without the camera's picture
 ```
 """
 
@@ -18,14 +20,20 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, Literal, Self
 
 from filelock import FileLock, Timeout
 
 SOURCE: Final = "source"
 RESULT: Final = "result.json"
+
+_PART: Final = ".part"
+
+EvidenceKind = Literal["snapshot", "clip"]
+
+_EVIDENCE_SUFFIX: Final[dict[EvidenceKind, str]] = {"snapshot": ".jpg", "clip": ".mp4"}
 
 
 class StartupError(Exception):
@@ -52,6 +60,7 @@ class DataFolder:
         self.root = root
         self.uploads = root / "uploads"
         self.clips = root / "clips"
+        self.evidence = EvidenceStore(root / "incidents")
         self._lock = lock
 
     @classmethod
@@ -69,6 +78,7 @@ class DataFolder:
             folder = cls(root, lock)
             folder.uploads.mkdir(exist_ok=True)
             folder.clips.mkdir(exist_ok=True)
+            folder.evidence.root.mkdir(exist_ok=True)
         except Timeout as error:
             raise StartupError(
                 f"data folder {root} is in use by another daflow process; stop it or set DAFLOW_DATA_DIR"
@@ -118,27 +128,11 @@ class DataFolder:
         Returns:
             The names removed.
         """
-        removed = []
-        for path in [*self.uploads.iterdir(), *(path for path in self.clips.iterdir() if path.name not in known)]:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            removed.append(path.name)
-        for path in self.clips.glob("*/*.part"):
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
-        return removed
+        return [*_clear(self.uploads.iterdir()), *_remove_unknown(self.clips, known)]
 
     def size(self, clip_id: str) -> int:
         """Bytes that a clip and everything made from it take."""
-        total = 0
-        # Files come and go while they are looked at: the folder of a clip being deleted, a rendition being finished.
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.clip(clip_id).iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    total += path.stat().st_size
-        return total
+        return _size(self.clip(clip_id))
 
     def free_bytes(self) -> int:
         """Bytes left on the volume."""
@@ -157,23 +151,85 @@ class DataFolder:
             probe.unlink(missing_ok=True)
 
 
+class EvidenceStore:
+    """Pictures and videos of incidents, a folder for each incident that has any.
+
+    Args:
+        root: Where the folders are; it has to exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def file(self, incident_id: str, kind: EvidenceKind, *, background: bool = True) -> Path:
+        """Where a piece of evidence lies when it is there.
+
+        Args:
+            incident_id: The incident.
+            kind: Picture of the peak or video.
+            background: The one with the camera's picture; otherwise the one with skeletons on a plain ground.
+        """
+        name = kind if background else f"{kind}-skeletons"
+        return self._folder(incident_id) / (name + _EVIDENCE_SUFFIX[kind])
+
+    def make_room(self, incident_id: str) -> None:
+        """Create the folder of an incident; once more does nothing."""
+        self._folder(incident_id).mkdir(exist_ok=True)
+
+    def discard(self, incident_id: str) -> None:
+        """Remove all evidence of an incident; nothing to remove is fine."""
+        shutil.rmtree(self._folder(incident_id), ignore_errors=True)
+
+    def discard_kind(self, incident_id: str, kind: EvidenceKind) -> None:
+        """Remove one piece of evidence in both versions; nothing to remove is fine."""
+        for background in (True, False):
+            self.file(incident_id, kind, background=background).unlink(missing_ok=True)
+
+    def ids(self) -> set[str]:
+        """Incidents that have a folder."""
+        return {path.name for path in self.root.iterdir()}
+
+    def size(self, incident_id: str) -> int:
+        """Bytes that the evidence of an incident takes."""
+        return _size(self._folder(incident_id))
+
+    def remove_orphans(self, known: Collection[str]) -> list[str]:
+        """Remove evidence of incidents that the store does not know, and what was not finished.
+
+        Args:
+            known: Ids of the incidents in the store.
+
+        Returns:
+            The names removed.
+        """
+        return _remove_unknown(self.root, known)
+
+    def _folder(self, incident_id: str) -> Path:
+        return self.root / incident_id
+
+
 @contextlib.contextmanager
-def atomic_write(target: Path) -> Iterator[IO[bytes]]:
-    """Write `target` whole or not at all, surviving a power cut once this returns.
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; what lies there takes its place in the end, and survives a power cut then.
 
     Raises:
         OSError: The disk is full or the folder is gone; `target` is untouched.
     """
-    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
     try:
-        with part.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield part
+        _sync(part)
         part.replace(target)
-        _sync_folder(target.parent)
+        _sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(target: Path) -> Iterator[IO[bytes]]:
+    """Write `target` whole or not at all, as `replacing` does."""
+    with replacing(target) as part, part.open("xb") as stream:
+        yield stream
 
 
 def is_storage_full(error: OSError) -> bool:
@@ -181,9 +237,35 @@ def is_storage_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    # Files come and go while they are looked at: a folder being removed, a file being finished.
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+    return total
+
+
+def _remove_unknown(root: Path, known: Collection[str]) -> list[str]:
+    removed = _clear(path for path in root.iterdir() if path.name not in known)
+    return [*removed, *_clear(root.glob(f"*/*{_PART}"))]
+
+
+def _clear(paths: Iterable[Path]) -> list[str]:
+    removed = []
+    for path in [*paths]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path.name)
+    return removed

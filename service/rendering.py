@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,8 +19,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from service import decoding
-from service.overlay import REASONS, band_height, clock_text, draw_band, draw_chart, draw_people, rarity
+from service.files import replacing
+from service.overlay import REASONS, Image, band_height, clock_text, draw_band, draw_chart, draw_people, rarity
 from service.results import ClipResult, FrameScore, PersonScore
+from service.video import VideoWriter
 
 CSV_COLUMNS: Final = (
     "frame",
@@ -50,9 +46,6 @@ _LANES: Final = 12
 """Rows of tracks up to which each is wide enough for its number."""
 
 _CALM, _WARM, _INK, _PALE = "#1f7a8c", "#d9480f", "#22282e", "#c9ced3"
-
-_CLOCK: Final = Fraction(1, 90_000)
-_BT709: Final = 1
 
 
 def write_csv(result: ClipResult, stream: TextIO) -> None:
@@ -119,42 +112,39 @@ def annotate(
         ClipRejected: The clip cannot be decoded any more.
         ValueError: The clip has other frames than the result.
     """
-    with _replacing(target) as unfinished, decoding.frames(video, limits) as frames:
-        container = av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"})
-        with container:
-            encoder = _Encoder(container, result)
-            for done, (frame, score) in enumerate(zip(frames, result.frames, strict=True), start=1):
-                encoder.add(frame.image, score)
-                if progress is not None:
-                    progress(done, len(result.frames))
-            encoder.finish()
+    canvas = _Canvas(result)
+    with (
+        replacing(target) as unfinished,
+        decoding.frames(video, limits) as frames,
+        VideoWriter(unfinished, canvas.size, result.clip.fps) as writer,
+    ):
+        for done, (frame, score) in enumerate(zip(frames, result.frames, strict=True), start=1):
+            writer.add(canvas.draw(frame.image, score), score.time_s)
+            if progress is not None:
+                progress(done, len(result.frames))
 
 
-class _Encoder:
-    """Canvas and video stream of one annotated clip."""
+class _Canvas:
+    """The picture and the band of one annotated clip; the same memory for every frame."""
 
-    def __init__(self, container: av.container.OutputContainer, result: ClipResult) -> None:
+    def __init__(self, result: ClipResult) -> None:
         width, height = result.clip.width, result.clip.height
         band = band_height(height)
         self._result = result
-        self._container = container
         self._picture = (slice(0, height), slice(0, width))
         self._band = (slice(height, height + band), slice(0, width))
         # H.264 stores colour at half the resolution, so both sizes have to be even.
         self._canvas = np.zeros((height + band + (height + band) % 2, width + width % 2, 3), np.uint8)
         self._chart = draw_chart(result, width, band)
-        self._times = _ticks([frame.time_s for frame in result.frames], result.clip.fps)
-        self._stream = container.add_stream("libx264", rate=Fraction(result.clip.fps).limit_denominator(1000))
-        self._stream.height, self._stream.width = self._canvas.shape[:2]
-        self._stream.pix_fmt = "yuv420p"
-        # Frames in order of time: with reordered ones at uneven times the muxer gets the duration wrong.
-        self._stream.options = {"preset": "veryfast", "crf": "23", "bf": "0"}
-        context = self._stream.codec_context
-        context.time_base = _CLOCK
-        context.color_range = ColorRange.MPEG
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
 
-    def add(self, image: NDArray[np.uint8], score: FrameScore) -> None:
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self._canvas.shape[:2]
+        return width, height
+
+    def draw(self, image: Image, score: FrameScore) -> Image:
+        """The canvas with this frame on it."""
         picture = self._canvas[self._picture]
         if image.shape == picture.shape:
             picture[:] = image
@@ -165,35 +155,7 @@ class _Encoder:
             draw_people(drawn, score.people, self._result.threshold.level)
             picture[:] = cv2.resize(drawn, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
         draw_band(self._canvas[self._band], self._chart, score, self._result)
-        frame = av.VideoFrame.from_ndarray(self._canvas, format="bgr24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-        frame.time_base = _CLOCK
-        frame.pts, frame.duration = self._times[score.index]
-        self._container.mux(self._stream.encode(frame))
-
-    def finish(self) -> None:
-        self._container.mux(self._stream.encode())
-
-
-def _ticks(times: Sequence[float], fps: float) -> list[tuple[int, int]]:
-    """Presentation time and duration of each frame on the clock of the file, strictly increasing."""
-    starts: list[int] = []
-    for time in times:
-        tick = round(time / _CLOCK)
-        starts.append(max(tick, starts[-1] + 1) if starts else tick)
-    ends = [*starts[1:], starts[-1] + max(1, round(1 / (fps * _CLOCK)))] if starts else []
-    return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A path beside the target to write to; it takes the target's place on success and is removed on failure."""
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield unfinished
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        return self._canvas
 
 
 def _person_cells(person: PersonScore, frame: FrameScore, threshold: float) -> tuple[object, ...]:
