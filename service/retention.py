@@ -11,8 +11,9 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.database import Clock, utc_now
 from service.files import DataFolder
-from service.storage import Clock, Store, UnknownClip, utc_now
+from service.storage import Store, UnknownClip
 
 _EVERY_S: Final = 60.0
 

@@ -1,32 +1,18 @@
-"""The store: clip jobs in a SQL database, migrated at start, safe to use from many threads."""
+"""Clip jobs in the database: a durable queue, safe to use from many threads."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import JSON, BigInteger, DateTime, Engine, String, create_engine, event, func, select, text, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import JSON, BigInteger, String, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.source import VideoInfo
-from service.files import StartupError
-
-Clock = Callable[[], datetime]
-
-_POSTGRES_DISK_FULL: Final = "53100"
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_BUSY_MS: Final = 10_000
+from service.database import Base, Clock, Database, Utc, utc_now
 
 
 class ClipState(StrEnum):
@@ -114,23 +100,6 @@ class ClipJob:
     finished_at: datetime | None
 
 
-class _Utc(TypeDecorator[datetime]):
-    """SQLite forgets time zones; every time in the store is UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
-class Base(DeclarativeBase):
-    """Tables of the store."""
-
-
 class ClipRow(Base):
     """Table of clip jobs; see `ClipJob` for the columns."""
 
@@ -148,9 +117,9 @@ class ClipRow(Base):
     frames_total: Mapped[int]
     error_cause: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(String(1000))
-    created_at: Mapped[datetime] = mapped_column(_Utc)
-    started_at: Mapped[datetime | None] = mapped_column(_Utc)
-    finished_at: Mapped[datetime | None] = mapped_column(_Utc)
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    started_at: Mapped[datetime | None] = mapped_column(Utc)
+    finished_at: Mapped[datetime | None] = mapped_column(Utc)
 
     def job(self) -> ClipJob:
         """A copy that outlives the session."""
@@ -158,47 +127,26 @@ class ClipRow(Base):
         return ClipJob(**values | {"state": ClipState(self.state), "video": VideoInfo(**self.video)})
 
 
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
 class Store:
     """Clip jobs. Every method is one transaction."""
 
-    def __init__(self, engine: Engine, clock: Clock = utc_now) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self.database = database
         self._clock = clock
-        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._sessions = database.sessions
 
     @classmethod
     def open(cls, url: str, clock: Clock = utc_now) -> Store:
-        """Connect and bring the schema up to date.
+        """Open a database and use it for clips.
 
         Raises:
-            StartupError: The database cannot be reached or migrated; the password of the URL is not repeated.
+            StartupError: The database cannot be reached or migrated.
         """
-        try:
-            engine = _engine(url)
-            migrate(engine)
-        except (SQLAlchemyError, ImportError) as error:
-            shown = make_url(url).render_as_string(hide_password=True)
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StartupError(f"database {shown} cannot be used: {reason}; set DAFLOW_DATABASE_URL") from error
-        return cls(engine, clock)
+        return cls(Database.open(url), clock)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    def check_writable(self) -> None:
-        """Take the write lock and give it back.
-
-        Raises:
-            SQLAlchemyError: The database cannot be written.
-        """
-        with self._engine.begin() as connection:
-            connection.execute(update(ClipRow).where(ClipRow.sequence < 0).values(attempts=0))
+        """Close the database."""
+        self.database.close()
 
     def enqueue(
         self, clip_id: str, *, filename: str | None, size_bytes: int, keypoints: bool, video: VideoInfo, limit: int
@@ -363,44 +311,6 @@ class Store:
             if row is None:
                 raise IllegalTransition(clip_id, ClipState(_row(session, clip_id).state), wanted)
             return row.job()
-
-
-def is_database_full(error: SQLAlchemyError) -> bool:
-    """Whether a write failed because the database has no room to grow."""
-    reason = getattr(error, "orig", None)
-    full = getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return full or getattr(reason, "sqlstate", None) == _POSTGRES_DISK_FULL
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision; does nothing when it is."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _tune_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-    return engine
-
-
-def _tune_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transaction handling starts transactions late and upgrades locks, which fails under contention.
-    connection.isolation_level = None
-    with contextlib.closing(connection.cursor()) as cursor:
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin_immediate(connection: Any) -> None:
-    connection.execute(text("BEGIN IMMEDIATE"))
 
 
 def _count(session: Session, state: ClipState) -> int:

@@ -21,9 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from service.database import is_database_full
 from service.decoding import ClipLimits, ClipRejected, inspect
 from service.files import DataFolder, StorageFull, is_storage_full
-from service.storage import ClipJob, ClipState, QueueFull, Store, is_database_full
+from service.storage import ClipJob, ClipState, QueueFull, Store
 
 _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024

@@ -79,7 +79,7 @@ def _models(runtime: Runtime) -> dict[str, str] | None:
 
 def _database(runtime: Runtime) -> dict[str, str] | None:
     try:
-        runtime.store.check_writable()
+        runtime.store.database.check_writable()
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", error)
         return {"what": "database", "setting": "DAFLOW_DATABASE_URL", "detail": f"database not writable: {reason}"}

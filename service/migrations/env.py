@@ -1,8 +1,8 @@
-"""Runs the migrations on the connection that `service.storage.migrate` hands over."""
+"""Runs the migrations on the connection that `service.database.migrate` hands over."""
 
 from alembic import context
 
-from service.storage import Base
+from service.database import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True

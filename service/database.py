@@ -1,0 +1,130 @@
+"""The database that all stores share: opened by URL, migrated at start, safe to use from many threads."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import DateTime, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from service.files import StartupError
+
+Clock = Callable[[], datetime]
+
+_POSTGRES_DISK_FULL: Final = "53100"
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_BUSY_MS: Final = 10_000
+
+
+class Utc(TypeDecorator[datetime]):
+    """SQLite forgets time zones; every time in the store is UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Towards the database."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """From the database."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    """Tables of the store."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """One database and its connections.
+
+    Attributes:
+        engine: Where connections come from.
+        sessions: Makes sessions; a store's method is one transaction, ``with sessions.begin() as session``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.sessions: sessionmaker[Session] = sessionmaker(engine, expire_on_commit=False)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect and bring the schema up to date.
+
+        Raises:
+            StartupError: The database cannot be reached or migrated; the password of the URL is not repeated.
+        """
+        try:
+            engine = _engine(url)
+            migrate(engine)
+        except (SQLAlchemyError, ImportError) as error:
+            shown = make_url(url).render_as_string(hide_password=True)
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise StartupError(f"database {shown} cannot be used: {reason}; set DAFLOW_DATABASE_URL") from error
+        return cls(engine)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def check_writable(self) -> None:
+        """Take the write lock and give it back.
+
+        Raises:
+            SQLAlchemyError: The database cannot be written.
+        """
+        with self.engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
+
+
+def is_database_full(error: SQLAlchemyError) -> bool:
+    """Whether a write failed because the database has no room to grow."""
+    reason = getattr(error, "orig", None)
+    full = getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(reason, "sqlstate", None) == _POSTGRES_DISK_FULL
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision; does nothing when it is."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling starts transactions late and upgrades locks, which fails under contention.
+    connection.isolation_level = None
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.execute(text("BEGIN IMMEDIATE"))
