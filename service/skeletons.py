@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
@@ -176,31 +175,16 @@ def complaint(error: ValidationError) -> str:
     return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
 
 
-def detected(people: Sequence[SkeletonPerson]) -> Poses:
-    """The people of one frame as the pose estimator would give them, on the CPU."""
-    return Poses(
-        torch.tensor([_box(person) for person in people], dtype=torch.float32).reshape(-1, 4),
-        _keypoints(people),
-        torch.tensor([1.0 if person.confidence is None else person.confidence for person in people]),
-    )
-
-
-def followed(people: Sequence[SkeletonPerson]) -> TrackedPoses:
-    """The people of one frame as a tracker would give them: with the numbers that the sender gave them.
-
-    Raises:
-        ValueError: Somebody has no number.
-    """
-    numbers = [person.track for person in people if person.track is not None]
-    if len(numbers) != len(people):
-        raise ValueError("people without a track must be followed by a tracker")
+def poses_of(frame: SequenceFrame) -> Poses | TrackedPoses:
+    """The people of a frame, on the CPU: as a tracker gives them if they have numbers, else as an estimator does."""
+    people = frame.people
+    keypoints = torch.tensor([person.keypoints for person in people], dtype=torch.float32)
+    keypoints = keypoints.reshape(-1, len(COCO_JOINTS), 3)
     boxes = np.array([_box(person) for person in people], np.float32).reshape(-1, 4)
-    return TrackedPoses(numbers, boxes, _keypoints(people))
-
-
-def _keypoints(people: Sequence[SkeletonPerson]) -> torch.Tensor:
-    joints = [person.keypoints for person in people]
-    return torch.tensor(joints, dtype=torch.float32).reshape(-1, len(COCO_JOINTS), 3)
+    if frame.tracked:
+        return TrackedPoses([person.track for person in people if person.track is not None], boxes, keypoints)
+    confidences = torch.tensor([1.0 if person.confidence is None else person.confidence for person in people])
+    return Poses(torch.from_numpy(boxes), keypoints, confidences)
 
 
 def _box(person: SkeletonPerson) -> tuple[float, float, float, float]:
