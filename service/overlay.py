@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pose.skeleton import COCO_EDGES
+from pose.skeleton import COCO_EDGES, COCO_JOINTS, NUM_JOINTS
+from service.messages import LivePerson, Score
 from service.results import ClipResult, FrameScore, MissingScore, PersonScore
 
 Image = NDArray[np.uint8]
@@ -40,10 +42,15 @@ _PAPER: Final = (245, 245, 245)
 _BAND: Final = (34, 30, 28)
 _BAND_ANOMALOUS: Final = (40, 40, 96)
 _BAND_UNSCORED: Final = (66, 60, 56)
+_GROUND: Final = (44, 40, 38)
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_TEXT: Final = 9
+_SMALLEST_SIDE: Final = 16
 _VISIBLE_JOINT: Final = 0.3
+
+_GRAPH_JOINTS: Final = tuple(1.5 if name.endswith("shoulder") else 1.0 for name in COCO_JOINTS)
+"""Joints of the 18-joint graph that speak through each COCO joint: the neck counts half to each shoulder."""
 
 
 def rarity(level: ArrayLike) -> NDArray[np.float64]:
@@ -78,27 +85,67 @@ def level_colour(level: float | None, threshold: float) -> Colour:
         return _UNSCORED
     if level < threshold:
         return _CALM
-    beyond = min(float(rarity(level) - rarity(threshold)), 1.0)
-    blue, green, red = (round(warm + beyond * (hot - warm)) for warm, hot in zip(_WARM, _HOT, strict=True))
-    return blue, green, red
+    return _blend(_WARM, _HOT, min(float(rarity(level) - rarity(threshold)), 1.0))
 
 
-def draw_people(image: Image, people: Sequence[PersonScore], threshold: float) -> None:
+def joint_heat(person: PersonScore) -> tuple[float, ...]:
+    """How much each joint adds to a person's score, compared with what it would add if all added the same.
+
+    Args:
+        person: With `joints` if it is known what each adds.
+
+    Returns:
+        One number in 0..1 for each COCO joint: 0 adds nothing or lowers the score, 0.5 is an even share, 1 is twice
+        that or more. All are 1 where shares are not known or mean nothing.
+    """
+    joints = person.joints if isinstance(person, LivePerson) else None
+    even = sum(joints) / NUM_JOINTS if joints else 0.0
+    if not joints or even <= 0:
+        return (1.0,) * len(COCO_JOINTS)
+    return tuple(
+        min(max(0.5 * added / (parts * even), 0.0), 1.0) for added, parts in zip(joints, _GRAPH_JOINTS, strict=True)
+    )
+
+
+def limb_colour(level: float | None, threshold: float, heat: float) -> Colour:
+    """Colour of a limb: that of its person, but among the limbs of an anomalous one from calm over orange to red.
+
+    Args:
+        level: Of the person, in 0..1, or None.
+        threshold: Levels at or above it are anomalous.
+        heat: Of the limb, see `joint_heat`; an even share is orange.
+
+    Returns:
+        BGR.
+    """
+    if level is None or level < threshold:
+        return level_colour(level, threshold)
+    return _blend(_CALM, _WARM, 2 * heat) if heat < 0.5 else _blend(_WARM, _HOT, 2 * heat - 1)
+
+
+def draw_people(
+    image: Image, people: Sequence[PersonScore], threshold: float, scale: tuple[float, float] = (1.0, 1.0)
+) -> None:
     """Draw boxes, skeletons and labels into a picture.
+
+    Limbs of an anomalous person are coloured by `limb_colour` where it is known what each joint adds.
 
     Args:
         image: The picture, changed in place.
         people: Whom to draw; without keypoints only the box is drawn.
         threshold: Levels at or above it are drawn warm.
+        scale: Pixels of this picture for one of the people's, across and down.
     """
     stroke = max(1, round(image.shape[0] / 400))
     # The most anomalous person is drawn last and so lies on top.
     for person in sorted(people, key=lambda one: -1.0 if one.level is None else one.level):
         colour = level_colour(person.level, threshold)
-        left, top, right, bottom = (round(side) for side in person.box)
+        left, top, right, bottom = (
+            round(side * factor) for side, factor in zip(person.box, (*scale, *scale), strict=True)
+        )
         cv2.rectangle(image, (left, top), (right, bottom), colour, stroke, cv2.LINE_AA)
         if person.keypoints is not None:
-            _draw_skeleton(image, person.keypoints, colour, stroke)
+            _draw_skeleton(image, person, threshold, scale, stroke)
         label = f"#{person.track}" if person.level is None else f"#{person.track} {level_text(person.level)}"
         _draw_label(image, label, (left, top), colour)
 
@@ -171,6 +218,62 @@ def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) 
         _write(band, words, (width - margin - size, height), caption, scale, _PAPER if anomalous else colour)
 
 
+def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:
+    """The size at which a picture is shown or kept: even, of the same shape, not larger unless it is tiny.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        most: Pixels that it may be wide; it may be twice as high.
+
+    Returns:
+        Width and height in pixels.
+    """
+    factor = min(1.0, most / width, 2 * most / height)
+    return max(_SMALLEST_SIDE, 2 * int(width * factor / 2)), max(_SMALLEST_SIDE, 2 * int(height * factor / 2))
+
+
+def draw_live(
+    image: Image | None, score: Score, *, background: bool = True, size: tuple[int, int] | None = None
+) -> Image:
+    """Draw what was found in a frame: skeletons, level, time, and a red frame while an incident is open.
+
+    Args:
+        image: The camera's picture, which is not changed; of any size, None if there is none.
+        score: What was found.
+        background: Draw onto the picture; otherwise, and without a picture, onto a plain ground.
+        size: Width and height of the drawing in pixels; that of the picture if left out.
+
+    Returns:
+        A new picture. Without background nothing in it depends on `image`.
+    """
+    width, height = size or (score.width, score.height)
+    if image is None or not background:
+        canvas = np.empty((height, width, 3), np.uint8)
+        canvas[:] = _GROUND
+    else:
+        canvas = resized(image, (width, height)).copy()
+    threshold = score.threshold
+    draw_people(canvas, score.people, threshold, (width / score.width, height / score.height))
+    _draw_caption(canvas, score)
+    if score.incident is not None:
+        thickness = max(2, round(height / 120))
+        cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), _HOT, 2 * thickness)
+    return canvas
+
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """A picture at another size; the picture itself if it has that size.
+
+    Args:
+        image: The picture.
+        size: Width and height in pixels.
+    """
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def clock_text(seconds: float) -> str:
     """Seconds as ``m:ss.t``, or ``h:mm:ss`` from an hour on."""
     tenths = int(seconds * 10 + 1e-6)
@@ -180,16 +283,56 @@ def clock_text(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _draw_skeleton(image: Image, keypoints: Sequence[tuple[float, float, float]], colour: Colour, stroke: int) -> None:
-    points = [(round(x), round(y)) if confidence >= _VISIBLE_JOINT else None for x, y, confidence in keypoints]
-    bones = [(points[first], points[last]) for first, last in COCO_EDGES]
-    for ink, thickness in ((_INK, stroke + 3), (colour, stroke + 1)):
-        for first, last in bones:
+def _draw_skeleton(
+    image: Image, person: PersonScore, threshold: float, scale: tuple[float, float], stroke: int
+) -> None:
+    across, down = scale
+    points = [
+        (round(x * across), round(y * down)) if confidence >= _VISIBLE_JOINT else None
+        for x, y, confidence in person.keypoints or ()
+    ]
+    if isinstance(person, LivePerson):
+        heat = joint_heat(person)
+        inks = [limb_colour(person.level, threshold, (heat[first] + heat[last]) / 2) for first, last in COCO_EDGES]
+    else:
+        inks = [level_colour(person.level, threshold)] * len(COCO_EDGES)
+    bones = [(points[first], points[last], ink) for (first, last), ink in zip(COCO_EDGES, inks, strict=True)]
+    for outline in (True, False):
+        for first, last, ink in bones:
             if first is not None and last is not None:
-                cv2.line(image, first, last, ink, thickness, cv2.LINE_AA)
+                thickness = stroke + (3 if outline else 1)
+                cv2.line(image, first, last, _INK if outline else ink, thickness, cv2.LINE_AA)
     for point in points:
         if point is not None:
             cv2.circle(image, point, stroke + 1, _PAPER, cv2.FILLED, cv2.LINE_AA)
+
+
+def _draw_caption(image: Image, score: Score) -> None:
+    """Time on the left and level on the right, on a darkened strip at the lower edge."""
+    height, width = image.shape[:2]
+    room = min(height, max(_SMALLEST_TEXT + 6, round(0.05 * height)))
+    anomalous = score.level is not None and score.level >= score.threshold
+    strip = image[height - room :]
+    ground = np.array(_BAND_ANOMALOUS if anomalous else _BAND, np.float32)
+    strip[:] = (0.25 * strip + 0.75 * ground).astype(np.uint8)
+
+    scale = _scale(max(_SMALLEST_TEXT, 0.5 * room))
+    margin = max(3, room // 3)
+    time = score.captured_at.astimezone(UTC)
+    words = _words(score, anomalous=anomalous)
+    size = _text_width(words, scale)
+    if size + 2 * margin <= width:
+        colour = _PAPER if anomalous else level_colour(score.level, score.threshold)
+        _write(image, words, (width - margin - size, height), room, scale, colour)
+    for clock in (f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 100_000} UTC", f"{time:%H:%M:%S}"):
+        if size + _text_width(clock, scale) + 3 * margin <= width:
+            _write(image, clock, (margin, height), room, scale, _PAPER)
+            return
+
+
+def _blend(first: Colour, second: Colour, share: float) -> Colour:
+    blue, green, red = (round(one + share * (other - one)) for one, other in zip(first, second, strict=True))
+    return blue, green, red
 
 
 def _draw_label(image: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:
@@ -219,7 +362,7 @@ def _scale(pixels: float) -> float:
     return float(cv2.getFontScaleFromHeight(_FONT, round(pixels), 1))
 
 
-def _words(frame: FrameScore, *, anomalous: bool) -> str:
+def _words(frame: FrameScore | Score, *, anomalous: bool) -> str:
     if frame.level is None:
         return REASONS[frame.reason or "nobody"]
     return f"{'anomaly' if anomalous else 'level'} {level_text(frame.level)}"

@@ -1,0 +1,87 @@
+"""What a camera shows now, as JPEG: drawn once for each frame, however many look at it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import cv2
+
+from service.messages import Score
+from service.overlay import Image, draw_live, fitted_size
+
+QUALITY: Final = 85
+
+
+class Latest(Protocol):
+    """The newest processed frame of a camera; another object for each frame."""
+
+    @property
+    def image(self) -> Image | None:
+        """The picture, None where there is none or it must not be shown."""
+
+    @property
+    def score(self) -> Score:
+        """What was found in it."""
+
+
+@dataclass(slots=True)
+class _Shown:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    latest: Latest | None = None
+    jpeg: bytes = b""
+
+
+class LiveView:
+    """Draws and encodes the newest frames of cameras; any thread may call it.
+
+    Args:
+        width: Pixels that a picture is wide at most.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._lock = threading.Lock()
+        self._shown: dict[tuple[str, bool], _Shown] = {}
+
+    def jpeg(self, camera_id: str, latest: Latest, *, background: bool = True) -> bytes:
+        """The newest frame of a camera with all that was found in it, see `draw_live`.
+
+        Args:
+            camera_id: The camera.
+            latest: Its newest frame.
+            background: Draw onto the picture; otherwise onto a plain ground.
+        """
+        with self._lock:
+            shown = self._shown.setdefault((camera_id, background), _Shown())
+        # Who comes while it is being drawn waits for it instead of drawing it again.
+        with shown.lock:
+            if shown.latest is not latest:
+                shown.jpeg = self._draw(latest, background=background)
+                shown.latest = latest
+            return shown.jpeg
+
+    def forget(self, camera_id: str) -> None:
+        """Let go of the pictures of a camera that was removed."""
+        with self._lock:
+            for background in (True, False):
+                self._shown.pop((camera_id, background), None)
+
+    def _draw(self, latest: Latest, *, background: bool) -> bytes:
+        score = latest.score
+        size = fitted_size(score.width, score.height, self._width)
+        return encode_jpeg(draw_live(latest.image, score, background=background, size=size))
+
+
+def encode_jpeg(image: Image, quality: int = QUALITY) -> bytes:
+    """A picture as JPEG.
+
+    Args:
+        image: The picture.
+        quality: 0 to 100.
+    """
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ValueError(f"a picture of shape {image.shape} cannot be written as JPEG")
+    return data.tobytes()
