@@ -17,7 +17,7 @@ MAX_PEOPLE: Final = 64
 MAX_FRAMES: Final = 20_000
 PROTOCOL_VERSION: Final = 1
 
-_MIN_STEP_S: Final = 1e-3
+MIN_STEP_S: Final = 1e-3
 """Frames of one sequence lie at least this far apart, which bounds what a second can cost."""
 
 _FARTHEST: Final = 1e5
@@ -112,9 +112,9 @@ class SkeletonSequence(_Message):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for i, (before, after) in enumerate(pairwise(self.frames)):
-            if after.time_s - before.time_s < _MIN_STEP_S:
+            if after.time_s - before.time_s < MIN_STEP_S:
                 raise ValueError(
-                    f"frame {i + 1}: time_s={after.time_s:g} must be at least {_MIN_STEP_S:g} s after {before.time_s:g}"
+                    f"frame {i + 1}: time_s={after.time_s:g} must be at least {MIN_STEP_S:g} s after {before.time_s:g}"
                 )
         if len({frame.tracked for frame in self.frames if frame.people}) > 1:
             raise ValueError("either every frame with people has tracks or none")
