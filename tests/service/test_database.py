@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from service import storage
+from service import camera_store, incident_store, storage
 from service.database import Base, Database, is_database_full
 from service.files import StartupError
 
@@ -21,7 +21,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-TABLES = (storage.ClipRow,)
+TABLES = (
+    storage.ClipRow,
+    camera_store.CameraRow,
+    camera_store.CalibrationRow,
+    incident_store.IncidentRow,
+    incident_store.EventRow,
+)
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
