@@ -1,12 +1,13 @@
 """From a video file to its scores: the one path that the API's jobs and the command line share.
 
 Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer; the
-timeline joins frames and scores again and gives each frame away as soon as its scores are final.
+timeline joins frames and scores again and gives each frame away as soon as its scores are final. Skeletons that come
+without video take the same path from tracking on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,13 +18,14 @@ import torch
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
-from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
-from pose.source import Frame, VideoInfo
-from pose.tracker import Tracker
+from pose.estimator import PoseEstimator, Poses, WeightsUnavailable, configure_ultralytics, find_weights
+from pose.source import Frame
+from pose.tracker import TrackedPoses, Tracker
 from pose.windows import WindowBuffer, Windows
 from service.decoding import ClipLimits, frames, inspect
 from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Threshold
 from service.settings import Settings
+from service.skeletons import SkeletonSequence, poses_of
 from service.timeline import Timeline, explain_missing_scores, find_anomalies
 
 log = structlog.get_logger(__name__)
@@ -100,7 +102,7 @@ class ClipScorer:
     """Scores clips; loads the models once and may be used from several threads.
 
     Args:
-        estimator: Finds people and their joints.
+        estimator: Finds people and their joints; live cameras share it.
         scorer: Scores their windows.
         limits: What a clip may be.
         false_alarms_per_hour: Where the threshold lies on the scorer's calibration.
@@ -119,8 +121,8 @@ class ClipScorer:
         false_alarms_per_hour: float = 1.0,
         batch: int = 1,
     ) -> None:
-        self._estimator = estimator
-        self._scorer = scorer
+        self.estimator = estimator
+        self.scorer = scorer
         self._limits = limits
         self.batch = batch
         self.model = ModelInfo(
@@ -180,66 +182,108 @@ class ClipScorer:
             ClipRejected: The file is not a video within the limits.
             Cancelled: The observer asked to stop.
         """
-        spec = self._scorer.spec
         info = inspect(path, self._limits)
         tracker = Tracker(info.fps)
-        buffer = WindowBuffer(spec, self._estimator.device)
-        timeline = Timeline(spec, keypoints=keypoints)
-        settled: list[FrameScore] = []
-        pending: list[Windows] = []
+        scoring = _Scoring(self.scorer, self.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
-
-        def settle(scored_until: float) -> None:
-            if pending:
-                timeline.add_scores(self._scorer.score(Windows.concatenate(pending)))
-                pending.clear()
-            for frame in timeline.settle(scored_until):
-                settled.append(frame)
-                observer.frame(frame)
-
         with frames(path, self._limits) as source:
-            since = 0
             for batch in _batched(source, self.batch):
                 if observer.cancelled():
                     raise Cancelled
-                found = self._estimator([frame.image for frame in batch])
+                found = self.estimator([frame.image for frame in batch])
                 for frame, poses in zip(batch, found, strict=True):
                     height, width = frame.image.shape[:2]
                     size = (width, height)
-                    people = tracker.update(poses, (height, width))
-                    times = np.full(len(people), frame.captured_at)
-                    pending.append(buffer.push(times, people.track_ids, people.keypoints))
-                    timeline.add_frame(frame, people)
-                since += len(batch)
-                if since >= _SCORE_EVERY:
-                    since = 0
-                    settle(batch[-1].captured_at)
+                    scoring.add(frame.sequence, frame.captured_at, tracker.update(poses, (height, width)))
+                scoring.settle_some()
                 observer.progress(batch[-1].sequence + 1, max(info.frames, batch[-1].sequence + 1))
-        settle(np.inf)
-        return self._result(info, size, settled, timeline)
+        return self._result(self.model, info.fps, size, scoring)
 
-    def _result(
-        self, info: VideoInfo, size: tuple[int, int], scores: list[FrameScore], timeline: Timeline
-    ) -> ClipResult:
-        spec = self._scorer.spec
-        times = [frame.time_s for frame in scores]
-        duration = (times[-1] + 1 / info.fps) if times else 0.0
+    def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
+        """Score skeletons that came without video.
+
+        Args:
+            sequence: The skeletons; people without a number are followed by a tracker.
+            keypoints: Whether the result carries the joints.
+
+        Returns:
+            The scores; times count from the first frame.
+        """
+        first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
+        fps = (len(sequence.frames) - 1) / (last - first) if last > first else self.scorer.spec.rate_hz
+        tracker = Tracker(fps)
+        scoring = _Scoring(self.scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        size = (sequence.width, sequence.height)
+        for number, frame in enumerate(sequence.frames):
+            people = poses_of(frame)
+            if isinstance(people, Poses):
+                people = tracker.update(people, size[::-1])
+            scoring.add(number, frame.time_s - first, people)
+            scoring.settle_some()
+        return self._result(self.model.model_copy(update={"pose_weights": None}), fps, size, scoring)
+
+    def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: _Scoring) -> ClipResult:
+        scores = scoring.finish()
+        duration = scores[-1].time_s + 1 / fps if scores else 0.0
         clip = ClipInfo(
             frames=len(scores),
-            fps=round(info.fps, 3),
+            fps=round(fps, 3),
             width=size[0],
             height=size[1],
             duration_s=round(duration, 3),
         )
         return ClipResult(
             clip=clip,
-            model=self.model,
+            model=model,
             threshold=self.threshold,
             frames=scores,
-            tracks=timeline.tracks(),
-            anomalies=find_anomalies(scores, self.threshold.level, self._scorer.calibration.merge_s),
-            notes=explain_missing_scores(scores, duration, spec),
+            tracks=scoring.timeline.tracks(),
+            anomalies=find_anomalies(scores, self.threshold.level, self.scorer.calibration.merge_s),
+            notes=explain_missing_scores(scores, duration, self.scorer.spec),
         )
+
+
+class _Scoring:
+    """One clip on its way from people with identities to final scores of its frames."""
+
+    def __init__(
+        self, scorer: Scorer, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool
+    ) -> None:
+        self.timeline = Timeline(scorer.spec, keypoints=keypoints)
+        self._scorer = scorer
+        self._buffer = WindowBuffer(scorer.spec, device)
+        self._on_frame = on_frame
+        self._windows: list[Windows] = []
+        self._settled: list[FrameScore] = []
+        self._waiting = 0
+        self._newest = 0.0
+
+    def add(self, sequence: int, time: float, people: TrackedPoses) -> None:
+        """Append the next frame."""
+        times = np.full(len(people), time)
+        self._windows.append(self._buffer.push(times, people.track_ids, people.keypoints))
+        self.timeline.add_frame(sequence, time, people)
+        self._waiting += 1
+        self._newest = time
+
+    def settle_some(self) -> None:
+        """Score what has come together, if that is enough for a call of the scorer."""
+        if self._waiting >= _SCORE_EVERY:
+            self._settle(self._newest)
+
+    def finish(self) -> list[FrameScore]:
+        """All frames, in order; nothing can be added after that."""
+        self._settle(np.inf)
+        return self._settled
+
+    def _settle(self, scored_until: float) -> None:
+        self._waiting = 0
+        if self._windows:
+            self.timeline.add_scores(self._scorer.score(Windows.concatenate(self._windows)))
+            self._windows.clear()
+        for frame in self.timeline.settle(scored_until):
+            self._settled.append(frame)
+            self._on_frame(frame)
 
 
 def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:

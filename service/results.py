@@ -31,7 +31,10 @@ class ModelInfo(_Document):
     parameters: int = Field(description="Trained parameters of the flow.", examples=[488])
     window: int = Field(description="Points of the time grid in one window.", examples=[24])
     rate_hz: float = Field(description="Points of the time grid per second.", examples=[15.0])
-    pose_weights: str = Field(description="File name of the pose estimator's weights.", examples=["yolov8n-pose.onnx"])
+    pose_weights: str | None = Field(
+        description="File name of the pose estimator's weights; null for skeletons that came without video.",
+        examples=["yolov8n-pose.onnx"],
+    )
 
 
 class Threshold(_Document):

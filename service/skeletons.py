@@ -23,6 +23,8 @@ MIN_STEP_S: Final = 1e-3
 _FARTHEST: Final = 1e5
 """Pixels. People may reach beyond the picture, but not to where squares leave single precision."""
 
+_LONGEST_COMPLAINT: Final = 300
+
 Coordinate = Annotated[float, Field(ge=-_FARTHEST, le=_FARTHEST, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
@@ -120,11 +122,6 @@ class SkeletonSequence(_Message):
             raise ValueError("either every frame with people has tracks or none")
         return self
 
-    @property
-    def tracked(self) -> bool:
-        """Whether the people have numbers."""
-        return any(frame.tracked for frame in self.frames)
-
 
 class FeedHello(_Message):
     """First message to a device that feeds skeletons."""
@@ -172,7 +169,8 @@ def complaint(error: ValidationError) -> str:
     first = found[0]
     place = ".".join(map(str, first["loc"]))
     more = f"; {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    message = f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    return message[:_LONGEST_COMPLAINT]
 
 
 def poses_of(frame: SequenceFrame) -> Poses | TrackedPoses:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from model.calibration import exceedance_runs
 from model.scorer import WindowScores, frame_scores_of_track
-from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import Anomaly, FrameScore, MissingScore, PersonScore, Track
@@ -33,12 +32,12 @@ class Timeline:
         # A window over a frame ends at most this much later, and is complete when the person is next seen after that.
         self._horizon = spec.duration_s + spec.max_gap_s + 1 / spec.rate_hz
 
-    def add_frame(self, frame: Frame, people: TrackedPoses) -> None:
-        """Append the next frame."""
-        self._waiting.append((frame.sequence, frame.captured_at, people))
+    def add_frame(self, sequence: int, time: float, people: TrackedPoses) -> None:
+        """Append the next frame: its number, its time in seconds, and who was in it."""
+        self._waiting.append((sequence, time, people))
         for track in people.track_ids:
-            history = self._history.setdefault(track, _TrackHistory(frame.sequence, frame.sequence))
-            history.last_frame = frame.sequence
+            history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
+            history.last_frame = sequence
 
     def add_scores(self, scores: WindowScores) -> None:
         """Add the scores of windows, in order of time for each track."""

@@ -15,6 +15,7 @@ from service.clips import Cancelled, ClipScorer, ModelUnavailable, resolve_devic
 from service.decoding import ClipRejected
 from service.results import FrameScore
 from service.settings import Settings
+from service.skeletons import SkeletonSequence
 from tests import media
 
 
@@ -88,6 +89,46 @@ def test_an_empty_scene_is_a_valid_result_that_says_so(scorer: ClipScorer, tmp_p
     assert inconsistency(result) is None
     assert {frame.reason for frame in result.frames} == {"nobody"}
     assert result.notes == ["nobody was seen in the clip"]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_gets(
+    numbered: bool, scorer: ClipScorer, test_data: Path
+) -> None:
+    seen = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", Watcher())
+    frames = [
+        {
+            "time_s": 1_700_000_000 + frame.time_s,
+            "people": [
+                {"keypoints": person.keypoints, "box": person.box} | ({"track": person.track} if numbered else {})
+                for person in frame.people
+            ],
+        }
+        for frame in seen.frames
+    ]
+    sequence = SkeletonSequence.model_validate({"width": seen.clip.width, "height": seen.clip.height, "frames": frames})
+    result = scorer.score_skeletons(sequence, keypoints=False)
+    assert inconsistency(result) is None
+    assert result.model.pose_weights is None
+    assert result.clip.frames == seen.clip.frames
+    scored = 0
+    for before, after in zip(seen.frames, result.frames, strict=True):
+        assert after.time_s == pytest.approx(before.time_s, abs=1e-5)
+        numbers = {person.box: person for person in before.people}
+        for person in after.people:
+            if numbered:
+                assert person.track == numbers[person.box].track
+                assert person.score == pytest.approx(numbers[person.box].score, abs=0.02)
+            scored += person.score is not None
+    assert scored > 100
+
+
+def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScorer) -> None:
+    one = {"time_s": 5.0, "people": [{"keypoints": [(10.0, 10.0, 1.0)] * 17}]}
+    result = scorer.score_skeletons(SkeletonSequence.model_validate({"width": 64, "height": 48, "frames": [one]}))
+    assert inconsistency(result) is None
+    assert len(result.tracks) == 1
+    assert "shorter than one window" in result.notes[0]
 
 
 def test_a_cancelled_clip_stops_at_the_next_batch(scorer: ClipScorer, test_data: Path) -> None:

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from model.scorer import WindowScores
-from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import FrameScore
@@ -13,7 +12,6 @@ from service.timeline import Timeline, explain_missing_scores, find_anomalies
 
 SPEC = WindowSpec(length=4, rate_hz=10.0, max_gap_s=0.5)
 MERGE_S = 1.0
-IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
 def people(*tracks: int) -> TrackedPoses:
@@ -32,7 +30,7 @@ def frame(index: int, level: float | None, fps: float = 10.0, track: int = 1) ->
 def filled(count: int = 20, track: int = 1) -> Timeline:
     timeline = Timeline(SPEC, keypoints=True)
     for index in range(count):
-        timeline.add_frame(Frame("gate", index, index / 10, IMAGE), people(track))
+        timeline.add_frame(index, index / 10, people(track))
     return timeline
 
 
@@ -64,7 +62,7 @@ def test_settling_step_by_step_gives_what_settling_at_the_end_gives() -> None:
 
 def test_a_frame_has_the_highest_score_and_level_over_people() -> None:
     timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(Frame("gate", 0, 0.2, IMAGE), people(1, 2, 3))
+    timeline.add_frame(0, 0.2, people(1, 2, 3))
     timeline.add_scores(windows(1, [0.3], [1.0]))
     timeline.add_scores(windows(2, [0.3], [4.0]))
     (frame,) = timeline.settle(np.inf)
@@ -76,9 +74,9 @@ def test_a_frame_has_the_highest_score_and_level_over_people() -> None:
 
 def test_a_frame_without_a_score_says_why() -> None:
     timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(Frame("gate", 0, 0.0, IMAGE), people())
-    timeline.add_frame(Frame("gate", 1, 0.1, IMAGE), people(1))
-    timeline.add_frame(Frame("gate", 2, 1.1, IMAGE), people(1))
+    timeline.add_frame(0, 0.0, people())
+    timeline.add_frame(1, 0.1, people(1))
+    timeline.add_frame(2, 1.1, people(1))
     assert [frame.reason for frame in timeline.settle(np.inf)] == ["nobody", "track_too_short", "frame_rate_too_low"]
 
 
@@ -101,7 +99,7 @@ def test_anomalies_are_stretches_at_or_above_the_threshold_and_close_ones_are_on
 
 def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
     timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(Frame("gate", 0, 0.2, IMAGE), people(1, 2))
+    timeline.add_frame(0, 0.2, people(1, 2))
     timeline.add_scores(windows(1, [0.3], [1.0]))
     timeline.add_scores(windows(2, [0.3], [9.5]))
     (anomaly,) = find_anomalies(timeline.settle(np.inf), 0.9, MERGE_S)
@@ -110,7 +108,7 @@ def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
 
 def test_a_level_is_not_rounded_up_to_a_strict_threshold() -> None:
     timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(Frame("gate", 0, 0.2, IMAGE), people(1))
+    timeline.add_frame(0, 0.2, people(1))
     timeline.add_scores(windows(1, [0.3], [9.999996]))
     assert find_anomalies(timeline.settle(np.inf), 0.9999998, MERGE_S) == []
 
@@ -128,10 +126,8 @@ def test_a_result_without_scores_says_why_in_plain_words(
     reason: str, seen: bool, duration: float, sentence: str
 ) -> None:
     timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(Frame("gate", 0, 0.0, IMAGE), people(*([1] if seen else [])))
-    timeline.add_frame(
-        Frame("gate", 1, 1.0 if reason == "frame_rate_too_low" else 0.1, IMAGE), people(*([1] if seen else []))
-    )
+    timeline.add_frame(0, 0.0, people(*([1] if seen else [])))
+    timeline.add_frame(1, 1.0 if reason == "frame_rate_too_low" else 0.1, people(*([1] if seen else [])))
     frames = timeline.settle(np.inf)
     assert frames[-1].reason == reason
     (note,) = explain_missing_scores(frames, duration, SPEC)
