@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Final, Self
@@ -69,11 +70,9 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Let go of the file, whatever state it is in."""
-        try:
+        # What cannot be written does not matter any more.
+        with contextlib.suppress(OSError, av.FFmpegError):
             self._container.close()
-        except OSError:
-            # What cannot be written does not matter any more.
-            return
 
     def __enter__(self) -> Self:
         return self
