@@ -7,7 +7,8 @@ The level of a person is the highest level of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from model.calibration import Calibration, Recording
 from model.checkpoint import Checkpoint, CheckpointError
-from model.fused import FusedFlow
+from model.fused import FoldedFlow, FusedFlow
+from pose.skeleton import CENTER, COCO_JOINTS, COCO_TO_GRAPH, NUM_JOINTS
 from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
@@ -30,8 +32,43 @@ _CPU_CHUNK: Final = 256
 """Windows at a time on a CPU: intermediate results then stay in its caches."""
 
 
+def _coco_shares() -> Floats:
+    shares = np.zeros((NUM_JOINTS, len(COCO_JOINTS)))
+    for joint, coco in enumerate(COCO_TO_GRAPH):
+        if joint == CENTER:
+            shares[joint, [COCO_JOINTS.index("left_shoulder"), COCO_JOINTS.index("right_shoulder")]] = 0.5
+        else:
+            shares[joint, coco] = 1.0
+    return shares
+
+
+_COCO_SHARES: Final = _coco_shares()
+"""What each COCO joint is given of each graph joint's part in a score: the neck goes half to either shoulder."""
+
+
 class DeviceUnavailableError(RuntimeError):
     """The device asked for is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredWindow:
+    """What is known of one window.
+
+    Attributes:
+        track_id: Whose window it was.
+        end_time: Seconds of the last grid point.
+        nll: Negative log-likelihood in bits per dimension.
+        level: 0..1, the highest of the parts' levels.
+        parts: Level of each part by name.
+        joints: What each of the 17 COCO joints adds to `nll`; None if that was not asked for.
+    """
+
+    track_id: int
+    end_time: float
+    nll: float
+    level: float
+    parts: Mapping[str, float]
+    joints: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +81,8 @@ class WindowScores:
         nll: Shape ``(N,)``, negative log-likelihood in bits per dimension.
         level: Shape ``(N,)``, 0..1, the highest of the parts' levels.
         parts: Level of each part by name, each ``(N,)``.
+        joints: Shape ``(N, 17)``, what each COCO joint adds to `nll`, the flow's neck counted half to either shoulder;
+            None if that was not asked for.
     """
 
     track_ids: NDArray[np.int64]
@@ -51,9 +90,18 @@ class WindowScores:
     nll: Floats
     level: Floats
     parts: dict[str, Floats]
+    joints: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.track_ids)
+
+    def __iter__(self) -> Iterator[ScoredWindow]:
+        parts = {name: levels.tolist() for name, levels in self.parts.items()}
+        joints = None if self.joints is None else [tuple(row) for row in self.joints.tolist()]
+        columns = (self.track_ids.tolist(), self.end_times.tolist(), self.nll.tolist(), self.level.tolist())
+        for i, (track, end, nll, level) in enumerate(zip(*columns, strict=True)):
+            own_parts = {name: levels[i] for name, levels in parts.items()}
+            yield ScoredWindow(track, end, nll, level, own_parts, None if joints is None else joints[i])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,13 +198,11 @@ class PosePart:
         Raises:
             ValueError: A window has the wrong shape or is not finite.
         """
-        starts = range(0, max(len(tensor), 1), self.max_batch)
-        chunks = [self.flow.nll(tensor[start : start + self.max_batch].to(self.flow.device)) for start in starts]
-        nll: Floats = torch.cat(chunks).cpu().numpy().astype(np.float64)
-        if not np.isfinite(nll).all():
-            wrong = np.flatnonzero(~np.isfinite(nll))
-            raise ValueError(f"{len(wrong)} of {len(nll)} windows are not finite, the first is number {wrong[0]}")
-        return nll
+        return _finite(_scored(self.flow, tensor, self.max_batch))
+
+    def nll_by_joint(self, tensor: Tensor) -> Floats:
+        """What each COCO joint adds to `nll`, shape ``(N, 17)``; rows sum to it. Arguments and errors are its own."""
+        return _finite(_scored(self.flow, tensor, self.max_batch, by_joint=True))
 
 
 class Scorer:
@@ -187,19 +233,187 @@ class Scorer:
         """The windows this scorer takes."""
         return self.checkpoint.spec
 
-    def score(self, windows: Windows) -> WindowScores:
+    def score(self, windows: Windows, *, joints: bool = False) -> WindowScores:
         """Score windows.
+
+        Args:
+            windows: Any number of them.
+            joints: Whether to say what each joint adds.
 
         Raises:
             ValueError: A window has the wrong shape or is not finite.
         """
-        pose = self._pose.score(windows)
-        parts = {self._pose.name: pose.level}
-        return WindowScores(windows.track_ids, windows.end_times, pose.raw, combined_level(parts), parts)
+        by_joint = self._pose.nll_by_joint(windows.tensor) if joints else None
+        nll = self._pose.nll(windows.tensor) if by_joint is None else by_joint.sum(axis=1)
+        parts = {self._pose.name: self.calibration.level(nll)}
+        return WindowScores(windows.track_ids, windows.end_times, nll, combined_level(parts), parts, by_joint)
 
     def nll(self, tensor: Tensor) -> Floats:
         """Negative log-likelihood in bits per dimension of windows ``(N, 2, T, 18)``, shape ``(N,)``."""
         return self._pose.nll(tensor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraModel:
+    """What one camera is scored by.
+
+    Attributes:
+        calibration: What scores mean on this camera.
+        checkpoint: The camera's own weights; None for those that all cameras share.
+    """
+
+    calibration: Calibration
+    checkpoint: Checkpoint | None = None
+
+
+class CameraScorer:
+    """Scores windows of many cameras in one call, each under its own weights and its own calibration.
+
+    One thread scores; models may be set and removed from any thread, also meanwhile: a call sees all of a change or
+    nothing of it.
+
+    Args:
+        checkpoint: A calibrated checkpoint, for all cameras without a model of their own.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``.
+        max_batch: Windows scored at a time, which bounds the memory; it does not change the scores.
+
+    Raises:
+        DeviceUnavailableError: The device is not there.
+        CheckpointError: The checkpoint has no calibration.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
+        if checkpoint.calibration is None:
+            raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
+        self.checkpoint = checkpoint
+        self.device = available_device(device)
+        self._shared = CameraModel(checkpoint.calibration)
+        self._max_batch = min(max_batch, _CPU_CHUNK) if self.device.type == "cpu" else max_batch
+        self._lock = threading.Lock()
+        folded = FoldedFlow.of(checkpoint.flow())
+        self._folded: dict[int, FoldedFlow] = {}
+        self._models = _Models({}, {}, FusedFlow(folded, self.device))
+        self._base = folded
+
+    @property
+    def spec(self) -> WindowSpec:
+        """The windows this scorer takes."""
+        return self.checkpoint.spec
+
+    def model(self, camera: int) -> CameraModel:
+        """What a camera is scored by."""
+        return self._models.of_camera.get(camera, self._shared)
+
+    def set(self, camera: int, model: CameraModel) -> None:
+        """Score a camera by a model of its own from the next call on.
+
+        Raises:
+            ValueError: The model's checkpoint takes other windows or has another architecture than the shared one.
+        """
+        own = model.checkpoint
+        if own is not None and (own.config, own.spec) != (self.checkpoint.config, self.checkpoint.spec):
+            raise ValueError(f"checkpoint {own.name} has another architecture than {self.checkpoint.name}")
+        folded = None if own is None else FoldedFlow.of(own.flow())
+        with self._lock:
+            self._change(camera, model, folded)
+
+    def remove(self, camera: int) -> None:
+        """Score a camera by the shared weights and calibration again; one without a model of its own is fine."""
+        with self._lock:
+            self._change(camera, None, None)
+
+    def score(self, windows: Windows, cameras: NDArray[np.int64], *, joints: bool = False) -> WindowScores:
+        """Score windows of any cameras.
+
+        Args:
+            windows: Any number of them.
+            cameras: Shape ``(N,)``, the number of each window's camera.
+            joints: Whether to say what each joint adds.
+
+        Returns:
+            The scores in the order of the windows. A window that is not finite has nan, and nobody else suffers.
+
+        Raises:
+            ValueError: A shape is wrong.
+        """
+        if cameras.shape != (len(windows),):
+            raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
+        models = self._models
+        present, inverse = np.unique(cameras, return_inverse=True)
+        which = np.array([models.set_of_camera.get(camera, 0) for camera in present.tolist()], np.int64)[inverse]
+        scores = _scored(models.flow, windows.tensor, self._max_batch, which=which, by_joint=joints)
+        by_joint = scores if joints else None
+        nll = scores if by_joint is None else by_joint.sum(axis=1)
+        nll = np.where(np.isfinite(nll), nll, np.nan)
+        level = np.empty_like(nll)
+        for number, camera in enumerate(present.tolist()):
+            own = inverse == number
+            level[own] = models.of_camera.get(camera, self._shared).calibration.level(nll[own])
+        parts = {PosePart.name: level}
+        return WindowScores(windows.track_ids, windows.end_times, nll, combined_level(parts), parts, by_joint)
+
+    def _change(self, camera: int, model: CameraModel | None, folded: FoldedFlow | None) -> None:
+        """Replace the models by changed ones; weights are stacked anew only if they differ."""
+        of_camera = {known: own for known, own in self._models.of_camera.items() if known != camera}
+        if model is not None:
+            of_camera[camera] = model
+        restack = folded is not None or camera in self._folded
+        self._folded.pop(camera, None)
+        if folded is not None:
+            self._folded[camera] = folded
+        if restack:
+            flow = FusedFlow([self._base, *self._folded.values()], self.device)
+            self._models = _Models(of_camera, {known: i for i, known in enumerate(self._folded, start=1)}, flow)
+        else:
+            self._models = _Models(of_camera, self._models.set_of_camera, self._models.flow)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Models:
+    """What `CameraScorer` scores by at one moment.
+
+    Attributes:
+        of_camera: Models of the cameras that have one of their own.
+        set_of_camera: Number of the set of weights of the cameras that have one of their own; the others' is 0.
+        flow: All sets.
+    """
+
+    of_camera: Mapping[int, CameraModel]
+    set_of_camera: Mapping[int, int]
+    flow: FusedFlow
+
+
+def _scored(
+    flow: FusedFlow,
+    tensor: Tensor,
+    max_batch: int,
+    *,
+    which: NDArray[np.int64] | None = None,
+    by_joint: bool = False,
+) -> Floats:
+    """Scores ``(N,)``, or what each COCO joint adds to them ``(N, 17)``; not finite where a window is not."""
+    order = None
+    if which is not None and len(which) > max_batch and which.any():
+        # Windows of one set side by side: the fewer sets in a batch, the fewer matrices to gather.
+        order = np.argsort(which, kind="stable")
+        tensor, which = tensor[torch.from_numpy(order).to(tensor.device)], which[order]
+    chunks = []
+    for start in range(0, max(len(tensor), 1), max_batch):
+        rows = slice(start, start + max_batch)
+        sets = None if which is None else torch.from_numpy(which[rows])
+        x = tensor[rows].to(flow.device)
+        chunks.append(flow.nll_by_joint(x, sets) if by_joint else flow.nll(x, sets))
+    scores: Floats = torch.cat(chunks).cpu().numpy().astype(np.float64)
+    if order is not None:
+        scores[order] = scores.copy()
+    return scores @ _COCO_SHARES if by_joint else scores
+
+
+def _finite(scores: Floats) -> Floats:
+    wrong = np.flatnonzero(~np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1)))
+    if len(wrong):
+        raise ValueError(f"{len(wrong)} of {len(scores)} windows are not finite, the first is number {wrong[0]}")
+    return scores
 
 
 def combined_level(parts: Mapping[str, Floats]) -> Floats:

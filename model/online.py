@@ -1,0 +1,121 @@
+"""What is known of a frame at the moment it is seen: the frame rule of live cameras.
+
+A clip's frame can wait for the windows around it; a live frame cannot. It has, of every person, the newest window that
+ended at or before it, at most `WindowSpec.max_gap_s` ago; its raw score is the highest of those, its score the raw one
+smoothed causally. Evaluation's online mode, calibration and the live engine all score frames by `OnlineFrameScore`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.scorer import ScoredWindow
+from model.smoothing import DEFAULT_GAP_S, DEFAULT_TAU_S, CausalSmoother
+from pose.windows import WindowSpec
+
+Floats = NDArray[np.float64]
+
+_TOLERANCE: Final = 1e-6
+"""Grid steps by which a window may end after its frame; capture times are floats."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineScore:
+    """One frame of one camera.
+
+    Attributes:
+        raw: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
+        smoothed: The same, smoothed causally; nan where nobody is scored.
+        people: The window that speaks for each scored person, by track number; somebody who was lost less than
+            `WindowSpec.max_gap_s` ago is still among them.
+    """
+
+    raw: float
+    smoothed: float
+    people: Mapping[int, ScoredWindow]
+
+
+class OnlineFrameScore:
+    """The frame rule for one camera: add the windows that are complete, then ask for the frame.
+
+    Args:
+        spec: What a window is.
+        tau_s: Time constant of the smoothing, seconds.
+        gap_s: Smoothing starts anew after so many seconds without anybody scored.
+    """
+
+    def __init__(self, spec: WindowSpec, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:
+        self._tolerance = _TOLERANCE / spec.rate_hz
+        self._max_age = spec.max_gap_s + self._tolerance
+        self._smoother = CausalSmoother(tau_s, gap_s)
+        self._newest: dict[int, ScoredWindow] = {}
+        self._time = -math.inf
+
+    def add(self, window: ScoredWindow) -> None:
+        """Add a window; one that is older than the person's newest, or without a finite score, changes nothing."""
+        known = self._newest.get(window.track_id)
+        if math.isfinite(window.nll) and (known is None or window.end_time >= known.end_time):
+            self._newest[window.track_id] = window
+
+    def frame(self, time: float) -> OnlineScore:
+        """Score the next frame, when all windows of poses up to it have been added.
+
+        Args:
+            time: Capture time in seconds, on the clock of the windows.
+
+        Raises:
+            ValueError: The frame is earlier than the last one, or a window ends after it.
+        """
+        if time < self._time:
+            raise ValueError(f"frames run backwards, from {self._time} to {time}")
+        self._time = time
+        people = {track: window for track, window in self._newest.items() if time - window.end_time <= self._max_age}
+        self._newest = people
+        early = [window.end_time for window in people.values() if window.end_time > time + self._tolerance]
+        if early:
+            raise ValueError(f"a window ends at {max(early)}, after the frame at {time}")
+        raw = max((window.nll for window in people.values()), default=math.nan)
+        return OnlineScore(raw, self._smoother.update(time, raw), people.copy())
+
+
+def held(values: Floats, times: Floats, min_duration_s: float) -> Floats:
+    """The highest level that a series has held for a minimum duration, at every moment.
+
+    An alarm that asks a series to stay at or above a threshold for `min_duration_s` is raised at the first moment at
+    which this is at or above the threshold.
+
+    Args:
+        values: Shape ``(n,)``; nan where there is none, which ends a stretch.
+        times: Shape ``(n,)``, seconds, increasing.
+        min_duration_s: Seconds; 0 returns `values`.
+
+    Returns:
+        Shape ``(n,)``: the lowest value of the shortest stretch that ends here and lasts `min_duration_s`; nan where
+        no unbroken stretch lasts so long.
+    """
+    result = np.full(len(values), np.nan)
+    moments, levels = times.tolist(), values.tolist()
+    begin = 0
+    lowest: deque[int] = deque()
+    for i, level in enumerate(levels):
+        if math.isnan(level):
+            begin = i + 1
+            lowest.clear()
+            continue
+        while lowest and levels[lowest[-1]] >= level:
+            lowest.pop()
+        lowest.append(i)
+        while begin < i and moments[i] - moments[begin + 1] >= min_duration_s:
+            begin += 1
+        while lowest[0] < begin:
+            lowest.popleft()
+        if moments[i] - moments[begin] >= min_duration_s:
+            result[i] = levels[lowest[0]]
+    return result

@@ -1,0 +1,74 @@
+"""Causal smoothing of scores that arrive at any rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DEFAULT_TAU_S: Final = 0.5
+DEFAULT_GAP_S: Final = 1.0
+
+
+class CausalSmoother:
+    """Exponential smoothing in time: after dt seconds a new value weighs ``1 - exp(-dt / tau)``.
+
+    Equal stretches of time weigh equally, however many frames they hold. After a longer gap the past is forgotten and
+    the next value is taken as it is.
+
+    Args:
+        tau_s: Time constant in seconds; 0 passes values unchanged.
+        gap_s: Longest time in seconds between two values that is bridged.
+    """
+
+    def __init__(self, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:
+        if not (0 <= tau_s < math.inf and 0 <= gap_s < math.inf):
+            raise ValueError(f"tau_s and gap_s must not be negative, got {tau_s} and {gap_s}")
+        self.tau_s = tau_s
+        self.gap_s = gap_s
+        self._time = -math.inf
+        self._value = math.nan
+
+    def update(self, time: float, value: float) -> float:
+        """Add a value and return the smoothed one; nan gives nan and changes nothing.
+
+        Args:
+            time: Seconds, not before the last value.
+            value: In any unit, or nan.
+
+        Raises:
+            ValueError: Time runs backwards.
+        """
+        if math.isnan(value):
+            return math.nan
+        passed = time - self._time
+        if passed < 0:
+            raise ValueError(f"time runs backwards, from {self._time} to {time}")
+        if passed > self.gap_s or self.tau_s == 0:
+            self._value = value
+        else:
+            self._value -= math.expm1(-passed / self.tau_s) * (value - self._value)
+        self._time = time
+        return self._value
+
+
+def smooth_causally(
+    times: Floats, values: Floats, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S
+) -> Floats:
+    """A whole series through `CausalSmoother`.
+
+    Args:
+        times: Shape ``(n,)``, seconds, not decreasing.
+        values: Shape ``(n,)``; nan where there is none.
+        tau_s: See `CausalSmoother`.
+        gap_s: See `CausalSmoother`.
+
+    Returns:
+        Shape ``(n,)``; nan where `values` is.
+    """
+    smoother = CausalSmoother(tau_s, gap_s)
+    return np.array([smoother.update(t, v) for t, v in zip(times.tolist(), values.tolist(), strict=True)], np.float64)
