@@ -317,7 +317,7 @@ def _draw_caption(image: Image, score: Score) -> None:
     strip[:] = (0.25 * strip + 0.75 * ground).astype(np.uint8)
 
     scale = _scale(max(_SMALLEST_TEXT, 0.5 * room))
-    margin = max(3, room // 3)
+    margin = max(3, room // 2)
     time = score.captured_at.astimezone(UTC)
     words = _words(score, anomalous=anomalous)
     size = _text_width(words, scale)

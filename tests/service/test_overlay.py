@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pose.skeleton import COCO_JOINTS
 from service.overlay import (
     RAREST,
     Image,
@@ -11,12 +14,17 @@ from service.overlay import (
     clock_text,
     draw_band,
     draw_chart,
+    draw_live,
     draw_people,
+    fitted_size,
+    joint_heat,
     level_colour,
     level_text,
+    limb_colour,
     rarity,
 )
 from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold
+from tests.service.scores import even_joints, live_person, live_score
 
 
 def person(
@@ -138,3 +146,99 @@ def test_band_says_why_there_is_no_score_where_it_fits() -> None:
         assert text.min() < 20
         has_reason = bool(np.diff(text).max() > 50)
         assert has_reason == (width == 640)
+
+
+def test_an_even_share_is_half_hot_at_every_joint_though_shoulders_speak_for_the_neck() -> None:
+    assert joint_heat(live_person(0.999, joints=even_joints(2.7))) == pytest.approx([0.5] * 17)
+
+
+@given(joints=st.lists(st.floats(-5, 5), min_size=17, max_size=17), factor=st.floats(0.1, 10))
+def test_heat_is_a_share_and_does_not_depend_on_the_score(joints: list[float], factor: float) -> None:
+    heat = joint_heat(live_person(0.999, joints=joints))
+    assert all(0.0 <= one <= 1.0 for one in heat)
+    if sum(joints) > 1e-6:
+        assert joint_heat(live_person(0.999, joints=[factor * one for one in joints])) == pytest.approx(heat, abs=1e-6)
+
+
+@pytest.mark.parametrize("joints", [None, [0.0] * 17, [-0.1] * 17])
+def test_shares_that_are_unknown_or_mean_nothing_colour_the_whole_person(joints: list[float] | None) -> None:
+    assert joint_heat(live_person(0.999, joints=joints)) == (1.0,) * 17
+
+
+def test_only_an_anomalous_person_has_hot_limbs() -> None:
+    for level in (None, 0.5):
+        assert {limb_colour(level, 0.99, heat) for heat in (0.0, 0.5, 1.0)} == {level_colour(level, 0.99)}
+    blues, _, reds = zip(*(limb_colour(0.999, 0.99, heat) for heat in (0.0, 0.5, 1.0)), strict=True)
+    assert blues[0] > blues[1]
+    assert reds[0] < reds[1]
+    assert limb_colour(0.999, 0.99, 1.0) == level_colour(1.0, 0.99)
+
+
+def test_the_limb_that_made_the_score_is_red_and_the_others_are_not() -> None:
+    joints = even_joints(0.5)
+    for name in ("left_knee", "left_ankle"):
+        joints[COCO_JOINTS.index(name)] = 1.0
+    person = live_person(0.9999, joints=joints)
+    image = draw_live(None, live_score(0.9999, people=[person]))
+    assert person.keypoints is not None
+    shins = {}
+    for side in ("left", "right"):
+        (knee_x, knee_y, _), (ankle_x, ankle_y, _) = (
+            person.keypoints[COCO_JOINTS.index(f"{side}_{joint}")] for joint in ("knee", "ankle")
+        )
+        shins[side] = image[round((knee_y + ankle_y) / 2), round((knee_x + ankle_x) / 2)].astype(int)
+    assert shins["left"][2] - shins["left"][0] > 150
+    assert shins["right"][0] - shins["right"][2] > 50
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_nothing_of_the_picture_is_left_without_background(seed: int) -> None:
+    score = live_score(0.999, incident="a")
+    noise = np.random.default_rng(seed).integers(0, 256, (240, 320, 3), np.uint8)
+    np.testing.assert_array_equal(draw_live(noise, score, background=False), draw_live(None, score))
+    assert not np.array_equal(draw_live(noise, score), draw_live(None, score))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (90, 60), (640, 480), (1281, 721)])
+@pytest.mark.parametrize("shape", [(240, 320), (480, 640), (33, 17)])
+def test_people_keep_their_place_at_every_size(size: tuple[int, int], shape: tuple[int, int]) -> None:
+    image = grey(*shape)
+    drawn = draw_live(image, live_score(0.5, people=[live_person(0.5, box=(0.0, 0.0, 160.0, 120.0))]), size=size)
+    assert drawn.shape == (size[1], size[0], 3)
+    np.testing.assert_array_equal(image, grey(*shape))
+    marked = changed(drawn)
+    rows = marked[: round(0.9 * size[1] - 15), :].any(axis=1)
+    columns = marked[: size[1] // 2 + 1].any(axis=0)
+    if size[0] >= 90:
+        assert np.flatnonzero(columns).max() == pytest.approx(size[0] / 2, abs=8)
+        assert np.flatnonzero(rows).max() == pytest.approx(size[1] / 2, abs=8)
+
+
+def test_an_open_incident_has_a_frame() -> None:
+    calm, alarmed = (draw_live(grey(), live_score(0.5, people=[], incident=incident)) for incident in (None, "a"))
+    edge = np.s_[0, 5:-5]
+    assert not changed(calm)[edge].any()
+    assert (alarmed[edge][:, 2].astype(int) - alarmed[edge][:, 0] > 150).all()
+
+
+def test_the_caption_tells_the_time_and_the_level_where_they_fit() -> None:
+    level, time = (draw_live(grey(240, width), live_score(0.5, size=(width, 240), people=[])) for width in (70, 640))
+    for image, begins in ((level, False), (time, True)):
+        text = np.flatnonzero((image[-14:].max(axis=-1) > 120).any(axis=0))
+        assert (text.min() < 15) == begins
+        assert text.max() > image.shape[1] - 15
+
+
+@given(
+    width=st.integers(1, 10_000), height=st.integers(1, 10_000), most=st.integers(32, 4000).map(lambda half: 2 * half)
+)
+def test_a_fitted_size_is_even_and_bounded_and_of_the_same_shape(width: int, height: int, most: int) -> None:
+    across, down = fitted_size(width, height, most)
+    assert across % 2 == down % 2 == 0
+    assert across <= max(16, min(width, most))
+    assert down <= max(16, min(height, 2 * most))
+    if min(across, down) > 16:
+        assert across / down == pytest.approx(width / height, rel=0.15)
+    if width <= most and height <= 2 * most and width >= 16 <= height:
+        assert (across, down) == (width - width % 2, height - height % 2)
