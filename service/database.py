@@ -74,8 +74,7 @@ class Database:
             migrate(engine)
         except (SQLAlchemyError, ImportError) as error:
             shown = make_url(url).render_as_string(hide_password=True)
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StartupError(f"database {shown} cannot be used: {reason}; set DAFLOW_DATABASE_URL") from error
+            raise StartupError(f"database {shown} cannot be used: {reason(error)}; set DAFLOW_DATABASE_URL") from error
         return cls(engine)
 
     def close(self) -> None:
@@ -92,11 +91,16 @@ class Database:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
 
 
+def reason(error: Exception) -> str:
+    """Why the database did not do what it was asked to, in one line without statement and values."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
 def is_database_full(error: SQLAlchemyError) -> bool:
     """Whether a write failed because the database has no room to grow."""
-    reason = getattr(error, "orig", None)
-    full = getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return full or getattr(reason, "sqlstate", None) == _POSTGRES_DISK_FULL
+    original = getattr(error, "orig", None)
+    full = getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(original, "sqlstate", None) == _POSTGRES_DISK_FULL
 
 
 def migrate(engine: Engine) -> None:

@@ -83,7 +83,7 @@ class Observation:
         people: Level of each scored track.
 
     Raises:
-        ValueError: A number is not finite.
+        ValueError: The moment is not finite or a level is not within 0..1.
     """
 
     moment: float
@@ -92,8 +92,9 @@ class Observation:
 
     def __post_init__(self) -> None:
         _check_moment(self.moment)
-        if not (self.level is None or math.isfinite(self.level)) or not all(map(math.isfinite, self.people.values())):
-            raise ValueError(f"levels must be finite, got {self.level} and {dict(self.people)}")
+        levels = (*self.people.values(), *([] if self.level is None else [self.level]))
+        if not all(0 <= level <= 1 for level in levels):
+            raise ValueError(f"levels must lie within 0..1, got {self.level} and {dict(self.people)}")
 
 
 @dataclass(frozen=True, slots=True)

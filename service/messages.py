@@ -102,15 +102,19 @@ class IncidentInfo(_Message):
     camera: CameraName
     severity: Severity = Field(description="Highest so far: `warning` or `alert`.")
     started_at: Moment = Field(description="When the level first stayed at or above the threshold.")
-    updated_at: Moment = Field(description="Last time that something was seen of it.")
-    ended_at: datetime | None = Field(description="When it ended; null while it is open.")
+    updated_at: Moment = Field(description="Last time that the level was at or above the closing level.")
+    ended_at: datetime | None = Field(
+        description="Last time that the level was at or above the closing level, which is known to be the last after the "
+        "quiet period; null while it is open."
+    )
     end_reason: EndReason | None = Field(description="Why it ended; null while it is open.")
     peak_level: Level = Field(description="Highest level of a frame.")
     peak_at: Moment = Field(description="When that was.")
     people: dict[int, Level] = Field(
-        description="Tracks that were at or above the closing level, with the highest level of each."
+        description="Tracks that were at or above the closing level, with the highest level of each; of a crowd, the 64 "
+        "highest."
     )
-    suppressed: int = Field(description="Incidents that were held back by the cooldown before this one.")
+    suppressed: int = Field(description="Incidents that the cooldown held back between the one before and this one.")
     snapshot: EvidenceState = Field(description="Picture of the peak: `pending`, `ready`, `missing` or `off`.")
     clip: EvidenceState = Field(description="Video of it: `pending`, `ready`, `missing` or `off`.")
     evidence_problem: str | None = Field(description="Why evidence is missing.")
@@ -135,7 +139,10 @@ class IncidentStarted(_IncidentEvent):
 
 
 class IncidentUpdated(_IncidentEvent):
-    """An open incident became more severe, reached a new peak or involves more people; at most about one a second."""
+    """An open incident became more severe, reached a new peak, involves more people, or goes on.
+
+    At most about one a second; one that just goes on says so after each quiet period.
+    """
 
     type: Literal["incident.updated"] = Field(default="incident.updated", description="Tag of the message.")
 
