@@ -1,8 +1,41 @@
-"""Live frame sources: the newest picture of a camera, for ever."""
+"""Live frame sources: the newest picture of a camera, for ever.
+
+A `LiveSource` reads one camera in a thread of its own and keeps only the newest frame. It notices silence, connects
+again with growing pauses, and can be stopped from every state within a second. What it reads from is a `Capture`, one
+open connection; see `pose.captures`. All moments are seconds of `time.monotonic`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.source import Frame
+
+logger = logging.getLogger(__name__)
+
+PictureState = Literal["ok", "black", "frozen"]
+"""What a coarse look at the picture says about the camera."""
+
+_SLOW_TO_RETRY: Final = frozenset({"unauthorised"})
+"""Causes that wait for the longest pause at once: many cameras lock an account after a few wrong passwords."""
+
+_WATCH_S: Final = 0.1
+_JOIN_S: Final = 0.3
+_DELIVERY_S: Final = 0.3
+_RATE_SPAN_S: Final = 5.0
 
 
 class SourceState(StrEnum):
@@ -14,3 +47,582 @@ class SourceState(StrEnum):
     RECONNECTING = "reconnecting"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
+    SourceState.CONNECTING: frozenset(
+        {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
+    ),
+    SourceState.ONLINE: frozenset(
+        {SourceState.STALLED, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
+    ),
+    SourceState.STALLED: frozenset(
+        {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
+    ),
+    SourceState.RECONNECTING: frozenset({SourceState.ONLINE, SourceState.FAILED, SourceState.STOPPED}),
+    SourceState.FAILED: frozenset({SourceState.STOPPED}),
+    SourceState.STOPPED: frozenset({SourceState.CONNECTING}),
+}
+"""Where each state may lead. ``failed`` is for what trying again cannot heal."""
+
+
+class IllegalTransition(RuntimeError):
+    """A live source was asked to go where its state does not lead."""
+
+
+class SourceError(Exception):
+    """A connection could not be made, or is over.
+
+    The message holds no credentials.
+
+    Attributes:
+        cause: A stable slug: ``dns``, ``refused``, ``unreachable``, ``timeout``, ``tls``, ``unauthorised``,
+            ``not-found``, ``forbidden``, ``redirect``, ``rejected``, ``not-a-video``, ``undecodable``,
+            ``too-many-pixels``, ``ended``, ``device-missing`` or ``defect``.
+        permanent: Whether trying again cannot help.
+    """
+
+    def __init__(self, cause: str, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTiming:
+    """How patient a live source is, in seconds.
+
+    Attributes:
+        open_s: Longest time for making a connection, up to the stream's header.
+        read_s: A connection without a picture for this long is given up.
+        stall_s: A connection without a picture for this long counts as stalled.
+        backoff_first_s: Pause before the first new attempt; each further one doubles it.
+        backoff_cap_s: Longest pause.
+        backoff_jitter: Share of the pause that is left to chance, so that cameras behind one switch do not all come
+            back at the same moment.
+        healthy_s: A connection that gave pictures for this long starts the pauses from the first again.
+    """
+
+    open_s: float = 10.0
+    read_s: float = 10.0
+    stall_s: float = 5.0
+    backoff_first_s: float = 1.0
+    backoff_cap_s: float = 30.0
+    backoff_jitter: float = 0.5
+    healthy_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("open_s", "read_s", "stall_s", "backoff_first_s", "backoff_cap_s"):
+            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value}")
+        if not (math.isfinite(self.healthy_s) and self.healthy_s >= 0):
+            raise ValueError(f"healthy_s must not be negative, got {self.healthy_s}")
+        if not 0 <= self.backoff_jitter <= 1:
+            raise ValueError(f"backoff_jitter must lie between 0 and 1, got {self.backoff_jitter}")
+
+    def backoff_s(self, failures: int, chance: float) -> float:
+        """Pause after a number of failures in a row.
+
+        Args:
+            failures: How many attempts have failed, from 1.
+            chance: A random number between 0 and 1.
+
+        Returns:
+            Seconds: at most ``min(backoff_cap_s, backoff_first_s * 2 ** (failures - 1))``, and less by up to the share
+            `backoff_jitter`.
+        """
+        # Beyond 2**62 the cap has long been reached, and a float overflows at 2**1024.
+        longest = min(self.backoff_cap_s, self.backoff_first_s * 2.0 ** min(failures - 1, 62))
+        return longest * (1 - self.backoff_jitter * chance)
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A live source went from one state to the next.
+
+    Attributes:
+        camera_id: The camera.
+        previous: The state before; none for a source that was just made.
+        state: The state now.
+        moment: When, in seconds on the monotonic clock.
+        cause: Slug of the problem that led here, see `SourceError`.
+        detail: The problem in words, without credentials.
+    """
+
+    camera_id: str
+    previous: SourceState | None
+    state: SourceState
+    moment: float
+    cause: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What one read of a capture gives.
+
+    Attributes:
+        image: Shape ``(height, width, 3)``, uint8, BGR.
+        stream_time: Seconds on the stream's own clock, if it has one.
+    """
+
+    image: NDArray[np.uint8]
+    stream_time: float | None
+
+
+class Capture(Protocol):
+    """One open connection to a camera."""
+
+    def read(self) -> Picture:
+        """Wait for the next picture.
+
+        Raises:
+            SourceError: The connection is over.
+        """
+
+    def close(self) -> None:
+        """Give the connection up, from any thread and any number of times; a read under way ends soon."""
+
+
+class StreamClock:
+    """Turns arrivals into moments of capture.
+
+    Pictures of even movement arrive unevenly: the network bunches them. The stream's own clock knows better, so a
+    picture is placed at its stream time plus the smallest delay seen so far. The smallest delay is forgotten by one
+    per cent of the time that passes, which follows clocks of cameras that run fast or slow. Moments strictly increase
+    and are never later than the arrival; where the stream's clock jumps, or its delay stays more than a second above
+    the smallest for ten seconds, it is anchored anew. Without stream times the arrival counts.
+    """
+
+    _FORGET: Final = 0.01
+    _JUMP_S: Final = 1.0
+    _PATIENCE_S: Final = 10.0
+
+    def __init__(self) -> None:
+        self._delay = math.inf
+        self._last: tuple[float, float] | None = None
+        self._late_since: float | None = None
+        self._moment = -math.inf
+
+    def restart(self) -> None:
+        """Expect another stream, whose clock has nothing to do with that of the last."""
+        self._last = self._late_since = None
+
+    def capture_moment(self, arrival: float, stream_time: float | None) -> float:
+        """When a picture was taken, as well as can be known when it arrives.
+
+        Args:
+            arrival: Seconds on the monotonic clock, increasing from call to call.
+            stream_time: Seconds on the stream's own clock.
+
+        Returns:
+            Seconds on the monotonic clock.
+        """
+        moment = arrival
+        if stream_time is None or not math.isfinite(stream_time):
+            self._last = None
+        else:
+            self._delay = self._smallest_delay(arrival, stream_time)
+            self._last = (arrival, stream_time)
+            moment = min(arrival, stream_time + self._delay)
+        if moment <= self._moment:
+            # Half-way to the arrival is later than the last moment and still leaves room for those to come.
+            moment = (self._moment + arrival) / 2 if arrival > self._moment else math.nextafter(self._moment, math.inf)
+        self._moment = moment
+        return moment
+
+    def _smallest_delay(self, arrival: float, stream_time: float) -> float:
+        delay = arrival - stream_time
+        if self._last is None:
+            return delay
+        passed, streamed = arrival - self._last[0], stream_time - self._last[1]
+        if streamed <= 0 or streamed > passed + self._JUMP_S:
+            self._late_since = None
+            return delay
+        smallest = min(delay, self._delay + self._FORGET * passed)
+        if delay - smallest <= self._JUMP_S:
+            self._late_since = None
+            return smallest
+        if self._late_since is None:
+            self._late_since = arrival
+        return delay if arrival - self._late_since > self._PATIENCE_S else smallest
+
+
+class PictureWatch:
+    """Looks at a picture about once a second and says whether the camera shows anything.
+
+    Black is a picture that has been dark and flat for three seconds; frozen is one of which every eighth pixel of
+    every eighth row has stayed the same to the bit for ten.
+    """
+
+    _EVERY_S: Final = 1.0
+    _BLACK_S: Final = 3.0
+    _FROZEN_S: Final = 10.0
+    _DARK: Final = 24.0
+    _FLAT: Final = 4.0
+
+    def __init__(self) -> None:
+        self.state: PictureState = "ok"
+        self._looked = -math.inf
+        self._sample: NDArray[np.uint8] | None = None
+        self._same_since = 0.0
+        self._black_since: float | None = None
+
+    def look(self, image: NDArray[np.uint8], moment: float) -> None:
+        """Take notice of a picture.
+
+        Args:
+            image: Shape ``(height, width, 3)``.
+            moment: Seconds on the monotonic clock.
+        """
+        if moment - self._looked < self._EVERY_S:
+            return
+        self._looked = moment
+        sample = image[::8, ::8].copy()
+        if self._sample is None or not np.array_equal(sample, self._sample):
+            self._same_since = moment
+        self._sample = sample
+        if sample.mean() > self._DARK or sample.std() > self._FLAT:
+            self._black_since = None
+        elif self._black_since is None:
+            self._black_since = moment
+        if self._black_since is not None and moment - self._black_since >= self._BLACK_S:
+            self.state = "black"
+        elif moment - self._same_since >= self._FROZEN_S:
+            self.state = "frozen"
+        else:
+            self.state = "ok"
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """From one start of a source to its stop.
+
+    Attributes:
+        ended: Set by the stop.
+        capture: The open connection.
+        first: Moment of the first frame of this connection.
+        last: Moment of the last frame, or of the connection while there is none.
+        overdue: Why the connection was given up while its reader waited.
+    """
+
+    ended: threading.Event = field(default_factory=threading.Event)
+    capture: Capture | None = None
+    first: float | None = None
+    last: float = 0.0
+    overdue: SourceError | None = None
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class LiveSource:
+    """The newest picture of one camera.
+
+    ``stalled`` means connected and silent for `LiveTiming.stall_s`; after `LiveTiming.read_s` of silence the connection
+    is made anew. ``connecting`` is only the first attempt; ``online`` begins with the first picture.
+
+    Args:
+        camera_id: Written into every frame and state change.
+        open_capture: Makes a connection within about `LiveTiming.open_s`, or raises `SourceError`. Called from the
+            source's thread.
+        timing: How patient to be.
+        on_state: Hears every change of state, in order, from one of the source's threads at a time. Once `stop` has
+            returned only the change to ``stopped`` may still come, when another call was under way.
+        on_frame: Called from the reader's thread when a frame is there to be taken.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        open_capture: Callable[[], Capture],
+        *,
+        timing: LiveTiming | None = None,
+        on_state: Callable[[StateChange], None] = _ignore,
+        on_frame: Callable[[], None] = _ignore,
+    ) -> None:
+        self.camera_id = camera_id
+        self._open_capture = open_capture
+        self._timing = timing or LiveTiming()
+        self._on_state = on_state
+        self._on_frame = on_frame
+        self._lock = threading.Lock()
+        self._run: _Run | None = None
+        self._thread: threading.Thread | None = None
+        self._state: SourceState | None = None
+        self._since = time.monotonic()
+        self._problem: SourceError | None = None
+        self._changes: deque[StateChange] = deque()
+        self._delivery = threading.Lock()
+        self._slot: Frame | None = None
+        self._reconnects = self._frames_read = self._frames_overwritten = 0
+        self._size: tuple[int, int] | None = None
+        self._arrivals: deque[float] = deque()
+        self._clock = StreamClock()
+        self._watch = PictureWatch()
+
+    @property
+    def state(self) -> SourceState:
+        """Where the source stands; ``stopped`` before the first start."""
+        return self._state or SourceState.STOPPED
+
+    @property
+    def since(self) -> float:
+        """Moment of the last change of state."""
+        return self._since
+
+    @property
+    def problem(self) -> SourceError | None:
+        """What went wrong last; none while online."""
+        return self._problem
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection was lost, or a first one not made, and sought again."""
+        return self._reconnects
+
+    @property
+    def frames_read(self) -> int:
+        """Frames that arrived since the source was made."""
+        return self._frames_read
+
+    @property
+    def frames_overwritten(self) -> int:
+        """Frames that were replaced by a newer one before anybody took them."""
+        return self._frames_overwritten
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the newest frame in pixels."""
+        return self._size
+
+    @property
+    def picture(self) -> PictureState:
+        """Whether the camera shows anything."""
+        return self._watch.state
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second that arrived over the last five seconds; none without two of them."""
+        with self._lock:
+            self._forget_arrivals(time.monotonic())
+            if len(self._arrivals) < 2:
+                return None
+            return (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
+
+    def start(self) -> None:
+        """Begin to read.
+
+        Raises:
+            IllegalTransition: The source is not stopped.
+        """
+        with self._lock:
+            self._move(SourceState.CONNECTING)
+            run = self._run = _Run()
+            self._thread = threading.Thread(target=self._read, args=(run,), name=f"read-{self.camera_id}", daemon=True)
+            self._thread.start()
+        _WATCHDOG.add(self)
+        self._deliver()
+
+    def stop(self) -> None:
+        """Stop reading, from whatever state, within a second.
+
+        A reader that is blocked in the system is left to end by itself; nothing of it is heard any more.
+        """
+        with self._lock:
+            run, thread = self._run, self._thread
+            if run is None:
+                return
+            self._run = self._thread = self._slot = None
+            run.ended.set()
+            self._changes.clear()
+            self._problem = None
+            self._move(SourceState.STOPPED)
+            capture = run.capture
+        _WATCHDOG.remove(self)
+        if capture is not None:
+            capture.close()
+        self._deliver(_DELIVERY_S)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_S)
+
+    def take(self) -> Frame | None:
+        """The newest frame, unless it has been taken; its `captured_at` is a moment of the monotonic clock."""
+        with self._lock:
+            frame, self._slot = self._slot, None
+            return frame
+
+    def watch(self, now: float) -> None:
+        """Notice silence; the watchdog calls this several times a second.
+
+        Args:
+            now: Seconds on the monotonic clock.
+        """
+        timing = self._timing
+        given_up: Capture | None = None
+        with self._lock:
+            run = self._run
+            if run is None or run.capture is None or run.overdue is not None:
+                return
+            silence = now - run.last
+            if silence > timing.stall_s and self._state is SourceState.ONLINE:
+                self._problem = SourceError("timeout", f"no picture for {timing.stall_s:g} s")
+                self._move(SourceState.STALLED)
+            if silence > timing.read_s:
+                self._problem = run.overdue = SourceError("timeout", f"no picture for {timing.read_s:g} s")
+                self._seek_again()
+                given_up = run.capture
+        self._deliver()
+        if given_up is not None:
+            given_up.close()
+
+    def _read(self, run: _Run) -> None:
+        failures = 0
+        while not run.ended.is_set():
+            try:
+                self._follow(run)
+                return
+            except SourceError as error:
+                problem = error
+            except Exception as error:
+                logger.exception("camera %s: the reader met a defect", self.camera_id)
+                problem = SourceError("defect", f"reading the camera failed: {type(error).__name__}")
+            with self._lock:
+                if run.ended.is_set():
+                    return
+                problem, run.overdue = run.overdue or problem, None
+                healthy = run.first is not None and run.last - run.first >= self._timing.healthy_s
+                run.first = None
+                failures = 1 if healthy else failures + 1
+                self._problem = problem
+                if problem.permanent:
+                    self._move(SourceState.FAILED)
+                else:
+                    self._seek_again()
+            self._deliver()
+            if problem.permanent:
+                return
+            pause = self._timing.backoff_s(
+                64 if problem.cause in _SLOW_TO_RETRY else failures,
+                random.random(),  # noqa: S311 - spreads cameras over time, keeps no secret
+            )
+            run.ended.wait(pause)
+
+    def _follow(self, run: _Run) -> None:
+        """Read one connection until it is over, or return when the source was stopped."""
+        capture = self._open_capture()
+        try:
+            with self._lock:
+                run.capture, run.last = capture, time.monotonic()
+                self._clock.restart()
+            while not run.ended.is_set():
+                picture = capture.read()
+                if not self._accept(run, picture, time.monotonic()):
+                    return
+                self._deliver()
+                self._announce()
+        finally:
+            with self._lock:
+                run.capture = None
+            capture.close()
+
+    def _accept(self, run: _Run, picture: Picture, arrival: float) -> bool:
+        height, width = picture.image.shape[:2]
+        with self._lock:
+            if run.ended.is_set():
+                return False
+            if run.overdue is not None:
+                raise run.overdue
+            run.last = arrival
+            if run.first is None:
+                run.first = arrival
+            captured_at = self._clock.capture_moment(arrival, picture.stream_time)
+            self._frames_overwritten += self._slot is not None
+            self._slot = Frame(self.camera_id, self._frames_read, captured_at, picture.image)
+            self._frames_read += 1
+            self._size = (width, height)
+            self._arrivals.append(arrival)
+            self._forget_arrivals(arrival)
+            if self._state is not SourceState.ONLINE:
+                self._problem = None
+                self._move(SourceState.ONLINE)
+        self._watch.look(picture.image, arrival)
+        return True
+
+    def _announce(self) -> None:
+        try:
+            self._on_frame()
+        except Exception:
+            logger.exception("camera %s: a listener for frames failed", self.camera_id)
+
+    def _forget_arrivals(self, now: float) -> None:
+        while self._arrivals and self._arrivals[0] < now - _RATE_SPAN_S:
+            self._arrivals.popleft()
+
+    def _seek_again(self) -> None:
+        if self._state is not SourceState.RECONNECTING:
+            self._reconnects += 1
+            self._move(SourceState.RECONNECTING)
+
+    def _move(self, state: SourceState) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransition(f"a source that is {self.state} cannot become {state}")
+        previous, self._state, self._since = self._state, state, time.monotonic()
+        cause, detail = (self._problem.cause, str(self._problem)) if self._problem else (None, None)
+        self._changes.append(StateChange(self.camera_id, previous, state, self._since, cause, detail))
+
+    def _deliver(self, patience_s: float = 0.0) -> None:
+        """Report the changes that wait, unless a thread that is reporting does it."""
+        while self._changes:
+            if not self._delivery.acquire(timeout=patience_s):
+                return
+            try:
+                while (change := self._next_change()) is not None:
+                    try:
+                        self._on_state(change)
+                    except Exception:
+                        logger.exception("camera %s: a listener for states failed", self.camera_id)
+            finally:
+                self._delivery.release()
+
+    def _next_change(self) -> StateChange | None:
+        with self._lock:
+            return self._changes.popleft() if self._changes else None
+
+
+class _Watchdog:
+    """One thread that watches all live sources of the process, and ends when there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sources: set[LiveSource] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, source: LiveSource) -> None:
+        with self._lock:
+            self._sources.add(source)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="live-watchdog", daemon=True)
+                self._thread.start()
+
+    def remove(self, source: LiveSource) -> None:
+        with self._lock, contextlib.suppress(KeyError):
+            self._sources.remove(source)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_WATCH_S)
+            with self._lock:
+                if not self._sources:
+                    self._thread = None
+                    return
+                sources = list(self._sources)
+            for source in sources:
+                try:
+                    source.watch(time.monotonic())
+                except Exception:
+                    logger.exception("camera %s: the watchdog met a defect", source.camera_id)
+
+
+_WATCHDOG: Final = _Watchdog()

@@ -42,7 +42,8 @@ class Frame:
     Attributes:
         camera_id: Which camera or clip it belongs to.
         sequence: Number of the frame in its stream, from 0.
-        captured_at: Seconds on the stream's own clock; for files the presentation time from the first frame on.
+        captured_at: Seconds: for files the presentation time from the first frame on, for live sources a moment of the
+            monotonic clock.
         image: Shape ``(height, width, 3)``, uint8, BGR, upright.
     """
 

@@ -1,0 +1,316 @@
+"""Open connections to cameras: looped files, local devices and network streams."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+
+from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
+from pose.live import Picture, SourceError
+from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
+
+SEAM_S: Final = 1.5
+"""Pause between two rounds of a looped file, longer than a track lives out of sight: nobody walks across the seam."""
+
+_LAGGING_S: Final = 0.25
+
+_WITHOUT_CLOCK: Final = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
+"""Formats whose times FFmpeg makes up."""
+
+_STREAM_CONTAINERS: Final = (*VIDEO_CONTAINERS, *sorted(_WITHOUT_CLOCK))
+"""FFmpeg demuxers that an HTTP stream may need: no playlists, and nothing that opens other files."""
+
+_MAX_BAD_PACKETS: Final = 200
+_ANALYSE_US: Final = 2_000_000
+
+
+class _Exclusive:
+    """A capture that is released by whoever leaves it last: the thread that reads it or the one that closes it.
+
+    The libraries below must not release what another thread is reading.
+    """
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._busy = threading.Lock()
+
+    def read(self) -> Picture:
+        """Wait for the next picture.
+
+        Raises:
+            SourceError: The connection is over.
+        """
+        with self._busy:
+            self._check_open()
+            return self._next()
+
+    def close(self) -> None:
+        """Give the connection up, from any thread; a read under way ends soon."""
+        self._closed.set()
+        self._interrupt()
+        if self._busy.acquire(blocking=False):
+            try:
+                self._release()
+            finally:
+                self._busy.release()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise SourceError("ended", "the connection was given up")
+
+    def _next(self) -> Picture:
+        raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """Make a read in another thread end."""
+
+    def _release(self) -> None:
+        """Free what is held; called at least once, never while a read is under way."""
+        raise NotImplementedError
+
+
+class LoopCapture(_Exclusive):
+    """A video file as if it were a camera: paced by the times of its frames.
+
+    Where the machine cannot keep up, the file plays slower rather than later and later. Stream times go on over the
+    seam between two rounds, after a pause of `SEAM_S`.
+
+    Args:
+        path: The file.
+        loop: Begin again at the end; otherwise the end is a permanent problem.
+        max_pixels: Refuse larger pictures.
+
+    Raises:
+        SourceError: The file is gone, or no video that can be used.
+    """
+
+    def __init__(self, path: Path, *, loop: bool = True, max_pixels: int | None = None) -> None:
+        super().__init__()
+        self._path = path
+        self._loop = loop
+        try:
+            probe(path, max_frames=1, max_pixels=max_pixels)
+            self._source = FileSource(path)
+        except UnreadableVideo as error:
+            raise SourceError(error.cause, str(error), permanent=True) from error
+        except OSError as error:
+            raise SourceError("not-found", f"the file cannot be read: {error.strerror}") from error
+        self._frames = iter(self._source)
+        self._start = time.monotonic()
+        self._round_start = self._last_due = 0.0
+
+    def _next(self) -> Picture:
+        while (frame := next(self._frames, None)) is None:
+            self._rewind()
+        now = time.monotonic() - self._start
+        due = self._round_start + frame.captured_at
+        if now - due > _LAGGING_S:
+            self._round_start += now - due
+            due = now
+        self._last_due = due
+        if self._closed.wait(max(due - now, 0.0)):
+            self._check_open()
+        return Picture(frame.image, due)
+
+    def _rewind(self) -> None:
+        if not self._loop:
+            raise SourceError("ended", "the file has been played to its end", permanent=True)
+        self._source.close()
+        try:
+            self._source = FileSource(self._path)
+        except UnreadableVideo as error:
+            raise SourceError("undecodable", str(error)) from error
+        self._frames = iter(self._source)
+        self._round_start = self._last_due + SEAM_S
+
+    def _release(self) -> None:
+        self._source.close()
+
+
+class DeviceCapture(_Exclusive):
+    """A camera of this machine, by its index.
+
+    Args:
+        device: Index of the device, 0 for ``/dev/video0``.
+        max_pixels: Refuse larger pictures.
+
+    Raises:
+        SourceError: There is no such device, it is in use, or its pictures are too large.
+    """
+
+    def __init__(self, device: int, *, max_pixels: int | None = None) -> None:
+        super().__init__()
+        self._device = device
+        if sys.platform == "linux" and not Path(f"/dev/video{device}").exists():
+            raise SourceError("device-missing", f"there is no device /dev/video{device}")
+        self._max_pixels = max_pixels
+        self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError("device-missing", f"device {device} cannot be opened as a camera; it may be in use")
+
+    def _next(self) -> Picture:
+        grabbed, image = self._capture.read()
+        if not grabbed:
+            raise SourceError("ended", f"device {self._device} gives no more pictures")
+        height, width = image.shape[:2]
+        _check_pixels(width, height, self._max_pixels)
+        return Picture(np.asarray(image, np.uint8), None)
+
+    def _release(self) -> None:
+        self._capture.release()
+
+
+class StreamCapture(_Exclusive):
+    """A network stream, read by FFmpeg over a connection that was made for it.
+
+    RTSP is carried over TCP and only the video is asked for. The decoder works in one thread, without delay.
+
+    Args:
+        url: Where to.
+        open_s: Longest time until the stream is understood.
+        max_pixels: Refuse larger pictures, before they are decoded.
+        verify_tls: Check the certificate of ``rtsps`` and ``https``.
+
+    Raises:
+        SourceError: There is no connection, or no video.
+    """
+
+    def __init__(
+        self, url: PinnedUrl, *, open_s: float = 10.0, max_pixels: int | None = None, verify_tls: bool = True
+    ) -> None:
+        super().__init__()
+        self._max_pixels = max_pixels
+        self._connection: Link | HttpBody | RtspRelay | None = None
+        self._container: InputContainer | None = None
+        self._expired = False
+        limit = threading.Timer(open_s, self._expire)
+        limit.daemon = True
+        limit.start()
+        try:
+            with self._errors():
+                self._open(url, open_s, verify_tls)
+        except SourceError:
+            self.close()
+            if self._expired:
+                raise SourceError("timeout", f"the camera gave no stream within {open_s:g} s") from None
+            raise
+        finally:
+            limit.cancel()
+
+    def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool) -> None:
+        options = {"analyzeduration": str(_ANALYSE_US), "fpsprobesize": "0", "threads": "1"}
+        if self._max_pixels is not None:
+            options["max_pixels"] = str(self._max_pixels)
+        if url.scheme in ("rtsp", "rtsps"):
+            link = Link(url, open_s)
+            self._use(link)
+            link.secure(verify_tls=verify_tls)
+            relay = RtspRelay(link, url, open_s)
+            self._use(relay)
+            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+            options |= {"protocol_whitelist": "tcp", "format_whitelist": "rtsp"}
+            container = av.open(relay.url, "r", format="rtsp", options=options, metadata_errors="ignore")
+        else:
+            body = HttpBody(url, open_s, verify_tls=verify_tls)
+            self._use(body)
+            body.open()
+            options |= {"protocol_whitelist": "none", "format_whitelist": ",".join(_STREAM_CONTAINERS)}
+            container = av.open(body, "r", options=options, metadata_errors="ignore")
+        self._container = container
+        streams = container.streams.video
+        if not streams:
+            raise SourceError("not-a-video", "the stream holds no video")
+        context = streams[0].codec_context
+        _check_pixels(context.width, context.height, self._max_pixels)
+        context.thread_count = 1
+        self._has_clock = container.format.name not in _WITHOUT_CLOCK
+        self._packets = container.demux(streams[0])
+        self._frames: deque[av.VideoFrame] = deque()
+        self._reformatter = VideoReformatter()
+
+    def _use(self, connection: Link | HttpBody | RtspRelay) -> None:
+        self._connection = connection
+        if self._expired:
+            connection.abort()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._interrupt()
+
+    def _next(self) -> Picture:
+        bad = 0
+        while not self._frames:
+            with self._errors():
+                packet = next(self._packets, None)
+            if packet is None or packet.size == 0:
+                raise SourceError("ended", "the stream has ended")
+            try:
+                self._frames.extend(packet.decode())
+            except av.error.FFmpegError as error:
+                bad += 1
+                if bad > _MAX_BAD_PACKETS:
+                    raise SourceError("undecodable", "the video cannot be decoded") from error
+        frame = self._frames.popleft()
+        _check_pixels(frame.width, frame.height, self._max_pixels)
+        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        with connection_errors():
+            try:
+                yield
+            except av.error.FFmpegError as error:
+                relay = self._connection
+                problem = relay.problem if isinstance(relay, RtspRelay) else None
+                raise problem if problem and problem.cause != "ended" else _problem(error) from error
+
+    def _interrupt(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _release(self) -> None:
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+        if isinstance(self._connection, (Link, HttpBody)):
+            self._connection.close()
+
+
+def _problem(error: av.error.FFmpegError) -> SourceError:
+    """What FFmpeg's error means; its own text would show the address with the password."""
+    match error:
+        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+            return SourceError("unauthorised", "the camera refuses the user name and password")
+        case av.error.HTTPNotFoundError():
+            return SourceError("not-found", "the camera has no stream under this path")
+        case av.error.HTTPClientError() | av.error.HTTPServerError():
+            return SourceError("rejected", f"the camera rejects the request: {error.strerror}")
+        case av.error.EOFError():
+            return SourceError("ended", "the camera has closed the connection")
+        case av.error.InvalidDataError():
+            return SourceError("not-a-video", "what the camera sends is no video that is understood")
+    return SourceError("ended", f"the stream broke: {error.strerror}")
+
+
+def _check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    if max_pixels is None:
+        return
+    try:
+        check_pixels(width, height, max_pixels)
+    except UnreadableVideo as error:
+        raise SourceError(error.cause, str(error)) from error

@@ -1,0 +1,331 @@
+"""Network connections to cameras, made by us and only handed to FFmpeg.
+
+FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was settled before, and
+cannot be interrupted. So the connection is made here, to one address that was checked: `RtspRelay` gives FFmpeg a
+loopback port that carries its RTSP session there, `HttpBody` a file to read. Either can be aborted from any thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
+from typing import Final
+from urllib.parse import quote
+from urllib.request import (
+    AbstractDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    Request,
+    parse_http_list,
+    parse_keqv_list,
+)
+
+from pose.live import SourceError
+
+_CHUNK: Final = 1 << 16
+_SEND_S: Final = 10.0
+_GATHER_S: Final = 0.005
+_USER_AGENT: Final = "daflow"
+
+_REDIRECTION: Final = re.compile(rb"(?:^|\n)location:", re.IGNORECASE)
+"""Without this header FFmpeg has nowhere to be sent to. No description of a stream has such a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedUrl:
+    """A stream and the one address at which it is to be reached.
+
+    Attributes:
+        scheme: ``rtsp``, ``rtsps``, ``http`` or ``https``.
+        host: The host's name, for certificates and the ``Host`` header.
+        address: The literal address to connect to.
+        port: The port.
+        target: Path and query.
+        user: User name.
+        password: Password.
+    """
+
+    scheme: str
+    host: str
+    address: str
+    port: int
+    target: str
+    user: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"PinnedUrl({self.scheme}://{self.host}:{self.port} at {self.address})"
+
+
+class Link:
+    """A TCP connection that any thread may abort.
+
+    Args:
+        url: Where to.
+        timeout_s: Longest wait for each step.
+
+    Raises:
+        SourceError: The connection could not be made.
+    """
+
+    def __init__(self, url: PinnedUrl, timeout_s: float) -> None:
+        self._url = url
+        with connection_errors():
+            self.socket = socket.create_connection((url.address, url.port), timeout_s)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A second handle on the connection: TLS takes over the first, and an abort must not race with its reader.
+            self._handle = self.socket.dup()
+
+    def secure(self, *, verify_tls: bool) -> None:
+        """Speak TLS from here on, where the scheme asks for it.
+
+        Raises:
+            SourceError: The camera does not speak it, or is not who it should be.
+        """
+        if self._url.scheme not in ("rtsps", "https"):
+            return
+        context = ssl.create_default_context()
+        if not verify_tls:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        with connection_errors():
+            self.socket = context.wrap_socket(self.socket, server_hostname=self._url.host)
+
+    def abort(self) -> None:
+        """End the connection; whoever waits for it wakes up."""
+        with contextlib.suppress(OSError):
+            self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Free both handles; not while another thread reads."""
+        self.socket.close()
+        self._handle.close()
+
+
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """Say in a `SourceError` what the system or the peer said otherwise."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise SourceError("tls", f"the camera's certificate is not trusted: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        raise SourceError("tls", f"the camera does not speak TLS as expected: {error.reason}") from error
+    except TimeoutError as error:
+        raise SourceError("timeout", "the camera does not answer") from error
+    except ConnectionRefusedError as error:
+        raise SourceError("refused", "the camera refuses the connection: nothing listens at the port") from error
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise SourceError("ended", "the camera has closed the connection") from error
+    except HTTPException as error:
+        raise SourceError("not-a-video", f"the camera's answer is not HTTP ({type(error).__name__})") from error
+    except OSError as error:
+        raise SourceError("unreachable", f"the camera cannot be reached: {error.strerror}") from error
+
+
+class RtspRelay:
+    """A loopback port for one RTSP session with a camera.
+
+    Args:
+        link: The connection to the camera; the relay closes it.
+        url: What is asked of the camera.
+        timeout_s: Longest wait for the one client.
+    """
+
+    def __init__(self, link: Link, url: PinnedUrl, timeout_s: float) -> None:
+        self._link = link
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        self._listener.settimeout(timeout_s)
+        port = self._listener.getsockname()[1]
+        userinfo = ""
+        if url.user is not None:
+            userinfo = f"{quote(url.user, safe='')}:{quote(url.password or '', safe='')}@"
+        self.url = f"rtsp://{userinfo}127.0.0.1:{port}{url.target}"
+        self.problem: SourceError | None = None
+        self._seen = b""
+        self._thread = threading.Thread(target=self._run, name=f"relay-{url.host}", daemon=True)
+        self._thread.start()
+
+    def abort(self) -> None:
+        """End the session, from any thread."""
+        self._link.abort()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        try:
+            with self._listener:
+                client, _ = self._listener.accept()
+            with client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                try:
+                    with connection_errors():
+                        self._carry(client)
+                except SourceError as error:
+                    # Known before FFmpeg sees the end and asks for the reason.
+                    self.problem = error
+        except OSError:
+            self.problem = SourceError("ended", "the connection was given up before it was used")
+        finally:
+            self._link.close()
+
+    def _carry(self, client: socket.socket) -> None:
+        camera = self._link.socket
+        camera.settimeout(0)
+        buffer = memoryview(bytearray(_CHUNK))
+        ready = select.poll()
+        ready.register(client, select.POLLIN)
+        ready.register(camera, select.POLLIN)
+        while True:
+            sockets = {descriptor for descriptor, _ in ready.poll()}
+            if client.fileno() in sockets:
+                request = client.recv(_CHUNK)
+                if not request:
+                    return
+                camera.settimeout(_SEND_S)
+                camera.sendall(request)
+                camera.settimeout(0)
+            if camera.fileno() in sockets:
+                if not self._carry_answer(camera, client, buffer):
+                    raise SourceError("ended", "the camera has closed the connection")
+                # Packets come in hundreds a second; a few at a time cost less and 5 ms are not seen.
+                time.sleep(_GATHER_S)
+
+    def _carry_answer(self, camera: socket.socket, client: socket.socket, buffer: memoryview) -> bool:
+        while True:
+            try:
+                count = camera.recv_into(buffer)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return True
+            if count == 0:
+                return False
+            self._refuse_redirection(bytes(buffer[:count]))
+            client.sendall(buffer[:count])
+
+    def _refuse_redirection(self, data: bytes) -> None:
+        # FFmpeg leaves carriage returns out before it looks for the header.
+        text = self._seen + data.replace(b"\r", b"")
+        if _REDIRECTION.search(text):
+            raise SourceError("redirect", "the camera sends us to another address; give that one if it is wanted")
+        self._seen = text[-len(b"\nlocation:") :]
+
+
+class HttpBody:
+    """The body of a camera's answer to GET, for FFmpeg to read.
+
+    Redirects are not followed. Basic and digest authentication are done when the camera asks for them.
+
+    Args:
+        url: What to get.
+        timeout_s: Longest wait for each step of the connection.
+        verify_tls: Check the certificate of ``https``.
+    """
+
+    def __init__(self, url: PinnedUrl, timeout_s: float, *, verify_tls: bool) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._verify_tls = verify_tls
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._aborted = False
+        self._response: HTTPResponse | None = None
+
+    def open(self) -> None:
+        """Ask for the stream.
+
+        Raises:
+            SourceError: There is no connection, or the answer is anything but a stream.
+        """
+        response = self._ask(None)
+        if response.status == 401 and self._url.user is not None:
+            authorization = _authorization(self._url, response.headers)
+            self.close()
+            response = self._ask(authorization)
+        problem = _refusal(response.status)
+        if problem is not None:
+            raise problem
+        self._response = response
+
+    def read(self, size: int) -> bytes:
+        """What is there, at most `size` bytes; waits for some; empty at the end."""
+        assert self._response is not None, "read before open"  # noqa: S101 - the order of calls is ours
+        with connection_errors():
+            return self._response.read1(size)
+
+    def abort(self) -> None:
+        """End the connection, from any thread."""
+        with self._lock:
+            self._aborted = True
+            if self._link is not None:
+                self._link.abort()
+
+    def close(self) -> None:
+        """Free the connection; not while another thread reads."""
+        with self._lock:
+            link, self._link = self._link, None
+        if self._response is not None:
+            self._response.close()
+        if link is not None:
+            link.close()
+
+    def _ask(self, authorization: str | None) -> HTTPResponse:
+        link = Link(self._url, self._timeout_s)
+        with self._lock:
+            self._link = link
+            if self._aborted:
+                link.abort()
+        link.secure(verify_tls=self._verify_tls)
+        connection = HTTPConnection(self._url.host, self._url.port)
+        connection.default_port = 443 if self._url.scheme == "https" else 80
+        connection.sock = link.socket
+        headers = {"User-Agent": _USER_AGENT, "Accept": "*/*", "Connection": "close"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        with connection_errors():
+            connection.request("GET", self._url.target, headers=headers)
+            response = connection.getresponse()
+        # Silence in the stream is for the watchdog, which knows when the camera is late.
+        link.socket.settimeout(None)
+        return response
+
+
+def _authorization(url: PinnedUrl, headers: HTTPMessage) -> str:
+    """Answer to the strongest challenge that the camera offers."""
+    challenges = [value.partition(" ") for value in headers.get_all("WWW-Authenticate", [])]
+    user, password = url.user or "", url.password or ""
+    for scheme, _, parameters in challenges:
+        if scheme.lower() == "digest":
+            passwords = HTTPPasswordMgrWithDefaultRealm()
+            request = Request(f"http://{url.host}{url.target}")
+            passwords.add_password(None, request.full_url, user, password)
+            challenge = parse_keqv_list(list(filter(None, parse_http_list(parameters))))
+            try:
+                digest = AbstractDigestAuthHandler(passwords).get_authorization(request, challenge)
+            except (ValueError, KeyError):
+                digest = None
+            if digest:
+                return f"Digest {digest}"
+    for scheme, _, _ in challenges:
+        if scheme.lower() == "basic":
+            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+    raise SourceError("unauthorised", "the camera asks for a kind of authentication that is not supported")
+
+
+def _refusal(status: int) -> SourceError | None:
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return SourceError("redirect", "the camera sends us to another address; give that one if it is wanted")
+    if status in (401, 403):
+        return SourceError("unauthorised", f"the camera refuses the user name and password ({status})")
+    if status in (404, 410):
+        return SourceError("not-found", f"the camera has no stream under this path ({status})")
+    return SourceError("rejected", f"the camera answers with status {status}")

@@ -1,0 +1,384 @@
+"""Addresses of cameras: which are understood, which are allowed, and what may be shown of them.
+
+Whoever may add a camera must not thereby reach what only this machine can reach. An address is parsed strictly, names
+are resolved once for each connection, every address found must be allowed, and the connection goes to one that was
+checked. Files must lie in a listed directory.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from pose.captures import DeviceCapture, LoopCapture, StreamCapture
+from pose.connections import PinnedUrl
+from pose.live import Capture, LiveTiming, SourceError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Resolve = Callable[[str], Sequence[str]]
+"""Name of a host to its addresses; raises `OSError`."""
+
+_PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_MAX_LENGTH: Final = 2048
+_MAX_DEVICE: Final = 63
+_DEVICE: Final = re.compile(r"[0-9]{1,2}")
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?"
+)
+_LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
+
+_METADATA: Final = (ip_address("169.254.169.254"), ip_address("fd00:ec2::254"))
+_6TO4: Final = IPv6Network("2002::/16")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_COMPATIBLE: Final = IPv6Network("::/96")
+
+_TELLING: Final = "key|token|pass|psw|pwd|user|usr|login|auth|secret|sig|credential|session"
+_USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*:/{2,})[^\s/?#\"'<>]*@")
+_QUERY_VALUE: Final = re.compile(rf"(?i)([?&;][\w.-]*(?:{_TELLING})[\w.-]*=)[^&;#\s\"'<>]*")
+
+
+class Kind(StrEnum):
+    """What an address of a camera names."""
+
+    STREAM = "stream"
+    DEVICE = "device"
+    FILE = "file"
+    SKELETONS = "skeletons"
+
+
+class StreamUrlError(ValueError):
+    """An address that is not understood or not allowed; the message holds no credentials.
+
+    Attributes:
+        cause: A stable slug: ``empty``, ``too-long``, ``characters``, ``scheme``, ``host``, ``port``, ``userinfo``,
+            ``device``, ``path``, ``forbidden-address``, ``forbidden-path`` or ``no-such-file``.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUrl:
+    """An address that was understood.
+
+    Attributes:
+        kind: What it names.
+        text: As given; may hold credentials.
+        redacted: What may be shown and logged.
+        scheme: Scheme of a stream.
+        host: Name or literal address of a stream's host, in lower case, without brackets.
+        port: Port of a stream.
+        target: Path and query of a stream, as sent to the host.
+        user: User name of a stream, decoded.
+        password: Password of a stream, decoded.
+        device: Index of a local device.
+        path: A file.
+    """
+
+    kind: Kind
+    text: str
+    redacted: str
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    target: str = ""
+    user: str | None = None
+    password: str | None = None
+    device: int | None = None
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"StreamUrl({self.redacted!r})"
+
+
+def redact(text: str) -> str:
+    """Take the credentials out of every address in a text.
+
+    User names and passwords before an ``@`` and values of query parameters that are named like a secret become
+    ``***``.
+    """
+    return _QUERY_VALUE.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+def parse(url: str | int) -> StreamUrl:
+    """Understand the address of a camera.
+
+    Args:
+        url: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://``, the index of a local device, the absolute path of
+            a file, or ``skeletons:``.
+
+    Raises:
+        StreamUrlError: Everything else.
+    """
+    text = str(url)
+    if not text:
+        raise StreamUrlError("empty", "the address is empty")
+    if len(text) > _MAX_LENGTH:
+        raise StreamUrlError("too-long", f"the address has {len(text)} characters; at most {_MAX_LENGTH} are accepted")
+    if text == "skeletons:":
+        return StreamUrl(Kind.SKELETONS, text, text)
+    if isinstance(url, int) or text.isdigit():
+        return _device(text)
+    if text.startswith("/"):
+        return _file(text)
+    return _stream(text)
+
+
+def system_resolve(host: str) -> list[str]:
+    """Addresses of a host by the resolver of the system, each once, in its order.
+
+    Raises:
+        OSError: The name does not resolve.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """Which addresses may be used.
+
+    Public addresses always; private, loopback and other special ones where a listed range holds them. Addresses of
+    cloud metadata services, multicast, broadcast and unspecified ones never. An IPv4 address inside an IPv6 one
+    (mapped, 6to4, NAT64) is judged as what it is.
+
+    Attributes:
+        allowed_cidrs: Ranges that are allowed besides public addresses.
+        media_dirs: Directories whose files may be looped.
+    """
+
+    allowed_cidrs: Sequence[Network] = ()
+    media_dirs: Sequence[Path] = ()
+
+    def check(self, url: StreamUrl, resolve: Resolve = system_resolve) -> None:
+        """Judge an address before anything is connected.
+
+        A name that does not resolve now is let through: it may later, and is judged again for each connection.
+
+        Args:
+            url: The address.
+            resolve: Finds the addresses of a host.
+
+        Raises:
+            StreamUrlError: It is not allowed.
+        """
+        if url.path is not None:
+            self._check_file(url.path)
+        if url.kind is not Kind.STREAM:
+            return
+        try:
+            found = _resolved(url.host, resolve)
+        except OSError:
+            return
+        if not all(map(self.allows, found)):
+            raise StreamUrlError("forbidden-address", _refusal(url))
+
+    def pin(self, url: StreamUrl, resolve: Resolve = system_resolve) -> PinnedUrl:
+        """Resolve a stream's host once and settle on an address.
+
+        Args:
+            url: A stream.
+            resolve: Finds the addresses of a host.
+
+        Raises:
+            SourceError: ``dns``, or ``forbidden`` when any of the host's addresses is not allowed.
+        """
+        try:
+            found = _resolved(url.host, resolve)
+        except OSError as error:
+            raise SourceError("dns", f"the name {url.host} does not resolve") from error
+        if not found:
+            raise SourceError("dns", f"the name {url.host} has no address")
+        if not all(map(self.allows, found)):
+            raise SourceError("forbidden", _refusal(url))
+        return PinnedUrl(url.scheme, url.host, str(found[0]), url.port, url.target, url.user, url.password)
+
+    def allows(self, address: Address) -> bool:
+        """Whether a connection may go to an address."""
+        inner = _innermost(address)
+        if inner in _METADATA or inner.is_multicast or inner.is_unspecified or inner == IPv4Address("255.255.255.255"):
+            return False
+        if any(inner in network for network in self.allowed_cidrs):
+            return True
+        # Python counts some ranges as global that no camera is reached by, and leaves "reserved" apart.
+        return inner.is_global and not inner.is_reserved
+
+    def _check_file(self, path: Path) -> None:
+        try:
+            real = path.resolve(strict=True)
+        except (OSError, RuntimeError):
+            real = None
+        inside = any((real or path.resolve()).is_relative_to(folder.resolve()) for folder in self.media_dirs)
+        if not inside:
+            raise StreamUrlError(
+                "forbidden-path", "the file is in none of the directories for media (DAFLOW_MEDIA_DIRS)"
+            )
+        if real is None or not real.is_file():
+            raise StreamUrlError("no-such-file", "there is no such file")
+
+
+def open_capture(
+    url: StreamUrl,
+    policy: StreamPolicy,
+    *,
+    loop: bool = True,
+    timing: LiveTiming | None = None,
+    max_pixels: int | None = None,
+    verify_tls: bool = True,
+    resolve: Resolve = system_resolve,
+) -> Callable[[], Capture]:
+    """How a `pose.live.LiveSource` connects to an address; each connection is judged anew.
+
+    Args:
+        url: The address; not one of skeletons.
+        policy: What is allowed.
+        loop: Begin a file again at its end.
+        timing: How long making a connection may take.
+        max_pixels: Refuse larger pictures.
+        verify_tls: Check the certificates of ``rtsps`` and ``https``.
+        resolve: Finds the addresses of a host.
+    """
+    open_s = (timing or LiveTiming()).open_s
+
+    def connect() -> Capture:
+        if url.device is not None:
+            return DeviceCapture(url.device, max_pixels=max_pixels)
+        if url.path is not None:
+            try:
+                policy.check(url)
+            except StreamUrlError as error:
+                cause = "not-found" if error.cause == "no-such-file" else "forbidden"
+                raise SourceError(cause, str(error)) from error
+            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
+        pinned = policy.pin(url, resolve)
+        return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
+
+    if url.kind is Kind.SKELETONS:
+        raise ValueError("skeletons are pushed by their device; there is nothing to connect to")
+    return connect
+
+
+def _device(text: str) -> StreamUrl:
+    if not _DEVICE.fullmatch(text) or int(text) > _MAX_DEVICE:
+        raise StreamUrlError("device", f"the index of a device must be a number from 0 to {_MAX_DEVICE}")
+    return StreamUrl(Kind.DEVICE, text, text, device=int(text))
+
+
+def _file(text: str) -> StreamUrl:
+    if _CONTROL.search(text):
+        raise StreamUrlError("characters", "the path holds control characters")
+    if text.startswith("//") or ".." in Path(text).parts:
+        raise StreamUrlError("path", "the path of a file must be absolute and hold no '..'")
+    return StreamUrl(Kind.FILE, text, text, path=Path(text))
+
+
+def _stream(text: str) -> StreamUrl:
+    if _UNSAFE.search(text):
+        raise StreamUrlError(
+            "characters", "the address holds spaces, control characters or others that must be escaped"
+        )
+    scheme, separator, _ = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in _PORTS:
+        raise StreamUrlError(
+            "scheme",
+            f"the address must begin with {', '.join(f'{name}://' for name in _PORTS)}, or be the index of a device, "
+            "the absolute path of a file, or skeletons:",
+        )
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        cause = "port" if "port" in str(error).lower() else "host"
+        raise StreamUrlError(cause, f"the address has no valid {cause}") from error
+    if parts.netloc.count("@") > 1:
+        raise StreamUrlError("userinfo", "an @ in the user name or password must be written as %40")
+    if "#" in text:
+        raise StreamUrlError("characters", "an address of a stream has no fragment; write # as %23")
+    if not host:
+        raise StreamUrlError("host", "the address names no host")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise StreamUrlError("port", "the port must be a number from 1 to 65535")
+    user, password = (unquote(value) if value is not None else None for value in (parts.username, parts.password))
+    if any(value is not None and _CONTROL.search(value) for value in (user, password)):
+        raise StreamUrlError("userinfo", "the user name and the password must not hold control characters")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isascii():
+        raise StreamUrlError("characters", "characters beyond ASCII must be escaped in the path and the query")
+    return StreamUrl(
+        Kind.STREAM,
+        text,
+        redact(text),
+        scheme=scheme,
+        host=_host(host),
+        port=port or _PORTS[scheme],
+        target=target,
+        user=user,
+        password=password,
+    )
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        try:
+            return str(IPv6Address(host.partition("%")[0])) if "%" not in host else _refuse_zone()
+        except ValueError as error:
+            raise StreamUrlError("host", "the address in brackets is not an IPv6 address") from error
+    if _LOOKS_NUMERIC.search(host.rpartition(".")[2] or host):
+        # The system's resolver reads 0x7f.1 and 2130706433 as addresses; only the dotted form is accepted.
+        try:
+            return str(IPv4Address(host))
+        except ValueError as error:
+            raise StreamUrlError("host", "an IPv4 address must be four decimal numbers") from error
+    try:
+        name = host.encode("idna").decode("ascii").lower()
+    except UnicodeError as error:
+        raise StreamUrlError("host", "the host is not a valid name") from error
+    if not _HOST.fullmatch(name):
+        raise StreamUrlError("host", "the host is not a valid name")
+    return name
+
+
+def _refuse_zone() -> str:
+    raise StreamUrlError("host", "an IPv6 address must not name a network interface")
+
+
+def _resolved(host: str, resolve: Resolve) -> list[Address]:
+    try:
+        return [ip_address(host)]
+    except ValueError:
+        pass
+    try:
+        return [ip_address(found.partition("%")[0]) for found in resolve(host)]
+    except UnicodeError as error:
+        raise OSError("the name cannot be looked up") from error
+
+
+def _innermost(address: Address) -> Address:
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _6TO4:
+            return IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
+        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _refusal(url: StreamUrl) -> str:
+    return (
+        f"{url.host} is, or resolves to, an address that is not allowed; private and local ones must be listed in "
+        "DAFLOW_ALLOWED_STREAM_CIDRS"
+    )
