@@ -39,8 +39,20 @@ _SHAPE_PER_SCALE: Final = np.logspace(-4, 3, 300)
 """Values of shape / scale, in units of one over the mean excess, among which the likelihood is maximised."""
 
 
+_WIDEST: Final = 10.0
+"""A threshold that may cost so many times the false alarms asked for is no answer."""
+
+
 class CalibrationError(ValueError):
-    """The footage does not support what was asked of it."""
+    """The footage does not support what was asked of it.
+
+    Attributes:
+        needed_s: About how many more seconds of footage would; None if that cannot be told or would not help.
+    """
+
+    def __init__(self, message: str, needed_s: float | None = None) -> None:
+        super().__init__(message)
+        self.needed_s = needed_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +84,7 @@ class Calibration:
         shape: Shape of the generalised Pareto tail, at least 0.
         scale: Scale of the tail in bits per dimension.
         exceedances: Independent runs above u that the tail was fitted to.
-        windows: Windows that the body was fitted to.
+        windows: Scores that the body was fitted to: of windows, or of frames of a live camera.
         footage_s: Seconds of normal footage, frames without people included.
         merge_s: Runs of exceedances closer than this many seconds count as one.
     """
@@ -115,7 +127,7 @@ class Calibration:
         """Fit to normal footage.
 
         Args:
-            scores: Shape ``(N,)``, scores of all windows of the footage.
+            scores: Shape ``(N,)``, what levels rank: scores of all windows of the footage, or of all its frames.
             recordings: The footage frame by frame.
             merge_s: Seconds under which two runs of exceedances are one false alarm.
             tail_share: Share of the windows whose scores make up the tail.
@@ -131,10 +143,11 @@ class Calibration:
         excesses = [_peaks(recording, knots[-1], merge_s) - knots[-1] for recording in recordings]
         excess = np.concatenate([np.empty(0), *excesses])
         if len(excess) < _MIN_EXCEEDANCES or excess.max() <= 0:
-            hours = sum(recording.duration_s for recording in recordings) / 3600
+            footage_s = sum(recording.duration_s for recording in recordings)
             raise CalibrationError(
-                f"{hours:.2f} h of normal footage hold {len(excess)} independent exceedances of the "
-                f"{1 - tail_share:.0%} quantile; at least {_MIN_EXCEEDANCES} are needed: calibrate with more footage"
+                f"{footage_s / 3600:.2f} h of normal footage hold {len(excess)} independent exceedances of the "
+                f"{1 - tail_share:.0%} quantile; at least {_MIN_EXCEEDANCES} are needed: calibrate with more footage",
+                footage_s * max(_MIN_EXCEEDANCES / max(len(excess), 1) - 1, 1 / _MIN_EXCEEDANCES),
             )
         shape, scale = _fit_tail(excess[None])
         return cls(
@@ -231,6 +244,25 @@ class Calibration:
         excess = float(self.nll(np.array(level))) - self.knots[-1]
         low, high = _interval(rates * _survival(np.array(excess), shapes, scales), confidence)
         return float(low), float(high)
+
+    def check_support(self, false_alarms_per_hour: float, confidence: float = 0.9) -> None:
+        """Refuse a rate of false alarms that the footage is too short to promise.
+
+        The logarithm of what a threshold could really cost is uncertain by about one over the square root of the number
+        of exceedances; from that follows how much more footage is needed.
+
+        Raises:
+            CalibrationError: The rate is not supported, or its threshold could cost ten times as many false alarms.
+        """
+        highest = self.rate_interval(self.threshold(false_alarms_per_hour), confidence)[1]
+        if highest > _WIDEST * false_alarms_per_hour:
+            more = (math.log(highest / false_alarms_per_hour) / math.log(_WIDEST)) ** 2 - 1
+            raise CalibrationError(
+                f"{self.footage_s / 3600:.2f} h of normal footage with {self.exceedances} independent exceedances are "
+                f"too little for {false_alarms_per_hour:g} false alarms per hour: the threshold could cost up to "
+                f"{highest:.3g}. Calibrate with more footage, or ask for a higher rate",
+                self.footage_s * more,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Field names and values, ready for JSON."""
