@@ -104,15 +104,13 @@ class IncidentInfo(_Message):
     started_at: Moment = Field(description="When the level first stayed at or above the threshold.")
     updated_at: Moment = Field(description="Last time that the level was at or above the closing level.")
     ended_at: datetime | None = Field(
-        description="Last time that the level was at or above the closing level, which is known to be the last after the "
-        "quiet period; null while it is open."
+        description="The same, when it is over, which is known only after the quiet period; null while it is open."
     )
     end_reason: EndReason | None = Field(description="Why it ended; null while it is open.")
     peak_level: Level = Field(description="Highest level of a frame.")
     peak_at: Moment = Field(description="When that was.")
     people: dict[int, Level] = Field(
-        description="Tracks that were at or above the closing level, with the highest level of each; of a crowd, the 64 "
-        "highest."
+        description="Tracks that were at or above the closing level, with the highest level of each; of a crowd, 64."
     )
     suppressed: int = Field(description="Incidents that the cooldown held back between the one before and this one.")
     snapshot: EvidenceState = Field(description="Picture of the peak: `pending`, `ready`, `missing` or `off`.")
