@@ -213,18 +213,17 @@ class EvidenceRecorder:
             self._waiting_bytes += size
             self._put(_Frame(camera_id, image, score, moment))
 
-    def started(self, camera_id: str, incident_id: str, picture: bool, moment: float | None = None) -> None:
+    def started(self, camera_id: str, incident_id: str, picture: bool, moment: float) -> None:
         """An incident opened; frames offered before this call are its past, later ones its course.
 
         Args:
             camera_id: The camera.
             incident_id: The incident.
             picture: Whether the camera's picture may be kept; otherwise only skeletons are.
-            moment: When it began, in seconds on the monotonic clock; now if left out.
+            moment: When it began, in seconds on the monotonic clock.
         """
-        began = self._monotonic() if moment is None else moment
         with self._changed:
-            self._put(_Started(camera_id, incident_id, picture, began))
+            self._put(_Started(camera_id, incident_id, picture, moment))
 
     def ended(self, camera_id: str, incident_id: str) -> None:
         """An incident ended; what follows it is still recorded for some seconds.
@@ -521,7 +520,8 @@ class _Recording:
         fps = (len(self._backlog.shots) - 1) / span if span > 0 else _FPS
         self._began, self._size = first.moment, first.size
         self._store.make_room(self.incident_id)
-        for version in self._versions:
+        # What is entered first is finished last: see `EvidenceStore.has`.
+        for version in reversed(self._versions):
             if version and first.jpeg is None:
                 continue
             target = self._store.file(self.incident_id, "clip", background=version)

@@ -21,6 +21,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, Literal, Self
 
@@ -172,6 +173,10 @@ class EvidenceStore:
         name = kind if background else f"{kind}-skeletons"
         return self._folder(incident_id) / (name + _EVIDENCE_SUFFIX[kind])
 
+    def has(self, incident_id: str, kind: EvidenceKind) -> bool:
+        """Whether a piece of evidence is there; the version with skeletons only is written last, and always."""
+        return self.file(incident_id, kind, background=False).exists()
+
     def make_room(self, incident_id: str) -> None:
         """Create the folder of an incident; once more does nothing."""
         self._folder(incident_id).mkdir(exist_ok=True)
@@ -188,6 +193,14 @@ class EvidenceStore:
     def ids(self) -> set[str]:
         """Incidents that have a folder."""
         return {path.name for path in self.root.iterdir()}
+
+    def written_at(self, incident_id: str) -> datetime:
+        """When a file of an incident was last added; long ago if there is none any more."""
+        try:
+            seconds = self._folder(incident_id).stat().st_mtime
+        except FileNotFoundError:
+            seconds = 0.0
+        return datetime.fromtimestamp(seconds, UTC)
 
     def size(self, incident_id: str) -> int:
         """Bytes that the evidence of an incident takes."""

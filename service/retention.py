@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +12,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Clock, utc_now
-from service.files import DataFolder
+from service.files import DataFolder, EvidenceStore
+from service.incident_store import IncidentStore
 from service.storage import Store, UnknownClip
 
 _EVERY_S: Final = 60.0
@@ -25,8 +26,8 @@ class RetentionPolicy:
     """How long and how much is kept.
 
     Attributes:
-        max_age: Time that a finished clip is kept.
-        max_bytes: Bytes that all clips together may take.
+        max_age: Time that a finished clip, or an incident, is kept.
+        max_bytes: Bytes that all clips, or the evidence of all incidents, may take together.
     """
 
     max_age: timedelta
@@ -34,54 +35,122 @@ class RetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredClip:
-    """A finished clip on disk."""
+class Stored:
+    """A finished clip, or the evidence of an incident, on disk."""
 
     id: str
     finished_at: datetime
     size_bytes: int
 
 
-def to_remove(
-    policy: RetentionPolicy, finished: Sequence[StoredClip], unfinished_bytes: int, now: datetime
-) -> list[str]:
-    """Decide which finished clips go: all that are too old, then those that finished first until the rest fits.
+def to_remove(policy: RetentionPolicy, finished: Sequence[Stored], unfinished_bytes: int, now: datetime) -> list[str]:
+    """Decide what goes: all that is too old, then what was finished first until the rest fits.
 
     Args:
         policy: The rule.
-        finished: Finished clips in any order.
-        unfinished_bytes: Bytes of clips that wait or run; they count, and stay.
+        finished: What is finished, in any order.
+        unfinished_bytes: Bytes of what is still worked on; they count, and stay.
         now: The time.
 
     Returns:
         Ids in the order of removal.
     """
-    by_age = sorted(finished, key=lambda clip: clip.finished_at)
-    total = unfinished_bytes + sum(clip.size_bytes for clip in by_age)
+    by_age = sorted(finished, key=lambda one: one.finished_at)
+    total = unfinished_bytes + sum(one.size_bytes for one in by_age)
     removed = []
-    for clip in by_age:
-        if now - clip.finished_at < policy.max_age and total <= policy.max_bytes:
+    for one in by_age:
+        if now - one.finished_at < policy.max_age and total <= policy.max_bytes:
             break
-        removed.append(clip.id)
-        total -= clip.size_bytes
+        removed.append(one.id)
+        total -= one.size_bytes
     return removed
 
 
+class IncidentRetention:
+    """Retention of incidents: their evidence goes when there is no room for it, all that is known of them by age.
+
+    Args:
+        store: Where incidents are known.
+        evidence: Where their evidence lies.
+        policy: The rule.
+        recording: Incidents whose evidence is not finished; it stays.
+        on_removed: Called with every incident that stays and loses its evidence.
+        clock: What time it is.
+    """
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        evidence: EvidenceStore,
+        policy: RetentionPolicy,
+        *,
+        recording: Callable[[], Collection[str]],
+        on_removed: Callable[[str], None],
+        clock: Clock = utc_now,
+    ) -> None:
+        self._store = store
+        self._evidence = evidence
+        self._policy = policy
+        self._recording = recording
+        self._on_removed = on_removed
+        self._clock = clock
+
+    def sweep(self) -> list[str]:
+        """Apply the policy once.
+
+        Returns:
+            Ids of the incidents of which something was removed.
+        """
+        now = self._clock()
+        old = self._store.prune(now - self._policy.max_age)
+        for incident_id in old:
+            self._evidence.discard(incident_id)
+            log.info("incident removed by retention", incident=incident_id)
+        removed = to_remove(self._policy, *self._on_disk(), now)
+        for incident_id in removed:
+            self._evidence.discard(incident_id)
+            self._on_removed(incident_id)
+            log.info("evidence removed by retention", incident=incident_id)
+        return [*old, *removed]
+
+    def _on_disk(self) -> tuple[list[Stored], int]:
+        """Evidence that is finished, and the bytes of what is not."""
+        recording = self._recording()
+        finished, unfinished_bytes = [], 0
+        for incident_id in self._evidence.ids():
+            size = self._evidence.size(incident_id)
+            if incident_id in recording:
+                unfinished_bytes += size
+            else:
+                finished.append(Stored(incident_id, self._evidence.written_at(incident_id), size))
+        return finished, unfinished_bytes
+
+
 class Janitor:
-    """Applies a retention policy once a minute.
+    """Applies the retention policies once a minute.
 
     Args:
         store: Where clips are known.
         folder: Where they lie.
-        policy: The rule.
+        policy: The rule for clips.
         clock: What time it is.
+        incidents: Retention of incidents.
     """
 
-    def __init__(self, store: Store, folder: DataFolder, policy: RetentionPolicy, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: DataFolder,
+        policy: RetentionPolicy,
+        clock: Clock = utc_now,
+        *,
+        incidents: IncidentRetention | None = None,
+    ) -> None:
         self._store = store
         self._folder = folder
         self._policy = policy
         self._clock = clock
+        self._incidents = incidents
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="retention", daemon=True)
 
@@ -95,13 +164,13 @@ class Janitor:
         self._thread.join()
 
     def sweep(self) -> list[str]:
-        """Apply the policy once.
+        """Apply the policy for clips once.
 
         Returns:
             Ids of the clips removed.
         """
         finished = [
-            StoredClip(job.id, job.finished_at, self._folder.size(job.id))
+            Stored(job.id, job.finished_at, self._folder.size(job.id))
             for job in self._store.finished()
             if job.finished_at is not None
         ]
@@ -126,6 +195,8 @@ class Janitor:
         while True:
             try:
                 self.sweep()
+                if self._incidents is not None:
+                    self._incidents.sweep()
             except (SQLAlchemyError, OSError):
                 log.exception("retention failed; trying again later")
             if self._stopping.wait(_EVERY_S):
