@@ -230,15 +230,13 @@ class IncidentDetector:
         self._advance(observation.moment)
         # After a gap as long as the quiet period nothing is known to have gone on.
         unseen = observation.moment - self._pictured >= self._rules.quiet_s
-        changes = self._settle(observation.moment, EndReason.CAMERA_LOST) if unseen else []
         if unseen:
             self._run = None
+        changes = self._settle(observation.moment, EndReason.CAMERA_LOST if unseen else EndReason.QUIET)
         self._pictured = observation.moment
         self._run = self._continued(observation)
         if observation.level is not None and observation.level >= self._rules.close_level:
             changes += self._high(observation, observation.level)
-        else:
-            changes += self._settle(observation.moment, EndReason.QUIET)
         return changes + self._update(observation.moment)
 
     def lost(self, moment: float) -> list[Change]:
@@ -343,7 +341,7 @@ class IncidentDetector:
             return []
         waited = moment - self._told_at
         news = incident.peak_level != told.peak_level or incident.people.keys() != told.people.keys()
-        goes_on = incident.updated > told.updated and waited >= max(self._rules.quiet_s, self._rules.update_s)
+        goes_on = incident.updated == moment and waited >= max(self._rules.quiet_s, self._rules.update_s)
         if incident.severity is not told.severity or (news and waited >= self._rules.update_s) or goes_on:
             self._told, self._told_at = incident, moment
             return [Updated(incident)]
