@@ -28,7 +28,7 @@ class TrackedPoses:
     """People of one frame who have an identity.
 
     Attributes:
-        track_ids: Numbers of the tracks, from 1, different within the frame.
+        track_ids: Numbers of the tracks, different within the frame.
         boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels, on the CPU.
         keypoints: Shape ``(M, 17, 3)`` on the estimator's device: COCO x, y in pixels and confidence.
     """
@@ -44,17 +44,16 @@ class TrackedPoses:
 class Tracker:
     """Follows people through the frames of one stream.
 
-    A new stream needs a new tracker. Tracks are numbered from 1 in order of appearance, whatever other trackers of the
-    process do.
+    A new stream needs a new tracker. Tracks are numbered in order of appearance, whatever other trackers of the process
+    do.
 
     Args:
         frame_rate: Frames per second that `update` will see; the time a lost person is remembered depends on it.
         lost_s: Seconds for which a person out of sight keeps the number.
+        first: Number of the first track.
     """
 
-    def __init__(self, frame_rate: float, *, lost_s: float = 1.0) -> None:
-        if not (math.isfinite(frame_rate) and frame_rate > 0):
-            raise ValueError(f"frame_rate must be a positive number, got {frame_rate}")
+    def __init__(self, frame_rate: float, *, lost_s: float = 1.0, first: int = 1) -> None:
         from ultralytics.trackers.byte_tracker import BYTETracker
 
         self._tracker = BYTETracker(
@@ -62,13 +61,27 @@ class Tracker:
                 track_high_thresh=_HIGH_CONFIDENCE,
                 track_low_thresh=_LOW_CONFIDENCE,
                 new_track_thresh=_HIGH_CONFIDENCE,
-                track_buffer=max(1, round(lost_s * frame_rate)),
+                track_buffer=_frames(lost_s, frame_rate),
                 match_thresh=_MATCH_COST,
                 fuse_score=True,
             )
         )
+        self._lost_s = lost_s
         self._numbers: dict[int, int] = {}
-        self._count = 0
+        self._next = first
+
+    @property
+    def next_number(self) -> int:
+        """Number that the next new track will get."""
+        return self._next
+
+    def expect(self, frame_rate: float) -> None:
+        """Tell at which rate frames come from now on, as when a machine is too slow to look at every one.
+
+        Raises:
+            ValueError: It is not a positive number.
+        """
+        self._tracker.max_frames_lost = _frames(self._lost_s, frame_rate)
 
     def update(self, poses: Poses, image_shape: tuple[int, int]) -> TrackedPoses:
         """Give the people of the next frame their numbers.
@@ -100,6 +113,12 @@ class Tracker:
 
     def _number(self, raw: int) -> int:
         if raw not in self._numbers:
-            self._count += 1
-            self._numbers[raw] = self._count
+            self._numbers[raw] = self._next
+            self._next += 1
         return self._numbers[raw]
+
+
+def _frames(seconds: float, frame_rate: float) -> int:
+    if not (math.isfinite(frame_rate) and frame_rate > 0):
+        raise ValueError(f"frame_rate must be a positive number, got {frame_rate}")
+    return max(1, round(seconds * frame_rate))

@@ -78,7 +78,7 @@ def _models(settings: Settings) -> list[Finding]:
     except ModelUnavailable as error:
         return [Finding("models", str(error), ok=False, setting=error.setting)]
     return [
-        Finding("pose weights", model.pose_weights),
+        Finding("pose weights", model.pose_weights or "none"),
         Finding(
             "checkpoint",
             f"{model.checkpoint}: {model.parameters} parameters, windows of {model.window} at {model.rate_hz:g} Hz",

@@ -61,6 +61,7 @@ class DataFolder:
         self.root = root
         self.uploads = root / "uploads"
         self.clips = root / "clips"
+        self.cameras = root / "cameras"
         self.evidence = EvidenceStore(root / "incidents")
         self._lock = lock
 
@@ -79,6 +80,7 @@ class DataFolder:
             folder = cls(root, lock)
             folder.uploads.mkdir(exist_ok=True)
             folder.clips.mkdir(exist_ok=True)
+            folder.cameras.mkdir(exist_ok=True)
             folder.evidence.root.mkdir(exist_ok=True)
         except Timeout as error:
             raise StartupError(

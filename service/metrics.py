@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.storage import Store
 
+if TYPE_CHECKING:
+    from service.cameras import CameraStatus
+
+_AGES: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
+_STAGES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SECONDS: Final = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
     """Counters that the rooms of the service raise; `registry` is what ``/metrics`` shows."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_ClipStates(store))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.clip_seconds = Histogram(
@@ -38,9 +44,88 @@ class Metrics:
         self.dropped_events = Counter(
             "daflow_clip_events_dropped", "Events that slow WebSocket readers did not get.", registry=self.registry
         )
+        self.dropped_scores = Counter(
+            "daflow_scores_dropped", "Scores of cameras that slow subscribers did not get.", registry=self.registry
+        )
+        self.dropped_scores = Counter(
+            "daflow_scores_dropped", "Scores that slow WebSocket readers did not get.", registry=self.registry
+        )
+        self.score_age = Histogram(
+            "daflow_score_age_seconds",
+            "Seconds from the capture of a frame to the publication of its score.",
+            ["camera"],
+            buckets=_AGES,
+            registry=self.registry,
+        )
+        self.camera_states = Counter(
+            "daflow_camera_state_changes", "State changes of a camera.", ["camera", "state"], registry=self.registry
+        )
+        self.incidents = Counter(
+            "daflow_incidents",
+            "Incidents that opened, by their severity then.",
+            ["camera", "severity"],
+            registry=self.registry,
+        )
+        self.engine_seconds = Histogram(
+            "daflow_engine_stage_seconds",
+            "Seconds of one round of the live loop, by stage.",
+            ["stage"],
+            buckets=_STAGES,
+            registry=self.registry,
+        )
+        self.engine_frames = Histogram(
+            "daflow_engine_batch_frames",
+            "Frames in one round of the live loop.",
+            buckets=_BATCHES,
+            registry=self.registry,
+        )
+        self.engine_windows = Histogram(
+            "daflow_engine_batch_windows",
+            "Windows scored in one round of the live loop.",
+            buckets=(0, *_BATCHES),
+            registry=self.registry,
+        )
+        self.engine_restarts = Counter(
+            "daflow_engine_restarts", "Times that the live loop failed and started again.", registry=self.registry
+        )
+
+    def watch(
+        self,
+        *,
+        models_ready: Callable[[], float],
+        score_subscribers: Callable[[], float],
+        score_backlog: Callable[[], float],
+        event_subscribers: Callable[[], float],
+        event_lag: Callable[[], float],
+        events_waiting: Callable[[], float],
+        evidence_dropped: Callable[[], float],
+    ) -> None:
+        """Ask these functions whenever somebody asks for the metrics."""
+        self.models_ready.set_function(models_ready)
+        for name, text, ask in (
+            ("daflow_score_subscribers", "Subscribers to scores of cameras.", score_subscribers),
+            ("daflow_score_backlog", "Scores that wait for the slowest of them.", score_backlog),
+            ("daflow_event_subscribers", "Subscribers to incidents.", event_subscribers),
+            ("daflow_event_lag", "Events that the slowest of them has not read.", event_lag),
+            ("daflow_events_waiting", "Events that wait for the database.", events_waiting),
+            ("daflow_evidence_frames_dropped", "Frames that the recorder of evidence left out.", evidence_dropped),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(ask)
+
+    def forget_camera(self, camera_id: str) -> None:
+        """Drop the series of a camera that was deleted."""
+        self.score_age.remove_by_labels({"camera": camera_id})
+        self.camera_states.remove_by_labels({"camera": camera_id})
+        self.incidents.remove_by_labels({"camera": camera_id})
 
 
-class _ClipStates(Collector):
+class ClipCollector(Collector):
+    """Clips by state.
+
+    Args:
+        store: Where they are counted.
+    """
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -54,3 +139,40 @@ class _ClipStates(Collector):
         for state, number in counts.items():
             family.add_metric([state], number)
         yield family
+
+
+class CameraCollector(Collector):
+    """How all cameras are at the time of asking.
+
+    Args:
+        statuses: Says how they are.
+    """
+
+    def __init__(self, statuses: Callable[[], Sequence[CameraStatus]]) -> None:
+        self._statuses = statuses
+
+    def collect(self) -> Iterator[Metric]:
+        """One series for each camera."""
+        state = GaugeMetricFamily("daflow_camera_state", "1 for the state it is in.", labels=["camera", "state"])
+        fps_in = GaugeMetricFamily("daflow_camera_fps_in", "Frames per second that arrive.", labels=["camera"])
+        fps = GaugeMetricFamily("daflow_camera_fps_processed", "Frames per second that are scored.", labels=["camera"])
+        read = CounterMetricFamily("daflow_camera_frames_read", "Frames that arrived.", labels=["camera"])
+        processed = CounterMetricFamily("daflow_camera_frames_processed", "Frames that were scored.", labels=["camera"])
+        dropped = CounterMetricFamily(
+            "daflow_camera_frames_dropped", "Frames that were not scored.", labels=["camera", "reason"]
+        )
+        reconnects = CounterMetricFamily("daflow_camera_reconnects", "Lost connections.", labels=["camera"])
+        suppressed = CounterMetricFamily(
+            "daflow_incidents_suppressed", "Incidents held back by the cooldown.", labels=["camera"]
+        )
+        for camera in self._statuses():
+            state.add_metric([camera.id, camera.state], 1)
+            fps_in.add_metric([camera.id], camera.fps_in or 0)
+            fps.add_metric([camera.id], camera.fps_processed or 0)
+            read.add_metric([camera.id], camera.frames_read)
+            processed.add_metric([camera.id], camera.frames_processed)
+            for reason, number in camera.dropped.items():
+                dropped.add_metric([camera.id, reason], number)
+            reconnects.add_metric([camera.id], camera.reconnects)
+            suppressed.add_metric([camera.id], camera.suppressed)
+        yield from (state, fps_in, fps, read, processed, dropped, reconnects, suppressed)

@@ -35,6 +35,7 @@ class Models:
         self._scorer: ClipScorer | None = None
         self._problem: ModelUnavailable | None = None
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
 
     @property
@@ -54,6 +55,15 @@ class Models:
     def stop(self) -> None:
         """Give up trying."""
         self._stopping.set()
+
+    def reload(self) -> None:
+        """Load once more, after a device failed; until then there is no scorer. Clips being scored keep theirs."""
+        with self._lock:
+            self._scorer = None
+            if self._thread.is_alive() or self._stopping.is_set():
+                return
+            self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
+            self._thread.start()
 
     def _keep_trying(self) -> None:
         # Taken before loading: a file that is finished while loading fails has changed, too.

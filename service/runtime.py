@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
 
 import structlog
 
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from pose.live import LiveTiming
+from service.bus import ScoreBus
+from service.calibrator import Calibrator
+from service.camera_store import CameraStore
+from service.cameras import CameraManager, Post
 from service.clips import ClipScorer, clip_limits
+from service.clock import SteadyClock
+from service.database import Database
+from service.engine import Engine
 from service.events import EventBus
-from service.files import DataFolder
+from service.evidence import EvidenceRecorder
+from service.feed import EventFeed
+from service.files import DataFolder, EvidenceStore
+from service.incident_log import IncidentLog
+from service.incident_store import IncidentStore
 from service.jobs import ClipRunner
-from service.metrics import Metrics
+from service.live_view import LiveView
+from service.metrics import CameraCollector, ClipCollector, Metrics
 from service.models import Models
 from service.renditions import Renditions
 from service.retention import Janitor, RetentionPolicy
 from service.settings import Settings
 from service.storage import Store
+from service.stream_urls import StreamPolicy
 from service.uploads import Intake
 
 log = structlog.get_logger(__name__)
@@ -32,25 +48,47 @@ class Runtime:
     Attributes:
         settings: What the operator chose.
         folder: The data folder, locked.
-        store: The database.
+        database: The database.
+        store: Clips in it.
+        incidents: Incidents in it.
         bus: Events of clips.
+        scores: Scores of cameras.
+        events: Events of incidents and cameras.
         metrics: What is counted.
         models: The scorer, when it is there.
         runner: The workers.
         intake: The way into the queue.
         renditions: Files made from results.
+        engine: The live loop.
+        log: The way of incidents into the database.
+        evidence: Pictures and videos of incidents.
+        recorder: What makes them.
+        live_view: What cameras show now.
+        cameras: The cameras.
+        calibrator: What makes and keeps their calibrations.
         janitor: Retention.
     """
 
     settings: Settings
     folder: DataFolder
+    database: Database
     store: Store
+    incidents: IncidentStore
     bus: EventBus
+    scores: ScoreBus
+    events: EventFeed
     metrics: Metrics
     models: Models
     runner: ClipRunner
     intake: Intake
     renditions: Renditions
+    engine: Engine
+    log: IncidentLog
+    evidence: EvidenceStore
+    recorder: EvidenceRecorder
+    live_view: LiveView
+    cameras: CameraManager
+    calibrator: Calibrator
     janitor: Janitor
 
     @classmethod
@@ -62,25 +100,93 @@ class Runtime:
             load: Loads the models.
 
         Raises:
-            StartupError: The folder or the database cannot be used.
+            StartupError: The folder, the database or the file of cameras cannot be used.
         """
         folder = DataFolder.open(settings.data_dir)
         try:
-            store = Store.open(settings.database)
+            database = Database.open(settings.database)
         except BaseException:
             folder.close()
             raise
+        try:
+            return cls._wire(settings, folder, database, load)
+        except BaseException:
+            database.close()
+            folder.close()
+            raise
+
+    @classmethod
+    def _wire(
+        cls,
+        settings: Settings,
+        folder: DataFolder,
+        database: Database,
+        load: Callable[[Settings], ClipScorer],
+    ) -> Self:
+        store, incidents, camera_store = Store(database), IncidentStore(database), CameraStore(database)
+        clock, metrics = SteadyClock(), Metrics()
+        bus, scores = EventBus(), ScoreBus()
+        events = EventFeed(incidents, clock, heartbeat_s=settings.heartbeat_s)
+        incident_log = IncidentLog(incidents, events, clock)
         _recover(store, folder, settings.clip_max_attempts)
-        bus, metrics = EventBus(), Metrics(store)
+        incident_log.settle(lambda incident, kind: folder.evidence.file(incident, kind, background=False).exists())
+        for name in folder.evidence.remove_orphans(incidents.ids()):
+            log.warning("removed an orphan", name=name)
+        recorder = EvidenceRecorder(
+            folder.evidence,
+            before_s=settings.evidence_before_s,
+            after_s=settings.evidence_after_s,
+            max_s=settings.evidence_max_s,
+            width=settings.evidence_width,
+            on_done=incident_log.evidence,
+        )
         models = Models(lambda: load(settings), watched=_watched(settings))
-        metrics.models_ready.set_function(lambda: models.scorer is not None)
+        engine = Engine(models, metrics)
+        calibrator = Calibrator(
+            camera_store, store, folder, partial(_checkpoint, settings), lambda camera_id: cameras.camera(camera_id)
+        )
+        cameras = CameraManager(
+            camera_store,
+            Post(
+                settings=settings,
+                models=models,
+                engine=engine,
+                scores=scores,
+                log=incident_log,
+                evidence=recorder,
+                policy=StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs),
+                timing=LiveTiming(
+                    open_s=settings.camera_open_s,
+                    read_s=settings.camera_read_s,
+                    stall_s=settings.camera_stall_s,
+                    backoff_cap_s=settings.camera_retry_s,
+                ),
+                clock=clock,
+                metrics=metrics,
+            ),
+            calibrator.model_of,
+        )
+        metrics.registry.register(ClipCollector(store))
+        metrics.registry.register(CameraCollector(cameras.statuses))
+        metrics.watch(
+            models_ready=lambda: models.scorer is not None,
+            score_subscribers=lambda: scores.subscribers,
+            score_backlog=lambda: scores.longest_queue,
+            event_subscribers=lambda: events.subscribers,
+            event_lag=lambda: events.lag,
+            events_waiting=lambda: incident_log.waiting,
+            evidence_dropped=lambda: recorder.frames_dropped,
+        )
         limits = clip_limits(settings)
-        policy = RetentionPolicy(timedelta(hours=settings.clip_retention_hours), settings.clip_storage_bytes)
         return cls(
             settings=settings,
             folder=folder,
+            database=database,
             store=store,
+            incidents=incidents,
             bus=bus,
+            scores=scores,
+            events=events,
             metrics=metrics,
             models=models,
             runner=ClipRunner(store, folder, models, bus, metrics, workers=settings.clip_workers),
@@ -93,24 +199,48 @@ class Runtime:
                 on_refusal=lambda cause: metrics.rejected.labels(cause).inc(),
             ),
             renditions=Renditions(folder, limits),
-            janitor=Janitor(store, folder, policy),
+            engine=engine,
+            log=incident_log,
+            evidence=folder.evidence,
+            recorder=recorder,
+            live_view=LiveView(settings.evidence_width),
+            cameras=cameras,
+            calibrator=calibrator,
+            janitor=Janitor(
+                store,
+                folder,
+                RetentionPolicy(timedelta(hours=settings.clip_retention_hours), settings.clip_storage_bytes),
+            ),
         )
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads.
+
+        Raises:
+            CamerasFileError: A camera of the cameras file is refused.
+        """
         self.models.start()
         self.runner.start()
         self.janitor.start()
+        self.log.start()
+        self.recorder.start()
+        self.engine.start()
+        self.cameras.start()
 
     def stop(self) -> None:
-        """Stop the threads; a clip that is running goes back into the queue."""
+        """Stop the threads; a clip that is running goes back into the queue, open incidents end."""
         self.models.stop()
+        self.calibrator.stop()
+        self.cameras.stop()
+        self.engine.stop()
         self.runner.stop()
+        self.recorder.stop()
+        self.log.stop()
         self.janitor.stop()
 
     def close(self) -> None:
         """Close the database and unlock the folder; once more does nothing."""
-        self.store.close()
+        self.database.close()
         self.folder.close()
 
 
@@ -119,6 +249,11 @@ def _recover(store: Store, folder: DataFolder, max_attempts: int) -> None:
         log.warning("clip was cut short by the end of the last process", clip=job.id, state=job.state)
     for name in folder.remove_orphans(store.ids()):
         log.warning("removed an orphan", name=name)
+
+
+@lru_cache(maxsize=1)
+def _checkpoint(settings: Settings) -> Checkpoint:
+    return Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
 
 
 def _watched(settings: Settings) -> list[Path]:

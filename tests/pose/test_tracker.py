@@ -61,6 +61,28 @@ def test_streams_number_their_people_apart_from_each_other() -> None:
     assert b.track_ids == [1]
 
 
+def test_numbering_goes_on_where_another_tracker_ended() -> None:
+    tracker = Tracker(15.0, first=7)
+    tracker.update(people(100, 600), SHAPE)
+    assert sorted(tracker.update(people(100, 600), SHAPE).track_ids) == [7, 8]
+    assert tracker.next_number == 9
+
+
+def test_the_time_that_a_lost_person_is_remembered_follows_the_frame_rate() -> None:
+    for rate, number in ((15.0, 1), (2.0, 2)):
+        tracker = Tracker(15.0, lost_s=1.0)
+        for _ in range(5):
+            tracker.update(people(300), SHAPE)
+        tracker.expect(rate)
+        for _ in range(6):
+            tracker.update(people(), SHAPE)
+        for _ in range(5):
+            tracked = tracker.update(people(300), SHAPE)
+        assert tracked.track_ids == [number]
+    with pytest.raises(ValueError, match="frame_rate must be a positive number"):
+        tracker.expect(0.0)
+
+
 def test_an_empty_first_frame_is_fine() -> None:
     tracked = Tracker(15.0).update(people(), SHAPE)
     assert tracked.track_ids == []

@@ -1,0 +1,503 @@
+"""Calibrations of cameras: footage of normal life is gathered, a threshold fitted, and weights adapted if asked for.
+
+A calibration belongs to the checkpoint that it was made with. After a change of the service's checkpoint those made
+before are left aside, and say so in the log, until the camera is calibrated again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.adaptation import CameraFit, FitCancelled, fit_camera
+from model.calibration import Calibration, CalibrationError
+from model.checkpoint import Checkpoint, CheckpointError
+from model.footage import PoseFootage, PoseTrack
+from model.scorer import CameraModel
+from service.camera_store import CameraStore, StoredCalibration, UnknownCamera
+from service.cameras import Camera
+from service.engine import Scored
+from service.files import DataFolder
+from service.results import ClipResult, Level
+from service.storage import ClipState, Store
+
+LONGEST_S: Final = 7 * 24 * 3600.0
+_MOST_POSES: Final = 1_000_000
+"""Poses of one calibration that are kept in memory, about 200 MB; gathering ends early when they are there."""
+_BREAK_S: Final = 2.0
+"""A longer silence of the camera begins a new recording: nothing is known of what happened meanwhile."""
+_POLL_S: Final = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class CalibrationRunning(RuntimeError):
+    """The camera is being calibrated already."""
+
+
+class CalibrationRefused(RuntimeError):
+    """The calibration cannot be started as asked."""
+
+
+class CalibrationState(StrEnum):
+    """Where a calibration stands."""
+
+    GATHERING = "gathering"
+    FITTING = "fitting"
+    DONE = "done"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in (CalibrationState.GATHERING, CalibrationState.FITTING)
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CalibrationRequest(_Document):
+    """How a camera shall be calibrated; normal life has to be in the picture meanwhile."""
+
+    seconds: float | None = Field(
+        default=None,
+        ge=10,
+        le=LONGEST_S,
+        description="Gather footage from the camera for so many seconds.",
+        examples=[1800],
+    )
+    clip: str | None = Field(
+        default=None,
+        description="Take the footage from this clip instead, which was scored with `keypoints`.",
+        examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"],
+    )
+    false_alarms_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="False alarms per hour that the footage shall support; null takes the camera's.",
+    )
+    adapt: bool = Field(
+        default=False,
+        description="Also fine-tune the weights on the footage; they are used only if footage that they did not learn "
+        "from becomes more likely.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.seconds is None) == (self.clip is None):
+            raise ValueError("give either seconds, to gather from the camera, or clip")
+        return self
+
+
+class Adaptation(_Document):
+    """What fine-tuning did."""
+
+    accepted: bool = Field(description="Whether the new weights are used.")
+    reason: str = Field(description="Why, in plain words.")
+    before: float | None = Field(description="Score of footage held out from learning, by the old weights.")
+    after: float | None = Field(description="The same by the new weights, bits per dimension; lower is more likely.")
+    seconds: float = Field(description="Seconds that it took.")
+
+
+class CalibrationReport(_Document):
+    """What was found."""
+
+    base: str = Field(description="Digest of the checkpoint that it was made with.")
+    threshold: Level = Field(description="Level that opens an incident.")
+    false_alarms_per_hour: float = Field(description="How often normal life reaches it.", examples=[1.0])
+    interval: tuple[float, float] = Field(
+        description="False alarms per hour that this threshold could really cost, given so much footage; the middle "
+        "90 %.",
+        examples=[(0.2, 3.9)],
+    )
+    footage_s: float = Field(description="Seconds of footage that it rests on.", examples=[1800.0])
+    exceedances: int = Field(description="Independent high scores in it, from which the threshold is extrapolated.")
+    windows: int = Field(description="Windows that were scored.")
+    adaptation: Adaptation | None = Field(description="What fine-tuning did; null if it was not asked for.")
+
+
+class CalibrationRefusal(_Document):
+    """Why the footage does not support what was asked of it."""
+
+    detail: str = Field(description="In plain words.")
+    needed_s: float | None = Field(description="About how many more seconds would; null if more would not help.")
+
+
+class CalibrationVersion(_Document):
+    """A calibration that was made."""
+
+    version: int = Field(description="Counts the calibrations of the camera, from 1.")
+    active: bool = Field(description="Whether it is in use.")
+    created_at: datetime = Field(description="When it was made.")
+    report: CalibrationReport = Field(description="What was found.")
+
+
+class CalibrationStatus(_Document):
+    """The calibration of a camera: what is in use, and what is being done."""
+
+    camera: str = Field(description="Id of the camera.")
+    active: int | None = Field(description="Version in use; null for the calibration that ships with the checkpoint.")
+    versions: list[CalibrationVersion] = Field(description="All that were made, newest first.")
+    state: CalibrationState | None = Field(
+        description="Where the last one that was asked for stands; null if there was none since the service started."
+    )
+    request: CalibrationRequest | None = Field(description="What was asked for.")
+    gathered_s: float = Field(description="Seconds of footage gathered.")
+    gathered_poses: int = Field(description="Poses in it.")
+    progress: float | None = Field(description="Share of the fitting that is done, 0 to 1; null before it.")
+    refusal: CalibrationRefusal | None = Field(description="Why it was refused.")
+    problem: str | None = Field(description="Why it failed.")
+
+
+@dataclass
+class _Gathering:
+    """Poses of one camera as they come."""
+
+    times: list[float] = field(default_factory=list)
+    rows: dict[int, list[tuple[float, NDArray[np.float32]]]] = field(default_factory=dict)
+    poses: int = 0
+    full: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, scored: Scored) -> None:
+        """Take a processed frame."""
+        with self.lock:
+            if self.full.is_set() or (self.times and scored.captured_at <= self.times[-1]):
+                return
+            self.times.append(scored.captured_at)
+            for track, keypoints in zip(scored.track_ids, scored.keypoints, strict=True):
+                self.rows.setdefault(track, []).append((scored.captured_at, keypoints.copy()))
+                self.poses += 1
+            if self.poses >= _MOST_POSES:
+                self.full.set()
+
+    def seconds(self) -> float:
+        """Time that the frames cover, silences left out."""
+        with self.lock:
+            gaps = np.diff(self.times)
+        return float(gaps[gaps <= _BREAK_S].sum())
+
+    def footage(self) -> list[PoseFootage]:
+        """Uninterrupted recordings."""
+        with self.lock:
+            times = np.array(self.times)
+            rows = {track: list(poses) for track, poses in self.rows.items()}
+        return split_footage(times, rows)
+
+
+def split_footage(
+    times: NDArray[np.float64], rows: dict[int, list[tuple[float, NDArray[np.float32]]]]
+) -> list[PoseFootage]:
+    """Cut what was seen into uninterrupted recordings.
+
+    Args:
+        times: Capture times of all frames in seconds, increasing.
+        rows: Times and poses ``(17, 3)`` of each track.
+    """
+    if not len(times):
+        return []
+    tracks = tuple(
+        PoseTrack(
+            track,
+            np.array([time for time, _ in poses]),
+            torch.from_numpy(np.stack([keypoints for _, keypoints in poses])),
+        )
+        for track, poses in rows.items()
+    )
+    whole = PoseFootage(times, tracks)
+    breaks = np.flatnonzero(np.diff(times) > _BREAK_S)
+    starts = [float(times[0]), *(float(times[i + 1]) for i in breaks)]
+    return [whole.between(start, stop) for start, stop in zip(starts, [*starts[1:], math.inf], strict=True)]
+
+
+def clip_footage(result: ClipResult) -> list[PoseFootage]:
+    """The poses of a scored clip.
+
+    Raises:
+        CalibrationRefused: The clip was scored without keypoints.
+    """
+    rows: dict[int, list[tuple[float, NDArray[np.float32]]]] = {}
+    for frame in result.frames:
+        for person in frame.people:
+            if person.keypoints is None:
+                raise CalibrationRefused("the clip was scored without keypoints; post it again with keypoints=true")
+            rows.setdefault(person.track, []).append((frame.time_s, np.array(person.keypoints, np.float32)))
+    return split_footage(np.array([frame.time_s for frame in result.frames]), rows)
+
+
+class _Session:
+    """One calibration while it runs, and afterwards what became of it."""
+
+    def __init__(self, camera: Camera, request: CalibrationRequest) -> None:
+        self.camera = camera
+        self.request = request
+        self.state = CalibrationState.GATHERING
+        self.gathering = _Gathering()
+        self.progress: float | None = None
+        self.refusal: CalibrationRefusal | None = None
+        self.problem: str | None = None
+        self.cancelled = threading.Event()
+
+    def advance(self, share: float) -> None:
+        """Note how far fitting has come."""
+        self.progress = share
+
+
+class Calibrator:
+    """Calibrates cameras, keeps what was found, and says what each camera is to be scored by.
+
+    Args:
+        store: Where calibrations are kept.
+        clips: Where clips are known.
+        folder: Where weights and clips lie.
+        base: The checkpoint that cameras are calibrated and adapted from.
+        camera_of: Finds a camera by its id; raises `UnknownCamera`.
+    """
+
+    def __init__(
+        self,
+        store: CameraStore,
+        clips: Store,
+        folder: DataFolder,
+        base: Callable[[], Checkpoint],
+        camera_of: Callable[[str], Camera],
+    ) -> None:
+        self._store = store
+        self._clips = clips
+        self._folder = folder
+        self._base = base
+        self._camera_of = camera_of
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self, camera_id: str, request: CalibrationRequest) -> CalibrationStatus:
+        """Begin to calibrate a camera.
+
+        Raises:
+            UnknownCamera: There is none.
+            CalibrationRunning: It is being calibrated.
+            CalibrationRefused: The camera is disabled, or the clip cannot be used.
+            UnknownClip: There is no such clip.
+        """
+        camera, footage = self._camera_of(camera_id), None
+        if request.clip is not None:
+            footage = self._clip_footage(request.clip)
+        elif camera.lane is None:
+            raise CalibrationRefused(f"camera {camera.id} is disabled, so there is nothing to gather")
+        session = _Session(camera, request)
+        with self._lock:
+            running = self._sessions.get(camera.id)
+            if running is not None and not running.state.finished:
+                raise CalibrationRunning(f"camera {camera.id} is being calibrated; cancel that first")
+            self._sessions[camera.id] = session
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            thread = threading.Thread(target=self._run, args=(session, footage), name=f"calibration-{camera.id}")
+            self._threads.append(thread)
+            thread.start()
+        return self.status(camera.id)
+
+    def cancel(self, camera_id: str) -> None:
+        """Give up what is being done for a camera; nothing to give up is fine."""
+        with self._lock:
+            session = self._sessions.get(camera_id)
+        if session is not None:
+            session.cancelled.set()
+
+    def forget(self, camera_id: str) -> None:
+        """A camera was removed: give up what is being done for it and remove its weights."""
+        self.cancel(camera_id)
+        with self._lock:
+            self._sessions.pop(camera_id, None)
+        shutil.rmtree(self._weights(camera_id), ignore_errors=True)
+
+    def stop(self) -> None:
+        """Give up everything that is being done."""
+        with self._lock:
+            sessions, threads = list(self._sessions.values()), list(self._threads)
+        for session in sessions:
+            session.cancelled.set()
+        for thread in threads:
+            thread.join()
+
+    def status(self, camera_id: str) -> CalibrationStatus:
+        """The calibrations of a camera.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        self._camera_of(camera_id)
+        with self._lock:
+            session = self._sessions.get(camera_id)
+        versions = [
+            CalibrationVersion(
+                version=stored.version,
+                active=stored.active,
+                created_at=stored.created_at,
+                report=CalibrationReport.model_validate(stored.report),
+            )
+            for stored in self._store.history(camera_id)
+        ]
+        return CalibrationStatus(
+            camera=camera_id,
+            active=next((version.version for version in versions if version.active), None),
+            versions=versions,
+            state=session.state if session else None,
+            request=session.request if session else None,
+            gathered_s=round(session.gathering.seconds(), 1) if session else 0.0,
+            gathered_poses=session.gathering.poses if session else 0,
+            progress=session.progress if session else None,
+            refusal=session.refusal if session else None,
+            problem=session.problem if session else None,
+        )
+
+    def roll_back(self, camera_id: str) -> CalibrationStatus:
+        """Go back to the calibration before the one in use, at last to that of the service.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        camera = self._camera_of(camera_id)
+        self._store.roll_back(camera.id)
+        camera.set_model(self.model_of(camera.id))
+        log.info("calibration rolled back", camera=camera.id)
+        return self.status(camera.id)
+
+    def model_of(self, camera_id: str) -> CameraModel | None:
+        """What a camera is scored by, if it has a calibration of its own that can be used."""
+        stored = self._store.active(camera_id)
+        if stored is None or stored.calibration is None:
+            return None
+        try:
+            return self._model(camera_id, stored)
+        except (CheckpointError, ValidationError, ValueError) as error:
+            log.warning("calibration cannot be used; calibrate the camera again", camera=camera_id, reason=str(error))
+            return None
+
+    def _model(self, camera_id: str, stored: StoredCalibration) -> CameraModel:
+        base = self._base()
+        if CalibrationReport.model_validate(stored.report).base != fingerprint(base):
+            raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
+        own = None if stored.checkpoint is None else Checkpoint.load(self._weights(camera_id) / stored.checkpoint)
+        return CameraModel(Calibration.from_dict(stored.calibration or {}), own)
+
+    def _weights(self, camera_id: str) -> Path:
+        return self._folder.cameras / camera_id
+
+    def _clip_footage(self, clip_id: str) -> list[PoseFootage]:
+        if self._clips.get(clip_id).state is not ClipState.DONE:
+            raise CalibrationRefused(f"clip {clip_id} has not been scored")
+        return clip_footage(ClipResult.model_validate_json(self._folder.result(clip_id).read_bytes()))
+
+    def _run(self, session: _Session, footage: list[PoseFootage] | None) -> None:
+        camera = session.camera
+        try:
+            if footage is None:
+                footage = self._gather(session)
+            if session.cancelled.is_set():
+                raise FitCancelled
+            started = time.monotonic()
+            fit = self._fit(session, footage)
+            self._keep(session, fit, time.monotonic() - started)
+            session.state = CalibrationState.DONE
+        except CalibrationError as error:
+            session.refusal = CalibrationRefusal(detail=str(error), needed_s=error.needed_s)
+            session.state = CalibrationState.REFUSED
+            log.warning("calibration refused", camera=camera.id, reason=str(error), needed_s=error.needed_s)
+        except (FitCancelled, UnknownCamera):
+            session.state = CalibrationState.CANCELLED
+            log.info("calibration given up", camera=camera.id)
+        except Exception as error:
+            session.problem = f"the calibration failed: {' '.join(str(error).split())[:300]}"
+            session.state = CalibrationState.FAILED
+            log.exception("calibration failed", camera=camera.id)
+
+    def _gather(self, session: _Session) -> list[PoseFootage]:
+        seconds, gathering = session.request.seconds or 0.0, session.gathering
+        session.camera.tap(gathering.add)
+        try:
+            while gathering.seconds() < seconds and not gathering.full.is_set():
+                if session.cancelled.wait(_POLL_S):
+                    break
+        finally:
+            session.camera.untap(gathering.add)
+        return gathering.footage()
+
+    def _fit(self, session: _Session, footage: list[PoseFootage]) -> CameraFit:
+        session.state = CalibrationState.FITTING
+        config = session.camera.config
+        return fit_camera(
+            footage,
+            self._base(),
+            false_alarms_per_hour=session.request.false_alarms_per_hour or session.camera.wanted_rate,
+            merge_s=config.quiet_s,
+            min_duration_s=config.min_duration_s,
+            adapt=session.request.adapt,
+            on_progress=session.advance,
+            cancelled=session.cancelled.is_set,
+        )
+
+    def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
+        """Store what was found, weights first, and score the camera by it from now on."""
+        camera, file = session.camera, None
+        if fit.checkpoint is not None:
+            file = f"{uuid.uuid4().hex}.safetensors"
+            fit.checkpoint.save(self._weights(camera.id) / file)
+        adaptation = None
+        if session.request.adapt:
+            adaptation = Adaptation(
+                accepted=fit.accepted,
+                reason=fit.reason or "",
+                before=_finite(fit.before_nll),
+                after=_finite(fit.after_nll),
+                seconds=round(seconds, 1),
+            )
+        report = CalibrationReport(
+            base=fingerprint(self._base()),
+            threshold=fit.threshold,
+            false_alarms_per_hour=session.request.false_alarms_per_hour or camera.wanted_rate,
+            interval=fit.rate_interval,
+            footage_s=round(fit.calibration.footage_s, 1),
+            exceedances=fit.calibration.exceedances,
+            windows=fit.windows,
+            adaptation=adaptation,
+        )
+        version = self._store.add_calibration(
+            camera.id, report.model_dump(mode="json"), fit.calibration.to_dict(), file
+        )
+        # The camera may have been changed, and so replaced, while footage was gathered.
+        self._camera_of(camera.id).set_model(CameraModel(fit.calibration, fit.checkpoint))
+        log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """A digest of the weights and of what a window is."""
+    digest = hashlib.sha256(repr((checkpoint.config, checkpoint.spec)).encode())
+    for name, tensor in sorted(checkpoint.state.items()):
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 5)

@@ -1,0 +1,592 @@
+"""Cameras of a running service: added, changed, watched and removed, each with its source, lane and incidents."""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.calibration import Calibration
+from model.scorer import CameraModel
+from pose.live import LiveSource, LiveTiming, SourceState, StateChange
+from service.bus import ScoreBus
+from service.camera_config import CameraConfig, CamerasFileError, read_cameras
+from service.camera_store import CameraStore, UnknownCamera
+from service.clock import SteadyClock
+from service.engine import Engine, Lane, Scored
+from service.evidence import EvidenceRecorder
+from service.feeds import SkeletonFeed
+from service.incident_log import IncidentLog
+from service.incidents import Change, Ended, EndReason, IncidentDetector, Observation, Rules, Started
+from service.messages import LivePerson, Score
+from service.metrics import Metrics
+from service.models import Models
+from service.results import Level
+from service.settings import Settings
+from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, open_capture, parse
+
+_WATCH_S: Final = 0.5
+_CLOSING: Final = 4.0
+"""An incident closes below the level that normal life reaches this many times as often as the opening level."""
+_ALERT: Final = 0.1
+"""An alert is this share as frequent in normal life, unless the camera says otherwise."""
+_DIGITS: Final = 9
+_SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls")
+"""What a camera has to be opened anew for."""
+
+log = structlog.get_logger(__name__)
+
+
+class TooManyCameras(RuntimeError):
+    """As many cameras were added as may be."""
+
+
+class NotASkeletonFeed(RuntimeError):
+    """Keypoints were sent for a camera that delivers pictures."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceProblem(_Document):
+    """What keeps a camera from delivering pictures."""
+
+    cause: str = Field(description="Stable slug.", examples=["unauthorised"])
+    detail: str = Field(description="The same as a sentence.", examples=["the camera refuses the user or the password"])
+
+
+class Thresholds(_Document):
+    """Where the incidents of a camera begin and end."""
+
+    open: Level = Field(description="Levels at or above this open an incident.", examples=[0.9987])
+    close: Level = Field(description="Levels below this let it end.", examples=[0.995])
+    alert: Level = Field(description="Levels at or above this make it an alert.", examples=[0.9999])
+    false_alarms_per_hour: float = Field(
+        description="False alarms per hour of normal life that the opening level stands for; less than asked for where "
+        "the calibration does not reach so far.",
+        examples=[1.0],
+    )
+    calibration: Literal["shipped", "camera"] = Field(
+        description="Whose normal life that is: that of the checkpoint's footage, or of this camera."
+    )
+    adapted: bool = Field(description="Whether the camera has weights of its own.")
+
+
+class CameraStatus(_Document):
+    """A camera and how it is."""
+
+    id: str = Field(description="Id of the camera.", examples=["entrance"])
+    config: CameraConfig = Field(description="What was chosen for it; credentials in the URL are left out.")
+    state: SourceState = Field(description="Where its source stands.")
+    since: datetime = Field(description="Since when.")
+    problem: SourceProblem | None = Field(description="What went wrong last; null while all is well.")
+    picture: Literal["ok", "black", "frozen"] = Field(description="What is plainly wrong with the picture itself.")
+    width: int | None = Field(description="Width of the picture in pixels.")
+    height: int | None = Field(description="Height of the picture in pixels.")
+    fps_in: float | None = Field(description="Frames per second that arrive.", examples=[25.0])
+    fps_processed: float | None = Field(description="Frames per second that are scored.", examples=[14.8])
+    frames_read: int = Field(description="Frames that arrived since the camera was last started.")
+    frames_processed: int = Field(description="Frames that were scored.")
+    dropped: dict[str, int] = Field(
+        description="Frames that were not, by reason: `rate_limit`, more came than are wanted; `overload`, the machine "
+        "was too slow; `not_ready`, the models were not loaded; `out_of_order`; `error`.",
+        examples=[{"rate_limit": 1042, "overload": 3}],
+    )
+    reconnects: int = Field(description="Times that the connection was lost and tried again.")
+    last_score_at: datetime | None = Field(description="Capture time of the newest score.")
+    last_score_age_s: float | None = Field(description="How old that score was when it was published, in seconds.")
+    thresholds: Thresholds | None = Field(description="Where incidents begin; null until the models are loaded.")
+    incident: str | None = Field(description="The open incident.")
+    suppressed: int = Field(description="Incidents held back by the cooldown since the camera was last started.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latest:
+    """The newest processed frame of a camera.
+
+    Attributes:
+        image: The picture, BGR, not to be changed; None where pictures must not be shown.
+        score: What was found in it.
+    """
+
+    image: NDArray[np.uint8] | None
+    score: Score
+
+
+class Camera:
+    """One camera that is being watched.
+
+    Args:
+        camera_id: Its id.
+        config: What was chosen for it.
+        url: Its URL, parsed.
+        post: Everything a camera reports to.
+        model: Its own calibration and weights.
+    """
+
+    def __init__(
+        self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post, model: CameraModel | None
+    ) -> None:
+        self.id = camera_id
+        self.config = config
+        self.url = url
+        self.latest: Latest | None = None
+        self.taps: tuple[Callable[[Scored], None], ...] = ()
+        self._post = post
+        self._model = model
+        self._lock = threading.Lock()
+        self._closed = False
+        self._delivered_at: float | None = None
+        self._observed_at = -math.inf
+        self._score_at: datetime | None = None
+        self._score_age: float | None = None
+        self._disabled_since = post.clock.now()
+        self._thresholds: Thresholds | None = None
+        self._detector: IncidentDetector | None = None
+        self.source = self._source() if config.enabled else None
+        self.lane = (
+            Lane(camera_id, self.source, self._deliver, max_fps=config.max_fps or post.settings.camera_fps)
+            if self.source
+            else None
+        )
+
+    def start(self) -> None:
+        """Begin to watch, unless the camera was stopped meanwhile."""
+        with self._lock:
+            if self._closed or self.source is None or self.lane is None:
+                return
+            self._post.engine.add(self.lane, self._model)
+        self.source.start()
+
+    def stop(self, reason: EndReason) -> None:
+        """Let go of the source within about a second and end the incident."""
+        with self._lock:
+            self._closed = True
+            if self._detector is not None:
+                self._record(self._detector.end(self._post.clock.now(), reason))
+        if self.source is not None and self.lane is not None:
+            self.source.stop()
+            self._post.engine.remove(self.lane)
+        self._post.evidence.forget(self.id)
+
+    def change(self, config: CameraConfig) -> None:
+        """Watch on with other rules; the source stays as it is."""
+        with self._lock:
+            self.config = config
+            self._renew_rules()
+
+    def set_model(self, model: CameraModel | None) -> None:
+        """Score with a calibration and weights of its own from now on, or with those of the service."""
+        with self._lock:
+            self._model = model
+            if self.lane is not None and not self._closed:
+                self._post.engine.set_model(self.lane, model)
+            self._renew_rules()
+
+    def watch(self, now: float) -> None:
+        """Notice what does not happen: a silent device, a camera without pictures."""
+        if isinstance(self.source, SkeletonFeed):
+            self.source.watch(now)
+        with self._lock:
+            silent = self._delivered_at is not None and now - self._delivered_at > self._post.settings.camera_stall_s
+            if silent and not self._closed and self._detector is not None:
+                self._observed_at = now
+                self._record(self._detector.lost(now))
+
+    def tap(self, listener: Callable[[Scored], None]) -> None:
+        """Hand every processed frame to one more listener, on the engine's thread."""
+        with self._lock:
+            self.taps = (*self.taps, listener)
+
+    def untap(self, listener: Callable[[Scored], None]) -> None:
+        """Stop handing frames to a listener."""
+        with self._lock:
+            self.taps = tuple(known for known in self.taps if known != listener)
+
+    @property
+    def wanted_rate(self) -> float:
+        """False alarms per hour that this camera may cost."""
+        return self.config.false_alarms_per_hour or self._post.settings.false_alarms_per_hour
+
+    def calibration(self) -> Calibration | None:
+        """What the scores of this camera mean; None until the models are loaded."""
+        if self._model is not None:
+            return self._model.calibration
+        scorer = self._post.models.scorer
+        return None if scorer is None else scorer.scorer.calibration
+
+    def status(self) -> CameraStatus:
+        """How the camera is."""
+        post, source, lane = self._post, self.source, self.lane
+        with self._lock:
+            thresholds = self._thresholds or self._derive()
+            detector = self._detector
+            incident = detector.open.id if detector is not None and detector.open is not None else None
+            suppressed = detector.suppressed_total if detector is not None else 0
+        problem = source.problem if source else None
+        size = source.size if source else None
+        since = source.since if source else self._disabled_since
+        return CameraStatus(
+            id=self.id,
+            config=self.config.model_copy(update={"url": self.url.redacted}),
+            state=source.state if source else SourceState.STOPPED,
+            since=post.clock.utc(since),
+            problem=SourceProblem(cause=problem.cause, detail=str(problem)) if problem else None,
+            picture=source.picture if source else "ok",
+            width=size[0] if size else None,
+            height=size[1] if size else None,
+            fps_in=_rounded(source.fps) if source else None,
+            fps_processed=_rounded(lane.rate or None) if lane else None,
+            frames_read=source.frames_read if source else 0,
+            frames_processed=lane.processed if lane else 0,
+            dropped=dict(lane.dropped) if lane else {},
+            reconnects=source.reconnects if source else 0,
+            last_score_at=self._score_at,
+            last_score_age_s=self._score_age,
+            thresholds=thresholds,
+            incident=incident,
+            suppressed=suppressed,
+        )
+
+    def _source(self) -> LiveSource | SkeletonFeed:
+        post = self._post
+        if self.url.kind is Kind.SKELETONS:
+            return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame)
+        capture = open_capture(
+            self.url,
+            post.policy,
+            loop=self.config.loop,
+            timing=post.timing,
+            max_pixels=post.settings.max_camera_pixels,
+            verify_tls=self.config.verify_tls,
+        )
+        return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
+
+    def _on_frame(self) -> None:
+        if self.lane is not None:
+            self.lane.arrived(ready=self._post.engine.ready)
+            self._post.engine.wake()
+
+    def _on_state(self, change: StateChange) -> None:
+        level = log.info if change.cause is None else log.warning
+        level("camera state", camera=self.id, state=change.state, previous=change.previous, cause=change.cause)
+        self._post.metrics.camera_states.labels(self.id, change.state).inc()
+        self._post.log.camera_state(change)
+
+    def _deliver(self, scored: Scored) -> None:
+        for tap in self.taps:
+            tap(scored)
+        with self._lock:
+            calibration = self.calibration()
+            if self._closed or calibration is None:
+                return
+            if self._detector is None:
+                self._renew_rules()
+            score = self._judge(scored, calibration)
+        self._post.scores.publish(self.id, score)
+        self._post.metrics.score_age.labels(self.id).observe(score.age_s)
+
+    def _judge(self, scored: Scored, calibration: Calibration) -> Score:
+        post, detector, thresholds = self._post, self._detector, self._thresholds
+        if detector is None or thresholds is None:
+            raise RuntimeError("the rules of a camera are made before its first frame is judged")
+        level = None if np.isnan(scored.smoothed) else float(calibration.level(np.array(scored.smoothed)))
+        people = {
+            track: window.level
+            for track, window in zip(scored.track_ids, scored.newest, strict=True)
+            if window is not None
+        }
+        moment = post.clock.now()
+        # A camera that was thought lost may still deliver a frame that was captured before.
+        self._observed_at = max(scored.captured_at, self._observed_at)
+        changes = detector.observe(Observation(self._observed_at, level, people))
+        self._delivered_at = moment
+        score = Score(
+            camera=self.id,
+            sequence=scored.sequence,
+            captured_at=post.clock.utc(scored.captured_at),
+            published_at=post.clock.utc(moment),
+            age_s=round(moment - scored.captured_at, 4),
+            width=scored.width,
+            height=scored.height,
+            score=None if np.isnan(scored.raw) else round(scored.raw, 5),
+            level=None if level is None else round(level, _DIGITS),
+            parts={} if level is None else {"pose": round(level, _DIGITS)},
+            threshold=thresholds.open,
+            reason=scored.reason,
+            people=[_person(scored, index) for index in range(len(scored.track_ids))],
+            incident=detector.open.id if detector.open is not None else None,
+        )
+        picture = scored.image if self.config.picture else None
+        self.latest = Latest(picture, score)
+        self._score_at, self._score_age = score.captured_at, score.age_s
+        post.evidence.frame(self.id, picture, score)
+        self._record(changes)
+        return score
+
+    def _record(self, changes: list[Change]) -> None:
+        for change in changes:
+            incident = change.incident
+            self._post.log.record(change)
+            if isinstance(change, Started):
+                self._post.metrics.incidents.labels(self.id, incident.severity).inc()
+                self._post.evidence.started(self.id, incident.id, self.config.picture, incident.started)
+            elif isinstance(change, Ended):
+                self._post.evidence.ended(self.id, incident.id)
+
+    def _renew_rules(self) -> None:
+        """Make or change the detector; nothing yet while no calibration is loaded."""
+        self._thresholds = self._derive()
+        if self._thresholds is None:
+            return
+        rules = Rules(
+            open_level=self._thresholds.open,
+            close_level=self._thresholds.close,
+            alert_level=self._thresholds.alert,
+            min_duration_s=self.config.min_duration_s,
+            quiet_s=self.config.quiet_s,
+            cooldown_s=self.config.cooldown_s,
+        )
+        if self._detector is None:
+            self._detector = IncidentDetector(self.id, rules, lambda: uuid.uuid4().hex)
+        else:
+            self._detector.rules = rules
+
+    def _derive(self) -> Thresholds | None:
+        calibration = self.calibration()
+        if calibration is None:
+            return None
+        asked = min(self.wanted_rate, calibration.highest_rate)
+        alert = min(self.config.alert_false_alarms_per_hour or _ALERT * asked, asked)
+        return Thresholds(
+            open=calibration.threshold(asked),
+            close=calibration.threshold(min(_CLOSING * asked, calibration.highest_rate)),
+            alert=calibration.threshold(alert),
+            false_alarms_per_hour=asked,
+            calibration="shipped" if self._model is None else "camera",
+            adapted=self._model is not None and self._model.checkpoint is not None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What all cameras report to."""
+
+    settings: Settings
+    models: Models
+    engine: Engine
+    scores: ScoreBus
+    log: IncidentLog
+    evidence: EvidenceRecorder
+    policy: StreamPolicy
+    timing: LiveTiming
+    clock: SteadyClock
+    metrics: Metrics
+
+
+class CameraManager:
+    """All cameras of the service; callable from any thread.
+
+    Args:
+        store: Where cameras and their calibrations are kept.
+        post: What cameras report to.
+        model_of: The calibration and weights that a camera has of its own.
+    """
+
+    def __init__(self, store: CameraStore, post: Post, model_of: Callable[[str], CameraModel | None]) -> None:
+        self._store = store
+        self._post = post
+        self._model_of = model_of
+        self._lock = threading.Lock()
+        self._cameras: dict[str, Camera] = {}
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
+
+    def start(self) -> None:
+        """Open the cameras of the store and of the cameras file.
+
+        Raises:
+            CamerasFileError: The file cannot be read, or one of its cameras is refused.
+        """
+        for stored in self._store.all():
+            config = CameraConfig.model_validate(stored.config)
+            self._cameras[stored.id] = self._open(stored.id, config, parse(config.url))
+        path = self._post.settings.cameras_file
+        if path is not None:
+            for camera_id, config in read_cameras(path).items():
+                try:
+                    self.put(camera_id, config)
+                except (StreamUrlError, TooManyCameras) as error:
+                    raise CamerasFileError(f"{path}: {camera_id}: {error}") from error
+        for camera in self._all():
+            camera.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop all cameras; their incidents end."""
+        self._stopping.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
+        for camera in self._all():
+            camera.stop(EndReason.SERVICE_STOPPED)
+
+    def put(self, camera_id: str, config: CameraConfig) -> bool:
+        """Add a camera, or change it; what is the same already is left alone.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            StreamUrlError: The URL is none that may be opened.
+            TooManyCameras: There is no room for another one.
+        """
+        with self._lock:
+            known = self._cameras.get(camera_id)
+        if known is not None and config.url == known.url.redacted:
+            # What the API shows hides the password; sending it back changes nothing.
+            config = config.model_copy(update={"url": known.config.url})
+        url = parse(config.url)
+        _check_loop(url, config)
+        self._post.policy.check(url)
+        with self._lock:
+            old = self._cameras.get(camera_id)
+            if old is not None and old.config == config:
+                return False
+            if old is None and len(self._cameras) >= self._post.settings.max_cameras:
+                raise TooManyCameras(
+                    f"{self._post.settings.max_cameras} cameras have been added, and no more may be "
+                    "(DAFLOW_MAX_CAMERAS)"
+                )
+            self._store.put(camera_id, config.model_dump(mode="json"))
+            if old is not None and _same_source(old.config, config):
+                old.change(config)
+                return False
+            camera = self._cameras[camera_id] = self._open(camera_id, config, url)
+        if old is not None:
+            old.stop(EndReason.CAMERA_STOPPED)
+        log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
+        camera.start()
+        return old is None
+
+    def delete(self, camera_id: str) -> None:
+        """Forget a camera; its incidents stay.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        with self._lock:
+            camera = self._cameras.pop(camera_id, None)
+            if camera is None:
+                raise UnknownCamera(camera_id)
+            self._store.delete(camera_id)
+        camera.stop(EndReason.CAMERA_STOPPED)
+        self._post.scores.end(camera_id)
+        self._post.metrics.forget_camera(camera_id)
+        log.info("camera removed", camera=camera_id)
+
+    def camera(self, camera_id: str) -> Camera:
+        """One camera.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        with self._lock:
+            camera = self._cameras.get(camera_id)
+        if camera is None:
+            raise UnknownCamera(camera_id)
+        return camera
+
+    def config(self, camera_id: str) -> CameraConfig:
+        """What was chosen for a camera, with the credentials in its URL.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).config
+
+    def status(self, camera_id: str) -> CameraStatus:
+        """How a camera is.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).status()
+
+    def statuses(self) -> list[CameraStatus]:
+        """How all cameras are, in order of their ids."""
+        return [camera.status() for camera in self._all()]
+
+    def latest(self, camera_id: str) -> Latest | None:
+        """The newest processed frame of a camera, if there is one.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).latest
+
+    def feed(self, camera_id: str) -> SkeletonFeed:
+        """Where the device of a skeleton feed delivers.
+
+        Raises:
+            UnknownCamera: There is none.
+            NotASkeletonFeed: The camera delivers pictures, or is disabled.
+        """
+        source = self.camera(camera_id).source
+        if not isinstance(source, SkeletonFeed):
+            raise NotASkeletonFeed(f"camera {camera_id} takes no skeletons; give it the url skeletons: and enable it")
+        return source
+
+    def _open(self, camera_id: str, config: CameraConfig, url: StreamUrl) -> Camera:
+        return Camera(camera_id, config, url, self._post, self._model_of(camera_id))
+
+    def _all(self) -> list[Camera]:
+        with self._lock:
+            return [self._cameras[camera_id] for camera_id in sorted(self._cameras)]
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_S):
+            now = self._post.clock.now()
+            for camera in self._all():
+                camera.watch(now)
+
+
+def _same_source(old: CameraConfig, new: CameraConfig) -> bool:
+    return all(getattr(old, name) == getattr(new, name) for name in _SOURCE_FIELDS)
+
+
+def _check_loop(url: StreamUrl, config: CameraConfig) -> None:
+    if url.kind is Kind.FILE and not config.loop:
+        raise StreamUrlError(
+            "not-looped", "a file is played as a camera only over and over: set loop, or post it to /v1/clips"
+        )
+    if url.kind is not Kind.FILE and config.loop:
+        raise StreamUrlError("not-a-file", "only a file can be played over and over: leave loop out")
+
+
+def _person(scored: Scored, index: int) -> LivePerson:
+    left, top, right, bottom = (round(float(side), 2) for side in scored.boxes[index])
+    window = scored.newest[index]
+    joints = None if window is None or window.joints is None else [round(value, 5) for value in window.joints]
+    return LivePerson(
+        track=scored.track_ids[index],
+        box=(left, top, right, bottom),
+        keypoints=[(round(x, 2), round(y, 2), round(c, 3)) for x, y, c in scored.keypoints[index].tolist()],
+        score=None if window is None else round(window.nll, 5),
+        level=None if window is None else round(window.level, _DIGITS),
+        parts={} if window is None else {name: round(value, _DIGITS) for name, value in window.parts.items()},
+        joints=joints,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
