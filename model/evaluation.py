@@ -3,6 +3,10 @@
 The micro protocol of STG-NF (its public code) judges every frame, those without a score included. On
 footage where people are rarely seen that rewards a mere count of people; `conditional` figures therefore judge only the
 frames in which somebody has a score, and `people_counts` is there to be compared with.
+
+Published figures are offline: a frame's score comes from windows that reach past it, and smoothing looks ahead.
+`evaluate_online` judges what a live camera would have published at each frame (`model.online`), which knows nothing of
+later frames.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
+from model.footage import PoseFootage, online_series
+from model.smoothing import DEFAULT_TAU_S
 from pose.windows import WindowSpec
 
 Floats = NDArray[np.float64]
@@ -40,6 +46,21 @@ class Metrics:
     auc_roc: float
     auc_pr: float
     eer: float
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineEvaluation:
+    """Figures of frames as a live camera would have scored them.
+
+    Attributes:
+        published: All frames, causally smoothed; those without a score are filled with the lowest.
+        conditional: Frames with a score of their own, causally smoothed.
+        conditional_frames: How many those are.
+    """
+
+    published: Metrics
+    conditional: Metrics
+    conditional_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +140,46 @@ def evaluate(
         conditional=frame_metrics(labels[scored], raw[scored]),
         conditional_frames=int(scored.sum()),
         frames=len(raw),
+    )
+
+
+def evaluate_online(
+    nll: Callable[[Tensor], Floats],
+    clips: Sequence[PoseClip],
+    masks: Mapping[str, Labels],
+    spec: WindowSpec,
+    *,
+    frame_rate_hz: float,
+    tau_s: float = DEFAULT_TAU_S,
+) -> OnlineEvaluation:
+    """Score a test split as live cameras would.
+
+    Args:
+        nll: Scores windows ``(N, 2, T, 18)``.
+        clips: The test clips.
+        masks: Frame labels of every clip by name.
+        spec: What a window is.
+        frame_rate_hz: Frames per second of the video.
+        tau_s: Time constant of the smoothing.
+
+    Raises:
+        DatasetError: A clip has no mask, or the other way round.
+        ValueError: No frame of the split has a score.
+    """
+    _check_names(clips, masks)
+    smoothed = []
+    for clip in clips:
+        footage = PoseFootage.of_clip(clip, frame_rate_hz, len(masks[clip.name]))
+        windows = footage.windows(spec)
+        smoothed.append(online_series(footage, windows, nll(windows.tensor), spec, tau_s=tau_s).smoothed)
+    labels, anomaly = np.concatenate([masks[clip.name] for clip in clips]), np.concatenate(smoothed)
+    scored = np.isfinite(anomaly)
+    if not scored.any():
+        raise ValueError("no frame of the split has a score")
+    return OnlineEvaluation(
+        published=frame_metrics(labels, np.where(scored, anomaly, anomaly[scored].min())),
+        conditional=frame_metrics(labels[scored], anomaly[scored]),
+        conditional_frames=int(scored.sum()),
     )
 
 

@@ -11,6 +11,7 @@ from model.dataset import DatasetError, PersonTrack, PoseClip, clip_windows, rea
 from model.evaluation import (
     equal_error_rate,
     evaluate,
+    evaluate_online,
     fill_and_smooth,
     frame_metrics,
     middle_frame_scores,
@@ -62,6 +63,33 @@ def test_on_poselift_the_inverse_is_within_1e_5_of_a_windows_extent_in_single_pr
     with torch.no_grad():
         error = (flow.inverse(flow(x)[0]) - x).abs().flatten(1).amax(dim=1)
     assert (error <= 1e-5 * x.abs().flatten(1).amax(dim=1)).all()
+
+
+def test_on_poselift_online_scores_are_worse_than_offline_ones_but_not_useless(test_data: Path) -> None:
+    root = test_data / "poselift"
+    clips, masks = read_split(root / "pose" / "test"), read_masks(root / "gt" / "test_frame_mask")
+    scorer = Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+    result = evaluate_online(scorer.nll, clips, masks, scorer.spec, frame_rate_hz=15.0)
+    assert result.conditional_frames == 2599
+    assert 0.5 < result.conditional.auc_roc < 0.6
+    assert 0.5 < result.published.auc_roc < 0.6
+
+
+def test_online_a_frame_knows_only_what_ended_before_it() -> None:
+    clip = clip_of({1: range(0, 12)})
+    masks = {"01_1": np.array([0] * 8 + [1] * 12)}
+
+    def nll(tensor: torch.Tensor) -> np.ndarray:
+        return np.arange(1.0, 1 + len(tensor))
+
+    # Windows end at frames 7 to 11; the last one is held for half a second, 7 frames. The unscored first seven frames
+    # and the last one are filled with the lowest score, which is that of frame 7.
+    online = evaluate_online(nll, [clip], masks, SPEC, frame_rate_hz=15.0, tau_s=0.0)
+    assert online.conditional_frames == 12
+    assert online.conditional.auc_roc == 1.0
+    assert online.published.auc_roc == pytest.approx((11 + 0.5) / 12)
+    with pytest.raises(ValueError, match="no frame of the split has a score"):
+        evaluate_online(nll, [clip_of({1: range(5)})], masks, SPEC, frame_rate_hz=15.0)
 
 
 def test_perfect_and_useless_scores_are_judged_so() -> None:
