@@ -47,9 +47,6 @@ class Metrics:
         self.dropped_scores = Counter(
             "daflow_scores_dropped", "Scores of cameras that slow subscribers did not get.", registry=self.registry
         )
-        self.dropped_scores = Counter(
-            "daflow_scores_dropped", "Scores that slow WebSocket readers did not get.", registry=self.registry
-        )
         self.score_age = Histogram(
             "daflow_score_age_seconds",
             "Seconds from the capture of a frame to the publication of its score.",
