@@ -45,6 +45,7 @@ class StoredCalibration:
     Attributes:
         version: Counts the calibrations of the camera, from 1.
         active: Whether this is the one in use; at most one is.
+        withdrawn: Whether it was rolled back, never to be used again.
         created_at: When it was made.
         report: What people are told of it.
         calibration: The fitted tail; None where only weights were learnt.
@@ -53,6 +54,7 @@ class StoredCalibration:
 
     version: int
     active: bool
+    withdrawn: bool
     created_at: datetime
     report: dict[str, Any]
     calibration: dict[str, Any] | None
@@ -84,6 +86,7 @@ class CalibrationRow(Base):
     camera_id: Mapped[str] = mapped_column(String(64), ForeignKey("cameras.id", ondelete="CASCADE"))
     version: Mapped[int]
     active: Mapped[bool]
+    withdrawn: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(Utc)
     report: Mapped[dict[str, Any]] = mapped_column(JSON)
     calibration: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -94,6 +97,7 @@ class CalibrationRow(Base):
         return StoredCalibration(
             version=self.version,
             active=self.active,
+            withdrawn=self.withdrawn,
             created_at=self.created_at,
             report=dict(self.report),
             calibration=None if self.calibration is None else dict(self.calibration),
@@ -173,6 +177,7 @@ class CameraStore:
                     camera_id=camera_id,
                     version=version,
                     active=True,
+                    withdrawn=False,
                     created_at=self._clock(),
                     report=dict(report),
                     calibration=None if calibration is None else dict(calibration),
@@ -194,7 +199,7 @@ class CameraStore:
             return [row.record() for row in session.scalars(query.order_by(CalibrationRow.version.desc()))]
 
     def roll_back(self, camera_id: str) -> int | None:
-        """Go back to the calibration made before the active one.
+        """Withdraw the active calibration and go back to the one that was in use before it.
 
         Returns:
             The version now active; None when that is the shipped one.
@@ -203,10 +208,10 @@ class CameraStore:
             row = _active(session, camera_id)
             if row is None:
                 return None
-            row.active = False
+            row.active, row.withdrawn = False, True
             before = session.scalars(
                 select(CalibrationRow)
-                .where(CalibrationRow.camera_id == camera_id, CalibrationRow.version < row.version)
+                .where(CalibrationRow.camera_id == camera_id, CalibrationRow.withdrawn.is_(False))
                 .order_by(CalibrationRow.version.desc())
                 .limit(1)
             ).one_or_none()

@@ -1,24 +1,46 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 
+from pose.source import VideoInfo
 from service import camera_store, incident_store, storage
 from service.database import Base, Database, is_database_full
 from service.files import StartupError
 
+VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
+
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'daflow.db'}"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database.open(url)
     yield database
     database.close()
+
+
+def move(engine: Engine, step: Callable[[Config, str], None], revision: str) -> None:
+    """Bring the schema to any revision."""
+    config = Config()
+    config.set_main_option("script_location", "service:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        step(config, revision)
 
 
 TABLES = (
@@ -35,6 +57,40 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_uses(database: Dat
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of_cameras(url: str) -> None:
+    engine = create_engine(url)
+    move(engine, command.upgrade, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO clips VALUES (7, 'old', 'done', 'a.mp4', 9, 1, :video, 1, 20, 20, NULL, NULL,"
+                " '2026-01-31 09:26:53.000000', NULL, '2026-01-31 09:27:00.000000')"
+            ),
+            {"video": json.dumps(asdict(VIDEO))},
+        )
+        assert not inspect(connection).has_table("incidents")
+    engine.dispose()
+    database = Database.open(url)
+    job = storage.Store(database).get("old")
+    assert (job.sequence, job.video, job.created_at) == (7, VIDEO, datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC))
+    assert camera_store.CameraStore(database).put("door", {"url": 0})
+    assert incident_store.IncidentStore(database).newest_event_id() is None
+    database.close()
+
+
+def test_the_migrations_can_be_undone(database: Database) -> None:
+    move(database.engine, command.downgrade, "base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+def test_a_database_that_cannot_be_written_is_noticed(database: Database) -> None:
+    database.check_writable()
+    database.engine.dispose()
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
+    with pytest.raises(OperationalError, match="readonly"):
+        database.check_writable()
 
 
 def test_a_database_that_cannot_be_reached_is_one_line_without_the_password() -> None:
