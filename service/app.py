@@ -14,22 +14,34 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from service.api import clips, problems, system
+from service.api import calibration, cameras, clips, incidents, problems, skeletons, system
 from service.api.middleware import KnownHost, LingeringClose, SafeHeaders, SameOrigin
 from service.events import clip_event_adapter
 from service.runtime import Runtime
 from service.settings import Auth
+from service.skeletons import SkeletonSequence
+
+_SCHEMAS: Final = "#/components/schemas/{model}"
 
 _DESCRIPTION: Final = """\
 Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow says how usual they move.
 
 Post a video to `/v1/clips` and fetch its scores, or follow them frame by frame on the WebSocket
 `/v1/clips/{clip_id}/events`, whose text messages have the schema `ClipEvent`. It closes with code 4404 if there is no
-such clip. Errors are RFC 9457 problem documents.
+such clip.
+
+Add a camera with `PUT /v1/cameras/{camera_id}` and follow its scores on the WebSocket
+`/v1/cameras/{camera_id}/scores`, or the incidents of all cameras on the WebSocket `/v1/incidents` and as server-sent
+events on `/v1/incidents/stream`. [`/v1/asyncapi.json`](/v1/asyncapi.json) describes every message.
+
+Errors are RFC 9457 problem documents.
 """
 
 _TAGS: Final = [
     {"name": "clips", "description": "Video files: post, follow, fetch scores."},
+    {"name": "cameras", "description": "Live cameras: add, look at, follow their scores, calibrate."},
+    {"name": "incidents", "description": "What happened: history, evidence, feedback, and what is happening now."},
+    {"name": "skeletons", "description": "Keypoints instead of video, for privacy at the edge."},
     {"name": "system", "description": "Health, metrics, explanations."},
 ]
 
@@ -61,13 +73,15 @@ def create_app(runtime: Runtime) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.skeletons = skeletons.WaitingRoom()
     app.add_middleware(SameOrigin)
     if runtime.settings.auth is Auth.AUTO:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
     problems.install(app)
-    app.include_router(clips.router)
+    for room in (clips, cameras, calibration, incidents, skeletons):
+        app.include_router(room.router)
     app.include_router(system.router)
     _document(app)
     _serve_docs(app)
@@ -83,7 +97,8 @@ def _document(app: FastAPI) -> None:
             schemas = generate()["components"]["schemas"]
             for name, schema in (
                 ("Problem", problems.Problem.model_json_schema()),
-                ("ClipEvent", clip_event_adapter.json_schema(ref_template="#/components/schemas/{model}")),
+                ("ClipEvent", clip_event_adapter.json_schema(ref_template=_SCHEMAS)),
+                ("SkeletonSequence", SkeletonSequence.model_json_schema(ref_template=_SCHEMAS)),
             ):
                 schemas.update(schema.pop("$defs", {}))
                 schemas[name] = schema

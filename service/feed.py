@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -142,7 +142,7 @@ class EventFeed:
 
     async def follow(
         self, after: int | None = None, cameras: frozenset[str] | None = None
-    ) -> AsyncIterator[Event | Lagged | Heartbeat]:
+    ) -> AsyncGenerator[Event | Lagged | Heartbeat, None]:
         """Every event after one, then every new one, for ever.
 
         A subscriber that falls behind what is in memory is told so once and then gets what it missed from the store.

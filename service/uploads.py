@@ -58,6 +58,16 @@ class ClipTooLarge(UploadRefused):
         self.limit = limit
 
 
+class BodyTooLarge(UploadRefused):
+    """A document has more bytes than allowed."""
+
+    cause = "body-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than the {limit} bytes that are accepted")
+        self.limit = limit
+
+
 class MalformedUpload(UploadRefused):
     """The body is not the form that its headers promise."""
 
@@ -76,7 +86,7 @@ class UploadIncomplete(UploadRefused):
     cause = "upload-incomplete"
 
     def __init__(self) -> None:
-        super().__init__("the connection ended before the clip was complete")
+        super().__init__("the connection ended before the upload was complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +248,23 @@ async def receive(request: Request, target: Path, max_bytes: int, pace: Pace = _
         _remove(target)
         raise _refusal(error) from error
     return Upload(_safe_filename(body.filename), size)
+
+
+async def read_document(request: Request, max_bytes: int, pace: Pace = _PACE) -> bytes:
+    """The body of a request, in memory; bytes are counted as they arrive.
+
+    Raises:
+        UploadRefused: Too large, stalled or cut short.
+    """
+    body = bytearray()
+    try:
+        async for chunk in _chunks(request, pace):
+            body += chunk
+            if len(body) > max_bytes:
+                raise BodyTooLarge(max_bytes)
+    except ClientDisconnect as error:
+        raise UploadIncomplete from error
+    return bytes(body)
 
 
 def _remove(target: Path) -> None:

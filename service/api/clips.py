@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.websockets import WebSocketDisconnect
 
 from service.api.dependencies import ClipId, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
+from service.api.sockets import UNKNOWN_CODE, send, send_text, tell
 from service.bus import Subscription
 from service.events import ClipEvent, Hello, Lagged, final_event
 from service.files import RESULT
@@ -26,8 +26,6 @@ from service.storage import ClipJob, ClipState, QueueFull, UnknownClip
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 
 MAX_WAIT_S: Final = 300.0
-UNKNOWN_CLIP_CODE: Final = 4404
-"""WebSocket close code for an id that does not exist, after HTTP's 404."""
 
 _CANCEL_WAIT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 5.0
@@ -205,37 +203,26 @@ async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> N
         try:
             job = await run_in_threadpool(runtime.store.get, clip_id)
         except UnknownClip:
-            await socket.close(UNKNOWN_CLIP_CODE, "there is no such clip")
+            await socket.close(UNKNOWN_CODE, "there is no such clip")
             return
-        telling = asyncio.create_task(_tell(socket, runtime, job, subscription))
-        leaving = asyncio.create_task(_until_gone(socket))
-        try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (telling, leaving):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
-                    await task
+        await tell(socket, _tell(socket, runtime, job, subscription))
 
 
 async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription[str, ClipEvent]) -> None:
     progress = runtime.runner.running(job.id) or job
-    hello = Hello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total)
-    await socket.send_text(hello.model_dump_json())
+    await send(
+        socket,
+        Hello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total),
+    )
     final = final_event(job)
     if final is not None:
-        await socket.send_text(final.model_dump_json())
+        await send(socket, final)
     else:
-        async for event in subscription:
-            if isinstance(event, Lagged):
-                runtime.metrics.dropped_events.inc(event.dropped)
-            await socket.send_text(event.model_dump_json())
+        while (posted := await subscription.receive()) is not None:
+            if isinstance(posted.message, Lagged):
+                runtime.metrics.dropped_events.inc(posted.message.dropped)
+            await send_text(socket, posted.text)
     await socket.close()
-
-
-async def _until_gone(socket: WebSocket) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
 
 
 async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:

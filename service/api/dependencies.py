@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from fastapi import Depends, Path
 from starlette.requests import HTTPConnection
 
+from service.messages import CAMERA_ID
 from service.runtime import Runtime
 
 
@@ -21,3 +22,18 @@ ClipId = Annotated[
     str,
     Path(description="Id of the clip, as returned when it was posted.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"]),
 ]
+
+CameraId = Annotated[str, Path(description="Id of the camera, as chosen when it was added.", examples=["entrance"])]
+
+NewCameraId = Annotated[
+    str,
+    Path(
+        pattern=CAMERA_ID,
+        description="Id that the camera shall have: lower-case letters, digits, `-` and `_`, at most 64.",
+        examples=["entrance"],
+    ),
+]
+
+IncidentId = Annotated[str, Path(description="Id of the incident.", examples=["5f0c2d7be0a94f7a8b6f7f1c5c0d9f3e"])]
+
+Background = Literal["picture", "none"]

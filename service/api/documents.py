@@ -1,4 +1,4 @@
-"""JSON documents of the clip routes; scores themselves are in `service.results`."""
+"""JSON documents of the routes; scores themselves are in `service.results`, live messages in `service.messages`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.cameras import CameraStatus
 from service.events import Failure, failure
 from service.jobs import RunningClip
+from service.messages import IncidentInfo
 from service.results import ClipResult, ModelInfo, Threshold
 from service.storage import ClipJob, ClipState
 
@@ -61,6 +63,25 @@ class ClipPage(_Document):
 
     clips: list[Clip] = Field(description="The clips of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
+
+
+class CameraList(_Document):
+    """All cameras."""
+
+    cameras: list[CameraStatus] = Field(description="The cameras, in the order of their ids.")
+
+
+class IncidentPage(_Document):
+    """Some incidents, newest first."""
+
+    incidents: list[IncidentInfo] = Field(description="The incidents of this page.")
+    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
+
+
+class FalseAlarm(_Document):
+    """What an operator says of an incident."""
+
+    false_alarm: bool = Field(default=True, description="Whether it is a false alarm; false takes that back.")
 
 
 class Alive(_Document):

@@ -14,11 +14,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from service.calibrator import CalibrationRefused, CalibrationRunning
+from service.camera_store import UnknownCamera
+from service.cameras import TooManyCameras
 from service.decoding import ClipRejected
 from service.files import StorageFull
+from service.incident_store import UnknownIncident
 from service.security import SAFE_HEADERS
 from service.storage import IllegalTransition, QueueFull, UnknownClip
+from service.stream_urls import StreamUrlError
 from service.uploads import (
+    BodyTooLarge,
     ClipTooLarge,
     MalformedUpload,
     UploadIncomplete,
@@ -75,6 +81,20 @@ class Kind(Enum):
         "No such clip",
         "The clip never existed, was deleted, or its retention time is over.",
     )
+    CAMERA_NOT_FOUND = ("camera-not-found", 404, "No such camera", "The camera was never added, or was deleted.")
+    INCIDENT_NOT_FOUND = (
+        "incident-not-found",
+        404,
+        "No such incident",
+        "The incident never happened, or its retention time is over.",
+    )
+    EVIDENCE_MISSING = (
+        "evidence-missing",
+        404,
+        "No such evidence",
+        "There is no such picture or video of the incident; `state` says whether it is still `pending`, is `missing`, "
+        "or is `ready` in the other version only.",
+    )
     METHOD_NOT_ALLOWED = (
         "method-not-allowed",
         405,
@@ -93,6 +113,25 @@ class Kind(Enum):
         409,
         "The clip has finished",
         "A finished clip cannot be cancelled; `state` says how it ended.",
+    )
+    NO_PICTURE = ("no-picture", 409, "No picture yet", "The camera has delivered no frame yet; `state` says how it is.")
+    TOO_MANY_CAMERAS = (
+        "too-many-cameras",
+        409,
+        "Too many cameras",
+        "As many cameras were added as `DAFLOW_MAX_CAMERAS` allows; delete one first.",
+    )
+    CALIBRATION_RUNNING = (
+        "calibration-running",
+        409,
+        "A calibration is running",
+        "The camera is being calibrated; wait for the end or cancel it first.",
+    )
+    BODY_TOO_LARGE = (
+        "body-too-large",
+        413,
+        "The body is too large",
+        "The body has more than `limit_bytes` bytes; told while it is being sent.",
     )
     CLIP_TOO_LARGE = (
         "clip-too-large",
@@ -118,6 +157,20 @@ class Kind(Enum):
         "The clip cannot be scored",
         "The file is no video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
         "`truncated` or `too-long`.",
+    )
+    STREAM_URL_REFUSED = (
+        "stream-url-refused",
+        422,
+        "The address of the camera is refused",
+        "The address is not understood or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` "
+        "or `no-such-file`. Nothing was connected to.",
+    )
+    CALIBRATION_REFUSED = (
+        "calibration-refused",
+        422,
+        "The camera cannot be calibrated like that",
+        "There is nothing to gather from, or the clip that was named has no joints. Whether the footage is enough is "
+        "known only when it is there: see `refusal` in the status of the calibration.",
     )
     QUEUE_FULL = (
         "queue-full",
@@ -238,6 +291,30 @@ def install(app: FastAPI) -> None:
     async def on_unknown_clip(_request: Request, error: UnknownClip) -> JSONResponse:
         return problem_response(ProblemError(Kind.CLIP_NOT_FOUND, str(error)))
 
+    @app.exception_handler(UnknownCamera)
+    async def on_unknown_camera(_request: Request, error: UnknownCamera) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CAMERA_NOT_FOUND, str(error)))
+
+    @app.exception_handler(UnknownIncident)
+    async def on_unknown_incident(_request: Request, error: UnknownIncident) -> JSONResponse:
+        return problem_response(ProblemError(Kind.INCIDENT_NOT_FOUND, str(error)))
+
+    @app.exception_handler(TooManyCameras)
+    async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:
+        return problem_response(ProblemError(Kind.TOO_MANY_CAMERAS, str(error)))
+
+    @app.exception_handler(StreamUrlError)
+    async def on_stream_url(_request: Request, error: StreamUrlError) -> JSONResponse:
+        return problem_response(ProblemError(Kind.STREAM_URL_REFUSED, str(error), cause=error.cause))
+
+    @app.exception_handler(CalibrationRunning)
+    async def on_calibration_running(_request: Request, error: CalibrationRunning) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CALIBRATION_RUNNING, str(error)))
+
+    @app.exception_handler(CalibrationRefused)
+    async def on_calibration_refused(_request: Request, error: CalibrationRefused) -> JSONResponse:
+        return problem_response(ProblemError(Kind.CALIBRATION_REFUSED, str(error)))
+
     @app.exception_handler(IllegalTransition)
     async def on_illegal_transition(_request: Request, error: IllegalTransition) -> JSONResponse:
         return problem_response(ProblemError(Kind.CLIP_FINISHED, str(error), state=error.current))
@@ -273,12 +350,13 @@ def queue_full(error: QueueFull, seconds: float) -> ProblemError:
 
 def _upload_problem(error: UploadRefused) -> ProblemError:
     kinds: dict[type[UploadRefused], Kind] = {
+        BodyTooLarge: Kind.BODY_TOO_LARGE,
         ClipTooLarge: Kind.CLIP_TOO_LARGE,
         MalformedUpload: Kind.MALFORMED_UPLOAD,
         UploadStalled: Kind.UPLOAD_STALLED,
         UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
     }
-    fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge) else {}
+    fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge | BodyTooLarge) else {}
     return ProblemError(kinds[type(error)], str(error), **fields)
 
 

@@ -1,0 +1,269 @@
+"""Cameras: add one, see how it is and what it shows, follow its scores, feed it with skeletons."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from service.api.dependencies import Background, CameraId, NewCameraId, RuntimeDep
+from service.api.documents import CameraList
+from service.api.problems import Kind, ProblemError, media, responses
+from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
+from service.bus import Subscription
+from service.camera_config import MOST_FPS, CameraConfig, CameraPatch
+from service.camera_store import UnknownCamera
+from service.cameras import CameraStatus, NotASkeletonFeed
+from service.feeds import SkeletonFeed
+from service.messages import Heartbeat, Hello, Lagged, Score
+from service.runtime import Runtime
+from service.skeletons import BadSkeletons, FeedAck, FeedError, FeedHello, parse_frame
+
+router = APIRouter(prefix="/v1/cameras", tags=["cameras"])
+
+NOT_A_FEED_CODE: Final = 4409
+"""WebSocket close code for skeletons sent to a camera that delivers pictures, after HTTP's 409."""
+
+BAD_SKELETONS_CODE: Final = 4422
+"""WebSocket close code for a device that sends nothing but what is refused, after HTTP's 422."""
+
+MAX_REFUSED: Final = 10
+"""Messages of a feed refused in a row before the connection closes."""
+
+_ACK_S: Final = 1.0
+_BOUNDARY: Final = "frame"
+_UNKNOWN: Final = "there is no such camera"
+_REMOVED: Final = "the camera was removed"
+
+_BackgroundQuery = Annotated[
+    Background, Query(description="`none` draws skeletons on a plain ground, without the picture.")
+]
+
+_ADDED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"model": CameraStatus, "description": "Added; the header `Location` says where."}
+}
+
+
+@router.put(
+    "/{camera_id}",
+    summary="Add or replace a camera",
+    responses=_ADDED | responses(Kind.CROSS_ORIGIN, Kind.TOO_MANY_CAMERAS, Kind.STREAM_URL_REFUSED),
+)
+def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig, response: Response) -> CameraStatus:
+    """Watch a camera from now on and after every restart. The same again changes nothing.
+
+    The answer does not wait for the camera: its `state` tells how the connection goes.
+    """
+    if runtime.cameras.put(camera_id, config):
+        response.status_code = 201
+        response.headers["Location"] = f"{router.prefix}/{camera_id}"
+    return runtime.cameras.status(camera_id)
+
+
+@router.get("", summary="List cameras", responses=responses())
+def list_cameras(runtime: RuntimeDep) -> CameraList:
+    """All cameras and how they are, in the order of their ids."""
+    return CameraList(cameras=runtime.cameras.statuses())
+
+
+@router.get("/{camera_id}", summary="Look at a camera", responses=responses(Kind.CAMERA_NOT_FOUND))
+def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
+    """Configuration, state, frame rates, drops by reason, age of the last score. Credentials are left out."""
+    return runtime.cameras.status(camera_id)
+
+
+@router.patch(
+    "/{camera_id}",
+    summary="Change a camera",
+    responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND, Kind.STREAM_URL_REFUSED),
+)
+def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -> CameraStatus:
+    """Change some fields and keep the others, credentials in the URL too."""
+    try:
+        config = patch.apply(runtime.cameras.config(camera_id))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+    runtime.cameras.put(camera_id, config)
+    return runtime.cameras.status(camera_id)
+
+
+@router.delete(
+    "/{camera_id}",
+    summary="Delete a camera",
+    status_code=204,
+    responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
+)
+def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
+    """Stop watching a camera, in any state, and forget its calibration; its incidents stay."""
+    runtime.cameras.delete(camera_id)
+    runtime.calibrator.forget(camera_id)
+    runtime.live_view.forget(camera_id)
+
+
+@router.get(
+    "/{camera_id}/snapshot.jpg",
+    summary="What a camera shows now",
+    response_class=Response,
+    responses=media("image/jpeg", "The newest frame that was scored, with skeletons and level.")
+    | responses(Kind.CAMERA_NOT_FOUND, Kind.NO_PICTURE),
+)
+def get_snapshot(runtime: RuntimeDep, camera_id: CameraId, background: _BackgroundQuery = "picture") -> Response:
+    """The newest frame with everybody's skeleton; limbs that make the score stand out."""
+    latest = runtime.cameras.latest(camera_id)
+    if latest is None:
+        state = runtime.cameras.status(camera_id).state
+        raise ProblemError(Kind.NO_PICTURE, f"camera {camera_id} is {state} and has shown nothing yet", state=state)
+    jpeg = runtime.live_view.jpeg(camera_id, latest, background=background == "picture")
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+
+@router.get(
+    "/{camera_id}/live.mjpg",
+    summary="What a camera shows, live",
+    response_class=StreamingResponse,
+    responses=media(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", "JPEG pictures, one after the other.")
+    | responses(Kind.CAMERA_NOT_FOUND),
+)
+def get_live(
+    runtime: RuntimeDep,
+    camera_id: CameraId,
+    background: _BackgroundQuery = "picture",
+    fps: Annotated[float, Query(gt=0, le=MOST_FPS, description="Most pictures per second.", examples=[5])] = 15.0,
+) -> StreamingResponse:
+    """Newest frames with skeletons, as an `<img>` shows them; ends when the camera is deleted.
+
+    A reader who is slow gets fewer pictures, never older ones.
+    """
+    runtime.cameras.latest(camera_id)
+    pictures = _pictures(runtime, camera_id, background=background == "picture", period=1 / fps)
+    media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+    return StreamingResponse(pictures, media_type=media_type, headers={"cache-control": "no-store"})
+
+
+@router.websocket("/{camera_id}/scores")
+async def camera_scores(socket: WebSocket, runtime: RuntimeDep, camera_id: str) -> None:
+    """Tell a subscriber the score of every processed frame, until the camera is deleted."""
+    await socket.accept()
+    # Subscribed before the camera is looked up, so that it cannot be deleted in between unnoticed.
+    with runtime.scores.subscribe(camera_id) as subscription:
+        try:
+            runtime.cameras.config(camera_id)
+        except UnknownCamera:
+            await socket.close(UNKNOWN_CODE, _UNKNOWN)
+            return
+        await tell(socket, _tell_scores(socket, runtime, subscription))
+
+
+@router.websocket("/{camera_id}/skeletons")
+async def feed_skeletons(socket: WebSocket, runtime: RuntimeDep, camera_id: str) -> None:
+    """Take the skeletons that a device sees; every message is one frame, and is answered only if it is refused."""
+    await socket.accept()
+    try:
+        feed = runtime.cameras.feed(camera_id)
+    except UnknownCamera:
+        await socket.close(UNKNOWN_CODE, _UNKNOWN)
+        return
+    except NotASkeletonFeed:
+        await socket.close(NOT_A_FEED_CODE, "the camera delivers pictures itself")
+        return
+    await _Intake(socket, runtime, camera_id, feed).run()
+
+
+async def _tell_scores(socket: WebSocket, runtime: Runtime, subscription: Subscription[str, Score | Lagged]) -> None:
+    heartbeat_s = runtime.settings.heartbeat_s
+    await send(socket, Hello(cameras=[subscription.key], heartbeat_s=heartbeat_s))
+    while True:
+        try:
+            async with asyncio.timeout(heartbeat_s):
+                posted = await subscription.receive()
+        except TimeoutError:
+            await send(socket, Heartbeat(at=datetime.now(UTC)))
+            continue
+        if posted is None:
+            await socket.close(reason=_REMOVED)
+            return
+        if isinstance(posted.message, Lagged):
+            runtime.metrics.dropped_scores.inc(posted.message.dropped)
+        await send_text(socket, posted.text)
+
+
+class _Intake:
+    """One device that feeds skeletons."""
+
+    def __init__(self, socket: WebSocket, runtime: Runtime, camera_id: str, feed: SkeletonFeed) -> None:
+        self._socket = socket
+        self._runtime = runtime
+        self._camera_id = camera_id
+        self._feed = feed
+        self._accepted = 0
+        self._refused = 0
+        self._refused_in_a_row = 0
+
+    async def run(self) -> None:
+        """Greet the device, and take what it sends until it leaves."""
+        await either(self._greet_and_acknowledge(), self._take())
+
+    async def _take(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if self._replaced():
+                await self._socket.close(reason="the camera was changed or removed")
+                return
+            try:
+                self._feed.push(parse_frame(message.get("text") or message.get("bytes") or ""))
+            except BadSkeletons as error:
+                self._refused += 1
+                self._refused_in_a_row += 1
+                await send(self._socket, FeedError(detail=str(error)))
+                if self._refused_in_a_row >= MAX_REFUSED:
+                    await self._socket.close(BAD_SKELETONS_CODE, f"{MAX_REFUSED} messages in a row were refused")
+                    return
+            else:
+                self._accepted += 1
+                self._refused_in_a_row = 0
+
+    async def _greet_and_acknowledge(self) -> None:
+        await send(self._socket, FeedHello(camera=self._camera_id))
+        told = (0, 0)
+        while True:
+            await asyncio.sleep(_ACK_S)
+            counts = (self._accepted, self._refused)
+            if counts != told:
+                told = counts
+                await send(self._socket, FeedAck(accepted=self._accepted, refused=self._refused))
+
+    def _replaced(self) -> bool:
+        try:
+            return self._runtime.cameras.feed(self._camera_id) is not self._feed
+        except (UnknownCamera, NotASkeletonFeed):
+            return True
+
+
+async def _pictures(runtime: Runtime, camera_id: str, *, background: bool, period: float) -> AsyncIterator[bytes]:
+    shown, shown_at = None, 0.0
+    # A boundary follows each picture at once, because browsers wait for it before they show the picture.
+    boundary = f"--{_BOUNDARY}\r\n".encode()
+    yield boundary
+    while True:
+        began = time.monotonic()
+        try:
+            latest = runtime.cameras.latest(camera_id)
+        except UnknownCamera:
+            return
+        # The same picture again, now and then, shows whether somebody is still looking.
+        if latest is not None and (latest is not shown or began - shown_at >= runtime.settings.heartbeat_s):
+            jpeg = await run_in_threadpool(runtime.live_view.jpeg, camera_id, latest, background=background)
+            yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
+            shown, shown_at = latest, time.monotonic()
+        await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))

@@ -1,0 +1,207 @@
+"""Incidents: what happened, what it looked like, what people made of it, and what is happening now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, WebSocket
+from fastapi.responses import FileResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from service.api.dependencies import Background, IncidentId, RuntimeDep
+from service.api.documents import FalseAlarm, IncidentPage
+from service.api.problems import Kind, ProblemError, media, responses
+from service.api.sockets import send, send_text, tell
+from service.files import EvidenceKind
+from service.incidents import Severity
+from service.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
+from service.runtime import Runtime
+
+router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
+
+_RETRY_MS: Final = 2000
+_LARGEST_ID: Final = 2**63 - 1
+
+_Cameras = Annotated[
+    list[str] | None,
+    Query(description="Only events of this camera; may be repeated. A camera that is added later counts as well."),
+]
+_LastEventId = Annotated[
+    int | None,
+    Query(ge=0, le=_LARGEST_ID, description="Id of the last event that is known: the stream begins after it."),
+]
+_BackgroundQuery = Annotated[
+    Background | None,
+    Query(
+        description="`picture` or `none`, which shows skeletons on a plain ground. Left out, the picture if it was "
+        "kept, and else the skeletons."
+    ),
+]
+
+
+@router.get("", summary="List incidents", responses=responses())
+def list_incidents(
+    runtime: RuntimeDep,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most incidents in the answer.")] = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
+    ] = None,
+    camera: Annotated[str | None, Query(description="Only incidents of this camera.")] = None,
+    severity: Annotated[Severity | None, Query(description="Only incidents of this severity.")] = None,
+    open: Annotated[
+        bool | None, Query(description="Only incidents that are open, or only those that are over.")
+    ] = None,
+    since: Annotated[datetime | None, Query(description="Only incidents that started then or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Only incidents that started before.")] = None,
+) -> IncidentPage:
+    """Incidents, newest first. Incidents that open meanwhile do not shift the pages."""
+    found, before = runtime.incidents.page(
+        limit=limit,
+        before=int(cursor) if cursor else None,
+        camera=camera,
+        severity=severity,
+        open=open,
+        since=since,
+        until=until,
+    )
+    return IncidentPage(incidents=found, next=None if before is None else str(before))
+
+
+@router.websocket("")
+async def incident_events(
+    socket: WebSocket, runtime: RuntimeDep, camera: _Cameras = None, last_event_id: _LastEventId = None
+) -> None:
+    """Tell a subscriber every event, from now or from where it left off."""
+    await socket.accept()
+    await tell(socket, _tell_events(socket, runtime, camera, last_event_id))
+
+
+@router.get(
+    "/stream",
+    summary="Follow incidents",
+    response_class=EventSourceResponse,
+    responses=responses(),
+)
+async def stream_incidents(
+    runtime: RuntimeDep,
+    camera: _Cameras = None,
+    last_event_id: _LastEventId = None,
+    resume_after: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", pattern=r"^\d{0,18}$", description="What a browser sends when it reconnects."),
+    ] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: incidents that start, change and end, and cameras that change their state.
+
+    The name of an event is the `type` of its message, its `id` the place in the log; messages are those of the
+    WebSocket `/v1/incidents`.
+    """
+    # A browser repeats the address it was given, and knows better by its header how far it came.
+    after = _start(runtime, int(resume_after) if resume_after else last_event_id)
+    hello = _hello(runtime, camera, after)
+    yield ServerSentEvent(raw_data=hello.model_dump_json(), event=hello.type, id=str(after), retry=_RETRY_MS)
+    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
+        async for message in messages:
+            number = None if isinstance(message, Heartbeat | Lagged) else str(message.id)
+            yield ServerSentEvent(raw_data=_text(runtime, message), event=message.type, id=number)
+
+
+@router.get("/{incident_id}", summary="Look at an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))
+def get_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
+    """An incident as it stands."""
+    return runtime.incidents.get(incident_id)
+
+
+@router.get(
+    "/{incident_id}/snapshot.jpg",
+    summary="Picture of the peak",
+    response_class=FileResponse,
+    responses=media("image/jpeg", "The frame with the highest level, with skeletons.")
+    | responses(Kind.INCIDENT_NOT_FOUND, Kind.EVIDENCE_MISSING),
+)
+def get_incident_snapshot(
+    runtime: RuntimeDep, incident_id: IncidentId, background: _BackgroundQuery = None
+) -> FileResponse:
+    """What the camera showed when the level was highest; while the incident is open, the highest so far."""
+    return _evidence(runtime, incident_id, "snapshot", background)
+
+
+@router.get(
+    "/{incident_id}/clip.mp4",
+    summary="Video of an incident",
+    response_class=FileResponse,
+    responses=media("video/mp4", "H.264 video with skeletons; byte ranges are served.")
+    | responses(Kind.INCIDENT_NOT_FOUND, Kind.EVIDENCE_MISSING),
+)
+def get_incident_clip(
+    runtime: RuntimeDep, incident_id: IncidentId, background: _BackgroundQuery = None
+) -> FileResponse:
+    """From some seconds before to some seconds after."""
+    return _evidence(runtime, incident_id, "clip", background)
+
+
+@router.post(
+    "/{incident_id}/acknowledge",
+    summary="Take note of an incident",
+    responses=responses(Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
+)
+def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
+    """Say that somebody has seen to it; the first time counts."""
+    return runtime.log.acknowledge(incident_id)
+
+
+@router.post(
+    "/{incident_id}/false-alarm",
+    summary="Call an incident a false alarm",
+    responses=responses(Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
+)
+def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
+    """Say that nothing was wrong, or take that back."""
+    return runtime.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
+
+
+async def _tell_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
+    after = _start(runtime, known)
+    await send(socket, _hello(runtime, camera, after))
+    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
+        async for message in messages:
+            await send_text(socket, _text(runtime, message))
+
+
+def _start(runtime: Runtime, known: int | None) -> int:
+    """The event after which a stream begins; asked for here, so that it can be told in the first message."""
+    return runtime.events.newest_id if known is None else known
+
+
+def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hello:
+    return Hello(cameras=camera or None, last_event_id=after, heartbeat_s=runtime.events.heartbeat_s)
+
+
+def _filter(camera: list[str] | None) -> frozenset[str] | None:
+    return frozenset(camera) if camera else None
+
+
+def _text(runtime: Runtime, message: Event | Heartbeat | Lagged) -> str:
+    if isinstance(message, Heartbeat | Lagged):
+        return message.model_dump_json()
+    return runtime.events.text(message)
+
+
+def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background: Background | None) -> FileResponse:
+    incident = runtime.incidents.get(incident_id)
+    wanted = (True, False) if background is None else (background == "picture",)
+    for with_picture in wanted:
+        path = runtime.evidence.file(incident_id, kind, background=with_picture)
+        if path.exists():
+            name = f"{incident.camera}-{incident_id}-{path.name}"
+            headers = {"cache-control": "no-cache"}
+            return FileResponse(path, filename=name, content_disposition_type="inline", headers=headers)
+    state = incident.snapshot if kind == "snapshot" else incident.clip
+    why = f": {incident.evidence_problem}" if incident.evidence_problem else ""
+    detail = f"the {kind} of incident {incident_id} is {state}{why}"
+    if state == "ready":
+        detail = f"of incident {incident_id} there is a {kind} with skeletons only; ask with background=none"
+    raise ProblemError(Kind.EVIDENCE_MISSING, detail, state=state)

@@ -1,0 +1,111 @@
+"""Skeletons without video, scored in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from service.api.dependencies import RuntimeDep
+from service.api.problems import Kind, ProblemError, responses
+from service.clips import ClipScorer
+from service.results import ClipResult
+from service.skeletons import SkeletonSequence
+from service.storage import QueueFull
+from service.uploads import read_document
+
+router = APIRouter(prefix="/v1/skeletons", tags=["skeletons"])
+
+MAX_BYTES: Final = 32 * 1024**2
+"""Longest body: `MAX_FRAMES` with three people each."""
+
+_SEATS: Final = 8
+_RETRY_AFTER_S: Final = 5
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": f"The skeletons, at most {MAX_BYTES} bytes.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SkeletonSequence"}}},
+    }
+}
+
+
+class WaitingRoom:
+    """Sequences are scored one after the other, and few may wait, because they wait in memory."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(1)
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[None]:
+        """A place to wait.
+
+        Raises:
+            QueueFull: There is none.
+        """
+        if self._taken >= _SEATS:
+            raise QueueFull(f"{self._taken} sequences of skeletons wait; no more may")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+def _waiting_room(request: Request) -> WaitingRoom:
+    return cast(WaitingRoom, request.app.state.skeletons)
+
+
+@router.post(
+    "",
+    summary="Score skeletons",
+    response_model=ClipResult,
+    response_description="The scores, as of a clip.",
+    openapi_extra=_BODY,
+    responses=responses(
+        Kind.CROSS_ORIGIN,
+        Kind.UPLOAD_INCOMPLETE,
+        Kind.UPLOAD_STALLED,
+        Kind.BODY_TOO_LARGE,
+        Kind.QUEUE_FULL,
+        Kind.MODELS_UNAVAILABLE,
+    ),
+)
+async def post_skeletons(
+    request: Request,
+    runtime: RuntimeDep,
+    room: Annotated[WaitingRoom, Depends(_waiting_room)],
+    keypoints: Annotated[bool, Query(description="Whether the result carries everybody's joints.")] = False,
+) -> Response:
+    """Score a sequence of skeletons without video, on the path that clips take. Nothing of it is kept."""
+    scorer = runtime.models.scorer
+    if scorer is None:
+        problem = runtime.models.problem
+        detail = str(problem) if problem else "the models are being loaded"
+        raise ProblemError(Kind.MODELS_UNAVAILABLE, detail, setting=problem.setting if problem else "")
+    try:
+        with room.seat():
+            body = await read_document(request, MAX_BYTES)
+            async with room.turn:
+                result = await run_in_threadpool(_score, scorer, body, keypoints)
+    except QueueFull as error:
+        raise ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(_RETRY_AFTER_S)}) from error
+    return Response(result, media_type="application/json")
+
+
+def _score(scorer: ClipScorer, body: bytes, keypoints: bool) -> bytes:
+    try:
+        sequence = SkeletonSequence.model_validate_json(body)
+    except ValidationError as error:
+        # The first few tell what is wrong; there may be one for every number.
+        found = error.errors(include_url=False, include_input=False, include_context=False)[:10]
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+    return scorer.score_skeletons(sequence, keypoints=keypoints).model_dump_json().encode()
