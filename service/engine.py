@@ -292,7 +292,7 @@ class Engine:
         self._lanes: dict[str, Lane] = {}
         self._camera_models: dict[int, CameraModel] = {}
         self._core: _Core | None = None
-        self._round_number = 0
+        self._turns = itertools.count(1)
         self._condition = threading.Condition()
         self._fresh = False
         self._stopping = threading.Event()
@@ -417,7 +417,6 @@ class Engine:
         with self._condition:
             lanes = sorted(self._lanes.values(), key=lambda lane: lane.served)
             self._fresh = False
-        self._round_number += 1
         taken: list[tuple[Lane, Frame | Sighting]] = []
         pictures = 0
         for lane in lanes:
@@ -425,7 +424,8 @@ class Engine:
                 break
             item = lane.take()
             if item is not None:
-                lane.served = self._round_number
+                # A number for each turn, not for each round: with equal ones, always the same cameras would be preferred.
+                lane.served = next(self._turns)
                 pictures += isinstance(item, Frame)
                 taken.append((lane, item))
         if not taken:
