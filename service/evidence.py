@@ -174,6 +174,11 @@ class EvidenceRecorder:
         return self._dropped
 
     @property
+    def waiting(self) -> int:
+        """Frames, and starts and ends of incidents, that the recorder has not looked at yet."""
+        return len(self._queue)
+
+    @property
     def recording(self) -> frozenset[str]:
         """Incidents whose evidence is not finished."""
         with self._changed:
@@ -206,7 +211,8 @@ class EvidenceRecorder:
             if self._stopping:
                 return
             waiting = self._waiting[camera_id]
-            if waiting and (waiting >= _WAITING or self._waiting_bytes + size > _WAITING_BYTES):
+            no_room = size > 0 and self._waiting_bytes + size > _WAITING_BYTES
+            if waiting and (waiting >= _WAITING or no_room):
                 self._dropped += 1
                 return
             self._waiting[camera_id] += 1
@@ -334,7 +340,7 @@ class EvidenceRecorder:
             item.incident_id,
             self._store,
             versions=_VERSIONS if item.picture else _VERSIONS[1:],
-            until=(past[0].moment if past else begin) + self._max_s,
+            max_s=self._max_s,
             report=self._report,
         )
         for shot in past:
@@ -385,7 +391,7 @@ class _Recording:
         incident_id: The incident.
         store: Where the files go.
         versions: Which are made, of `_VERSIONS`.
-        until: Last moment that the clip may show.
+        max_s: Longest clip.
         report: Told once about the snapshot and once about the clip.
     """
 
@@ -396,14 +402,16 @@ class _Recording:
         store: EvidenceStore,
         *,
         versions: tuple[bool, ...],
-        until: float,
+        max_s: float,
         report: Report,
     ) -> None:
         self.camera_id = camera_id
         self.incident_id = incident_id
         self._store = store
         self._versions = versions
-        self._until = until
+        self._max_s = max_s
+        self._began: float | None = None
+        self._until = math.inf
         self._report = report
         self._reported: set[EvidenceKind] = set()
         self._over = False
@@ -414,7 +422,6 @@ class _Recording:
         self._backlog = _Film()
         self._complete = False
         self._cut_short = True
-        self._began: float | None = None
         self._writers: dict[bool, VideoWriter] = {}
         self._size = (0, 0)
         self._files = ExitStack()
@@ -436,6 +443,9 @@ class _Recording:
         """
         if course and not self._over and (self._peak is None or shot.rank > self._peak.rank):
             self._peak, self._unsaved = shot, True
+        if self._began is None:
+            self._began = shot.moment
+            self._until = min(self._until, shot.moment + self._max_s)
         self._complete = self._complete or shot.moment > self._until
         if self._complete:
             return True
@@ -507,7 +517,7 @@ class _Recording:
             self._settle("clip", "missing", self._explain("clip", error))
 
     def _encode(self) -> None:
-        if self._began is None:
+        if not self._writers:
             self._roll()
         shot = self._backlog.popleft()
         for version, image in _draw(shot, tuple(self._writers), self._size):
@@ -518,7 +528,7 @@ class _Recording:
         first, last = self._backlog.shots[0], self._backlog.shots[-1]
         span = last.moment - first.moment
         fps = (len(self._backlog.shots) - 1) / span if span > 0 else _FPS
-        self._began, self._size = first.moment, first.size
+        self._size = first.size
         self._store.make_room(self.incident_id)
         # What is entered first is finished last: see `EvidenceStore.has`.
         for version in reversed(self._versions):
@@ -531,7 +541,7 @@ class _Recording:
             self._writers[version] = self._files.enter_context(writer)
 
     def _finish(self) -> None:
-        if self._began is None:
+        if not self._writers:
             self._settle("clip", "missing", _NOTHING)
             return
         self._files.close()
