@@ -38,7 +38,8 @@ class Hello(_Message):
     version: int = Field(default=PROTOCOL_VERSION, description="Version of the messages; a new one may break readers.")
     cameras: list[str] | None = Field(description="Cameras that this stream is limited to; null means all.")
     last_event_id: int | None = Field(
-        default=None, description="Newest event in the store, for streams of events: what comes next is newer."
+        default=None,
+        description="For streams of events: what comes next is newer than this. Resume after it if nothing came.",
     )
     heartbeat_s: float = Field(description="A silent stream sends a heartbeat this often, in seconds.")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.api.dependencies import RuntimeDep
 from service.api.documents import Alive, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
+from service.asyncapi import asyncapi
 from service.runtime import Runtime
 from service.security import page_policy
 
@@ -49,6 +50,13 @@ def readyz(runtime: RuntimeDep) -> Ready:
 def metrics(runtime: RuntimeDep) -> Response:
     """Clips by state, seconds per clip, frames scored, uploads refused by cause."""
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/asyncapi.json", summary="Describe the streams", responses=responses())
+async def describe_streams(request: Request) -> dict[str, Any]:
+    """AsyncAPI 3.0: every WebSocket and event stream, and every message on it."""
+    app = request.app
+    return asyncapi(app.title, app.version, request.url.netloc, secure=request.url.scheme == "https")
 
 
 @router.get("/problems/{slug}", summary="Explain a problem", responses=responses(Kind.NOT_FOUND))
