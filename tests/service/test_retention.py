@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pose.source import VideoInfo
-from service.files import DataFolder
-from service.retention import Janitor, RetentionPolicy, StoredClip, to_remove
+from service.database import Database
+from service.files import DataFolder, EvidenceStore
+from service.incident_store import IncidentStore
+from service.retention import IncidentRetention, Janitor, RetentionPolicy, Stored, to_remove
 from service.storage import Store
+from tests.service.live_records import incident_info, over
+from tests.service.servers import eventually
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def stored(name: str, hours_ago: float, size: int = 10) -> StoredClip:
-    return StoredClip(name, NOW - hours_ago * HOUR, size)
+def stored(name: str, hours_ago: float, size: int = 10) -> Stored:
+    return Stored(name, NOW - hours_ago * HOUR, size)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def stored(name: str, hours_ago: float, size: int = 10) -> StoredClip:
     ],
 )
 def test_what_is_too_old_goes_and_then_the_oldest_until_the_rest_fits(
-    clips: list[StoredClip], unfinished: int, removed: list[str]
+    clips: list[Stored], unfinished: int, removed: list[str]
 ) -> None:
     policy = RetentionPolicy(max_age=24 * HOUR, max_bytes=100)
     assert to_remove(policy, clips, unfinished, NOW) == removed
@@ -65,4 +72,84 @@ def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path
     assert store.ids() == {"waiting"}
     assert [path.name for path in folder.clips.iterdir()] == ["waiting"]
     store.close()
+    folder.close()
+
+
+@dataclass
+class Evidence:
+    """Incidents with evidence of 100 bytes each, in a store and on disk."""
+
+    store: IncidentStore
+    files: EvidenceStore
+    now: list[datetime]
+    removed: list[str] = field(default_factory=list)
+    recording: set[str] = field(default_factory=set)
+
+    def add(self, incident_id: str, *, hours_ago: float, ended: bool = True) -> None:
+        incident = incident_info(incident_id, start=-3600 * hours_ago)
+        self.store.started(incident)
+        if ended:
+            self.store.ended(over(incident))
+        self.files.make_room(incident_id)
+        self.files.file(incident_id, "clip").write_bytes(bytes(100))
+        written = (NOW - hours_ago * HOUR).timestamp()
+        os.utime(self.files.file(incident_id, "clip").parent, (written, written))
+
+    def retention(self, max_bytes: int) -> IncidentRetention:
+        return IncidentRetention(
+            self.store,
+            self.files,
+            RetentionPolicy(24 * HOUR, max_bytes),
+            recording=lambda: self.recording,
+            on_removed=self.removed.append,
+            clock=lambda: self.now[0],
+        )
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Iterator[Evidence]:
+    now = [NOW]
+    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    (tmp_path / "incidents").mkdir()
+    yield Evidence(IncidentStore(database, lambda: now[0]), EvidenceStore(tmp_path / "incidents"), now)
+    database.close()
+
+
+def test_without_room_the_oldest_evidence_goes_and_its_incident_stays(evidence: Evidence) -> None:
+    for hours in (3, 2, 1):
+        evidence.add(f"{hours} hours ago", hours_ago=hours)
+    retention = evidence.retention(max_bytes=250)
+    assert retention.sweep() == ["3 hours ago"]
+    assert evidence.removed == ["3 hours ago"]
+    assert evidence.files.ids() == {"2 hours ago", "1 hours ago"}
+    assert len(evidence.store.ids()) == 3
+    assert retention.sweep() == []
+
+
+def test_incidents_go_by_age_with_their_evidence_and_nobody_is_told(evidence: Evidence) -> None:
+    evidence.add("old", hours_ago=25)
+    evidence.add("new", hours_ago=23)
+    retention = evidence.retention(max_bytes=10_000)
+    assert retention.sweep() == ["old"]
+    assert evidence.removed == []
+    assert evidence.store.ids() == evidence.files.ids() == {"new"}
+
+
+def test_evidence_that_is_being_recorded_stays_and_counts(evidence: Evidence) -> None:
+    evidence.add("recording", hours_ago=30, ended=False)
+    evidence.add("finished", hours_ago=1)
+    evidence.recording.add("recording")
+    assert evidence.retention(max_bytes=150).sweep() == ["finished"]
+    assert evidence.files.ids() == {"recording"}
+
+
+def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path: Path) -> None:
+    evidence.add("old", hours_ago=25)
+    folder = DataFolder.open(tmp_path)
+    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
+    janitor.start()
+    assert eventually(lambda: not evidence.store.ids(), "the incident is gone")
+    janitor.stop()
+    database.close()
     folder.close()
