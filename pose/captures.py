@@ -19,11 +19,14 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
-from pose.live import Picture, SourceError
+from pose.live import Picture, SourceError, StreamClock
 from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
 
 SEAM_S: Final = 1.5
 """Pause between two rounds of a looped file, longer than a track lives out of sight: nobody walks across the seam."""
+
+BEHIND_S: Final = 0.5
+"""How far a decoder may fall behind its camera before it skips."""
 
 _LAGGING_S: Final = 0.25
 
@@ -33,7 +36,12 @@ _WITHOUT_CLOCK: Final = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
 _STREAM_CONTAINERS: Final = (*VIDEO_CONTAINERS, *sorted(_WITHOUT_CLOCK))
 """FFmpeg demuxers that an HTTP stream may need: no playlists, and nothing that opens other files."""
 
-_MAX_BAD_PACKETS: Final = 200
+_BOMB: Final = 4
+"""FFmpeg decodes nothing larger than this many times the allowed size. What is only too large is decoded, once, so that
+its size can be told."""
+
+_LARGEST: Final = 1 << 25
+_MAX_BAD_PACKETS: Final = 100
 _ANALYSE_US: Final = 2_000_000
 
 
@@ -177,7 +185,8 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP is carried over TCP and only the video is asked for. The decoder works in one thread, without delay.
+    RTSP is carried over TCP and only the video is asked for. The decoder works in one thread, without delay. Where it
+    falls behind the camera by more than `BEHIND_S`, it skips to the next picture that needs no other.
 
     Args:
         url: Where to.
@@ -203,6 +212,8 @@ class StreamCapture(_Exclusive):
         try:
             with self._errors():
                 self._open(url, open_s, verify_tls)
+            if self._expired:
+                raise SourceError("timeout", "the stream broke off while it was looked at")
         except SourceError:
             self.close()
             if self._expired:
@@ -213,8 +224,8 @@ class StreamCapture(_Exclusive):
 
     def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool) -> None:
         options = {"analyzeduration": str(_ANALYSE_US), "fpsprobesize": "0", "threads": "1"}
-        if self._max_pixels is not None:
-            options["max_pixels"] = str(self._max_pixels)
+        guard = {"max_pixels": str(_BOMB * (self._max_pixels or _LARGEST))}
+        options |= guard
         if url.scheme in ("rtsp", "rtsps"):
             link = Link(url, open_s)
             self._use(link)
@@ -236,8 +247,12 @@ class StreamCapture(_Exclusive):
             raise SourceError("not-a-video", "the stream holds no video")
         context = streams[0].codec_context
         _check_pixels(context.width, context.height, self._max_pixels)
+        context.options = guard
         context.thread_count = 1
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
+        self._clock = StreamClock()
+        self._skipping = False
+        self._skipped = 0
         self._packets = container.demux(streams[0])
         self._frames: deque[av.VideoFrame] = deque()
         self._reformatter = VideoReformatter()
@@ -258,6 +273,9 @@ class StreamCapture(_Exclusive):
                 packet = next(self._packets, None)
             if packet is None or packet.size == 0:
                 raise SourceError("ended", "the stream has ended")
+            if self._is_stale(packet):
+                self._skipped += 1
+                continue
             try:
                 self._frames.extend(packet.decode())
             except av.error.FFmpegError as error:
@@ -267,7 +285,22 @@ class StreamCapture(_Exclusive):
         frame = self._frames.popleft()
         _check_pixels(frame.width, frame.height, self._max_pixels)
         image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
-        return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None)
+        skipped, self._skipped = self._skipped, 0
+        return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None, skipped)
+
+    def _is_stale(self, packet: av.Packet[av.VideoStream]) -> bool:
+        if not self._has_clock or packet.dts is None:
+            return False
+        arrival = time.monotonic()
+        behind = arrival - self._clock.capture_moment(arrival, float(packet.dts * packet.time_base))
+        if not packet.is_keyframe:
+            self._skipping = self._skipping or behind > BEHIND_S
+        elif self._skipping:
+            self._skipping = False
+            if behind > BEHIND_S:
+                # Skipping did not help, so it is the camera's clock that lags and not its decoder.
+                self._clock.restart()
+        return self._skipping
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -302,7 +335,7 @@ def _problem(error: av.error.FFmpegError) -> SourceError:
             return SourceError("rejected", f"the camera rejects the request: {error.strerror}")
         case av.error.EOFError():
             return SourceError("ended", "the camera has closed the connection")
-        case av.error.InvalidDataError():
+        case av.error.InvalidDataError() | av.error.ArgumentError():
             return SourceError("not-a-video", "what the camera sends is no video that is understood")
     return SourceError("ended", f"the stream broke: {error.strerror}")
 

@@ -31,6 +31,9 @@ from urllib.request import (
 from pose.live import SourceError
 
 _CHUNK: Final = 1 << 16
+_BACKLOG: Final = 1 << 18
+"""Bytes that may wait for a reader that is behind; beyond them the camera has to drop pictures. Linux doubles it."""
+
 _SEND_S: Final = 10.0
 _GATHER_S: Final = 0.005
 _USER_AGENT: Final = "daflow"
@@ -78,11 +81,19 @@ class Link:
 
     def __init__(self, url: PinnedUrl, timeout_s: float) -> None:
         self._url = url
-        with connection_errors():
-            self.socket = socket.create_connection((url.address, url.port), timeout_s)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A second handle on the connection: TLS takes over the first, and an abort must not race with its reader.
-            self._handle = self.socket.dup()
+        self.socket = socket.socket(socket.AF_INET6 if ":" in url.address else socket.AF_INET)
+        try:
+            with connection_errors():
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BACKLOG)
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.socket.settimeout(timeout_s)
+                self.socket.connect((url.address, url.port))
+                # A second handle on the connection: TLS takes over the first, and an abort must not race with its
+                # reader.
+                self._handle = self.socket.dup()
+        except SourceError:
+            self.socket.close()
+            raise
 
     def secure(self, *, verify_tls: bool) -> None:
         """Speak TLS from here on, where the scheme asks for it.
@@ -244,15 +255,14 @@ class HttpBody:
         Raises:
             SourceError: There is no connection, or the answer is anything but a stream.
         """
-        response = self._ask(None)
+        response = self._response = self._ask(None)
         if response.status == 401 and self._url.user is not None:
             authorization = _authorization(self._url, response.headers)
             self.close()
-            response = self._ask(authorization)
+            response = self._response = self._ask(authorization)
         problem = _refusal(response.status)
         if problem is not None:
             raise problem
-        self._response = response
 
     def read(self, size: int) -> bytes:
         """What is there, at most `size` bytes; waits for some; empty at the end."""

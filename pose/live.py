@@ -164,10 +164,12 @@ class Picture:
     Attributes:
         image: Shape ``(height, width, 3)``, uint8, BGR.
         stream_time: Seconds on the stream's own clock, if it has one.
+        skipped: Pictures before this one that were left out to catch up with the camera.
     """
 
     image: NDArray[np.uint8]
     stream_time: float | None
+    skipped: int = 0
 
 
 class Capture(Protocol):
@@ -389,7 +391,7 @@ class LiveSource:
 
     @property
     def frames_overwritten(self) -> int:
-        """Frames that were replaced by a newer one before anybody took them."""
+        """Frames that nobody could take: replaced by a newer one, or skipped to catch up with the camera."""
         return self._frames_overwritten
 
     @property
@@ -538,7 +540,8 @@ class LiveSource:
             if run.first is None:
                 run.first = arrival
             captured_at = self._clock.capture_moment(arrival, picture.stream_time)
-            self._frames_overwritten += self._slot is not None
+            self._frames_read += picture.skipped
+            self._frames_overwritten += picture.skipped + (self._slot is not None)
             self._slot = Frame(self.camera_id, self._frames_read, captured_at, picture.image)
             self._frames_read += 1
             self._size = (width, height)
