@@ -409,11 +409,12 @@ class CameraManager:
         self._model_of = model_of
         self._lock = threading.Lock()
         self._cameras: dict[str, Camera] = {}
+        self._started = False
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
 
-    def start(self) -> None:
-        """Open the cameras of the store and of the cameras file.
+    def load(self) -> None:
+        """Open the cameras of the store and of the cameras file; none is connected to yet.
 
         Raises:
             CamerasFileError: The file cannot be read, or one of its cameras is refused.
@@ -428,6 +429,11 @@ class CameraManager:
                     self.put(camera_id, config)
                 except (StreamUrlError, TooManyCameras) as error:
                     raise CamerasFileError(f"{path}: {camera_id}: {error}") from error
+
+    def start(self) -> None:
+        """Connect to all cameras."""
+        with self._lock:
+            self._started = True
         for camera in self._all():
             camera.start()
         self._watcher.start()
@@ -475,7 +481,8 @@ class CameraManager:
         if old is not None:
             old.stop(EndReason.CAMERA_STOPPED)
         log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
-        camera.start()
+        if self._started:
+            camera.start()
         return old is None
 
     def delete(self, camera_id: str) -> None:

@@ -424,7 +424,7 @@ class Engine:
                 break
             item = lane.take()
             if item is not None:
-                # A number for each turn, not for each round: with equal ones, always the same cameras would be preferred.
+                # A number for each turn, not for each round: among equals the same cameras would always come first.
                 lane.served = next(self._turns)
                 pictures += isinstance(item, Frame)
                 taken.append((lane, item))

@@ -15,6 +15,7 @@ from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from pose.live import LiveTiming
 from service.bus import ScoreBus
 from service.calibrator import Calibrator
+from service.camera_config import CamerasFileError
 from service.camera_store import CameraStore
 from service.cameras import CameraManager, Post
 from service.clips import ClipScorer, clip_limits
@@ -24,7 +25,7 @@ from service.engine import Engine
 from service.events import EventBus
 from service.evidence import EvidenceRecorder
 from service.feed import EventFeed
-from service.files import DataFolder, EvidenceStore
+from service.files import DataFolder, EvidenceStore, StartupError
 from service.incident_log import IncidentLog
 from service.incident_store import IncidentStore
 from service.jobs import ClipRunner
@@ -166,6 +167,10 @@ class Runtime:
             ),
             calibrator.model_of,
         )
+        try:
+            cameras.load()
+        except CamerasFileError as error:
+            raise StartupError(f"{error}; set DAFLOW_CAMERAS_FILE") from error
         metrics.registry.register(ClipCollector(store))
         metrics.registry.register(CameraCollector(cameras.statuses))
         metrics.watch(
@@ -214,11 +219,7 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Start the threads.
-
-        Raises:
-            CamerasFileError: A camera of the cameras file is refused.
-        """
+        """Start the threads."""
         self.models.start()
         self.runner.start()
         self.janitor.start()
