@@ -42,7 +42,7 @@ _PAPER: Final = (245, 245, 245)
 _BAND: Final = (34, 30, 28)
 _BAND_ANOMALOUS: Final = (40, 40, 96)
 _BAND_UNSCORED: Final = (66, 60, 56)
-_GROUND: Final = (44, 40, 38)
+_GROUND: Final = 40
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_TEXT: Final = 9
@@ -249,8 +249,7 @@ def draw_live(
     """
     width, height = size or (score.width, score.height)
     if image is None or not background:
-        canvas = np.empty((height, width, 3), np.uint8)
-        canvas[:] = _GROUND
+        canvas = np.full((height, width, 3), _GROUND, np.uint8)
     else:
         canvas = resized(image, (width, height)).copy()
     threshold = score.threshold
@@ -269,9 +268,14 @@ def resized(image: Image, size: tuple[int, int]) -> Image:
         image: The picture.
         size: Width and height in pixels.
     """
+    width, height = size
+    # Averaging over areas is slow unless it halves; what is left to do after that needs no averaging.
+    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
+        halves = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, halves, interpolation=cv2.INTER_AREA), np.uint8)
     if (image.shape[1], image.shape[0]) == size:
         return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def clock_text(seconds: float) -> str:
