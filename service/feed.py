@@ -26,7 +26,9 @@ from service.messages import Event, Heartbeat, Lagged
 TAIL: Final = 1024
 """Events kept in memory."""
 
-_PAGE: Final = 256
+_PAGE: Final = 64
+"""Events that a subscriber who has stopped reading may hold."""
+
 _READERS: Final = 4
 _RETRY_S: Final = 1.0
 
@@ -148,8 +150,9 @@ class EventFeed:
         A subscriber that falls behind what is in memory is told so once and then gets what it missed from the store.
 
         Args:
-            after: Id of the last event that is known; None starts with the next. An id that was not given out yet
-                comes from another store, so it counts as lagging behind everything.
+            after: Id of the last event that is known; None starts with the first event published after the first
+                message was asked for. An id that was not given out yet comes from another store, so it counts as
+                lagging behind everything.
             cameras: Only events of these cameras.
         """
         cursor, known = await self._start(after)
