@@ -1,0 +1,269 @@
+"""Routes of cameras over real HTTP and WebSockets; the cameras are skeleton feeds or lead nowhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from ipaddress import ip_network
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from service.api import cameras, sockets
+from service.api.problems import Kind
+from service.bus import SCORE_BACKLOG
+from service.messages import Score, score_stream_adapter
+from tests.service.api.streams import device, open_socket, read, read_all, silent_reader, skeleton_frame
+from tests.service.scores import live_person, live_score
+from tests.service.servers import LiveServer, Serve, eventually, free_port
+from tests.service.test_api import problem
+
+FEED = {"url": "skeletons:"}
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+def add(live: LiveServer, camera: str = "gate", **config: Any) -> dict[str, Any]:
+    answer = live.client.put(f"/v1/cameras/{camera}", json=FEED | config)
+    assert answer.status_code in (200, 201), answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def state(live: LiveServer, camera: str = "gate") -> str:
+    return str(live.client.get(f"/v1/cameras/{camera}").json()["state"])
+
+
+def crowd(sequence: int) -> Score:
+    """A message of some forty thousand bytes: the system keeps some megabytes for a connection that is not read."""
+    return live_score(camera="gate", sequence=sequence, people=[live_person(0.5)] * 40)
+
+
+def test_a_camera_is_added_once_listed_and_deleted(live: LiveServer) -> None:
+    first = live.client.put("/v1/cameras/gate", json=FEED | {"name": "Gate"})
+    assert (first.status_code, first.headers["location"]) == (201, "/v1/cameras/gate")
+    assert live.client.put("/v1/cameras/gate", json=FEED | {"name": "Gate"}).status_code == 200
+    add(live, "attic")
+    assert [camera["id"] for camera in live.client.get("/v1/cameras").json()["cameras"]] == ["attic", "gate"]
+    assert live.client.get("/v1/cameras/gate").json()["config"]["name"] == "Gate"
+    assert live.client.delete("/v1/cameras/gate").status_code == 204
+    assert [camera["id"] for camera in live.client.get("/v1/cameras").json()["cameras"]] == ["attic"]
+
+
+def test_a_password_is_never_shown_and_survives_a_change_of_something_else(serve_live: Serve) -> None:
+    live = serve_live(allowed_stream_cidrs=LOOPBACK)
+    url = f"rtsp://viewer:hunter2@127.0.0.1:{free_port()}/live?token=hunter2"
+    answers = [
+        live.client.put("/v1/cameras/gate", json={"url": url}),
+        live.client.patch("/v1/cameras/gate", json={"name": "Gate"}),
+        live.client.get("/v1/cameras/gate"),
+        live.client.get("/v1/cameras"),
+        live.client.get("/metrics"),
+    ]
+    eventually(lambda: state(live) == "reconnecting", "the camera is found to be missing")
+    answers.append(live.client.get("/v1/cameras/gate"))
+    assert answers[-1].json()["problem"]["cause"] == "refused"
+    for answer in answers:
+        assert answer.status_code in (200, 201)
+        assert "hunter2" not in answer.text
+    assert live.runtime.cameras.config("gate").url == url
+    # What was shown, sent back, is no change either.
+    assert live.client.put("/v1/cameras/gate", json=answers[-1].json()["config"]).status_code == 200
+    assert live.runtime.cameras.config("gate").url == url
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "cause"),
+    [
+        ({"url": "file:///etc/passwd"}, Kind.STREAM_URL_REFUSED, "scheme"),
+        ({"url": "rtsp://127.0.0.1/live"}, Kind.STREAM_URL_REFUSED, "forbidden-address"),
+        ({"url": "http://169.254.169.254/latest"}, Kind.STREAM_URL_REFUSED, "forbidden-address"),
+        ({"url": "/etc/passwd", "loop": True}, Kind.STREAM_URL_REFUSED, "forbidden-path"),
+        ({"url": "skeletons:", "quiet_s": 0}, Kind.INVALID_REQUEST, None),
+        ({"url": "skeletons:", "colour": "blue"}, Kind.INVALID_REQUEST, None),
+        ({}, Kind.INVALID_REQUEST, None),
+    ],
+)
+def test_a_camera_that_may_not_be_is_refused_before_any_connection(
+    config: dict[str, Any], kind: Kind, cause: str | None, live: LiveServer
+) -> None:
+    document = problem(live.client.put("/v1/cameras/gate", json=config), kind)
+    assert document.get("cause") == cause
+    assert live.client.get("/v1/cameras").json()["cameras"] == []
+
+
+@pytest.mark.parametrize("name", ["Gate", "a" * 65, "-gate", "gate.1"])
+def test_an_id_that_cannot_stand_in_a_file_name_is_refused(name: str, live: LiveServer) -> None:
+    problem(live.client.put(f"/v1/cameras/{name}", json=FEED), Kind.INVALID_REQUEST)
+
+
+def test_there_is_a_limit_to_the_number_of_cameras(serve_live: Serve) -> None:
+    live = serve_live(max_cameras=1)
+    add(live)
+    add(live, name="the same again")
+    problem(live.client.put("/v1/cameras/yard", json=FEED), Kind.TOO_MANY_CAMERAS)
+
+
+def test_a_change_names_what_is_wrong_with_it_and_changes_nothing(live: LiveServer) -> None:
+    add(live)
+    document = problem(live.client.patch("/v1/cameras/gate", json={"quiet_s": -1, "colour": 1}), Kind.INVALID_REQUEST)
+    assert {(item["in"], item["name"]) for item in document["errors"]} == {("body", "quiet_s"), ("body", "colour")}
+    problem(live.client.patch("/v1/cameras/gate", json={"url": "ftp://a/b"}), Kind.STREAM_URL_REFUSED)
+    assert live.runtime.cameras.config("gate").quiet_s == 10
+    changed = live.client.patch("/v1/cameras/gate", json={"quiet_s": 5})
+    assert (changed.status_code, changed.json()["config"]["quiet_s"]) == (200, 5)
+
+
+def test_a_camera_that_does_not_exist_has_nothing(live: LiveServer) -> None:
+    for path in ("", "/snapshot.jpg", "/live.mjpg", "/calibration"):
+        problem(live.client.get(f"/v1/cameras/nobody{path}"), Kind.CAMERA_NOT_FOUND)
+    problem(live.client.patch("/v1/cameras/nobody", json={}), Kind.CAMERA_NOT_FOUND)
+    problem(live.client.delete("/v1/cameras/nobody"), Kind.CAMERA_NOT_FOUND)
+    problem(live.client.post("/v1/cameras/nobody/calibration", json={"seconds": 10}), Kind.CAMERA_NOT_FOUND)
+    problem(live.client.post("/v1/cameras/nobody/calibration/rollback"), Kind.CAMERA_NOT_FOUND)
+    problem(live.client.delete("/v1/cameras/nobody/calibration"), Kind.CAMERA_NOT_FOUND)
+    for path in ("scores", "skeletons"):
+        with open_socket(live, f"/v1/cameras/nobody/{path}") as socket:
+            assert read_all(socket) == []
+        assert socket.close_code == 4404
+
+
+def test_what_a_device_feeds_is_scored_and_shown_live_until_the_camera_is_deleted(live: LiveServer) -> None:
+    add(live)
+    problem(live.client.get("/v1/cameras/gate/snapshot.jpg"), Kind.NO_PICTURE)
+    with open_socket(live, "/v1/cameras/gate/scores") as socket, device(live, "gate"):
+        hello = read(socket)
+        assert (hello["type"], hello["cameras"]) == ("hello", ["gate"])
+        messages = []
+        while not messages or messages[-1].level is None:
+            message = score_stream_adapter.validate_json(socket.recv())
+            if isinstance(message, Score):
+                messages.append(message)
+        assert [message.sequence for message in messages] == sorted({message.sequence for message in messages})
+        scored = messages[-1]
+        assert scored.people[0].joints is not None
+        assert scored.people[0].score is not None
+        assert sum(scored.people[0].joints) == pytest.approx(scored.people[0].score, abs=1e-3)
+        assert 0 <= scored.age_s < 5
+
+        assert state(live) == "online"
+        snapshot = live.client.get("/v1/cameras/gate/snapshot.jpg", params={"background": "none"})
+        assert snapshot.headers["content-type"] == "image/jpeg"
+        assert cv2.imdecode(np.frombuffer(snapshot.content, np.uint8), cv2.IMREAD_COLOR).shape == (480, 640, 3)
+
+        with live.client.stream("GET", "/v1/cameras/gate/live.mjpg", params={"fps": 60}) as stream:
+            assert stream.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
+            content = bytearray()
+            for chunk in stream.iter_bytes():
+                content += chunk
+                if content.count(b"Content-Type: image/jpeg") == 3:
+                    live.client.delete("/v1/cameras/gate")
+        pictures = [part.partition(b"\r\n\r\n")[2] for part in bytes(content).split(b"--frame\r\n")[1:-1]]
+        assert len(pictures) >= 3
+        for picture in pictures:
+            assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
+        read_all(socket)
+        assert (socket.close_code, socket.close_reason) == (1000, "the camera was removed")
+
+
+def test_a_device_hears_what_was_taken_and_what_was_not(live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "_ACK_S", 0.05)
+    add(live)
+    with open_socket(live, "/v1/cameras/gate/skeletons") as socket:
+        assert read(socket) == {"type": "hello", "version": 1, "camera": "gate"}
+        for number in range(3):
+            socket.send(json.dumps(skeleton_frame(number)))
+        socket.send("not JSON")
+        socket.send(json.dumps(skeleton_frame(2)))
+        socket.send(json.dumps(skeleton_frame(3)).encode())
+        errors = []
+        while (message := read(socket)) != {"type": "ack", "accepted": 4, "refused": 2}:
+            if message["type"] == "error":
+                errors.append(message["detail"])
+    assert "JSON" in errors[0]
+    assert "time_s" in errors[1]
+
+
+def test_a_device_that_sends_only_nonsense_is_let_go_and_one_that_recovers_is_not(live: LiveServer) -> None:
+    add(live)
+    with open_socket(live, "/v1/cameras/gate/skeletons") as socket:
+        for number in range(3):
+            for _ in range(cameras.MAX_REFUSED - 1):
+                socket.send("{}")
+            socket.send(json.dumps(skeleton_frame(number)))
+        for _ in range(cameras.MAX_REFUSED):
+            socket.send("{}")
+        errors = [message for message in read_all(socket) if message["type"] == "error"]
+    assert socket.close_code == cameras.BAD_SKELETONS_CODE
+    assert len(errors) == 4 * cameras.MAX_REFUSED - 3
+
+
+def test_only_a_feed_takes_skeletons(serve_live: Serve) -> None:
+    live = serve_live(allowed_stream_cidrs=LOOPBACK)
+    add(live, url=f"rtsp://127.0.0.1:{free_port()}/live")
+    with open_socket(live, "/v1/cameras/gate/skeletons") as socket:
+        assert read_all(socket) == []
+    assert socket.close_code == cameras.NOT_A_FEED_CODE
+
+
+def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveServer) -> None:
+    add(live)
+    with open_socket(live, "/v1/cameras/gate/skeletons") as socket:
+        read(socket)
+        live.client.delete("/v1/cameras/gate")
+        socket.send(json.dumps(skeleton_frame(0)))
+        read_all(socket)
+    assert (socket.close_code, socket.close_reason) == (1000, "the camera was changed or removed")
+
+
+def test_a_silent_camera_sends_signs_of_life(serve_live: Serve) -> None:
+    live = serve_live(heartbeat_s=0.1)
+    add(live)
+    with open_socket(live, "/v1/cameras/gate/scores") as socket:
+        assert [read(socket)["type"] for _ in range(3)] == ["hello", "heartbeat", "heartbeat"]
+
+
+def test_a_subscriber_who_never_reads_costs_a_bounded_queue_and_nobody_elses_scores(live: LiveServer) -> None:
+    add(live)
+    bus = live.runtime.scores
+    with silent_reader(live, "/v1/cameras/gate/scores"), open_socket(live, "/v1/cameras/gate/scores") as socket:
+        eventually(lambda: bus.listeners("gate") == 2, "both are known")
+        read(socket)
+        for sequence in range(500):
+            bus.publish("gate", crowd(sequence))
+            assert read(socket)["sequence"] == sequence
+        assert bus.longest_queue == SCORE_BACKLOG
+
+
+def test_a_subscriber_who_takes_nothing_for_too_long_is_let_go(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SEND_LIMIT_S", 0.3)
+    add(live)
+    bus, sequence = live.runtime.scores, itertools.count()
+
+    def let_go() -> bool:
+        bus.publish("gate", crowd(next(sequence)))
+        return bus.listeners("gate") == 0
+
+    with silent_reader(live, "/v1/cameras/gate/scores"):
+        eventually(lambda: bus.listeners("gate") == 1, "the subscriber is known")
+        for _ in range(500):
+            let_go()
+        eventually(let_go, "the subscriber is let go")
+
+
+def test_a_subscriber_who_leaves_is_forgotten(live: LiveServer) -> None:
+    add(live)
+    with open_socket(live, "/v1/cameras/gate/scores"):
+        eventually(lambda: live.runtime.scores.listeners("gate") == 1, "the subscriber is known")
+    eventually(lambda: live.runtime.scores.listeners("gate") == 0, "the subscriber is forgotten")
+
+
+def test_pages_of_other_origins_may_not_listen(live: LiveServer) -> None:
+    for path in ("/v1/cameras/gate/scores", "/v1/cameras/gate/skeletons", "/v1/incidents"):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"ws://127.0.0.1:{live.port}{path}", additional_headers={"origin": "https://elsewhere.example"})
