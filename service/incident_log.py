@@ -18,7 +18,8 @@ from pose.live import StateChange
 from service.clock import SteadyClock
 from service.database import reason
 from service.feed import EventFeed
-from service.incident_store import EvidenceKind, IncidentExists, IncidentStore
+from service.files import EvidenceKind
+from service.incident_store import IncidentExists, IncidentStore
 from service.incidents import Change, Ended, Incident, Started, Updated
 from service.messages import (
     CameraState,

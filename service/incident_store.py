@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import JSON, Double, Index, String, delete, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.live import SourceState
 from service.database import Base, Clock, Database, Utc, utc_now
+from service.files import EvidenceKind
 from service.incidents import EndReason, Severity
 from service.messages import Event, EvidenceState, IncidentInfo, event_adapter
-
-EvidenceKind = Literal["snapshot", "clip"]
 
 _KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
 _PROBLEM: Final = 1000

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from pose.live import SourceState
 from service.database import Database
-from service.incident_store import EvidenceKind, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.files import EvidenceKind
+from service.incident_store import IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.incidents import EndReason, Severity
 from service.messages import (
     CameraState,
