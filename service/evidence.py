@@ -566,10 +566,11 @@ class _Recording:
     def _explain(self, kind: EvidenceKind, error: Exception) -> str:
         if isinstance(error, OSError) and is_storage_full(error):
             problem = str(StorageFull(f"the {kind}"))
-            log.error("evidence lost", camera=self.camera_id, incident=self.incident_id, kind=kind, reason=problem)
-            return problem
-        log.error("evidence lost", camera=self.camera_id, incident=self.incident_id, kind=kind, exc_info=error)
-        return f"the {kind} could not be written: {getattr(error, 'strerror', None) or type(error).__name__}"
+        else:
+            problem = f"the {kind} could not be written: {getattr(error, 'strerror', None) or type(error).__name__}"
+        defect = None if isinstance(error, OSError) else error
+        log.error("evidence lost", camera=self.camera_id, incident=self.incident_id, reason=problem, exc_info=defect)
+        return problem
 
 
 class _Abandoned(Exception):
