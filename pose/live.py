@@ -330,8 +330,9 @@ class LiveSource:
         open_capture: Makes a connection within about `LiveTiming.open_s`, or raises `SourceError`. Called from the
             source's thread.
         timing: How patient to be.
-        on_state: Hears every change of state, in order, from one of the source's threads at a time. Once `stop` has
-            returned only the change to ``stopped`` may still come, when another call was under way.
+        on_state: Hears every change of state, in order, from one thread at a time: the reader's, that of the watchdog,
+            which all sources share, or the one that calls `stop`. It must not take long. Once `stop` has returned
+            nothing comes any more, except after a call that was under way: then the changes up to ``stopped``.
         on_frame: Called from the reader's thread when a frame is there to be taken.
     """
 
@@ -425,7 +426,6 @@ class LiveSource:
             self._thread = threading.Thread(target=self._read, args=(run,), name=f"read-{self.camera_id}", daemon=True)
             self._thread.start()
         _WATCHDOG.add(self)
-        self._deliver()
 
     def stop(self) -> None:
         """Stop reading, from whatever state, within a second.
@@ -438,7 +438,6 @@ class LiveSource:
                 return
             self._run = self._thread = self._slot = None
             run.ended.set()
-            self._changes.clear()
             self._problem = None
             self._move(SourceState.STOPPED)
             capture = run.capture
@@ -463,6 +462,7 @@ class LiveSource:
         """
         timing = self._timing
         given_up: Capture | None = None
+        noticed = False
         with self._lock:
             run = self._run
             if run is None or run.capture is None or run.overdue is not None:
@@ -471,16 +471,20 @@ class LiveSource:
             if silence > timing.stall_s and self._state is SourceState.ONLINE:
                 self._problem = SourceError("timeout", f"no picture for {timing.stall_s:g} s")
                 self._move(SourceState.STALLED)
+                noticed = True
             if silence > timing.read_s:
                 self._problem = run.overdue = SourceError("timeout", f"no picture for {timing.read_s:g} s")
                 self._seek_again()
                 given_up = run.capture
-        self._deliver()
+                noticed = True
+        if noticed:
+            self._deliver()
         if given_up is not None:
             given_up.close()
 
     def _read(self, run: _Run) -> None:
         failures = 0
+        self._deliver()
         while not run.ended.is_set():
             try:
                 self._follow(run)

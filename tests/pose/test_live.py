@@ -1,0 +1,558 @@
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pose.live import (
+    TRANSITIONS,
+    Capture,
+    IllegalTransition,
+    LiveSource,
+    LiveTiming,
+    Picture,
+    PictureWatch,
+    SourceError,
+    SourceState,
+    StateChange,
+    StreamClock,
+)
+from tests.service.servers import eventually
+
+CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
+QUICK = LiveTiming(
+    open_s=1, read_s=0.6, stall_s=0.25, backoff_first_s=0.05, backoff_cap_s=0.2, backoff_jitter=0.0, healthy_s=0.5
+)
+
+
+class Script:
+    """A camera that does what the test says: each connection runs one generator of pictures."""
+
+    def __init__(self, *connections: Callable[[Script], Iterator[Picture]]) -> None:
+        self.connections = list(connections)
+        self.opened = self.closed = 0
+        self.gate = threading.Event()
+
+    def open(self) -> Capture:
+        self.opened += 1
+        connection = self.connections[min(self.opened, len(self.connections)) - 1]
+        return _Scripted(self, connection(self))
+
+
+class _Scripted:
+    def __init__(self, script: Script, pictures: Iterator[Picture]) -> None:
+        self.script, self.pictures = script, pictures
+
+    def read(self) -> Picture:
+        picture = next(self.pictures, None)
+        if picture is None:
+            raise SourceError("ended", "the script is over")
+        return picture
+
+    def close(self) -> None:
+        self.script.closed += 1
+
+
+def picture(value: int = 100, stream_time: float | None = None) -> Picture:
+    return Picture(np.full((48, 64, 3), value, np.uint8), stream_time)
+
+
+def few(count: int) -> Callable[[Script], Iterator[Picture]]:
+    return lambda _: iter([picture() for _ in range(count)])
+
+
+def steady(script: Script) -> Iterator[Picture]:
+    while True:
+        yield picture()
+        time.sleep(0.02)
+
+
+def one_then_silence(script: Script) -> Iterator[Picture]:
+    yield picture()
+    script.gate.wait()
+
+
+def silence(script: Script) -> Iterator[Picture]:
+    script.gate.wait()
+    yield from ()
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.changes: list[StateChange] = []
+
+    def __call__(self, change: StateChange) -> None:
+        self.changes.append(change)
+
+    @property
+    def states(self) -> list[SourceState]:
+        return [change.state for change in self.changes]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def make(recorder: Recorder) -> Iterator[Callable[..., LiveSource]]:
+    """Makes sources that are stopped at the end of the test."""
+    sources: list[LiveSource] = []
+
+    def make(open_capture: Callable[[], Capture], timing: LiveTiming = QUICK, **more: object) -> LiveSource:
+        sources.append(LiveSource("gate", open_capture, timing=timing, on_state=recorder, **more))  # type: ignore[arg-type]
+        return sources[-1]
+
+    yield make
+    for source in sources:
+        source.stop()
+
+
+def refused() -> Capture:
+    raise SourceError("refused", "nothing listens")
+
+
+def assert_legal(changes: list[StateChange]) -> None:
+    assert changes[0].previous is None
+    for before, after in pairwise(changes):
+        assert after.previous is before.state
+        assert after.state in TRANSITIONS[before.state]
+        assert after.moment >= before.moment
+
+
+class TestLiveSource:
+    def test_only_the_newest_frame_is_kept_and_the_rest_is_counted(self, make: Callable[..., LiveSource]) -> None:
+        def three_then_wait(script: Script) -> Iterator[Picture]:
+            yield from (picture(1), picture(2), picture(3))
+            script.gate.wait()
+
+        script = Script(three_then_wait)
+        source = make(script.open)
+        source.start()
+        eventually(lambda: source.frames_read == 3, "three frames were read")
+        frame = source.take()
+        assert frame is not None
+        assert (frame.camera_id, frame.sequence, frame.image[0, 0, 0]) == ("gate", 2, 3)
+        assert source.frames_overwritten == 2
+        assert source.size == (64, 48)
+        assert frame.captured_at <= time.monotonic()
+        assert source.take() is None
+        script.gate.set()
+
+    def test_frames_that_a_capture_skipped_are_counted_as_dropped(self, make: Callable[..., LiveSource]) -> None:
+        def skips(script: Script) -> Iterator[Picture]:
+            yield picture()
+            yield replace(picture(), skipped=5)
+            script.gate.wait()
+
+        script = Script(skips)
+        source = make(script.open)
+        source.start()
+        eventually(lambda: source.frames_read == 7, "all are counted")
+        frame = source.take()
+        assert frame is not None
+        assert frame.sequence == 6
+        assert source.frames_overwritten == 6
+        script.gate.set()
+
+    def test_frames_are_numbered_on_over_reconnections_and_moments_increase(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        frames = []
+        taken = threading.Event()
+
+        def counted(script: Script) -> Iterator[Picture]:
+            for index in range(3):
+                taken.clear()
+                yield picture(stream_time=index / 10)
+                assert taken.wait(5)
+
+        def take() -> None:
+            frames.append(source.take())
+            taken.set()
+
+        source = make(Script(counted).open, on_frame=take)
+        source.start()
+        eventually(lambda: len(frames) >= 9, "three connections gave their frames")
+        source.stop()
+        assert [frame.sequence for frame in frames[:9]] == list(range(9))
+        assert all(a.captured_at < b.captured_at for a, b in pairwise(frames))
+        assert source.reconnects >= 2
+        assert recorder.states[:5] == [CONNECTING, ONLINE, RECONNECTING, ONLINE, RECONNECTING]
+
+    def test_a_camera_that_falls_silent_stalls_and_is_online_when_it_speaks_again(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        def pauses(script: Script) -> Iterator[Picture]:
+            yield picture()
+            script.gate.wait()
+            yield from steady(script)
+
+        script = Script(pauses)
+        source = make(script.open, replace(QUICK, read_s=60))
+        source.start()
+        eventually(lambda: source.state is STALLED, "it has stalled")
+        assert source.problem is not None
+        assert source.problem.cause == "timeout"
+        script.gate.set()
+        eventually(lambda: source.state is ONLINE, "it is online again")
+        assert source.problem is None
+        assert recorder.states == [CONNECTING, ONLINE, STALLED, ONLINE]
+        assert recorder.changes[2].cause == "timeout"
+
+    def test_a_silent_connection_is_given_up_and_made_anew(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        class Abortable(_Scripted):
+            def close(self) -> None:
+                super().close()
+                self.script.gate.set()
+
+        class Silent(Script):
+            def open(self) -> Capture:
+                self.gate.clear()
+                self.opened += 1
+                return Abortable(self, one_then_silence(self) if self.opened == 1 else steady(self))
+
+        script = Silent()
+        source = make(script.open)
+        source.start()
+        eventually(lambda: recorder.states[-2:] == [RECONNECTING, ONLINE], "it is online by another connection")
+        assert recorder.states == [CONNECTING, ONLINE, STALLED, RECONNECTING, ONLINE]
+        assert script.opened == 2
+        assert source.reconnects == 1
+        assert recorder.changes[3].cause == "timeout"
+
+    def test_a_connection_without_a_first_picture_is_given_up_too(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        script = Script(silence)
+        source = make(script.open)
+        source.start()
+        eventually(lambda: source.state is RECONNECTING, "it gave up")
+        assert recorder.states == [CONNECTING, RECONNECTING]
+        script.gate.set()
+
+    def test_an_absent_camera_is_sought_with_growing_pauses_until_it_is_there(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        attempts: list[float] = []
+        script = Script(steady)
+
+        def open_capture() -> Capture:
+            attempts.append(time.monotonic())
+            if len(attempts) < 6:
+                refused()
+            return script.open()
+
+        source = make(open_capture)
+        source.start()
+        eventually(lambda: source.state is ONLINE, "it is there")
+        assert recorder.states == [CONNECTING, RECONNECTING, ONLINE]
+        assert recorder.changes[1].cause == "refused"
+        assert source.reconnects == 1
+        pauses = [b - a for a, b in pairwise(attempts)]
+        for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True):
+            assert pause >= least
+
+    def test_a_wrong_password_waits_for_the_longest_pause_at_once(self, make: Callable[..., LiveSource]) -> None:
+        attempts: list[float] = []
+
+        def open_capture() -> Capture:
+            attempts.append(time.monotonic())
+            raise SourceError("unauthorised", "wrong password")
+
+        source = make(open_capture, replace(QUICK, backoff_first_s=0.001, backoff_cap_s=0.5))
+        source.start()
+        eventually(lambda: len(attempts) == 2, "it was tried twice")
+        assert attempts[1] - attempts[0] >= 0.5
+
+    def test_what_trying_again_cannot_heal_ends_the_source(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        def open_capture() -> Capture:
+            raise SourceError("ended", "played to its end", permanent=True)
+
+        source = make(open_capture)
+        source.start()
+        eventually(lambda: source.state is FAILED, "it has failed")
+        assert recorder.states == [CONNECTING, FAILED]
+        source.stop()
+        assert recorder.states[-1] is STOPPED
+
+    def test_a_defect_of_a_capture_is_a_problem_like_any_other(
+        self, make: Callable[..., LiveSource], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(script: Script) -> Iterator[Picture]:
+            raise ZeroDivisionError("rtsp://user:secret@camera/")
+            yield
+
+        source = make(Script(broken, steady).open)
+        source.start()
+        eventually(lambda: source.state is ONLINE, "it is online after all")
+        assert "ZeroDivisionError" in caplog.text
+
+    def test_listeners_that_fail_do_not_end_the_camera(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        source = LiveSource("gate", Script(steady).open, timing=QUICK, on_state=fail, on_frame=fail)
+        source.start()
+        eventually(lambda: source.frames_read > 3, "frames are read")
+        source.stop()
+        assert "a listener for states failed" in caplog.text
+        assert "a listener for frames failed" in caplog.text
+
+    def test_the_rate_is_that_of_arrival(self, make: Callable[..., LiveSource]) -> None:
+        source = make(Script(steady).open)
+        assert source.fps is None
+        source.start()
+        eventually(lambda: source.frames_read > 20, "frames are read")
+        fps = source.fps
+        assert fps is not None
+        assert 5 < fps <= 50.5
+
+    def test_a_source_starts_only_when_stopped_and_may_start_again(
+        self, make: Callable[..., LiveSource], recorder: Recorder
+    ) -> None:
+        source = make(Script(steady).open)
+        source.start()
+        with pytest.raises(IllegalTransition, match=r"a source that is \w+ cannot become connecting"):
+            source.start()
+        source.stop()
+        source.start()
+        eventually(lambda: source.state is ONLINE, "it is online again")
+        source.stop()
+        first = recorder.states.index(STOPPED) + 1
+        assert recorder.states[:first] in ([CONNECTING, STOPPED], [CONNECTING, ONLINE, STOPPED])
+        assert recorder.states[first:] == [CONNECTING, ONLINE, STOPPED]
+        assert_legal(recorder.changes)
+
+
+def blocked_open(script: Script) -> Callable[[], Capture]:
+    def open_capture() -> Capture:
+        script.gate.wait()
+        return script.open()
+
+    return open_capture
+
+
+STOPPABLE: dict[str, tuple[Callable[[Script], Callable[[], Capture]], LiveTiming, SourceState]] = {
+    "blocked open": (blocked_open, QUICK, CONNECTING),
+    "online": (lambda script: script.open, QUICK, ONLINE),
+    "blocked read": (lambda script: script.open, replace(QUICK, stall_s=60, read_s=60), ONLINE),
+    "stalled": (lambda script: script.open, replace(QUICK, read_s=60), STALLED),
+    "backing off": (lambda _: refused, replace(QUICK, backoff_first_s=60, backoff_cap_s=60), RECONNECTING),
+}
+
+
+@pytest.mark.parametrize("name", STOPPABLE)
+def test_stop_returns_within_a_second_from_every_state_and_nothing_is_heard_afterwards(
+    name: str, make: Callable[..., LiveSource], recorder: Recorder
+) -> None:
+    opening, timing, state = STOPPABLE[name]
+    script = Script(steady if name == "online" else one_then_silence)
+    source = make(opening(script), timing)
+    source.start()
+    eventually(lambda: source.state is state, f"it is {state}")
+    asked = time.monotonic()
+    source.stop()
+    assert time.monotonic() - asked < 1
+    assert source.state is STOPPED
+    assert recorder.states[-1] is STOPPED
+    assert_legal(recorder.changes)
+    heard, read = len(recorder.changes), source.frames_read
+    script.gate.set()
+    readers = [thread for thread in threading.enumerate() if thread.name == "read-gate"]
+    for thread in readers:
+        thread.join(5)
+        assert not thread.is_alive()
+    source.stop()
+    assert (len(recorder.changes), source.frames_read, source.take()) == (heard, read, None)
+    assert script.closed >= script.opened
+
+
+def test_stop_from_a_listener_and_stop_while_a_listener_hangs_return_in_time() -> None:
+    hangs, release = threading.Event(), threading.Event()
+    heard: list[SourceState] = []
+
+    def hang(change: StateChange) -> None:
+        heard.append(change.state)
+        if change.state is ONLINE:
+            hangs.set()
+            release.wait()
+
+    source = LiveSource("gate", Script(steady).open, timing=QUICK, on_state=hang)
+    source.start()
+    assert hangs.wait(5)
+    asked = time.monotonic()
+    source.stop()
+    assert time.monotonic() - asked < 1
+    release.set()
+    eventually(lambda: heard == [CONNECTING, ONLINE, STOPPED], "the stop was reported in its turn")
+
+    def stop(change: StateChange) -> None:
+        heard.append(change.state)
+        if change.state is ONLINE:
+            itself.stop()
+
+    heard.clear()
+    itself = LiveSource("gate", Script(steady).open, timing=QUICK, on_state=stop)
+    itself.start()
+    eventually(lambda: heard == [CONNECTING, ONLINE, STOPPED], "it stopped itself")
+
+
+def test_fifty_sources_start_and_stop_at_once_and_leave_no_threads() -> None:
+    before = set(threading.enumerate())
+    sources = [LiveSource(f"camera-{n}", Script(steady).open, timing=QUICK) for n in range(50)]
+    for source in sources:
+        source.start()
+    eventually(lambda: all(source.state is ONLINE for source in sources), "all are online")
+    for source in sources:
+        source.stop()
+
+    def gone() -> bool:
+        return set(threading.enumerate()) <= before
+
+    eventually(gone, "their threads have ended")
+
+
+class TestLiveTiming:
+    @given(
+        failures=st.integers(1, 10_000),
+        chance=st.floats(0, 1),
+        first=st.floats(0.01, 10),
+        cap=st.floats(0.01, 100),
+        jitter=st.floats(0, 1),
+    )
+    def test_pauses_double_up_to_the_cap_less_the_share_of_chance(
+        self, failures: int, chance: float, first: float, cap: float, jitter: float
+    ) -> None:
+        timing = LiveTiming(backoff_first_s=first, backoff_cap_s=cap, backoff_jitter=jitter)
+        longest = timing.backoff_s(failures, 0.0)
+        assert longest <= cap
+        assert timing.backoff_s(failures + 1, 0.0) == pytest.approx(min(cap, 2 * longest))
+        assert (1 - jitter) * longest - 1e-9 <= timing.backoff_s(failures, chance) <= longest
+
+    @pytest.mark.parametrize(
+        "wrong", [{"open_s": 0}, {"read_s": math.nan}, {"stall_s": -1}, {"backoff_jitter": 1.5}, {"healthy_s": -1}]
+    )
+    def test_impossible_times_are_refused(self, wrong: dict[str, float]) -> None:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            LiveTiming(**wrong)
+
+
+def test_every_state_but_stopped_leads_to_stopped_and_failed_nowhere_else() -> None:
+    assert all(STOPPED in TRANSITIONS[state] for state in SourceState if state is not STOPPED)
+    assert TRANSITIONS[FAILED] == {STOPPED}
+    assert TRANSITIONS[STOPPED] == {CONNECTING}
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[tuple[float, float | None]]:
+    """Arrivals that increase, with stream times that jump, stand still, run back or are missing."""
+    moment = 1000.0
+    times: list[tuple[float, float | None]] = []
+    for _ in range(draw(st.integers(1, 60))):
+        moment += draw(st.floats(1e-6, 20))
+        times.append((moment, draw(st.none() | st.floats(-1e6, 1e6) | st.just(moment - 7) | st.just(math.nan))))
+    return times
+
+
+class TestStreamClock:
+    @given(arrivals())
+    def test_moments_strictly_increase_and_are_never_later_than_the_arrival(
+        self, times: list[tuple[float, float | None]]
+    ) -> None:
+        clock = StreamClock()
+        moments = [clock.capture_moment(arrival, stream_time) for arrival, stream_time in times]
+        assert all(a < b for a, b in pairwise(moments))
+        assert all(moment <= arrival for moment, (arrival, _) in zip(moments, times, strict=True))
+
+    @given(st.lists(st.floats(0, 0.4), min_size=50, max_size=120), st.sampled_from([8, 15, 30]))
+    def test_jitter_of_the_network_does_not_distort_movement(self, jitter: list[float], fps: int) -> None:
+        clock = StreamClock()
+        arrival = 0.0
+        for index, delay in enumerate([0.0, *jitter]):
+            taken = 50 + index / fps
+            arrival = max(math.nextafter(arrival, math.inf), taken + delay)
+            late = clock.capture_moment(arrival, index / fps) - taken
+            # The first frame had no delay; of the time that passed, one per cent is forgotten.
+            assert -1e-9 <= late <= min(arrival - taken, 0.01 * (arrival - 50)) + 1e-9
+
+    def test_a_burst_after_an_interruption_keeps_its_own_times(self) -> None:
+        clock = StreamClock()
+        for index in range(50):
+            clock.capture_moment(100 + index / 25, index / 25)
+        burst = [clock.capture_moment(105 + index * 1e-3, 2 + index / 25) for index in range(75)]
+        np.testing.assert_allclose(np.diff(burst), 1 / 25, atol=1e-3)
+
+    @pytest.mark.parametrize("jump", [-40.0, 3600.0, 1e6])
+    def test_after_a_jump_of_the_stream_clock_the_age_is_right_at_once(self, jump: float) -> None:
+        clock = StreamClock()
+        for index in range(50):
+            clock.capture_moment(100 + index / 25, index / 25)
+        assert clock.capture_moment(102, 2 + jump) == pytest.approx(102)
+        assert clock.capture_moment(102.04, 2.04 + jump) == pytest.approx(102.04)
+
+    @pytest.mark.parametrize("drift", [-0.2, -0.005, 0.005, 0.04, 0.5])
+    def test_a_stream_clock_of_the_wrong_speed_does_not_make_scores_older_and_older(self, drift: float) -> None:
+        clock = StreamClock()
+        ages = []
+        for index in range(40_000):
+            arrival = 100 + index / 15
+            ages.append(arrival - clock.capture_moment(arrival, (1 - drift) * index / 15))
+        # A second, and what builds up over the ten that it must last.
+        assert max(ages) <= 1 + 10.2 * max(drift, 0) + 1e-6
+
+    def test_a_stream_that_starts_again_owes_nothing_to_the_last(self) -> None:
+        clock = StreamClock()
+        clock.capture_moment(100, 5.0)
+        clock.restart()
+        assert clock.capture_moment(200, 5.5) == 200
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (96, 128, 3), np.uint8)
+
+
+class TestPictureWatch:
+    def test_a_dark_and_flat_picture_is_black_after_some_seconds_and_a_bright_one_ends_it(self) -> None:
+        watch = PictureWatch()
+        black = np.full((96, 128, 3), 5, np.uint8)
+        states = []
+        for second in range(5):
+            black[0, 0] = second
+            watch.look(black, float(second))
+            states.append(watch.state)
+        assert states == ["ok", "ok", "ok", "black", "black"]
+        watch.look(noise(0), 5.0)
+        assert watch.state == "ok"
+
+    def test_a_picture_that_stays_the_same_to_the_bit_is_frozen_and_one_with_a_little_noise_is_not(self) -> None:
+        watch, noisy = PictureWatch(), PictureWatch()
+        still = noise(0)
+        for second in range(12):
+            watch.look(still, float(second))
+            little = still.copy()
+            little[::8, ::8, 0] ^= np.uint8(second & 1)
+            noisy.look(little, float(second))
+            assert watch.state == ("frozen" if second >= 10 else "ok")
+            assert noisy.state == "ok"
+        watch.look(noise(1), 12.0)
+        assert watch.state == "ok"
+
+    def test_it_looks_about_once_a_second(self) -> None:
+        watch = PictureWatch()
+        watch.look(np.zeros((96, 128, 3), np.uint8), 0.0)
+        for index in range(1, 100):
+            watch.look(noise(index) if index % 30 else np.zeros((96, 128, 3), np.uint8), index / 30)
+        assert watch.state == "black"
