@@ -287,13 +287,14 @@ class CameraScorer:
             raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
         self.checkpoint = checkpoint
         self.device = available_device(device)
+        if max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
         self._shared = CameraModel(checkpoint.calibration)
         self._max_batch = min(max_batch, _CPU_CHUNK) if self.device.type == "cpu" else max_batch
         self._lock = threading.Lock()
-        folded = FoldedFlow.of(checkpoint.flow())
+        self._base = FoldedFlow.of(checkpoint.flow())
         self._folded: dict[int, FoldedFlow] = {}
-        self._models = _Models({}, {}, FusedFlow(folded, self.device))
-        self._base = folded
+        self._models = _Models({}, {}, FusedFlow(self._base, self.device))
 
     @property
     def spec(self) -> WindowSpec:
@@ -308,7 +309,8 @@ class CameraScorer:
         """Score a camera by a model of its own from the next call on.
 
         Raises:
-            ValueError: The model's checkpoint takes other windows or has another architecture than the shared one.
+            ValueError: The model's checkpoint takes other windows, has another architecture than the shared one, or one
+                that cannot be stacked (see `FusedFlow`).
         """
         own = model.checkpoint
         if own is not None and (own.config, own.spec) != (self.checkpoint.config, self.checkpoint.spec):

@@ -88,6 +88,67 @@ def test_the_fused_flow_gives_the_same_scores(flow: DAFlow) -> None:
         torch.testing.assert_close(FusedFlow(flow).nll(x), flow.nll(x), atol=1e-5, rtol=1e-5)
 
 
+def test_the_fused_flow_shares_scores_among_joints_as_the_flow_does(flow: DAFlow) -> None:
+    x = torch.randn(64, 2, 8, 18)
+    with torch.no_grad():
+        by_joint = FusedFlow(flow).nll_by_joint(x)
+        torch.testing.assert_close(by_joint, flow.nll_by_joint(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(by_joint.sum(dim=1), FusedFlow(flow).nll(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["a2", "late residual"])
+def several(request: pytest.FixtureRequest) -> list[DAFlow]:
+    config = DAFlowConfig(length=8)
+    if request.param == "late residual":
+        config = replace(config, residual_position="after_attention", permutation="conv1x1", final_relu=True)
+    flows = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        flows.append(trained_a_little(config))
+    return flows
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=40))
+def test_stacked_flows_score_every_window_under_its_own_weights(several: list[DAFlow], numbers: list[int]) -> None:
+    x = torch.randn(len(numbers), 2, 8, 18, generator=torch.Generator().manual_seed(5))
+    stack, which = FusedFlow(several), torch.tensor(numbers, dtype=torch.int64)
+    with torch.no_grad():
+        expected = (
+            torch.stack([several[i].nll_by_joint(window[None])[0] for i, window in zip(numbers, x, strict=True)])
+            if numbers
+            else torch.empty(0, 18)
+        )
+    torch.testing.assert_close(stack.nll_by_joint(x, which), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(stack.nll(x, which), expected.sum(dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_one_window_that_is_not_finite_spoils_no_other(several: list[DAFlow]) -> None:
+    x, which = torch.randn(9, 2, 8, 18), torch.arange(9) % 4
+    clean = FusedFlow(several).nll(x, which)
+    x[4, 1, 3, 2] = torch.nan
+    spoilt = FusedFlow(several).nll(x, which)
+    assert torch.isnan(spoilt).nonzero().flatten().tolist() == [4]
+    others = [0, 1, 2, 3, 5, 6, 7, 8]
+    torch.testing.assert_close(spoilt[others], clean[others])
+
+
+def test_weights_that_cannot_be_stacked_or_are_not_there_are_refused(several: list[DAFlow]) -> None:
+    stgnf = DAFlow(DAFlowConfig.stgnf(8))
+    with pytest.raises(ValueError, match="temporal convolutions cannot be stacked"):
+        FusedFlow([stgnf, stgnf])
+    for flows in ([], [several[0], DAFlow(DAFlowConfig(length=12))]):
+        with pytest.raises(ValueError, match="expected sets of weights of one architecture"):
+            FusedFlow(flows)
+    stack, x = FusedFlow(several), torch.randn(2, 2, 8, 18)
+    for which in (torch.tensor([0, 4]), torch.tensor([-1, 0])):
+        with pytest.raises(ValueError, match="there are 4 sets of weights, numbered from 0"):
+            stack.nll(x, which)
+    for which in (torch.tensor([0]), torch.tensor([0.0, 1.0])):
+        with pytest.raises(ValueError, match="expected the set of each of 2 windows"):
+            stack.nll(x, which)
+
+
 def test_fusing_leaves_the_flow_as_it_was(flow: DAFlow) -> None:
     before = {name: value.clone() for name, value in flow.state_dict().items()}
     FusedFlow(flow.train())

@@ -1,3 +1,6 @@
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,15 +11,19 @@ from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.fused import FusedFlow
 from model.scorer import (
+    CameraModel,
+    CameraScorer,
     DeviceUnavailableError,
     Footage,
     PosePart,
+    ScoredWindow,
     Scorer,
     available_device,
     combined_level,
     frame_scores_of_track,
     highest_over_people,
 )
+from pose.skeleton import COCO_JOINTS, JOINTS
 from pose.windows import Windows, WindowSpec
 
 SPEC = WindowSpec(length=4, rate_hz=10.0)
@@ -50,6 +57,136 @@ def test_scores_are_those_of_the_flow_and_their_levels(scorer: Scorer, checkpoin
     assert len(scores) == 50
     assert scorer.parameters == 488
     assert scorer.spec == checkpoint.spec
+
+
+def test_joints_share_the_score_and_the_neck_is_that_of_the_shoulders(scorer: Scorer, checkpoint: Checkpoint) -> None:
+    batch = windows(20)
+    scores = scorer.score(batch, joints=True)
+    assert scores.joints is not None
+    np.testing.assert_allclose(scores.joints.sum(axis=1), scores.nll, rtol=1e-9)
+    np.testing.assert_allclose(scores.nll, scorer.score(batch).nll, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        of_graph = dict(zip(JOINTS, checkpoint.flow().nll_by_joint(batch.tensor).numpy().T, strict=True))
+    for name, share in zip(COCO_JOINTS, scores.joints.T, strict=True):
+        neck = of_graph["neck"] / 2 if name.endswith("shoulder") else 0
+        np.testing.assert_allclose(share, of_graph[name] + neck, rtol=1e-3, atol=1e-4)
+
+
+def test_scores_can_be_taken_window_by_window(scorer: Scorer) -> None:
+    scores = scorer.score(windows(3), joints=True)
+    assert scores.joints is not None
+    taken = list(scores)
+    assert [window.track_id for window in taken] == [0, 1, 2]
+    assert taken[1] == ScoredWindow(
+        1, scores.end_times[1], scores.nll[1], scores.level[1], {"pose": scores.level[1]}, tuple(scores.joints[1])
+    )
+    assert next(iter(scorer.score(windows(1)))).joints is None
+    assert list(scorer.score(Windows.empty(scorer.spec), joints=True)) == []
+
+
+def moved(checkpoint: Checkpoint, seed: int) -> Checkpoint:
+    """Other weights of the same architecture, as adaptation would make them."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        name: value + 0.01 * torch.randn(value.shape, generator=generator) if name.endswith("bias") else value
+        for name, value in checkpoint.state.items()
+    }
+    return replace(checkpoint, name=f"moved-{seed}", state=state)
+
+
+def test_every_camera_is_scored_under_its_own_weights_and_its_own_calibration(checkpoint: Checkpoint) -> None:
+    shared = checkpoint.calibration
+    assert shared is not None
+    strict = replace(shared, scale=shared.scale * 2)
+    scorer = CameraScorer(checkpoint, max_batch=64)
+    own = moved(checkpoint, 1)
+    scorer.set(7, CameraModel(strict))
+    scorer.set(8, CameraModel(strict, own))
+    scorer.set(9, CameraModel(shared, moved(checkpoint, 2)))
+    batch = windows(200)
+    cameras = np.arange(200) % 4 + 6
+    scores = scorer.score(batch, cameras, joints=True)
+    for camera, weights, calibration in (
+        (6, checkpoint, shared),
+        (7, checkpoint, strict),
+        (8, own, strict),
+        (9, moved(checkpoint, 2), shared),
+    ):
+        mine = cameras == camera
+        expected = Scorer(weights).nll(batch.tensor[mine])
+        np.testing.assert_allclose(scores.nll[mine], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(scores.level[mine], calibration.level(scores.nll[mine]))
+    assert scores.joints is not None
+    np.testing.assert_allclose(scores.joints.sum(axis=1), scores.nll, rtol=1e-9)
+    assert np.array_equal(scores.track_ids, batch.track_ids)
+    plain = scorer.score(batch, cameras)
+    assert plain.joints is None
+    np.testing.assert_allclose(plain.nll, scores.nll, rtol=1e-4, atol=1e-4)
+
+
+def test_a_camera_that_gives_up_its_model_is_scored_as_before(checkpoint: Checkpoint) -> None:
+    scorer = CameraScorer(checkpoint)
+    batch = windows(30)
+    cameras = np.arange(30) % 3
+    before = scorer.score(batch, cameras)
+    assert checkpoint.calibration is not None
+    for camera in (0, 1):
+        scorer.set(camera, CameraModel(checkpoint.calibration, moved(checkpoint, camera)))
+    assert scorer.model(1).checkpoint is not None
+    assert not np.allclose(scorer.score(batch, cameras).nll, before.nll)
+    scorer.set(0, CameraModel(checkpoint.calibration))
+    for camera in (1, 2):
+        scorer.remove(camera)
+    after = scorer.score(batch, cameras)
+    np.testing.assert_allclose(after.nll, before.nll, rtol=1e-6)
+    assert scorer.model(1).checkpoint is None
+
+
+def test_models_may_change_while_another_thread_scores(checkpoint: Checkpoint) -> None:
+    scorer = CameraScorer(checkpoint)
+    assert checkpoint.calibration is not None
+    model = CameraModel(checkpoint.calibration, moved(checkpoint, 1))
+    batch, cameras = windows(8), np.arange(8) % 2
+    shared = scorer.score(batch, cameras).nll
+    scorer.set(1, model)
+    own = scorer.score(batch, cameras).nll
+    scorer.remove(1)
+    done = threading.Event()
+
+    def change() -> None:
+        for _ in range(20):
+            scorer.set(1, model)
+            scorer.remove(1)
+        done.set()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    while not done.is_set():
+        nll = scorer.score(batch, cameras).nll
+        assert np.allclose(nll, shared, atol=1e-4) or np.allclose(nll, own, atol=1e-4)
+    thread.join()
+
+
+def test_a_window_that_is_not_finite_has_no_score_and_holds_up_no_other_camera(checkpoint: Checkpoint) -> None:
+    scorer = CameraScorer(checkpoint)
+    batch = windows(4)
+    batch.tensor[2, 0, 0, 0] = torch.inf
+    scores = scorer.score(batch, np.arange(4), joints=True)
+    assert np.isnan(scores.nll).tolist() == np.isnan(scores.level).tolist() == [False, False, True, False]
+
+
+def test_models_that_do_not_fit_are_refused(checkpoint: Checkpoint) -> None:
+    scorer = CameraScorer(checkpoint)
+    assert checkpoint.calibration is not None
+    other = replace(checkpoint, spec=replace(checkpoint.spec, rate_hz=10.0))
+    with pytest.raises(ValueError, match="another architecture"):
+        scorer.set(1, CameraModel(checkpoint.calibration, other))
+    with pytest.raises(ValueError, match="the camera of each of 3 windows"):
+        scorer.score(windows(3), np.arange(2))
+    with pytest.raises(CheckpointError, match="has no calibration"):
+        CameraScorer(replace(checkpoint, calibration=None))
+    with pytest.raises(ValueError, match="max_batch must be at least 1"):
+        CameraScorer(checkpoint, max_batch=0)
 
 
 def test_no_windows_have_no_scores(scorer: Scorer) -> None:
