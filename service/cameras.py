@@ -279,7 +279,14 @@ class Camera:
 
     def _on_state(self, change: StateChange) -> None:
         level = log.info if change.cause is None else log.warning
-        level("camera state", camera=self.id, state=change.state, previous=change.previous, cause=change.cause)
+        level(
+            "camera state",
+            camera=self.id,
+            state=change.state,
+            previous=change.previous,
+            cause=change.cause,
+            detail=change.detail,
+        )
         self._post.metrics.camera_states.labels(self.id, change.state).inc()
         self._post.log.camera_state(change)
 

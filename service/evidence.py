@@ -20,7 +20,15 @@ import cv2
 import numpy as np
 import structlog
 
-from service.files import EvidenceKind, EvidenceStore, StorageFull, atomic_write, is_storage_full, replacing
+from service.files import (
+    EVIDENCE_KINDS,
+    EvidenceKind,
+    EvidenceStore,
+    StorageFull,
+    atomic_write,
+    is_storage_full,
+    replacing,
+)
 from service.live_view import encode_jpeg
 from service.messages import Score
 from service.overlay import Image, draw_live, fitted_size, resized
@@ -51,7 +59,6 @@ _FPS: Final = 15.0
 _SNAPSHOT_QUALITY: Final = 92
 _VERSIONS: Final = (True, False)
 """With the picture, and with skeletons only."""
-_EVERYTHING: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
 _NOTHING: Final = "no picture of it was taken"
 _CUT_SHORT: Final = "the clip ends before the incident does, because it may not be longer"
 
@@ -429,7 +436,7 @@ class _Recording:
     @property
     def done(self) -> bool:
         """Whether nothing more will be written."""
-        return self._over and not self._unsaved and len(self._reported) == len(_EVERYTHING)
+        return self._over and not self._unsaved and len(self._reported) == len(EVIDENCE_KINDS)
 
     def offer(self, shot: _Shot, *, course: bool = True) -> bool:
         """Take the next frame.
@@ -470,7 +477,7 @@ class _Recording:
         """Leave what is not finished."""
         self._over, self._unsaved = True, False
         self._abandon_clip()
-        for kind in _EVERYTHING:
+        for kind in EVIDENCE_KINDS:
             self._settle(kind, "missing", problem)
 
     def step(self, now: float, *, drained: bool) -> bool:

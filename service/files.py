@@ -33,6 +33,7 @@ RESULT: Final = "result.json"
 _PART: Final = ".part"
 
 EvidenceKind = Literal["snapshot", "clip"]
+EVIDENCE_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
 
 _EVIDENCE_SUFFIX: Final[dict[EvidenceKind, str]] = {"snapshot": ".jpg", "clip": ".mp4"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -307,7 +306,7 @@ class IncidentLog:
                 # The event may be in the store nevertheless.
                 self._unpublished = True
                 raise
-            if event is None or self._unpublished or event.id != self._feed.newest_id + 1:
+            if event is None or event.id != self._feed.newest_id + 1:
                 self._publish_rest()
             else:
                 self._publish(event)
@@ -364,12 +363,4 @@ def _tell(event: Event) -> None:
                 "incident reviewed", acknowledged=incident.acknowledged_at is not None, false_alarm=incident.false_alarm
             )
         case CameraState():
-            level = logging.WARNING if event.cause else logging.INFO
-            told.log(
-                level,
-                "camera state",
-                state=event.state,
-                previous=event.previous,
-                cause=event.cause,
-                detail=event.detail,
-            )
+            told.debug("camera state stored", state=event.state)

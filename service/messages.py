@@ -116,7 +116,7 @@ class IncidentInfo(_Message):
     suppressed: int = Field(description="Incidents that the cooldown held back between the one before and this one.")
     snapshot: EvidenceState = Field(description="Picture of the peak: `pending`, `ready`, `missing` or `off`.")
     clip: EvidenceState = Field(description="Video of it: `pending`, `ready`, `missing` or `off`.")
-    evidence_problem: str | None = Field(description="Why evidence is missing.")
+    evidence_problem: str | None = Field(description="Why evidence is missing, or what else is to be known of it.")
     acknowledged_at: datetime | None = Field(description="When an operator took note of it.")
     false_alarm: bool = Field(description="An operator marked it as a false alarm.")
 

@@ -25,7 +25,7 @@ from service.engine import Engine
 from service.events import EventBus
 from service.evidence import EvidenceRecorder
 from service.feed import EventFeed
-from service.files import DataFolder, EvidenceStore, StartupError
+from service.files import EVIDENCE_KINDS, DataFolder, EvidenceStore, StartupError
 from service.incident_log import IncidentLog
 from service.incident_store import IncidentStore
 from service.jobs import ClipRunner
@@ -33,7 +33,7 @@ from service.live_view import LiveView
 from service.metrics import CameraCollector, ClipCollector, Metrics
 from service.models import Models
 from service.renditions import Renditions
-from service.retention import Janitor, RetentionPolicy
+from service.retention import IncidentRetention, Janitor, RetentionPolicy
 from service.settings import Settings
 from service.storage import Store
 from service.stream_urls import StreamPolicy
@@ -130,7 +130,7 @@ class Runtime:
         events = EventFeed(incidents, clock, heartbeat_s=settings.heartbeat_s)
         incident_log = IncidentLog(incidents, events, clock)
         _recover(store, folder, settings.clip_max_attempts)
-        incident_log.settle(lambda incident, kind: folder.evidence.file(incident, kind, background=False).exists())
+        incident_log.settle(folder.evidence.has)
         for name in folder.evidence.remove_orphans(incidents.ids()):
             log.warning("removed an orphan", name=name)
         recorder = EvidenceRecorder(
@@ -215,6 +215,13 @@ class Runtime:
                 store,
                 folder,
                 RetentionPolicy(timedelta(hours=settings.clip_retention_hours), settings.clip_storage_bytes),
+                incidents=IncidentRetention(
+                    incidents,
+                    folder.evidence,
+                    RetentionPolicy(timedelta(hours=settings.incident_retention_hours), settings.evidence_bytes),
+                    recording=lambda: recorder.recording,
+                    on_removed=lambda incident: _lose_evidence(incident_log, incident),
+                ),
             ),
         )
 
@@ -236,13 +243,18 @@ class Runtime:
         self.engine.stop()
         self.runner.stop()
         self.recorder.stop()
-        self.log.stop()
         self.janitor.stop()
+        self.log.stop()
 
     def close(self) -> None:
         """Close the database and unlock the folder; once more does nothing."""
         self.database.close()
         self.folder.close()
+
+
+def _lose_evidence(incident_log: IncidentLog, incident_id: str) -> None:
+    for kind in EVIDENCE_KINDS:
+        incident_log.evidence(incident_id, kind, "missing", "removed to make room")
 
 
 def _recover(store: Store, folder: DataFolder, max_attempts: int) -> None:
