@@ -296,3 +296,21 @@ def test_publishing_while_the_loops_of_subscribers_end_is_harmless(store: Incide
     server.join()
     assert found == ["1"] * 30
     assert feed.subscribers == 0
+
+
+def test_a_subscriber_rests_while_nothing_happens(store: IncidentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, looks = feed_of(store), []
+    recent = feed._recent
+    monkeypatch.setattr(feed, "_recent", lambda *arguments: looks.append(1) or recent(*arguments))
+
+    async def scene() -> str:
+        async with following(feed, 0) as read:
+            write(store, feed, 1)
+            await read()
+            waiting = asyncio.create_task(read())
+            await asyncio.sleep(0.2)
+            write(store, feed, 1)
+            return await waiting
+
+    assert play(scene) == "2"
+    assert len(looks) <= 8
