@@ -32,8 +32,8 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", summary="Ready?", responses=responses(Kind.NOT_READY))
 def readyz(runtime: RuntimeDep) -> Ready:
-    """Models are loaded and clips can be stored; otherwise what is missing and which setting fixes it."""
-    missing = [found for check in (_models, _database, _folder) if (found := check(runtime))]
+    """Clips and cameras can be scored and stored; otherwise what is missing and which setting fixes it."""
+    missing = [found for check in (_models, _database, _folder, _engine, _log) if (found := check(runtime))]
     scorer = runtime.models.scorer
     if missing or scorer is None:
         detail = "; ".join(item["detail"] for item in missing)
@@ -101,3 +101,13 @@ def _folder(runtime: Runtime) -> dict[str, str] | None:
         reason = error.strerror or str(error)
         return {"what": "data folder", "setting": "DAFLOW_DATA_DIR", "detail": f"data folder not writable: {reason}"}
     return None
+
+
+def _engine(runtime: Runtime) -> dict[str, str] | None:
+    problem = runtime.engine.problem
+    return {"what": "live cameras", "setting": "DAFLOW_DEVICE", "detail": problem} if problem else None
+
+
+def _log(runtime: Runtime) -> dict[str, str] | None:
+    problem = runtime.log.problem
+    return {"what": "incidents", "setting": "DAFLOW_DATABASE_URL", "detail": problem} if problem else None
