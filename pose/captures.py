@@ -26,8 +26,13 @@ SEAM_S: Final = 1.5
 """Pause between two rounds of a looped file, longer than a track lives out of sight: nobody walks across the seam."""
 
 BEHIND_S: Final = 0.5
-"""How far a decoder may fall behind its camera before it skips."""
+"""How far a decoder may be behind its camera before it hands over only a few pictures a second to catch up."""
 
+LOST_S: Final = 5.0
+"""How far it may be behind before it skips, without decoding, to a picture that needs no other."""
+
+_FEW_S: Final = 0.2
+_WAITED_S: Final = 0.01
 _LAGGING_S: Final = 0.25
 
 _WITHOUT_CLOCK: Final = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
@@ -186,7 +191,7 @@ class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
     RTSP is carried over TCP and only the video is asked for. The decoder works in one thread, without delay. Where it
-    falls behind the camera by more than `BEHIND_S`, it skips to the next picture that needs no other.
+    falls behind the camera it leaves pictures out, see `BEHIND_S` and `LOST_S`.
 
     Args:
         url: Where to.
@@ -253,6 +258,7 @@ class StreamCapture(_Exclusive):
         self._clock = StreamClock()
         self._skipping = False
         self._skipped = 0
+        self._handed_over = 0.0
         self._packets = container.demux(streams[0])
         self._frames: deque[av.VideoFrame] = deque()
         self._reformatter = VideoReformatter()
@@ -267,40 +273,51 @@ class StreamCapture(_Exclusive):
         self._interrupt()
 
     def _next(self) -> Picture:
+        frame = self._newest() if not self._frames else self._frames.popleft()
+        _check_pixels(frame.width, frame.height, self._max_pixels)
+        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        skipped, self._skipped = self._skipped, 0
+        self._handed_over = time.monotonic()
+        return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None, skipped)
+
+    def _newest(self) -> av.VideoFrame:
+        """The next frame that is worth a conversion."""
         bad = 0
-        while not self._frames:
+        while True:
+            asked = time.monotonic()
             with self._errors():
                 packet = next(self._packets, None)
             if packet is None or packet.size == 0:
                 raise SourceError("ended", "the stream has ended")
-            if self._is_stale(packet):
+            behind = self._behind(packet, asked)
+            self._skipping = behind > LOST_S or (self._skipping and not packet.is_keyframe)
+            if self._skipping:
                 self._skipped += 1
                 continue
             try:
-                self._frames.extend(packet.decode())
+                frames = packet.decode()
             except av.error.FFmpegError as error:
                 bad += 1
                 if bad > _MAX_BAD_PACKETS:
                     raise SourceError("undecodable", "the video cannot be decoded") from error
-        frame = self._frames.popleft()
-        _check_pixels(frame.width, frame.height, self._max_pixels)
-        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
-        skipped, self._skipped = self._skipped, 0
-        return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None, skipped)
+                continue
+            if behind > BEHIND_S and time.monotonic() - self._handed_over < _FEW_S:
+                self._skipped += len(frames)
+            elif frames:
+                self._frames.extend(frames[1:])
+                return frames[0]
 
-    def _is_stale(self, packet: av.Packet[av.VideoStream]) -> bool:
+    def _behind(self, packet: av.Packet[av.VideoStream], asked: float) -> float:
+        """How long a packet has waited for the decoder, in seconds."""
         if not self._has_clock or packet.dts is None:
-            return False
+            return 0.0
         arrival = time.monotonic()
         behind = arrival - self._clock.capture_moment(arrival, float(packet.dts * packet.time_base))
-        if not packet.is_keyframe:
-            self._skipping = self._skipping or behind > BEHIND_S
-        elif self._skipping:
-            self._skipping = False
-            if behind > BEHIND_S:
-                # Skipping did not help, so it is the camera's clock that lags and not its decoder.
-                self._clock.restart()
-        return self._skipping
+        if behind > BEHIND_S and arrival - asked > _WAITED_S:
+            # It was the decoder that waited, so the stream's clock or the network lags.
+            self._clock.restart()
+            return 0.0
+        return behind
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -118,18 +118,21 @@ def jpeg(index: int, size: tuple[int, int]) -> bytes:
     return bytes(cv2.imencode(".jpg", media.numbered(index, *size))[1])
 
 
-def motion_jpeg(sizes: Sequence[tuple[int, int]], *, fps: float = 20.0, each: int = 10) -> Behaviour:
-    """Numbered pictures over HTTP for ever, whose size changes after every few."""
+def motion_jpeg(
+    sizes: Sequence[tuple[int, int]], *, fps: float = 20.0, each: int = 10, pictures: int = 1 << 30
+) -> Behaviour:
+    """Numbered pictures over HTTP, whose size changes after every few; silence after the last."""
 
     def behave(connection: socket.socket) -> None:
         connection.recv(4096)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
-        for index in itertools.count():
+        for index in range(pictures):
             picture = jpeg(index, sizes[index // each % len(sizes)])
             connection.sendall(
                 b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(picture), picture)
             )
             time.sleep(1 / fps)
+        silent(connection)
 
     return behave
 
