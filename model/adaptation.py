@@ -1,0 +1,437 @@
+"""Fitting a camera: its calibration, and weights of its own, learnt from its own normal footage.
+
+The footage is cut into contiguous blocks of time, dealt out in turn for three purposes: *learning*, *choosing* the
+epoch, and *judging*. Weights are fine-tuned by maximum likelihood with all batch statistics fixed, so that what is
+minimised is the very score that is published. They are accepted only if they make the judging blocks, which had no part
+in them, more likely: the mean score falls by a margin, and a one-sided paired t-test over stretches of time rejects at
+5 % that it does not. A camera with accepted weights is calibrated on the blocks that were not learnt from.
+
+What is calibrated is what the incident detector compares with its levels: frames scored by the live frame rule
+(`model.online`), causally smoothed, held for the minimum duration, and merged over the quiet period.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import ttest_1samp
+from torch import Tensor, nn
+
+from model.calibration import Calibration, CalibrationError, Recording
+from model.checkpoint import Checkpoint
+from model.dataset import mirrored
+from model.footage import PoseFootage, online_series
+from model.fused import FusedFlow
+from model.online import held
+from model.scorer import PosePart, available_device
+from model.smoothing import DEFAULT_TAU_S
+from model.training import library_versions
+from pose.windows import WindowSpec
+
+Floats = NDArray[np.float64]
+
+_TURNS: Final = "LJLCLJLCLJ"
+"""Who gets the next block of time: learning, judging or choosing. Every kind is spread over the whole footage."""
+_LONGEST_BLOCK_S: Final = 60.0
+_SHORTEST_BLOCK_S: Final = 12.0
+"""Blocks begin with a window's length without scores, which must be a small part of them."""
+_STRETCH_S: Final = 6.0
+"""Seconds whose mean is one observation of the test: several windows' lengths, so that neighbours hardly overlap."""
+_MIN_STRETCHES: Final = 5
+_SIGNIFICANCE: Final = 0.05
+
+
+class FitCancelled(Exception):
+    """The caller asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationSettings:
+    """How weights are fine-tuned.
+
+    Attributes:
+        learning_rate: Of the first epoch.
+        decay: Factor of the learning rate after every epoch.
+        epochs: Passes over the learning windows, at most.
+        patience: Epochs without a better likelihood on the choosing blocks after which it is enough.
+        max_windows: Windows to learn from, mirrored copies not counted; of more, every n-th is taken.
+        batch_size: Windows in a step.
+        margin: Bits per dimension by which the judging blocks must become more likely.
+        seed: Decides the order of windows.
+    """
+
+    learning_rate: float = 1e-2
+    decay: float = 0.9
+    epochs: int = 24
+    patience: int = 6
+    max_windows: int = 2400
+    batch_size: int = 128
+    margin: float = 0.005
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "decay", "epochs", "patience", "max_windows", "batch_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adaptation:
+    """What came of fine-tuning.
+
+    Attributes:
+        checkpoint: The adapted weights, without a calibration; None if they were not accepted.
+        before_nll: Mean score of the judging windows under the base, bits per dimension; nan without any.
+        after_nll: The same under the adapted weights; nan if none were learnt.
+        reason: Why the weights were accepted or not, as a sentence.
+        unlearnt: The footage that had no part in learning, in blocks.
+    """
+
+    checkpoint: Checkpoint | None
+    before_nll: float
+    after_nll: float
+    reason: str
+    unlearnt: tuple[PoseFootage, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraFit:
+    """What a camera is scored by from now on, and how sure that is.
+
+    Attributes:
+        calibration: Levels and thresholds of this camera.
+        checkpoint: The camera's own weights, with that calibration; None if it keeps the shared ones.
+        threshold: The level that normal footage reaches as often as asked.
+        rate_interval: False alarms per hour that the threshold could really cost: lower and upper end, 90 %.
+        before_nll: Mean score of judging windows under the base, bits per dimension; None without adaptation.
+        after_nll: The same under the adapted weights; None without adaptation.
+        accepted: Whether the camera has weights of its own now.
+        reason: Why, as a sentence; None without adaptation.
+        footage_s: Seconds of footage handed in.
+        windows: Windows in it.
+    """
+
+    calibration: Calibration
+    checkpoint: Checkpoint | None
+    threshold: float
+    rate_interval: tuple[float, float]
+    before_nll: float | None
+    after_nll: float | None
+    accepted: bool
+    reason: str | None
+    footage_s: float
+    windows: int
+
+
+def fit_camera(
+    footage: Sequence[PoseFootage],
+    base: Checkpoint,
+    *,
+    false_alarms_per_hour: float,
+    merge_s: float,
+    min_duration_s: float,
+    tau_s: float = DEFAULT_TAU_S,
+    adapt: bool = False,
+    settings: AdaptationSettings | None = None,
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[float], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> CameraFit:
+    """Calibrate a camera on its own normal footage, and adapt the weights to it if asked and if that helps.
+
+    Args:
+        footage: Uninterrupted recordings of normal life on this camera.
+        base: The shared weights.
+        false_alarms_per_hour: What the threshold may cost.
+        merge_s: Quiet period of incidents: alarms closer than this are one.
+        min_duration_s: How long a level must be held to count.
+        tau_s: Time constant of the live smoothing.
+        adapt: Whether to fine-tune the weights.
+        settings: How.
+        device: Where to compute.
+        on_progress: Called with the share that is done, 0 to 1.
+        cancelled: Asked now and then; true ends the fit.
+
+    Raises:
+        CalibrationError: The footage does not support what is asked; `needed_s` says how much more would.
+        FitCancelled: `cancelled` said so.
+        DeviceUnavailableError: The device is not there.
+    """
+
+    def calibrated(checkpoint: Checkpoint, parts: Sequence[PoseFootage], skip_s: float) -> Calibration:
+        if cancelled():
+            raise FitCancelled
+        calibration = calibrate(
+            parts,
+            checkpoint,
+            merge_s=merge_s,
+            min_duration_s=min_duration_s,
+            tau_s=tau_s,
+            skip_s=skip_s,
+            device=device,
+        )
+        calibration.check_support(false_alarms_per_hour)
+        return calibration
+
+    adaptation = None
+    if adapt:
+        adaptation = adapt_weights(
+            footage,
+            base,
+            settings or AdaptationSettings(),
+            device=device,
+            on_progress=lambda share: on_progress(0.9 * share),
+            cancelled=cancelled,
+        )
+    reason = None if adaptation is None else adaptation.reason
+    checkpoint = None
+    if adaptation is not None and adaptation.checkpoint is not None:
+        try:
+            calibration = calibrated(adaptation.checkpoint, adaptation.unlearnt, base.spec.duration_s)
+            checkpoint = replace(adaptation.checkpoint, calibration=calibration)
+        except CalibrationError as error:
+            more = "" if error.needed_s is None else f", about {error.needed_s * len(_TURNS) / 5:.0f} s more in all"
+            reason = f"the footage that was not learnt from is too little to calibrate own weights on{more}: {error}"
+    if checkpoint is None:
+        calibration = calibrated(base, footage, 0.0)
+    threshold = calibration.threshold(false_alarms_per_hour)
+    on_progress(1.0)
+    return CameraFit(
+        calibration=calibration,
+        checkpoint=checkpoint,
+        threshold=threshold,
+        rate_interval=calibration.rate_interval(threshold),
+        before_nll=None if adaptation is None else adaptation.before_nll,
+        after_nll=None if adaptation is None else adaptation.after_nll,
+        accepted=checkpoint is not None,
+        reason=reason,
+        footage_s=sum(Recording(part.frame_times, part.frame_times).duration_s for part in footage),
+        windows=sum(len(part.windows(base.spec)) for part in footage),
+    )
+
+
+def calibrate(
+    footage: Sequence[PoseFootage],
+    checkpoint: Checkpoint,
+    *,
+    merge_s: float,
+    min_duration_s: float,
+    tau_s: float = DEFAULT_TAU_S,
+    skip_s: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Calibration:
+    """Fit the levels of live frames on normal footage.
+
+    Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration.
+
+    Args:
+        footage: Uninterrupted recordings.
+        checkpoint: The weights.
+        merge_s: Quiet period of incidents: alarms closer than this are one.
+        min_duration_s: How long a level must be held to count.
+        tau_s: Time constant of the live smoothing.
+        skip_s: Seconds at the start of each recording that do not count, nobody being scored in them.
+        device: Where to compute.
+
+    Raises:
+        CalibrationError: The footage is too little.
+    """
+    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
+    recordings = [
+        live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
+    ]
+    smoothed = np.concatenate([np.empty(0), *(scores for _, scores in recordings)])
+    return Calibration.fit(
+        smoothed[np.isfinite(smoothed)],
+        [recording for recording, _ in recordings],
+        # An alarm ends when its level does, but begins only when the next level has been held.
+        merge_s=merge_s + min_duration_s,
+    )
+
+
+def live_recording(
+    footage: PoseFootage, part: PosePart, *, min_duration_s: float, tau_s: float = DEFAULT_TAU_S, skip_s: float = 0.0
+) -> tuple[Recording, Floats]:
+    """A recording of held levels, as `Calibration.fit` takes it, and the smoothed scores of its frames.
+
+    Args:
+        footage: An uninterrupted recording.
+        part: The scorer.
+        min_duration_s: How long a level must be held to count.
+        tau_s: Time constant of the live smoothing.
+        skip_s: Seconds at its start to leave out.
+    """
+    windows = footage.windows(part.spec)
+    series = online_series(footage, windows, part.nll(windows.tensor), part.spec, tau_s=tau_s)
+    times = footage.frame_times
+    kept = times >= times[0] + skip_s if len(times) else np.empty(0, bool)
+    levels = held(series.smoothed, times, min_duration_s)
+    return Recording(times[kept], levels[kept]), series.smoothed[kept]
+
+
+def adapt_weights(
+    footage: Sequence[PoseFootage],
+    base: Checkpoint,
+    settings: AdaptationSettings,
+    *,
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[float], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Adaptation:
+    """Fine-tune weights on a camera's own footage.
+
+    Args:
+        footage: Uninterrupted recordings of normal life on one camera.
+        base: The weights to start from.
+        settings: How.
+        device: Where to compute.
+        on_progress: Called with the share that is done, 0 to 1.
+        cancelled: Asked in every step; true ends it.
+
+    Raises:
+        FitCancelled: `cancelled` said so.
+    """
+    place = available_device(device)
+    blocks = time_blocks(footage)
+    dealt = {
+        turn: [block for block, own in zip(blocks, _turns(len(blocks)), strict=True) if own == turn] for turn in "LCJ"
+    }
+    unlearnt = tuple(block for block, turn in zip(blocks, _turns(len(blocks)), strict=True) if turn != "L")
+    x, chosen_by = (_tensor(dealt[turn], base.spec) for turn in "LC")
+    judged = [block.windows(base.spec) for block in dealt["J"]]
+    y = torch.cat([windows.tensor for windows in judged]) if judged else x[:0]
+    stretches = _stretches([windows.end_times for windows in judged])
+    before = PosePart(FusedFlow(base.flow(), place), base.spec).nll(y)
+
+    def refused(reason: str, after: float = math.nan) -> Adaptation:
+        return Adaptation(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
+
+    if not len(x) or not len(chosen_by) or len(set(stretches.tolist())) < _MIN_STRETCHES:
+        return refused(
+            f"not adapted: {len(x)} windows to learn from, {len(chosen_by)} to choose by and "
+            f"{len(set(stretches.tolist()))} stretches of {_STRETCH_S:g} s to judge by are too few; record more footage"
+        )
+    state, epoch, learnt_nll, chosen_nll = _fine_tuned(
+        base, x, chosen_by.to(place), settings, place, on_progress, cancelled
+    )
+    if epoch == 0:
+        return refused("not adapted: no epoch made the footage held out for that choice more likely")
+    adapted = replace(
+        base,
+        name=f"{base.name}-adapted",
+        state=state,
+        calibration=None,
+        provenance=replace(
+            base.provenance,
+            data=f"a camera's own footage, from {base.name}",
+            data_sha256=_digest(footage),
+            command="",
+            seed=settings.seed,
+            epoch=epoch,
+            train_nll=learnt_nll,
+            heldout_nll=chosen_nll,
+            versions=library_versions(),
+        ),
+    )
+    after = PosePart(FusedFlow(adapted.flow(), place), base.spec).nll(y)
+    gains = [float((before - after)[stretches == stretch].mean()) for stretch in np.unique(stretches)]
+    gain, chance = float((before - after).mean()), float(ttest_1samp(gains, 0.0, alternative="greater").pvalue)
+    figures = (
+        f"{len(y)} windows in {len(gains)} stretches of time that were not learnt from became more likely by "
+        f"{gain:.4f} bits per dimension (p = {chance:.2g})"
+    )
+    if not (gain >= settings.margin and chance < _SIGNIFICANCE):
+        return refused(f"not adapted: {figures}; {settings.margin:g} and p < {_SIGNIFICANCE:g} are asked", after.mean())
+    return Adaptation(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
+
+
+def time_blocks(footage: Sequence[PoseFootage]) -> list[PoseFootage]:
+    """Cut footage into contiguous blocks of at most a minute, about ten if that keeps them long enough; in order."""
+    total = sum(float(part.frame_times[-1] - part.frame_times[0]) for part in footage if len(part.frame_times))
+    length = min(max(total / len(_TURNS), _SHORTEST_BLOCK_S), _LONGEST_BLOCK_S)
+    blocks = []
+    for part in footage:
+        if not len(part.frame_times):
+            continue
+        first, last = float(part.frame_times[0]), float(part.frame_times[-1])
+        edges = np.linspace(first, last, max(round((last - first) / length), 1) + 1)
+        edges[-1] = math.inf
+        blocks += [part.between(start, stop) for start, stop in pairwise(edges.tolist())]
+    return blocks
+
+
+def _turns(blocks: int) -> str:
+    return (_TURNS * (blocks // len(_TURNS) + 1))[:blocks]
+
+
+def _tensor(blocks: Sequence[PoseFootage], spec: WindowSpec) -> Tensor:
+    return torch.cat([torch.empty(0, 2, spec.length, 18), *(block.windows(spec).tensor for block in blocks)])
+
+
+def _stretches(end_times: Sequence[Floats]) -> NDArray[np.int64]:
+    """Number of the stretch of time of each window; blocks do not share any."""
+    numbers: list[NDArray[np.int64]] = []
+    first = 0
+    for times in end_times:
+        own = np.floor((times - times.min(initial=math.inf)) / _STRETCH_S).astype(np.int64) + first
+        numbers.append(own)
+        first = int(own.max(initial=first - 1)) + 1
+    return np.concatenate([np.empty(0, np.int64), *numbers])
+
+
+def _fine_tuned(
+    base: Checkpoint,
+    x: Tensor,
+    chosen_by: Tensor,
+    settings: AdaptationSettings,
+    device: torch.device,
+    on_progress: Callable[[float], None],
+    cancelled: Callable[[], bool],
+) -> tuple[dict[str, Tensor], int, float, float]:
+    """The state after the best epoch, its number (0 is the base), and its mean scores in learning and choosing."""
+    x = mirrored(x[:: -(-len(x) // settings.max_windows)], "swap").to(device)
+    flow = base.flow().to(device)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.decay)
+    order = torch.Generator().manual_seed(settings.seed)
+    best_state, best_epoch, learnt = dict(base.state), 0, math.nan
+    best = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+    for epoch in range(1, settings.epochs + 1):
+        total = 0.0
+        shuffled = torch.randperm(len(x), generator=order)
+        for start in range(0, len(x), settings.batch_size):
+            if cancelled():
+                raise FitCancelled
+            rows = shuffled[start : start + settings.batch_size]
+            loss = flow.nll(x[rows.to(device)]).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+            optimizer.step()
+            total += float(loss.detach()) * len(rows)
+        schedule.step()
+        nll = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+        if nll < best:
+            best, best_epoch, learnt = nll, epoch, total / len(x)
+            best_state = {name: value.detach().cpu().clone() for name, value in flow.state_dict().items()}
+        on_progress(epoch / settings.epochs)
+        if epoch - best_epoch >= settings.patience:
+            break
+    return best_state, best_epoch, learnt, best
+
+
+def _digest(footage: Sequence[PoseFootage]) -> str:
+    digest = hashlib.sha256()
+    for part in footage:
+        for track in part.tracks:
+            digest.update(track.times.astype("<f8").tobytes())
+            digest.update(track.keypoints.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
