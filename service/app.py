@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from service.api import calibration, cameras, clips, incidents, problems, skeletons, system
-from service.api.middleware import KnownHost, LingeringClose, SafeHeaders, SameOrigin
+from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin
 from service.events import clip_event_adapter
 from service.runtime import Runtime
 from service.settings import Auth
@@ -79,6 +79,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(LetGo)
     problems.install(app)
     for room in (clips, cameras, calibration, incidents, skeletons):
         app.include_router(room.router)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, WebSocket
+from fastapi import APIRouter, Depends, Header, Query, WebSocket
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -79,13 +80,20 @@ async def incident_events(
     await tell(socket, _tell_events(socket, runtime, camera, last_event_id))
 
 
-@router.get(
-    "/stream",
-    summary="Follow incidents",
-    response_class=EventSourceResponse,
-    responses=responses(),
-)
-async def stream_incidents(
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """What a server-sent stream tells.
+
+    Attributes:
+        hello: Its first message.
+        messages: The rest.
+    """
+
+    hello: Hello
+    messages: AsyncGenerator[Event | Heartbeat | Lagged, None]
+
+
+async def _following(
     runtime: RuntimeDep,
     camera: _Cameras = None,
     last_event_id: _LastEventId = None,
@@ -93,20 +101,34 @@ async def stream_incidents(
         str | None,
         Header(alias="Last-Event-ID", pattern=r"^\d{0,18}$", description="What a browser sends when it reconnects."),
     ] = None,
+) -> AsyncIterator[_Following]:
+    """Follow events until the response is over; the framework does not close the generators that it streams from."""
+    # A browser repeats the address it was given, and knows better by its header how far it came.
+    after = _start(runtime, int(resume_after) if resume_after else last_event_id)
+    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
+        yield _Following(_hello(runtime, camera, after), messages)
+
+
+@router.get(
+    "/stream",
+    summary="Follow incidents",
+    response_class=EventSourceResponse,
+    responses=responses(),
+)
+async def stream_incidents(
+    runtime: RuntimeDep, following: Annotated[_Following, Depends(_following)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: incidents that start, change and end, and cameras that change their state.
 
     The name of an event is the `type` of its message, its `id` the place in the log; messages are those of the
     WebSocket `/v1/incidents`.
     """
-    # A browser repeats the address it was given, and knows better by its header how far it came.
-    after = _start(runtime, int(resume_after) if resume_after else last_event_id)
-    hello = _hello(runtime, camera, after)
-    yield ServerSentEvent(raw_data=hello.model_dump_json(), event=hello.type, id=str(after), retry=_RETRY_MS)
-    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
-        async for message in messages:
-            number = None if isinstance(message, Heartbeat | Lagged) else str(message.id)
-            yield ServerSentEvent(raw_data=_text(runtime, message), event=message.type, id=number)
+    hello = following.hello
+    resume = str(hello.last_event_id)
+    yield ServerSentEvent(raw_data=hello.model_dump_json(), event=hello.type, id=resume, retry=_RETRY_MS)
+    async for message in following.messages:
+        number = None if isinstance(message, Heartbeat | Lagged) else str(message.id)
+        yield ServerSentEvent(raw_data=_text(runtime, message), event=message.type, id=number)
 
 
 @router.get("/{incident_id}", summary="Look at an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))

@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 from typing import Final
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api import sockets
 from service.api.problems import Kind, ProblemError, problem_response
 from service.security import SAFE_HEADERS, known_host, same_origin
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+log = structlog.get_logger(__name__)
 
 
 class SafeHeaders:
@@ -77,6 +81,50 @@ class SameOrigin:
                 await problem_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+class LetGo:
+    """Lets go of clients who take nothing of an answer for `SEND_LIMIT_S`, such as streams that nobody reads any more.
+
+    To the application it looks as if the client had left.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; WebSockets look after themselves."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        gone = asyncio.Event()
+        body_complete = False
+
+        async def send_in_time(message: Message) -> None:
+            if gone.is_set():
+                return
+            try:
+                async with asyncio.timeout(sockets.SEND_LIMIT_S):
+                    await send(message)
+            except TimeoutError:
+                log.info("let go of a client that took nothing", path=scope["path"], seconds=sockets.SEND_LIMIT_S)
+                gone.set()
+
+        async def receive_or_leave() -> Message:
+            nonlocal body_complete
+            if not body_complete:
+                message = await receive()
+                body_complete = not message.get("more_body", False)
+                return message
+            receiving, leaving = asyncio.ensure_future(receive()), asyncio.ensure_future(gone.wait())
+            try:
+                await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
+                return {"type": "http.disconnect"} if gone.is_set() else await receiving
+            finally:
+                for task in (receiving, leaving):
+                    task.cancel()
+
+        await self._app(scope, receive_or_leave, send_in_time)
 
 
 class LingeringClose:

@@ -42,7 +42,7 @@ class WaitingRoom:
 
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(1)
-        self._taken = 0
+        self.taken = 0
 
     @contextlib.contextmanager
     def seat(self) -> Iterator[None]:
@@ -51,13 +51,13 @@ class WaitingRoom:
         Raises:
             QueueFull: There is none.
         """
-        if self._taken >= _SEATS:
-            raise QueueFull(f"{self._taken} sequences of skeletons wait; no more may")
-        self._taken += 1
+        if self.taken >= _SEATS:
+            raise QueueFull(f"{self.taken} sequences of skeletons wait; no more may")
+        self.taken += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self.taken -= 1
 
 
 def _waiting_room(request: Request) -> WaitingRoom:

@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import torch
 import uvicorn
+from fastapi import FastAPI
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
@@ -33,6 +34,7 @@ from service.decoding import ClipLimits, ClipRejected
 from service.results import Anomaly, ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold, Track
 from service.runtime import Runtime
 from service.settings import Settings
+from service.skeletons import SkeletonSequence
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ PATIENCE_S = 90.0
 """How long a test waits for what must happen; only a defect waits that long."""
 
 FRAMES = 5
+HELD_S = 4711.0
+"""Skeletons that begin at this time wait for the gate of the scorer."""
 MODEL = ModelInfo(checkpoint="cardboard", parameters=488, window=24, rate_hz=15.0, pose_weights="none.onnx")
 
 
@@ -115,6 +119,12 @@ class CardboardScorer:
             observer.progress(index + 1, FRAMES)
         return clip_result()
 
+    def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
+        self.started.append("skeletons")
+        while sequence.frames[0].time_s == HELD_S and not self.gate.wait(0.01):
+            pass
+        return clip_result(len(sequence.frames))
+
 
 def cardboard_inspect(path: Path, limits: ClipLimits) -> VideoInfo:
     """Takes everything but files that start with ``bad``."""
@@ -159,6 +169,7 @@ class LiveServer:
     client: Client
     runtime: Runtime
     port: int
+    app: FastAPI
 
 
 Serve = Callable[..., LiveServer]
@@ -169,16 +180,15 @@ Serve = Callable[..., LiveServer]
 def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator[LiveServer]:
     """Serve on a free loopback port until the block ends."""
     runtime = Runtime.open(settings, load)
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(runtime), host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
-    )
+    app = create_app(runtime)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         eventually(lambda: server.started or not thread.is_alive(), "the server has started")
         port = server.servers[0].sockets[0].getsockname()[1]
         with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-            yield LiveServer(client, runtime, port)
+            yield LiveServer(client, runtime, port, app)
     finally:
         server.should_exit = True
         thread.join()

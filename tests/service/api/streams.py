@@ -39,23 +39,17 @@ def read_all(socket: ClientConnection) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def silent_reader(live: LiveServer, path: str) -> Iterator[socket.socket]:
-    """A WebSocket whose client never reads, with as little room as the system allows."""
+def silent_reader(live: LiveServer, path: str, *, upgrade: bool = True) -> Iterator[socket.socket]:
+    """A WebSocket, or another stream, whose client never reads and has as little room as the system allows."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     connection.connect(("127.0.0.1", live.port))
     with connection:
-        lines = [
-            f"GET {path} HTTP/1.1",
-            "Host: 127.0.0.1",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            "Sec-WebSocket-Version: 13",
-            "",
-            "",
-        ]
-        connection.sendall("\r\n".join(lines).encode())
+        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1"]
+        if upgrade:
+            lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+            lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
         yield connection
 
 

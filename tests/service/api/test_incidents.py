@@ -1,0 +1,259 @@
+"""Routes of incidents over real HTTP, WebSockets and server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from pose.live import SourceState
+from service.api import sockets
+from service.api.problems import Kind
+from service.incidents import Ended, EndReason, Severity, Started, Updated
+from service.messages import IncidentInfo, event_stream_adapter
+from tests.service.api.streams import open_socket, read, server_events, silent_reader
+from tests.service.live_records import incident, state_change
+from tests.service.servers import PATIENCE_S, LiveServer, Serve, eventually
+from tests.service.test_api import problem
+
+
+def start(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:
+    live.runtime.log.record(Started(incident(name, camera, start)))
+    stored(live, lambda: live.runtime.incidents.get(name))
+
+
+def end(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:
+    over = replace(incident(name, camera, start), updated=start + 5, ended=start + 5, end_reason=EndReason.QUIET)
+    live.runtime.log.record(Ended(over))
+    stored(live, lambda: live.runtime.incidents.get(name).ended_at)
+
+
+def stored(live: LiveServer, look: Callable[[], Any]) -> None:
+    def quietly() -> Any:
+        try:
+            return look()
+        except LookupError:
+            return None
+
+    eventually(quietly, "it is in the store")
+    eventually(lambda: live.runtime.events.newest_id == live.runtime.incidents.newest_event_id(), "it is published")
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [found["id"] for found in answer.json()["incidents"]]
+
+
+def test_incidents_are_listed_newest_first_page_by_page_and_filtered(live: LiveServer) -> None:
+    for number in range(5):
+        start(live, f"i{number}", "door" if number % 2 else "yard", start=100.0 * number)
+    end(live, "i3", "door", start=300.0)
+    get = live.client.get
+    assert ids(get("/v1/incidents")) == ["i4", "i3", "i2", "i1", "i0"]
+    page = get("/v1/incidents", params={"limit": 2})
+    assert ids(page) == ["i4", "i3"]
+    start(live, "i5", start=500.0)
+    page = get("/v1/incidents", params={"limit": 2, "cursor": page.json()["next"]})
+    assert ids(page) == ["i2", "i1"]
+    last = get("/v1/incidents", params={"limit": 2, "cursor": page.json()["next"]})
+    assert (ids(last), last.json()["next"]) == (["i0"], None)
+    assert ids(get("/v1/incidents", params={"camera": "yard"})) == ["i4", "i2", "i0"]
+    assert ids(get("/v1/incidents", params={"open": "false"})) == ["i3"]
+    assert ids(get("/v1/incidents", params={"severity": "alert"})) == []
+    third = live.runtime.incidents.get("i3").started_at.isoformat()
+    assert ids(get("/v1/incidents", params={"since": third})) == ["i5", "i4", "i3"]
+    assert ids(get("/v1/incidents", params={"until": third, "camera": "door"})) == ["i1"]
+    problem(get("/v1/incidents", params={"limit": 0, "severity": "mild"}), Kind.INVALID_REQUEST)
+
+
+def test_an_incident_is_looked_at_acknowledged_and_judged(live: LiveServer) -> None:
+    start(live, "one")
+    found = IncidentInfo.model_validate(live.client.get("/v1/incidents/one").json())
+    assert (found.camera, found.severity, found.acknowledged_at) == ("door", Severity.WARNING, None)
+    acknowledged = live.client.post("/v1/incidents/one/acknowledge").json()["acknowledged_at"]
+    assert acknowledged is not None
+    assert live.client.post("/v1/incidents/one/acknowledge").json()["acknowledged_at"] == acknowledged
+    assert live.client.post("/v1/incidents/one/false-alarm").json()["false_alarm"] is True
+    assert live.client.post("/v1/incidents/one/false-alarm", json={"false_alarm": False}).json()["false_alarm"] is False
+    stranger = {"origin": "https://elsewhere.example"}
+    problem(live.client.post("/v1/incidents/one/acknowledge", headers=stranger), Kind.CROSS_ORIGIN)
+
+
+def test_an_incident_that_never_happened_has_nothing(live: LiveServer) -> None:
+    for path in ("", "/snapshot.jpg", "/clip.mp4"):
+        problem(live.client.get(f"/v1/incidents/none{path}"), Kind.INCIDENT_NOT_FOUND)
+    for path in ("acknowledge", "false-alarm"):
+        problem(live.client.post(f"/v1/incidents/none/{path}"), Kind.INCIDENT_NOT_FOUND)
+
+
+def test_evidence_is_served_with_or_without_the_picture_or_said_to_be_missing(live: LiveServer) -> None:
+    start(live, "one")
+    get, evidence = live.client.get, live.runtime.evidence
+    assert problem(get("/v1/incidents/one/clip.mp4"), Kind.EVIDENCE_MISSING)["state"] == "pending"
+    evidence.make_room("one")
+    evidence.file("one", "clip").write_bytes(b"0123456789")
+    evidence.file("one", "clip", background=False).write_bytes(b"bones")
+    evidence.file("one", "snapshot", background=False).write_bytes(b"bones")
+    whole = get("/v1/incidents/one/clip.mp4")
+    assert (whole.content, whole.headers["content-type"]) == (b"0123456789", "video/mp4")
+    part = get("/v1/incidents/one/clip.mp4", headers={"range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    assert get("/v1/incidents/one/clip.mp4", params={"background": "none"}).content == b"bones"
+    # A camera whose pictures are kept to itself has the other version only.
+    live.runtime.log.evidence("one", "snapshot", "ready")
+    eventually(lambda: live.runtime.incidents.get("one").snapshot == "ready", "it is noted")
+    assert get("/v1/incidents/one/snapshot.jpg").headers["content-type"] == "image/jpeg"
+    refused = problem(get("/v1/incidents/one/snapshot.jpg", params={"background": "picture"}), Kind.EVIDENCE_MISSING)
+    assert "background=none" in refused["detail"]
+    evidence.discard("one")
+    live.runtime.log.evidence("one", "clip", "missing", "the disk is full")
+    eventually(lambda: live.runtime.incidents.get("one").clip == "missing", "it is noted")
+    assert "the disk is full" in problem(get("/v1/incidents/one/clip.mp4"), Kind.EVIDENCE_MISSING)["detail"]
+
+
+def test_events_arrive_over_both_kinds_of_stream_in_the_same_words(live: LiveServer) -> None:
+    with open_socket(live, "/v1/incidents") as socket, live.client.stream("GET", "/v1/incidents/stream") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        events = server_events(stream)
+        hello = next(events)
+        assert read(socket) == hello.data
+        assert (hello.event, hello.id) == ("hello", "0")
+        live.runtime.log.camera_state(state_change("door", SourceState.ONLINE))
+        start(live, "one")
+        live.runtime.log.record(Updated(incident("one")))
+        end(live, "one")
+        live.client.post("/v1/incidents/one/acknowledge")
+        told = [next(events) for _ in range(5)]
+        heard = [read(socket) for _ in range(5)]
+    assert [event.data for event in told] == heard
+    assert [event.event for event in told] == [message["type"] for message in heard] == [
+        "camera.state", "incident.started", "incident.updated", "incident.ended", "incident.reviewed",
+    ]  # fmt: skip
+    assert [event.id for event in told] == [str(message["id"]) for message in heard]
+    for message in heard:
+        event_stream_adapter.validate_python(message)
+
+
+def test_a_stream_is_limited_to_the_cameras_that_are_asked_for(live: LiveServer) -> None:
+    path = "/v1/incidents?camera=door&camera=gate&last_event_id=0"
+    for name, camera in (("one", "door"), ("two", "yard"), ("three", "gate")):
+        start(live, name, camera)
+    with open_socket(live, path) as socket:
+        assert read(socket)["cameras"] == ["door", "gate"]
+        assert [read(socket)["camera"] for _ in range(2)] == ["door", "gate"]
+        start(live, "four", "yard")
+        start(live, "five", "gate")
+        assert read(socket)["incident"]["id"] == "five"
+
+
+@pytest.mark.parametrize("way", ["websocket", "address", "header"])
+def test_whoever_comes_back_with_the_last_id_gets_everything_since_once(way: str, live: LiveServer) -> None:
+    for number in range(4):
+        start(live, f"i{number}")
+    known = live.runtime.incidents.events_after(0, 2)[-1].id
+
+    def since(count: int) -> list[dict[str, Any]]:
+        if way == "websocket":
+            with open_socket(live, f"/v1/incidents?last_event_id={known}") as socket:
+                return [read(socket) for _ in range(count)]
+        # The header wins: a browser repeats the address it was given first.
+        query = {"last_event_id": str(known if way == "address" else 0)}
+        headers = {} if way == "address" else {"last-event-id": str(known)}
+        with live.client.stream("GET", "/v1/incidents/stream", params=query, headers=headers) as stream:
+            events = server_events(stream)
+            return [next(events).data for _ in range(count)]
+
+    hello, *events = since(3)
+    assert hello["last_event_id"] == known
+    assert [event["incident"]["id"] for event in events] == ["i2", "i3"]
+
+
+def test_an_id_from_another_store_is_told_and_gets_everything(live: LiveServer) -> None:
+    start(live, "one")
+    with open_socket(live, "/v1/incidents?last_event_id=4711") as socket:
+        assert [read(socket)["type"] for _ in range(3)] == ["hello", "lagged", "incident.started"]
+
+
+def test_what_hello_says_resumes_a_stream_that_broke_before_its_first_event(live: LiveServer) -> None:
+    start(live, "before")
+    with open_socket(live, "/v1/incidents") as socket:
+        resume = read(socket)["last_event_id"]
+    start(live, "meanwhile")
+    with open_socket(live, f"/v1/incidents?last_event_id={resume}") as socket:
+        assert [read(socket)["type"], read(socket)["incident"]["id"]] == ["hello", "meanwhile"]
+
+
+def test_silent_streams_send_signs_of_life(serve_live: Serve) -> None:
+    live = serve_live(heartbeat_s=0.1)
+    with open_socket(live, "/v1/incidents") as socket:
+        assert [read(socket)["type"] for _ in range(3)] == ["hello", "heartbeat", "heartbeat"]
+    with live.client.stream("GET", "/v1/incidents/stream") as stream:
+        events = server_events(stream)
+        assert [(event.event, event.id) for event in (next(events), next(events))] == [
+            ("hello", "0"),
+            ("heartbeat", None),
+        ]
+
+
+@pytest.mark.parametrize("headers", [{"last-event-id": "x"}, {"last-event-id": "-1"}])
+def test_an_id_that_is_none_is_refused(headers: dict[str, str], live: LiveServer) -> None:
+    problem(live.client.get("/v1/incidents/stream", headers=headers), Kind.INVALID_REQUEST)
+    problem(live.client.get("/v1/incidents/stream", params={"last_event_id": "x"}), Kind.INVALID_REQUEST)
+
+
+def test_readers_who_leave_are_forgotten(serve_live: Serve) -> None:
+    live = serve_live(heartbeat_s=0.1)
+    with open_socket(live, "/v1/incidents"), live.client.stream("GET", "/v1/incidents/stream"):
+        eventually(lambda: live.runtime.events.subscribers == 2, "both are known")
+    eventually(lambda: live.runtime.events.subscribers == 0, "both are forgotten")
+
+
+def test_two_hundred_readers_get_every_incident_beside_one_who_never_reads(live: LiveServer) -> None:
+    readers, incidents = 200, 20
+
+    async def listen() -> list[list[dict[str, Any]]]:
+        async with AsyncExitStack() as stack:
+            url = f"ws://127.0.0.1:{live.port}/v1/incidents"
+            sockets = [await stack.enter_async_context(connect(url, compression=None)) for _ in range(readers)]
+            publish = asyncio.create_task(asyncio.to_thread(publish_all))
+            heard = await asyncio.gather(*(hear(socket) for socket in sockets))
+            await publish
+            return heard
+
+    async def hear(socket: ClientConnection) -> list[dict[str, Any]]:
+        return [json.loads(await socket.recv()) for _ in range(1 + 2 * incidents)]
+
+    def publish_all() -> None:
+        for number in range(incidents):
+            start(live, f"i{number}", start=10.0 * number)
+            end(live, f"i{number}", start=10.0 * number)
+
+    with silent_reader(live, "/v1/incidents"):
+        heard = asyncio.run(asyncio.wait_for(listen(), PATIENCE_S))
+    wanted = [(kind, f"i{number}") for number in range(incidents) for kind in ("incident.started", "incident.ended")]
+    for _, *events in heard:
+        assert [(event["type"], event["incident"]["id"]) for event in events] == wanted
+
+
+@pytest.mark.parametrize("path", ["/v1/incidents", "/v1/incidents/stream"])
+def test_a_reader_who_takes_nothing_is_let_go_and_finds_everything_when_back(
+    path: str, live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SEND_LIMIT_S", 0.3)
+    # The system keeps some megabytes for a connection that is not read.
+    for number in range(100):
+        live.runtime.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
+    eventually(lambda: live.runtime.events.newest_id == 100, "all is published")
+    with silent_reader(live, f"{path}?last_event_id=0", upgrade=path == "/v1/incidents"):
+        eventually(lambda: live.runtime.events.subscribers == 1, "the reader is known")
+        eventually(lambda: live.runtime.events.subscribers == 0, "the reader is let go")
+    with open_socket(live, "/v1/incidents?last_event_id=0") as socket:
+        assert read(socket)["last_event_id"] == 0
+        assert [read(socket)["camera"] for _ in range(100)] == [f"camera-{number}" for number in range(100)]

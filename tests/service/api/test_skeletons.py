@@ -1,0 +1,100 @@
+"""Scoring of skeleton sequences over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api import skeletons
+from service.api.problems import Kind
+from service.results import ClipResult
+from tests.service.api.streams import skeleton_frame
+from tests.service.servers import (
+    HELD_S,
+    CardboardScorer,
+    LiveServer,
+    Serve,
+    chunk,
+    eventually,
+    raw_connection,
+    read_answer,
+    unavailable,
+)
+from tests.service.test_api import problem
+
+
+def sequence(frames: int, start: float = 0.0) -> dict[str, Any]:
+    people = [skeleton_frame(number) for number in range(frames)]
+    shown = [{"time_s": start + frame["time_s"], "people": frame["people"]} for frame in people]
+    return {"width": 640, "height": 480, "frames": shown}
+
+
+def test_a_sequence_is_scored_like_a_clip(live: LiveServer) -> None:
+    answer = live.client.post("/v1/skeletons", json=sequence(60))
+    assert answer.status_code == 200, answer.text
+    result = ClipResult.model_validate_json(answer.content)
+    assert (result.clip.frames, result.clip.width, result.clip.fps) == (60, 640, 15)
+    assert [track.id for track in result.tracks] == [1]
+    assert all(frame.level is not None for frame in result.frames[:50])
+    assert result.frames[0].people[0].keypoints is None
+    whole = live.client.post("/v1/skeletons", json=sequence(3), params={"keypoints": True}).json()
+    assert len(whole["frames"][0]["people"][0]["keypoints"]) == 17
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b"", ""),
+        (b"{]", ""),
+        (json.dumps(sequence(0)).encode(), "frames"),
+        (json.dumps(sequence(2) | {"width": 0}).encode(), "width"),
+        (json.dumps({"width": 1, "height": 1, "frames": [{"time_s": 1, "people": [{}]}]}).encode(), "frames.0"),
+    ],
+)
+def test_a_sequence_that_is_none_is_refused_and_the_mistake_named(body: bytes, name: str, live: LiveServer) -> None:
+    document = problem(live.client.post("/v1/skeletons", content=body), Kind.INVALID_REQUEST)
+    assert document["errors"][0]["name"].startswith(name)
+
+
+def test_a_thousand_mistakes_are_told_in_a_few_lines(live: LiveServer) -> None:
+    wrong = sequence(1000)
+    for frame in wrong["frames"]:
+        frame["people"][0]["track"] = 0
+    assert len(live.client.post("/v1/skeletons", json=wrong).content) < 5000
+
+
+def test_a_body_that_never_ends_is_cut_off(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skeletons, "MAX_BYTES", 1000)
+    with raw_connection(client.base_url.port or 0, {"Transfer-Encoding": "chunked"}, "/v1/skeletons") as connection:
+        connection.sendall(chunk(b"[" * 999) + chunk(b"[["))
+        assert problem(read_answer(connection), Kind.BODY_TOO_LARGE)["limit_bytes"] == 1000
+
+
+def test_sequences_wait_for_their_turn_and_only_a_few_may(serve: Serve, scorer: CardboardScorer) -> None:
+    live = serve()
+
+    def post() -> httpx.Response:
+        return live.client.post("/v1/skeletons", json=sequence(2, HELD_S))
+
+    room = live.app.state.skeletons
+    with ThreadPoolExecutor(skeletons._SEATS) as pool:
+        waiting = [pool.submit(post) for _ in range(skeletons._SEATS)]
+        eventually(lambda: room.taken == skeletons._SEATS, "all seats are taken")
+        refused = post()
+        assert refused.headers["retry-after"] == "5"
+        problem(refused, Kind.QUEUE_FULL)
+        assert scorer.started == ["skeletons"]
+        scorer.gate.set()
+        assert [answer.result().status_code for answer in waiting] == [200] * skeletons._SEATS
+    assert room.taken == 0
+
+
+def test_without_models_there_are_no_scores(serve: Serve) -> None:
+    live = serve(unavailable)
+    eventually(lambda: live.runtime.models.problem is not None, "the models have failed")
+    document = problem(live.client.post("/v1/skeletons", json=sequence(2)), Kind.MODELS_UNAVAILABLE)
+    assert document["setting"] == "DAFLOW_POSE_WEIGHTS"
