@@ -336,7 +336,7 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 
 def _identity(event: Event) -> dict[str, object]:
-    names: dict[str, object] = {"camera": event.camera, "event": event.id}
+    names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
     return names if isinstance(event, CameraState) else names | {"incident": event.incident.id}
 
 

@@ -320,18 +320,12 @@ class IncidentStore:
         Returns:
             The incidents removed; their files are the caller's.
         """
+        old = IncidentRow.ended_at < older_than
+        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < older_than)
         with self._sessions.begin() as session:
-            removed = session.scalars(
-                delete(IncidentRow).where(IncidentRow.ended_at < older_than).returning(IncidentRow.id)
-            ).all()
-            kept = select(IncidentRow.id)
-            orphaned = EventRow.incident_id.is_not(None) & EventRow.incident_id.not_in(kept)
-            session.execute(
-                delete(EventRow)
-                .where(orphaned | (EventRow.incident_id.is_(None) & (EventRow.at < older_than)))
-                .execution_options(synchronize_session=False)
-            )
-            return list(removed)
+            for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
+                session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))
+            return list(session.scalars(delete(IncidentRow).where(old).returning(IncidentRow.id)))
 
     def count(self) -> IncidentCounts:
         """How many incidents there are."""
