@@ -7,6 +7,7 @@ checked. Files must lie in a listed directory.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -38,13 +39,16 @@ _HOST: Final = re.compile(
 _LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
 
 _METADATA: Final = (ip_address("169.254.169.254"), ip_address("fd00:ec2::254"))
+_UNICAST: Final = IPv6Network("2000::/3")
 _6TO4: Final = IPv6Network("2002::/16")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _COMPATIBLE: Final = IPv6Network("::/96")
 
 _TELLING: Final = "key|token|pass|psw|pwd|user|usr|login|auth|secret|sig|credential|session"
-_USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*:/{2,})[^\s/?#\"'<>]*@")
-_QUERY_VALUE: Final = re.compile(rf"(?i)([?&;][\w.-]*(?:{_TELLING})[\w.-]*=)[^&;#\s\"'<>]*")
+_USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,31}:/{2,})(?:[^\s/?#\"<>]*|[^\s/?#:\"<>]*:[^\s\"<>]*)@")
+"""Also where a password holds what it must not: after a colon everything up to the last @ is taken for it."""
+
+_QUERY_VALUE: Final = re.compile(rf"(?i)([?&;][\w.-]{{0,64}}?(?:{_TELLING})[\w.-]{{0,64}}=)[^&;#\s\"<>]*")
 
 
 class Kind(StrEnum):
@@ -212,20 +216,16 @@ class StreamPolicy:
             return False
         if any(inner in network for network in self.allowed_cidrs):
             return True
-        # Python counts some ranges as global that no camera is reached by, and leaves "reserved" apart.
-        return inner.is_global and not inner.is_reserved
+        # Python takes for global what is not registered as special, also where nothing has been assigned.
+        return inner.is_global and not inner.is_reserved and (inner.version == 4 or inner in _UNICAST)
 
     def _check_file(self, path: Path) -> None:
-        try:
-            real = path.resolve(strict=True)
-        except (OSError, RuntimeError):
-            real = None
-        inside = any((real or path.resolve()).is_relative_to(folder.resolve()) for folder in self.media_dirs)
-        if not inside:
+        real = Path(os.path.realpath(path))
+        if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self.media_dirs):
             raise StreamUrlError(
                 "forbidden-path", "the file is in none of the directories for media (DAFLOW_MEDIA_DIRS)"
             )
-        if real is None or not real.is_file():
+        if not os.path.isfile(real):
             raise StreamUrlError("no-such-file", "there is no such file")
 
 
