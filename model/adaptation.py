@@ -49,6 +49,11 @@ _MIN_STRETCHES: Final = 5
 _SIGNIFICANCE: Final = 0.05
 
 
+_TAIL_SHARES: Final = (0.1, 0.15, 0.2, 0.25, 0.3)
+"""Shares of the frames that make up the tail. Below the last, runs grow together instead of becoming more."""
+_ENOUGH_EXCEEDANCES: Final = 20
+
+
 class FitCancelled(Exception):
     """The caller asked to stop."""
 
@@ -230,7 +235,8 @@ def calibrate(
 ) -> Calibration:
     """Fit the levels of live frames on normal footage.
 
-    Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration.
+    Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration. The
+    tail begins as high as leaves it 20 independent exceedances, or else where it has most of them.
 
     Args:
         footage: Uninterrupted recordings.
@@ -249,12 +255,26 @@ def calibrate(
         live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
     ]
     smoothed = np.concatenate([np.empty(0), *(scores for _, scores in recordings)])
-    return Calibration.fit(
-        smoothed[np.isfinite(smoothed)],
-        [recording for recording, _ in recordings],
-        # An alarm ends when its level does, but begins only when the next level has been held.
-        merge_s=merge_s + min_duration_s,
-    )
+    fits: list[Calibration] = []
+    refusals: list[CalibrationError] = []
+    for tail_share in _TAIL_SHARES:
+        try:
+            fitted = Calibration.fit(
+                smoothed[np.isfinite(smoothed)],
+                [recording for recording, _ in recordings],
+                # An alarm ends when its level does, but begins only when the next level has been held.
+                merge_s=merge_s + min_duration_s,
+                tail_share=tail_share,
+            )
+        except CalibrationError as error:
+            refusals.append(error)
+            continue
+        if fitted.exceedances >= _ENOUGH_EXCEEDANCES:
+            return fitted
+        fits.append(fitted)
+    if not fits:
+        raise min(refusals, key=lambda error: math.inf if error.needed_s is None else error.needed_s)
+    return max(fits, key=lambda fitted: fitted.exceedances)
 
 
 def live_recording(
