@@ -214,3 +214,37 @@ def test_runs_cover_all_exceedances_and_lie_apart(above: np.ndarray, merge_s: fl
         covered[start : end + 1] = True
     assert covered[above].all()
     assert all(times[later] - times[end] >= max(merge_s, 1.5) for (_, end), (later, _) in pairwise(runs))
+
+
+def test_a_rate_is_supported_when_its_threshold_cannot_cost_ten_times_as_much(fitted: Calibration) -> None:
+    fitted.check_support(10.0)
+    with pytest.raises(CalibrationError, match=r"too little for 1e-06 false alarms per hour.*up to") as refusal:
+        fitted.check_support(1e-6)
+    assert refusal.value.needed_s is not None
+    with pytest.raises(CalibrationError, match="supports thresholds of more than 0") as too_high:
+        fitted.check_support(fitted.highest_rate * 2)
+    assert too_high.value.needed_s is None
+
+
+def test_a_refusal_says_about_how_much_more_footage_would_do() -> None:
+    short = camera(0, hours=0.5)
+    fitted = Calibration.fit(short.highest, [short], tail_share=0.01)
+    needed = []
+    for rate in (0.05, 0.02, 0.01):
+        with pytest.raises(CalibrationError) as refusal:
+            fitted.check_support(rate)
+        needed.append(refusal.value.needed_s or 0.0)
+    assert 0 < needed[0] < needed[1] < needed[2]
+    # The longer footage has another tail, so the estimate is only of the right size.
+    longer = camera(0, hours=0.5 + 4 * needed[0] / HOUR_S)
+    Calibration.fit(longer.highest, [longer], tail_share=0.01).check_support(0.05)
+
+
+def test_too_few_exceedances_are_extrapolated_to_enough() -> None:
+    short = camera(0, hours=0.1)
+    with pytest.raises(CalibrationError) as refusal:
+        Calibration.fit(short.highest, [short], tail_share=0.01)
+    needed_s = refusal.value.needed_s or 0.0
+    assert 0 < needed_s < HOUR_S
+    longer = camera(0, hours=0.1 + 1.1 * needed_s / HOUR_S)
+    assert Calibration.fit(longer.highest, [longer], tail_share=0.01).exceedances >= 10

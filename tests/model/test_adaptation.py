@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.calibration import Split, judged
+from model.adaptation import (
+    AdaptationSettings,
+    FitCancelled,
+    adapt_weights,
+    calibrate,
+    fit_camera,
+    live_recording,
+    time_blocks,
+)
+from model.calibration import CalibrationError
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from model.dataset import read_split
+from model.footage import PoseFootage, PoseTrack
+from model.fused import FusedFlow
+from model.scorer import PosePart, Scorer
+from tests.model.skeletons import swaying
+
+QUICK = AdaptationSettings(epochs=3, max_windows=300)
+RULES = {"merge_s": 1.0, "min_duration_s": 0.2}
+
+
+@pytest.fixture(scope="module")
+def base() -> Checkpoint:
+    return Checkpoint.load(DEFAULT_CHECKPOINT)
+
+
+def footage_of(seconds: float, seed: int = 0, start: float = 500.0) -> PoseFootage:
+    """Two people who sway all the time, as no person in the base's training data did."""
+    times = start + np.arange(round(15 * seconds)) / 15
+    people = (
+        PoseTrack(person, times, torch.from_numpy(swaying(len(times), 9 * seed + person)).float()) for person in (1, 2)
+    )
+    return PoseFootage(times, tuple(people))
+
+
+@pytest.fixture(scope="module")
+def footage() -> list[PoseFootage]:
+    return [footage_of(100, 1), footage_of(140, 2, start=900.0)]
+
+
+def test_a_camera_gets_weights_of_its_own_if_they_find_its_footage_more_likely(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    progress: list[float] = []
+    fit = fit_camera(
+        footage, base, false_alarms_per_hour=60.0, **RULES, adapt=True, settings=QUICK, on_progress=progress.append
+    )
+    assert fit.accepted
+    assert fit.reason is not None
+    assert fit.reason.startswith("adapted: ")
+    assert fit.checkpoint is not None
+    assert fit.before_nll is not None
+    assert fit.after_nll is not None
+    assert fit.after_nll < fit.before_nll - QUICK.margin
+    assert fit.checkpoint.calibration == fit.calibration
+    low, high = fit.rate_interval
+    assert low <= 60.0 <= high
+    assert fit.calibration.false_alarms_per_hour(fit.threshold) == pytest.approx(60.0)
+    assert fit.calibration.footage_s < fit.footage_s / 2 + 15
+    assert fit.footage_s == pytest.approx(240)
+    assert fit.windows == 2 * (1500 - 23 + 2100 - 23)
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    # The weights are a checkpoint like any other.
+    other = footage_of(20, 3).windows(base.spec)
+    assert Scorer(fit.checkpoint).nll(other.tensor).mean() < Scorer(base).nll(other.tensor).mean()
+
+
+def test_the_same_footage_gives_the_same_weights(base: Checkpoint, footage: list[PoseFootage], tmp_path: Path) -> None:
+    written = []
+    for name in ("first", "second"):
+        adaptation = adapt_weights(footage, base, QUICK)
+        assert adaptation.checkpoint is not None
+        adaptation.checkpoint.save(tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_weights_that_hardly_help_are_refused_and_the_camera_keeps_the_shared_ones(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    timid = replace(QUICK, learning_rate=1e-7, epochs=1)
+    fit = fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES, adapt=True, settings=timid)
+    assert not fit.accepted
+    assert fit.checkpoint is None
+    assert fit.reason is not None
+    assert fit.reason.startswith("not adapted: ")
+    # All footage counts then, learnt from or not.
+    assert fit.calibration.footage_s == pytest.approx(240)
+
+
+def test_weights_that_harm_are_refused(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    adaptation = adapt_weights(footage, base, replace(QUICK, learning_rate=10.0, epochs=1))
+    assert adaptation.checkpoint is None
+    assert adaptation.reason == "not adapted: no epoch made the footage held out for that choice more likely"
+
+
+def test_too_little_footage_is_not_learnt_from(base: Checkpoint) -> None:
+    for footage in ([], [PoseFootage(np.arange(3000) / 15, ())], [footage_of(20)]):
+        adaptation = adapt_weights(footage, base, QUICK)
+        assert adaptation.checkpoint is None
+        assert "too few; record more footage" in adaptation.reason
+
+
+def test_without_adaptation_the_camera_is_only_calibrated(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    fit = fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES)
+    assert (fit.checkpoint, fit.reason, fit.before_nll, fit.after_nll) == (None, None, None, None)
+    assert fit.calibration.merge_s == pytest.approx(1.2)
+
+
+def test_a_fit_can_be_stopped(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    with pytest.raises(FitCancelled):
+        fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES, cancelled=lambda: True)
+    asked = iter([False] * 3 + [True])
+    with pytest.raises(FitCancelled):
+        adapt_weights(footage, base, QUICK, cancelled=lambda: next(asked))
+
+
+def test_footage_too_short_for_the_rate_is_refused_with_what_is_lacking(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    with pytest.raises(CalibrationError, match="at least 10 are needed") as refusal:
+        fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, **RULES)
+    assert refusal.value.needed_s is not None
+    assert 0 < refusal.value.needed_s < 300
+    with pytest.raises(CalibrationError) as refusal:
+        fit_camera(footage, base, false_alarms_per_hour=1e-4, **RULES)
+    assert refusal.value.needed_s is not None
+    assert refusal.value.needed_s > 240
+    with pytest.raises(CalibrationError, match="got 0 windows"):
+        fit_camera([PoseFootage(np.arange(3000) / 15, ())], base, false_alarms_per_hour=60.0, **RULES)
+
+
+def test_blocks_of_time_hold_all_footage_once() -> None:
+    footage = [footage_of(100, 1), PoseFootage(np.empty(0), ()), footage_of(7, 2, start=900.0)]
+    blocks = time_blocks(footage)
+    assert len(blocks) == 9
+    times = np.concatenate([block.frame_times for block in blocks])
+    assert np.array_equal(times, np.concatenate([part.frame_times for part in footage]))
+    poses = sum(len(track.times) for block in blocks for track in block.tracks)
+    assert poses == sum(len(track.times) for part in footage for track in part.tracks)
+    assert all(np.ptp(block.frame_times) <= 60 for block in time_blocks([footage_of(700)]))
+
+
+def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    part = PosePart(FusedFlow(base.flow()), base.spec)
+    recording, smoothed = live_recording(footage[0], part, min_duration_s=0.2, skip_s=3.0)
+    assert len(recording.times) == len(smoothed) == 1500 - 45
+    held = recording.highest[np.isfinite(recording.highest)]
+    assert len(held) > 1000
+    assert (held <= smoothed[np.isfinite(recording.highest)]).all()
+    calibration = calibrate(footage, base, **RULES)
+    assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 23
+
+
+def test_on_poselift_the_false_alarms_of_other_normal_footage_are_those_reported(
+    test_data: Path, base: Checkpoint
+) -> None:
+    clips = read_split(test_data / "poselift" / "pose" / "train")
+    splits: list[Split] = []
+    for camera in ("01", "02", "03"):
+        footage = [PoseFootage.of_clip(clip, 15.0) for clip in clips if clip.camera == camera]
+        splits += [judged(camera, footage, base, 30.0, seed) for seed in range(3)]
+    assert all(split.interval[0] <= split.asked <= split.interval[1] for split in splits)
+    # The interval is one of 90 %.
+    assert sum(split.kept for split in splits) >= 8
+
+
+def test_on_poselift_a_camera_with_too_little_footage_is_refused(test_data: Path, base: Checkpoint) -> None:
+    clips = read_split(test_data / "poselift" / "pose" / "train")
+    footage = [PoseFootage.of_clip(clip, 15.0) for clip in clips if clip.camera == "06"]
+    with pytest.raises(CalibrationError, match="more footage") as refusal:
+        fit_camera(footage, base, false_alarms_per_hour=20.0, merge_s=10.0, min_duration_s=0.5)
+    assert refusal.value.needed_s is not None
+    assert 10 < refusal.value.needed_s < 3600
