@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -73,13 +74,14 @@ def create_app(runtime: Runtime) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.closing = asyncio.Event()
     app.state.skeletons = skeletons.WaitingRoom()
     app.add_middleware(SameOrigin)
     if runtime.settings.auth is Auth.AUTO:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(LetGo)
+    app.add_middleware(LetGo, closing=app.state.closing)
     problems.install(app)
     for room in (clips, cameras, calibration, incidents, skeletons):
         app.include_router(room.router)

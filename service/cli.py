@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +25,9 @@ from service.settings import Settings, SettingsError, load_settings, unknown_var
 if TYPE_CHECKING:
     from service.doctor import Finding
     from service.results import ClipResult, FrameScore
+
+_STARTUP_FAILED: Final = 3
+"""Exit status of a server that could not listen, as uvicorn's own."""
 
 app = typer.Typer(
     help="Anomaly scores for people in video.",
@@ -62,20 +66,28 @@ def serve(
     from service.app import create_app
     from service.clips import ModelUnavailable, resolve_device
     from service.runtime import Runtime
+    from service.server import Server
 
     with _one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
-    uvicorn.run(
-        create_app(runtime),
+    application = create_app(runtime)
+    config = uvicorn.Config(
+        application,
         host=settings.host,
         port=settings.port,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=5,
-        ws_max_size=64 * 1024,
+        ws_max_size=128 * 1024,
         ws_per_message_deflate=False,
     )
+    server = Server(config, application.state.closing)
+    # The server raises the signal that stopped it once more when it has stopped.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(_STARTUP_FAILED)
 
 
 @app.command()

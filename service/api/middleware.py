@@ -84,47 +84,70 @@ class SameOrigin:
 
 
 class LetGo:
-    """Lets go of clients who take nothing of an answer for `SEND_LIMIT_S`, such as streams that nobody reads any more.
+    """Ends streams that nobody reads any more, and all of them when the server stops.
 
     To the application it looks as if the client had left.
+
+    Args:
+        app: What answers.
+        closing: Set when the server begins to stop.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, closing: asyncio.Event) -> None:
         self._app = app
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; WebSockets look after themselves."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        gone = asyncio.Event()
-        body_complete = False
+        answer = _Answer(receive, send, self._closing, scope["path"])
+        await self._app(scope, answer.receive, answer.send)
+        await answer.complete()
 
-        async def send_in_time(message: Message) -> None:
-            if gone.is_set():
-                return
-            try:
-                async with asyncio.timeout(sockets.SEND_LIMIT_S):
-                    await send(message)
-            except TimeoutError:
-                log.info("let go of a client that took nothing", path=scope["path"], seconds=sockets.SEND_LIMIT_S)
-                gone.set()
 
-        async def receive_or_leave() -> Message:
-            nonlocal body_complete
-            if not body_complete:
-                message = await receive()
-                body_complete = not message.get("more_body", False)
-                return message
-            receiving, leaving = asyncio.ensure_future(receive()), asyncio.ensure_future(gone.wait())
-            try:
-                await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
-                return {"type": "http.disconnect"} if gone.is_set() else await receiving
-            finally:
-                for task in (receiving, leaving):
-                    task.cancel()
+class _Answer:
+    def __init__(self, receive: Receive, send: Send, closing: asyncio.Event, path: str) -> None:
+        self._receive = receive
+        self._send = send
+        self._closing = closing
+        self._path = path
+        self._stalled = asyncio.Event()
+        self._asked = False
+        self._begun = False
+        self._complete = False
 
-        await self._app(scope, receive_or_leave, send_in_time)
+    async def receive(self) -> Message:
+        if not self._asked:
+            message = await self._receive()
+            self._asked = not message.get("more_body", False)
+            return message
+        # All that can come now is that the client leaves.
+        waiting = [asyncio.ensure_future(wait()) for wait in (self._receive, self._stalled.wait, self._closing.wait)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self._stalled.is_set():
+            return
+        self._begun = True
+        self._complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        try:
+            async with asyncio.timeout(sockets.SEND_LIMIT_S):
+                await self._send(message)
+        except TimeoutError:
+            log.info("let go of a client that took nothing", path=self._path, seconds=sockets.SEND_LIMIT_S)
+            self._stalled.set()
+
+    async def complete(self) -> None:
+        """Put an end to a stream that was ended here."""
+        if self._closing.is_set() and self._begun and not self._complete:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class LingeringClose:

@@ -33,6 +33,7 @@ from service.clips import Cancelled, ClipObserver, ModelUnavailable
 from service.decoding import ClipLimits, ClipRejected
 from service.results import Anomaly, ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold, Track
 from service.runtime import Runtime
+from service.server import Server
 from service.settings import Settings
 from service.skeletons import SkeletonSequence
 
@@ -181,7 +182,8 @@ def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator
     """Serve on a free loopback port until the block ends."""
     runtime = Runtime.open(settings, load)
     app = create_app(runtime)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
+    server = Server(config, app.state.closing)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
