@@ -416,7 +416,7 @@ class IncidentMachine(RuleBasedStateMachine):
 
     @rule(camera=cameras)
     def turn_back_time(self, camera: str) -> None:
-        self.detectors[camera].lost(self.moment)
+        self.tell(camera, self.detectors[camera].lost(self.moment))
         with pytest.raises(ValueError, match="lies before"):
             self.detectors[camera].observe(Observation(self.moment - STEP, OPEN))
 
