@@ -42,9 +42,12 @@ def configure_logging(level: LogLevel, style: LogFormat) -> None:
 
 def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
     clean = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colour]
+    # Without the values of variables, which may hold passwords of cameras.
     if style is LogFormat.JSON:
-        return [*clean, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [*clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [*clean, structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [*clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
 def _drop_colour(_logger: object, _method: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:

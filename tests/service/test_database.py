@@ -114,3 +114,10 @@ def test_a_database_without_room_is_told_apart_from_a_broken_one() -> None:
     engine.dispose()
     assert is_database_full(full.value)
     assert not is_database_full(broken.value)
+
+
+def test_errors_do_not_repeat_values_which_may_hold_passwords_of_cameras(database: Database) -> None:
+    with pytest.raises(OperationalError) as raised, database.sessions.begin() as session:
+        session.execute(text("INSERT INTO nowhere VALUES (:url)"), {"url": "rtsp://viewer:hunter2@door/live"})
+    assert "nowhere" in str(raised.value)
+    assert "hunter2" not in str(raised.value)

@@ -40,3 +40,19 @@ def test_an_exception_is_part_of_its_record(capsys: pytest.CaptureFixture[str]) 
         structlog.get_logger("service.test").exception("clip failed")
     (record,) = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert record["exception"][0]["exc_type"] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("style", LogFormat)
+def test_a_traceback_does_not_show_what_variables_held(style: LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogLevel.INFO, style)
+
+    def connect(url: str) -> None:
+        raise ConnectionError("nobody answers")
+
+    try:
+        connect("".join(("rtsp://viewer:", "hunter", "2@door/live")))
+    except ConnectionError:
+        structlog.get_logger("service.test").exception("camera failed")
+    told = capsys.readouterr().err
+    assert "nobody answers" in told
+    assert "hunter2" not in told
