@@ -133,15 +133,20 @@ class Lane:
         self.inbox = inbox
         self.deliver = deliver
         self.processed = 0
-        self.dropped: Counter[str] = Counter()
         self.rate = 0.0
         self.served = 0
+        self._dropped: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._period = 1 / max_fps
         self._due = -math.inf
+        self._arrival = -math.inf
         self._overwritten = 0
+        self._under_way = False
+        self._rescored = False
         self._tracker: Tracker | None = None
         self._next_track = 1
         self._last = -math.inf
+        self._gap = math.inf
         self._complained = -math.inf
         self._online: OnlineFrameScore | None = None
 
@@ -151,21 +156,25 @@ class Lane:
         Args:
             ready: Whether the engine works at all.
         """
+        before, self._arrival = self._arrival, time.monotonic()
         overwritten = self.inbox.frames_overwritten
         if overwritten > self._overwritten:
-            reason = "not_ready" if not ready else "overload" if time.monotonic() >= self._due else "rate_limit"
-            self.dropped[reason] += overwritten - self._overwritten
+            # What was pushed out had come before: the engine was too slow only if it already wanted a frame then.
+            reason = "not_ready" if not ready else "overload" if before >= self._due else "rate_limit"
+            self._drop(reason, overwritten - self._overwritten)
             self._overwritten = overwritten
 
     def take(self) -> Frame | Sighting | None:
-        """The newest frame, if this camera's turn has come."""
-        now = time.monotonic()
-        if now < self._due:
+        """The next frame, if this camera's turn has come; frames that were captured before it are dropped."""
+        if time.monotonic() < self._due:
             return None
-        item = self.inbox.take()
-        if item is not None:
-            self._due = max(self._due + self._period, now - self._period)
-        return item
+        while (item := self.inbox.take()) is not None:
+            if item.captured_at >= self._due:
+                self._due = max(self._due + self._period, item.captured_at - self._period)
+                self._under_way = True
+                return item
+            self._drop("rate_limit")
+        return None
 
     def due_in(self) -> float:
         """Seconds until the next frame may be taken."""
@@ -173,11 +182,13 @@ class Lane:
 
     def follow(self, item: Frame | Sighting, poses: Poses | TrackedPoses) -> TrackedPoses | None:
         """Give people their numbers; None for a frame that is not newer than the last."""
+        if self._rescored:
+            self._rescored, self._online = False, None
         gap = item.captured_at - self._last
         if not gap > 0:
-            self.dropped["out_of_order"] += 1
+            self._lose("out_of_order")
             return None
-        self._last = item.captured_at
+        self._last, self._gap = item.captured_at, gap
         if gap > LOST_S:
             self._tracker = None
         else:
@@ -209,12 +220,12 @@ class Lane:
         score = self._online.frame(item.captured_at)
         reason: MissingScore | None = None
         if math.isnan(score.raw):
-            too_slow = self.rate > 0 and 1 / self.rate > spec.max_gap_s
+            interval = 1 / self.rate if self.rate else self._gap
+            too_slow = spec.max_gap_s < interval < math.inf
             reason = "nobody" if not len(people) else "frame_rate_too_low" if too_slow else "track_too_short"
         image, (height, width) = (
             (item.image, item.image.shape[:2]) if isinstance(item, Frame) else (None, (item.height, item.width))
         )
-        self.processed += 1
         self.deliver(
             Scored(
                 camera_id=self.camera_id,
@@ -232,22 +243,47 @@ class Lane:
                 reason=reason,
             )
         )
+        self.processed += 1
+        self._under_way = False
+
+    def rescore(self) -> None:
+        """Forget the scores of the last seconds, because those to come have other weights; from any thread."""
+        self._rescored = True
 
     def forget(self) -> None:
         """Begin anew: people get new numbers, and no window reaches back."""
         self._tracker, self._online, self._last = None, None, -math.inf
 
     def fail(self, error: Exception) -> None:
-        """Count a frame that an exception cost, and begin anew."""
-        self.dropped["error"] += 1
+        """Count the frame that an exception cost, and begin anew."""
+        self.abandon()
         self.forget()
         if time.monotonic() - self._complained > _COMPLAIN_S:
             self._complained = time.monotonic()
             log.error("a frame could not be processed", camera=self.camera_id, exc_info=error)
 
+    def abandon(self) -> None:
+        """Count the frame that was taken and will not be delivered, if there is one."""
+        if self._under_way:
+            self._lose("error")
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames that were not processed, by reason; together with `processed` all that arrived but the newest."""
+        with self._counting:
+            return dict(self._dropped)
+
     def key(self, track: int) -> int:
         """The track's number among those of all cameras."""
         return self.number << _TRACK_BITS | track
+
+    def _lose(self, reason: str) -> None:
+        self._under_way = False
+        self._drop(reason)
+
+    def _drop(self, reason: str, frames: int = 1) -> None:
+        with self._counting:
+            self._dropped[reason] += frames
 
 
 class DeviceFailed(RuntimeError):
@@ -318,9 +354,9 @@ class Engine:
 
     def add(self, lane: Lane, model: CameraModel | None = None) -> None:
         """Serve one more camera."""
+        self.set_model(lane, model)
         with self._condition:
             self._lanes[lane.camera_id] = lane
-        self.set_model(lane, model)
 
     def remove(self, lane: Lane) -> None:
         """Stop serving a camera; a frame of it that is being processed may still be delivered."""
@@ -332,12 +368,13 @@ class Engine:
     def set_model(self, lane: Lane, model: CameraModel | None) -> None:
         """Score a camera with a calibration and weights of its own from now on, or with those of the service."""
         with self._condition:
+            if self._core is not None:
+                _install(self._core.scorer, lane.number, model)
             if model is None:
                 self._camera_models.pop(lane.number, None)
             else:
                 self._camera_models[lane.number] = model
-            if self._core is not None:
-                _install(self._core.scorer, lane.number, model)
+        lane.rescore()
 
     def wake(self) -> None:
         """Tell the loop that a frame has arrived."""
@@ -369,7 +406,7 @@ class Engine:
         with self._condition:
             cameras = CameraScorer(scorer.scorer.checkpoint, scorer.scorer.device)
             for number, model in self._camera_models.items():
-                cameras.set(number, model)
+                _install(cameras, number, model)
             buffer = WindowBuffer(scorer.scorer.spec, scorer.estimator.device)
             self._core = _Core(scorer.estimator, scorer.batch, cameras, buffer)
             for lane in self._lanes.values():
@@ -390,8 +427,15 @@ class Engine:
         core = self._core
         assert core is not None  # noqa: S101 - set before the first round
         taken = self._take(core.batch)
-        if not taken:
-            return
+        try:
+            if taken:
+                self._process(core, taken)
+        except Exception:
+            for lane, _ in taken:
+                lane.abandon()
+            raise
+
+    def _process(self, core: _Core, taken: Sequence[tuple[Lane, Frame | Sighting]]) -> None:
         with self._timed("pose"):
             found = self._find_people(core, taken)
         with self._timed("track"):
@@ -400,6 +444,8 @@ class Engine:
             return
         with self._timed("window"):
             windows = self._push(core, seen)
+        if windows is None:
+            return
         with self._timed("score"):
             scores = self._score(core, windows)
         with self._timed("publish"):
@@ -461,7 +507,7 @@ class Engine:
             return [one for single in group for one in self._estimate(core, [single])]
         return [(lane, frame, found) for (lane, frame), found in zip(group, poses, strict=True)]
 
-    def _push(self, core: _Core, seen: Sequence[_Seen]) -> Windows:
+    def _push(self, core: _Core, seen: Sequence[_Seen]) -> Windows | None:
         times = np.concatenate([np.full(len(one.people), one.item.captured_at) for one in seen])
         keys = [one.lane.key(track) for one in seen for track in one.people.track_ids]
         keypoints = torch.cat([one.people.keypoints.to(core.device, torch.float32) for one in seen])
@@ -472,24 +518,14 @@ class Engine:
             for one in seen:
                 one.lane.fail(error)
             core.buffer = WindowBuffer(core.buffer.spec, core.device)
-            return Windows.empty(core.buffer.spec, core.device)
+            return None
 
     def _score(self, core: _Core, windows: Windows) -> WindowScores:
         try:
-            scores = core.scorer.score(windows, windows.track_ids >> _TRACK_BITS, joints=True)
+            return core.scorer.score(windows, windows.track_ids >> _TRACK_BITS, joints=True)
         except Exception as error:
             _raise_if_device_failed(error)
             raise
-        for number in np.unique(windows.track_ids[~np.isfinite(scores.nll)] >> _TRACK_BITS).tolist():
-            self._fail_lane(number, ValueError("a window of this camera has no finite score"))
-        return scores
-
-    def _fail_lane(self, number: int, error: Exception) -> None:
-        with self._condition:
-            lanes = list(self._lanes.values())
-        for lane in lanes:
-            if lane.number == number:
-                lane.fail(error)
 
     def _deliver(self, core: _Core, seen: Sequence[_Seen], scores: WindowScores) -> None:
         keypoints = torch.cat([one.people.keypoints.to(core.device) for one in seen]).cpu().numpy()
@@ -500,8 +536,11 @@ class Engine:
         for one in seen:
             own = keypoints[first : first + len(one.people)]
             first += len(one.people)
+            ready = windows.get(one.lane.number, [])
             try:
-                one.lane.finish(one.item, one.people, own, windows.get(one.lane.number, []), core.buffer.spec)
+                if not all(math.isfinite(window.nll) for window in ready):
+                    raise ValueError("a window of this camera has no finite score")
+                one.lane.finish(one.item, one.people, own, ready, core.buffer.spec)
             except Exception as error:
                 one.lane.fail(error)
 
@@ -523,8 +562,13 @@ def _follow(found: Sequence[tuple[Lane, Frame | Sighting, Poses | TrackedPoses]]
 def _install(scorer: CameraScorer, number: int, model: CameraModel | None) -> None:
     if model is None:
         scorer.remove(number)
-    else:
+        return
+    try:
         scorer.set(number, model)
+    except ValueError as error:
+        # No reason to stop the loop: the camera is scored by the shared weights, and the others as before.
+        scorer.remove(number)
+        log.error("a camera's own weights do not fit; calibrate it again", lane=number, reason=str(error))
 
 
 def _raise_if_device_failed(error: Exception) -> None:
