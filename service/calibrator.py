@@ -12,10 +12,11 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,7 +24,8 @@ import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy.exc import SQLAlchemyError
 
 from model.adaptation import CameraFit, FitCancelled, fit_camera
 from model.calibration import Calibration, CalibrationError
@@ -38,17 +40,27 @@ from service.results import ClipResult, Level
 from service.storage import ClipState, Store
 
 LONGEST_S: Final = 7 * 24 * 3600.0
-_MOST_POSES: Final = 1_000_000
-"""Poses of one calibration that are kept in memory, about 200 MB; gathering ends early when they are there."""
+_MOST_POSES: Final = 200_000
+"""Poses of one calibration that are kept in memory, and cut into windows later, which takes a few hundred megabytes;
+gathering ends early when they are there."""
 _BREAK_S: Final = 2.0
 """A longer silence of the camera begins a new recording: nothing is known of what happened meanwhile."""
+_EMPTY_S: Final = 1.0
+"""While nobody has been in view for so long, a frame in so long is enough to know it."""
+_LONGEST_RECORDING_S: Final = 600.0
+"""Longer recordings are cut, so that only so much is in memory as windows at a time."""
 _POLL_S: Final = 0.5
+_STOP_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 class CalibrationRunning(RuntimeError):
     """The camera is being calibrated already."""
+
+
+class _CameraChanged(RuntimeError):
+    """The camera whose footage was gathered looks elsewhere now, or is disabled."""
 
 
 class CalibrationRefused(RuntimeError):
@@ -147,7 +159,10 @@ class CalibrationVersion(_Document):
     """A calibration that was made."""
 
     version: int = Field(description="Counts the calibrations of the camera, from 1.")
-    active: bool = Field(description="Whether it is in use.")
+    active: bool = Field(
+        description="Whether it is in use; one that was made with another checkpoint than the service has now is not."
+    )
+    withdrawn: bool = Field(description="Whether it was rolled back, for good.")
     created_at: datetime = Field(description="When it was made.")
     report: CalibrationReport = Field(description="What was found.")
 
@@ -166,68 +181,91 @@ class CalibrationStatus(_Document):
     gathered_poses: int = Field(description="Poses in it.")
     progress: float | None = Field(description="Share of the fitting that is done, 0 to 1; null before it.")
     refusal: CalibrationRefusal | None = Field(description="Why it was refused.")
-    problem: str | None = Field(description="Why it failed.")
+    problem: str | None = Field(description="Why it failed, or was given up without anybody asking for that.")
 
 
-@dataclass
+class _Sightings:
+    """Poses of one person, packed: there may be many."""
+
+    def __init__(self) -> None:
+        self._times = array("d")
+        self._joints = array("f")
+
+    def add(self, moment: float, keypoints: NDArray[np.float32]) -> None:
+        """Take a pose ``(17, 3)``."""
+        self._times.append(moment)
+        self._joints.frombytes(np.ascontiguousarray(keypoints, np.float32).tobytes())
+
+    def track(self, number: int) -> PoseTrack:
+        """All of them."""
+        joints = np.array(self._joints, np.float32).reshape(len(self._times), -1, 3)
+        return PoseTrack(number, np.array(self._times), torch.from_numpy(joints))
+
+
 class _Gathering:
-    """Poses of one camera as they come."""
+    """Footage of one camera as it comes.
 
-    times: list[float] = field(default_factory=list)
-    rows: dict[int, list[tuple[float, NDArray[np.float32]]]] = field(default_factory=dict)
-    poses: int = 0
-    full: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    Attributes:
+        seconds: Time that the frames cover, silences left out.
+        poses: Poses in them.
+        full: No more can be kept.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.poses = 0
+        self.full = threading.Event()
+        self._lock = threading.Lock()
+        self._times = array("d")
+        self._people: dict[int, _Sightings] = {}
+        self._last = -math.inf
+        self._peopled = -math.inf
 
     def add(self, scored: Scored) -> None:
         """Take a processed frame."""
-        with self.lock:
-            if self.full.is_set() or (self.times and scored.captured_at <= self.times[-1]):
+        moment = scored.captured_at
+        with self._lock:
+            gap = moment - self._last
+            if self.full.is_set() or gap <= 0:
                 return
-            self.times.append(scored.captured_at)
+            self._last = moment
+            if gap <= _BREAK_S:
+                self.seconds += gap
+            if scored.track_ids:
+                self._peopled = moment
+            elif gap <= _BREAK_S and moment - self._times[-1] < _EMPTY_S < moment - self._peopled:
+                return
+            self._times.append(moment)
             for track, keypoints in zip(scored.track_ids, scored.keypoints, strict=True):
-                self.rows.setdefault(track, []).append((scored.captured_at, keypoints.copy()))
-                self.poses += 1
+                self._people.setdefault(track, _Sightings()).add(moment, keypoints)
+            self.poses += len(scored.track_ids)
             if self.poses >= _MOST_POSES:
                 self.full.set()
 
-    def seconds(self) -> float:
-        """Time that the frames cover, silences left out."""
-        with self.lock:
-            gaps = np.diff(self.times)
-        return float(gaps[gaps <= _BREAK_S].sum())
-
-    def footage(self) -> list[PoseFootage]:
-        """Uninterrupted recordings."""
-        with self.lock:
-            times = np.array(self.times)
-            rows = {track: list(poses) for track, poses in self.rows.items()}
-        return split_footage(times, rows)
+    def hand_over(self) -> list[PoseFootage]:
+        """Uninterrupted recordings; nothing is kept, and nothing more is taken."""
+        with self._lock:
+            self.full.set()
+            times, people = self._times, self._people
+            self._times, self._people = array("d"), {}
+        return _recordings(np.array(times), people)
 
 
-def split_footage(
-    times: NDArray[np.float64], rows: dict[int, list[tuple[float, NDArray[np.float32]]]]
-) -> list[PoseFootage]:
+def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) -> list[PoseFootage]:
     """Cut what was seen into uninterrupted recordings.
 
     Args:
         times: Capture times of all frames in seconds, increasing.
-        rows: Times and poses ``(17, 3)`` of each track.
+        people: What was seen of each person in them.
     """
     if not len(times):
         return []
-    tracks = tuple(
-        PoseTrack(
-            track,
-            np.array([time for time, _ in poses]),
-            torch.from_numpy(np.stack([keypoints for _, keypoints in poses])),
-        )
-        for track, poses in rows.items()
-    )
-    whole = PoseFootage(times, tracks)
-    breaks = np.flatnonzero(np.diff(times) > _BREAK_S)
-    starts = [float(times[0]), *(float(times[i + 1]) for i in breaks)]
-    return [whole.between(start, stop) for start, stop in zip(starts, [*starts[1:], math.inf], strict=True)]
+    whole = PoseFootage(times, tuple(seen.track(number) for number, seen in people.items()))
+    starts = [float(times[0])]
+    for before, moment in pairwise(times.tolist()):
+        if moment - before > _BREAK_S or moment - starts[-1] > _LONGEST_RECORDING_S:
+            starts.append(moment)
+    return [whole.between(start, stop) for start, stop in pairwise([*starts, math.inf])]
 
 
 def clip_footage(result: ClipResult) -> list[PoseFootage]:
@@ -236,13 +274,13 @@ def clip_footage(result: ClipResult) -> list[PoseFootage]:
     Raises:
         CalibrationRefused: The clip was scored without keypoints.
     """
-    rows: dict[int, list[tuple[float, NDArray[np.float32]]]] = {}
+    people: dict[int, _Sightings] = {}
     for frame in result.frames:
         for person in frame.people:
             if person.keypoints is None:
                 raise CalibrationRefused("the clip was scored without keypoints; post it again with keypoints=true")
-            rows.setdefault(person.track, []).append((frame.time_s, np.array(person.keypoints, np.float32)))
-    return split_footage(np.array([frame.time_s for frame in result.frames]), rows)
+            people.setdefault(person.track, _Sightings()).add(frame.time_s, np.array(person.keypoints, np.float32))
+    return _recordings(np.array([frame.time_s for frame in result.frames]), people)
 
 
 class _Session:
@@ -288,6 +326,8 @@ class Calibrator:
         self._base = base
         self._camera_of = camera_of
         self._lock = threading.Lock()
+        self._applying = threading.Lock()
+        self._stopping = False
         self._sessions: dict[str, _Session] = {}
         self._threads: list[threading.Thread] = []
 
@@ -307,12 +347,16 @@ class Calibrator:
             raise CalibrationRefused(f"camera {camera.id} is disabled, so there is nothing to gather")
         session = _Session(camera, request)
         with self._lock:
+            if self._stopping:
+                raise CalibrationRefused("the service is being stopped")
             running = self._sessions.get(camera.id)
             if running is not None and not running.state.finished:
                 raise CalibrationRunning(f"camera {camera.id} is being calibrated; cancel that first")
             self._sessions[camera.id] = session
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            thread = threading.Thread(target=self._run, args=(session, footage), name=f"calibration-{camera.id}")
+            thread = threading.Thread(
+                target=self._run, args=(session, footage), name=f"calibration-{camera.id}", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
         return self.status(camera.id)
@@ -326,19 +370,40 @@ class Calibrator:
 
     def forget(self, camera_id: str) -> None:
         """A camera was removed: give up what is being done for it and remove its weights."""
-        self.cancel(camera_id)
-        with self._lock:
-            self._sessions.pop(camera_id, None)
-        shutil.rmtree(self._weights(camera_id), ignore_errors=True)
+        with self._applying:
+            self.cancel(camera_id)
+            with self._lock:
+                self._sessions.pop(camera_id, None)
+            shutil.rmtree(self._weights(camera_id), ignore_errors=True)
+
+    def remove_orphans(self) -> list[str]:
+        """Remove weights that nothing refers to; before the first camera starts.
+
+        Returns:
+            The names removed.
+        """
+        known = {stored.id for stored in self._store.all()}
+        removed = []
+        for folder in [path for path in self._folder.cameras.iterdir() if path.is_dir()]:
+            used = {stored.checkpoint for stored in self._store.history(folder.name) if not stored.withdrawn}
+            for file in [*folder.iterdir()]:
+                if folder.name not in known or file.name not in used:
+                    file.unlink()
+                    removed.append(f"{folder.name}/{file.name}")
+            if folder.name not in known:
+                folder.rmdir()
+        return removed
 
     def stop(self) -> None:
-        """Give up everything that is being done."""
+        """Give up everything that is being done; what does not notice within seconds is left to the process's end."""
         with self._lock:
+            self._stopping = True
             sessions, threads = list(self._sessions.values()), list(self._threads)
         for session in sessions:
             session.cancelled.set()
+        deadline = time.monotonic() + _STOP_S
         for thread in threads:
-            thread.join()
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def status(self, camera_id: str) -> CalibrationStatus:
         """The calibrations of a camera.
@@ -349,22 +414,14 @@ class Calibrator:
         self._camera_of(camera_id)
         with self._lock:
             session = self._sessions.get(camera_id)
-        versions = [
-            CalibrationVersion(
-                version=stored.version,
-                active=stored.active,
-                created_at=stored.created_at,
-                report=CalibrationReport.model_validate(stored.report),
-            )
-            for stored in self._store.history(camera_id)
-        ]
+        versions = [self._version(stored) for stored in self._store.history(camera_id)]
         return CalibrationStatus(
             camera=camera_id,
             active=next((version.version for version in versions if version.active), None),
             versions=versions,
             state=session.state if session else None,
             request=session.request if session else None,
-            gathered_s=round(session.gathering.seconds(), 1) if session else 0.0,
+            gathered_s=round(session.gathering.seconds, 1) if session else 0.0,
             gathered_poses=session.gathering.poses if session else 0,
             progress=session.progress if session else None,
             refusal=session.refusal if session else None,
@@ -377,22 +434,48 @@ class Calibrator:
         Raises:
             UnknownCamera: There is none.
         """
-        camera = self._camera_of(camera_id)
-        self._store.roll_back(camera.id)
-        camera.set_model(self.model_of(camera.id))
+        with self._applying:
+            camera = self._camera_of(camera_id)
+            before = self._store.active(camera.id)
+            self._store.roll_back(camera.id)
+            camera.set_model(self._model_of(camera.id))
+            if before is not None and before.checkpoint is not None:
+                (self._weights(camera.id) / before.checkpoint).unlink(missing_ok=True)
         log.info("calibration rolled back", camera=camera.id)
         return self.status(camera.id)
 
-    def model_of(self, camera_id: str) -> CameraModel | None:
-        """What a camera is scored by, if it has a calibration of its own that can be used."""
-        stored = self._store.active(camera_id)
-        if stored is None or stored.calibration is None:
-            return None
+    def equip(self, camera: Camera) -> None:
+        """Let a camera be scored by the calibration and the weights that it has of its own, if they can be used."""
+        # With the lock, so that a calibration that is finished meanwhile is not undone.
+        with self._applying:
+            camera.set_model(self._model_of(camera.id))
+
+    def _model_of(self, camera_id: str) -> CameraModel | None:
         try:
+            stored = self._store.active(camera_id)
+            if stored is None or stored.calibration is None:
+                return None
             return self._model(camera_id, stored)
-        except (CheckpointError, ValidationError, ValueError) as error:
+        except (CheckpointError, ValueError, SQLAlchemyError) as error:
             log.warning("calibration cannot be used; calibrate the camera again", camera=camera_id, reason=str(error))
             return None
+
+    def _version(self, stored: StoredCalibration) -> CalibrationVersion:
+        report = CalibrationReport.model_validate(stored.report)
+        return CalibrationVersion(
+            version=stored.version,
+            active=stored.active and self._fits(report),
+            withdrawn=stored.withdrawn,
+            created_at=stored.created_at,
+            report=report,
+        )
+
+    def _fits(self, report: CalibrationReport) -> bool:
+        """Whether a calibration was made with the checkpoint in use."""
+        try:
+            return report.base == fingerprint(self._base())
+        except CheckpointError:
+            return False
 
     def _model(self, camera_id: str, stored: StoredCalibration) -> CameraModel:
         base = self._base()
@@ -407,7 +490,11 @@ class Calibrator:
     def _clip_footage(self, clip_id: str) -> list[PoseFootage]:
         if self._clips.get(clip_id).state is not ClipState.DONE:
             raise CalibrationRefused(f"clip {clip_id} has not been scored")
-        return clip_footage(ClipResult.model_validate_json(self._folder.result(clip_id).read_bytes()))
+        try:
+            content = self._folder.result(clip_id).read_bytes()
+        except OSError as error:
+            raise CalibrationRefused(f"clip {clip_id} is being removed") from error
+        return clip_footage(ClipResult.model_validate_json(content))
 
     def _run(self, session: _Session, footage: list[PoseFootage] | None) -> None:
         camera = session.camera
@@ -424,6 +511,10 @@ class Calibrator:
             session.refusal = CalibrationRefusal(detail=str(error), needed_s=error.needed_s)
             session.state = CalibrationState.REFUSED
             log.warning("calibration refused", camera=camera.id, reason=str(error), needed_s=error.needed_s)
+        except _CameraChanged:
+            session.problem = "the camera was changed or disabled while footage was gathered; begin again"
+            session.state = CalibrationState.CANCELLED
+            log.warning("calibration given up", camera=camera.id, reason=session.problem)
         except (FitCancelled, UnknownCamera):
             session.state = CalibrationState.CANCELLED
             log.info("calibration given up", camera=camera.id)
@@ -436,12 +527,15 @@ class Calibrator:
         seconds, gathering = session.request.seconds or 0.0, session.gathering
         session.camera.tap(gathering.add)
         try:
-            while gathering.seconds() < seconds and not gathering.full.is_set():
+            while gathering.seconds < seconds and not gathering.full.is_set():
                 if session.cancelled.wait(_POLL_S):
                     break
+                if self._camera_of(session.camera.id) is not session.camera:
+                    raise _CameraChanged
         finally:
             session.camera.untap(gathering.add)
-        return gathering.footage()
+            footage = gathering.hand_over()
+        return footage
 
     def _fit(self, session: _Session, footage: list[PoseFootage]) -> CameraFit:
         session.state = CalibrationState.FITTING
@@ -459,11 +553,7 @@ class Calibrator:
 
     def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
         """Store what was found, weights first, and score the camera by it from now on."""
-        camera, file = session.camera, None
-        if fit.checkpoint is not None:
-            file = f"{uuid.uuid4().hex}.safetensors"
-            fit.checkpoint.save(self._weights(camera.id) / file)
-        adaptation = None
+        camera, adaptation = session.camera, None
         if session.request.adapt:
             adaptation = Adaptation(
                 accepted=fit.accepted,
@@ -482,11 +572,18 @@ class Calibrator:
             windows=fit.windows,
             adaptation=adaptation,
         )
-        version = self._store.add_calibration(
-            camera.id, report.model_dump(mode="json"), fit.calibration.to_dict(), file
-        )
-        # The camera may have been changed, and so replaced, while footage was gathered.
-        self._camera_of(camera.id).set_model(CameraModel(fit.calibration, fit.checkpoint))
+        file = None if fit.checkpoint is None else f"{uuid.uuid4().hex}.safetensors"
+        with self._applying:
+            if session.cancelled.is_set():
+                raise FitCancelled
+            # The camera may have been changed, and so replaced, while the calibration was fitted.
+            current = self._camera_of(camera.id)
+            if fit.checkpoint is not None and file is not None:
+                fit.checkpoint.save(self._weights(camera.id) / file)
+            version = self._store.add_calibration(
+                camera.id, report.model_dump(mode="json"), fit.calibration.to_dict(), file
+            )
+            current.set_model(CameraModel(fit.calibration, fit.checkpoint))
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
 
 

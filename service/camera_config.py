@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from service.messages import CAMERA_ID
 
@@ -24,12 +33,12 @@ class CameraConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: int | str = Field(
+    url: StrictInt | str = Field(
         description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
         "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; or `skeletons:` for "
         "a device that sends keypoints instead of pictures.",
         examples=["rtsp://viewer:secret@192.168.1.20/stream1"],
-        union_mode="left_to_right",
+        repr=False,
     )
     name: str | None = Field(default=None, max_length=100, description="What people call it.", examples=["Entrance"])
     enabled: bool = Field(default=True, description="A disabled camera is kept and not connected to.")
@@ -97,6 +106,17 @@ class CameraPatch(BaseModel):
 _file: Final = TypeAdapter(dict[CameraId, CameraConfig])
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML leaves open: of two cameras with one id the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_cameras(path: Path) -> dict[str, CameraConfig]:
     """Read a YAML file that maps the ids of cameras to their configuration.
 
@@ -104,14 +124,23 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
         CamerasFileError: The file is missing or is not such a mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
     except (OSError, UnicodeDecodeError) as error:
         raise CamerasFileError(f"{path} cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        # The message of the library quotes the line, which may hold a password; so does the error itself.
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise CamerasFileError(f"{path} is not such YAML as is needed: {error.problem}{where}") from None
     except yaml.YAMLError as error:
-        raise CamerasFileError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise CamerasFileError(f"{path} is not YAML: {type(error).__name__}") from None
     try:
         return _file.validate_python({} if document is None else document)
     except ValidationError as error:
-        # The rejected values may hold passwords, so they are not repeated.
-        found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise CamerasFileError(f"{path}: {'; '.join(found)}") from error
+        raise CamerasFileError(f"{path}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a configuration, without the values, which may hold passwords."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in found)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
 from service.bus import ScoreBus
-from service.camera_config import CameraConfig, CamerasFileError, read_cameras
+from service.camera_config import CameraConfig, CameraPatch, CamerasFileError, explain, read_cameras
 from service.camera_store import CameraStore, UnknownCamera
 from service.clock import SteadyClock
 from service.engine import Engine, Lane, Scored
@@ -131,20 +134,18 @@ class Camera:
         config: What was chosen for it.
         url: Its URL, parsed.
         post: Everything a camera reports to.
-        model: Its own calibration and weights.
     """
 
-    def __init__(
-        self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post, model: CameraModel | None
-    ) -> None:
+    def __init__(self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post) -> None:
         self.id = camera_id
         self.config = config
         self.url = url
         self.latest: Latest | None = None
         self.taps: tuple[Callable[[Scored], None], ...] = ()
         self._post = post
-        self._model = model
+        self._model: CameraModel | None = None
         self._lock = threading.Lock()
+        self._started = False
         self._closed = False
         self._delivered_at: float | None = None
         self._observed_at = -math.inf
@@ -161,19 +162,21 @@ class Camera:
         )
 
     def start(self) -> None:
-        """Begin to watch, unless the camera was stopped meanwhile."""
+        """Begin to watch, unless that was done or the camera was stopped meanwhile."""
         with self._lock:
-            if self._closed or self.source is None or self.lane is None:
+            if self._started or self._closed or self.source is None or self.lane is None:
                 return
+            self._started = True
             self._post.engine.add(self.lane, self._model)
-        self.source.start()
+            # Under the lock, because a source that is started after its stop would run for ever.
+            self.source.start()
 
     def stop(self, reason: EndReason) -> None:
         """Let go of the source within about a second and end the incident."""
         with self._lock:
             self._closed = True
             if self._detector is not None:
-                self._record(self._detector.end(self._post.clock.now(), reason))
+                self._record(self._detector.end(max(self._post.clock.now(), self._observed_at), reason))
         if self.source is not None and self.lane is not None:
             self.source.stop()
             self._post.engine.remove(self.lane)
@@ -188,9 +191,9 @@ class Camera:
     def set_model(self, model: CameraModel | None) -> None:
         """Score with a calibration and weights of its own from now on, or with those of the service."""
         with self._lock:
-            self._model = model
-            if self.lane is not None and not self._closed:
+            if self.lane is not None and self._started and not self._closed:
                 self._post.engine.set_model(self.lane, model)
+            self._model = model
             self._renew_rules()
 
     def watch(self, now: float) -> None:
@@ -236,20 +239,21 @@ class Camera:
         problem = source.problem if source else None
         size = source.size if source else None
         since = source.since if source else self._disabled_since
+        state = source.state if source else SourceState.STOPPED
         return CameraStatus(
             id=self.id,
             config=self.config.model_copy(update={"url": self.url.redacted}),
-            state=source.state if source else SourceState.STOPPED,
+            state=state,
             since=post.clock.utc(since),
             problem=SourceProblem(cause=problem.cause, detail=str(problem)) if problem else None,
             picture=source.picture if source else "ok",
             width=size[0] if size else None,
             height=size[1] if size else None,
             fps_in=_rounded(source.fps) if source else None,
-            fps_processed=_rounded(lane.rate or None) if lane else None,
+            fps_processed=_rounded(lane.rate or None) if lane and state is SourceState.ONLINE else None,
             frames_read=source.frames_read if source else 0,
             frames_processed=lane.processed if lane else 0,
-            dropped=dict(lane.dropped) if lane else {},
+            dropped=lane.dropped if lane else {},
             reconnects=source.reconnects if source else 0,
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
@@ -300,8 +304,9 @@ class Camera:
             if self._detector is None:
                 self._renew_rules()
             score = self._judge(scored, calibration)
-        self._post.scores.publish(self.id, score)
-        self._post.metrics.score_age.labels(self.id).observe(score.age_s)
+            # Under the lock, so that nothing comes, and no metric comes back, once the camera has been stopped.
+            self._post.scores.publish(self.id, score)
+            self._post.metrics.score_age.labels(self.id).observe(score.age_s)
 
     def _judge(self, scored: Scored, calibration: Calibration) -> Score:
         post, detector, thresholds = self._post, self._detector, self._thresholds
@@ -405,30 +410,44 @@ class CameraManager:
     """All cameras of the service; callable from any thread.
 
     Args:
-        store: Where cameras and their calibrations are kept.
+        store: Where cameras are kept.
         post: What cameras report to.
-        model_of: The calibration and weights that a camera has of its own.
+        equip: Gives a camera the calibration and the weights that it has of its own.
+        on_removed: Told when a camera was removed, before another can take its name.
     """
 
-    def __init__(self, store: CameraStore, post: Post, model_of: Callable[[str], CameraModel | None]) -> None:
+    def __init__(
+        self, store: CameraStore, post: Post, equip: Callable[[Camera], None], on_removed: Callable[[str], None]
+    ) -> None:
         self._store = store
         self._post = post
-        self._model_of = model_of
+        self._equip = equip
+        self._on_removed = on_removed
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._cameras: dict[str, Camera] = {}
-        self._started = False
+        self._running = False
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
 
     def load(self) -> None:
         """Open the cameras of the store and of the cameras file; none is connected to yet.
 
+        A camera of the store that this version does not understand is left aside until it is put again.
+
         Raises:
             CamerasFileError: The file cannot be read, or one of its cameras is refused.
         """
         for stored in self._store.all():
-            config = CameraConfig.model_validate(stored.config)
-            self._cameras[stored.id] = self._open(stored.id, config, parse(config.url))
+            try:
+                config = CameraConfig.model_validate(stored.config)
+                camera = Camera(stored.id, config, parse(config.url), self._post)
+            except (ValidationError, StreamUrlError) as error:
+                log.error("stored camera is not understood; put it again", camera=stored.id, reason=_reason(error))
+                continue
+            self._cameras[stored.id] = camera
+            self._equip(camera)
         path = self._post.settings.cameras_file
         if path is not None:
             for camera_id, config in read_cameras(path).items():
@@ -440,18 +459,22 @@ class CameraManager:
     def start(self) -> None:
         """Connect to all cameras."""
         with self._lock:
-            self._started = True
+            self._running = True
         for camera in self._all():
             camera.start()
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop all cameras; their incidents end."""
+        """Stop all cameras, all at once because each may take a second; their incidents end."""
+        with self._lock:
+            self._running = False
         self._stopping.set()
         if self._watcher.ident is not None:
             self._watcher.join()
-        for camera in self._all():
-            camera.stop(EndReason.SERVICE_STOPPED)
+        cameras = self._all()
+        with ThreadPoolExecutor(max(len(cameras), 1)) as pool:
+            for stopped in [pool.submit(camera.stop, EndReason.SERVICE_STOPPED) for camera in cameras]:
+                stopped.result()
 
     def put(self, camera_id: str, config: CameraConfig) -> bool:
         """Add a camera, or change it; what is the same already is left alone.
@@ -463,34 +486,24 @@ class CameraManager:
             StreamUrlError: The URL is none that may be opened.
             TooManyCameras: There is no room for another one.
         """
-        with self._lock:
-            known = self._cameras.get(camera_id)
-        if known is not None and config.url == known.url.redacted:
-            # What the API shows hides the password; sending it back changes nothing.
-            config = config.model_copy(update={"url": known.config.url})
-        url = parse(config.url)
-        _check_loop(url, config)
-        self._post.policy.check(url)
-        with self._lock:
-            old = self._cameras.get(camera_id)
-            if old is not None and old.config == config:
-                return False
-            if old is None and len(self._cameras) >= self._post.settings.max_cameras:
-                raise TooManyCameras(
-                    f"{self._post.settings.max_cameras} cameras have been added, and no more may be "
-                    "(DAFLOW_MAX_CAMERAS)"
-                )
-            self._store.put(camera_id, config.model_dump(mode="json"))
-            if old is not None and _same_source(old.config, config):
-                old.change(config)
-                return False
-            camera = self._cameras[camera_id] = self._open(camera_id, config, url)
-        if old is not None:
-            old.stop(EndReason.CAMERA_STOPPED)
-        log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
-        if self._started:
-            camera.start()
-        return old is None
+        self._check(config)
+        with self._turn(camera_id):
+            return self._change(camera_id, config)
+
+    def patch(self, camera_id: str, patch: CameraPatch) -> None:
+        """Change some fields of a camera.
+
+        Raises:
+            UnknownCamera: There is none.
+            ValidationError: A field is unknown or has an impossible value.
+            StreamUrlError: The URL is none that may be opened.
+        """
+        with self._turn(camera_id):
+            old = self.config(camera_id)
+            config = patch.apply(old)
+            if (config.url, config.loop) != (old.url, old.loop):
+                self._check(config)
+            self._change(camera_id, config)
 
     def delete(self, camera_id: str) -> None:
         """Forget a camera; its incidents stay.
@@ -498,14 +511,15 @@ class CameraManager:
         Raises:
             UnknownCamera: There is none.
         """
-        with self._lock:
-            camera = self._cameras.pop(camera_id, None)
-            if camera is None:
-                raise UnknownCamera(camera_id)
+        with self._turn(camera_id):
+            camera = self.camera(camera_id)
             self._store.delete(camera_id)
-        camera.stop(EndReason.CAMERA_STOPPED)
-        self._post.scores.end(camera_id)
-        self._post.metrics.forget_camera(camera_id)
+            with self._lock:
+                del self._cameras[camera_id]
+            camera.stop(EndReason.CAMERA_STOPPED)
+            self._post.scores.end(camera_id)
+            self._post.metrics.forget_camera(camera_id)
+            self._on_removed(camera_id)
         log.info("camera removed", camera=camera_id)
 
     def camera(self, camera_id: str) -> Camera:
@@ -560,8 +574,56 @@ class CameraManager:
             raise NotASkeletonFeed(f"camera {camera_id} takes no skeletons; give it the url skeletons: and enable it")
         return source
 
-    def _open(self, camera_id: str, config: CameraConfig, url: StreamUrl) -> Camera:
-        return Camera(camera_id, config, url, self._post, self._model_of(camera_id))
+    @contextmanager
+    def _turn(self, camera_id: str) -> Iterator[None]:
+        """One change of a camera at a time: the old source is let go before the new one begins."""
+        with self._lock:
+            turn = self._turns.setdefault(camera_id, threading.Lock())
+        with turn:
+            yield
+
+    def _check(self, config: CameraConfig) -> None:
+        url = parse(config.url)
+        _check_loop(url, config)
+        self._post.policy.check(url)
+
+    def _change(self, camera_id: str, config: CameraConfig) -> bool:
+        with self._lock:
+            old = self._cameras.get(camera_id)
+        if old is not None and config.url == old.url.redacted:
+            # What the API shows hides the password; sending it back changes nothing.
+            config = config.model_copy(update={"url": old.config.url})
+        if old is not None and old.config == config:
+            return False
+        url = parse(config.url)
+        _check_credentials(url)
+        if old is not None and _same_source(old.config, config):
+            self._store.put(camera_id, config.model_dump(mode="json"))
+            old.change(config)
+            return False
+        camera = Camera(camera_id, config, url, self._post)
+        self._insert(camera)
+        if old is not None:
+            old.stop(EndReason.CAMERA_STOPPED)
+        self._equip(camera)
+        log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
+        with self._lock:
+            running = self._running
+        if running:
+            camera.start()
+        return old is None
+
+    def _insert(self, camera: Camera) -> None:
+        """Keep a camera, in the place of the one with its name."""
+        most = self._post.settings.max_cameras
+        with self._adding:
+            with self._lock:
+                full = camera.id not in self._cameras and len(self._cameras) >= most
+            if full:
+                raise TooManyCameras(f"{most} cameras have been added, and no more may be (DAFLOW_MAX_CAMERAS)")
+            self._store.put(camera.id, camera.config.model_dump(mode="json"))
+            with self._lock:
+                self._cameras[camera.id] = camera
 
     def _all(self) -> list[Camera]:
         with self._lock:
@@ -571,7 +633,11 @@ class CameraManager:
         while not self._stopping.wait(_WATCH_S):
             now = self._post.clock.now()
             for camera in self._all():
-                camera.watch(now)
+                try:
+                    camera.watch(now)
+                except Exception:
+                    # One camera must not cost the others their watch.
+                    log.exception("a camera could not be watched", camera=camera.id)
 
 
 def _same_source(old: CameraConfig, new: CameraConfig) -> bool:
@@ -585,6 +651,17 @@ def _check_loop(url: StreamUrl, config: CameraConfig) -> None:
         )
     if url.kind is not Kind.FILE and config.loop:
         raise StreamUrlError("not-a-file", "only a file can be played over and over: leave loop out")
+
+
+def _check_credentials(url: StreamUrl) -> None:
+    if url.kind is Kind.STREAM and url.text == url.redacted and ("***@" in url.text or "=***" in url.text):
+        raise StreamUrlError("userinfo", "the address hides its credentials; give them, or the address as it was shown")
+
+
+def _reason(error: ValidationError | StreamUrlError) -> str:
+    if isinstance(error, StreamUrlError):
+        return str(error)
+    return explain(error)
 
 
 def _person(scored: Scored, index: int) -> LivePerson:

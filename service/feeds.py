@@ -14,7 +14,7 @@ from service.skeletons import MIN_STEP_S, BadSkeletons, SkeletonFrame, poses_of
 
 _BACKLOG: Final = 64
 """Frames kept for an engine that is behind, before the oldest are dropped: about four seconds."""
-_RATE_WEIGHT: Final = 0.1
+_RATE_SPAN_S: Final = 5.0
 _RESTART_S: Final = 1.0
 
 
@@ -38,13 +38,14 @@ class SkeletonFeed:
         on_frame: Callable[[], None],
     ) -> None:
         self.camera_id = camera_id
-        self.state = SourceState.CONNECTING
+        self.state = SourceState.STOPPED
         self.since = time.monotonic()
         self.problem: SourceError | None = None
         self.reconnects = 0
         self.frames_read = 0
         self.frames_overwritten = 0
         self.size: tuple[int, int] | None = None
+        self.connection = 0
         self._timing = timing
         self._on_state = on_state
         self._on_frame = on_frame
@@ -52,37 +53,58 @@ class SkeletonFeed:
         self._lock = threading.RLock()
         self._queue: deque[Sighting] = deque()
         self._last_time: float | None = None
+        self._tracked: bool | None = None
         self._last_arrival: float | None = None
-        self._interval: float | None = None
+        self._arrivals: deque[float] = deque()
 
     @property
     def fps(self) -> float | None:
-        """Recent frames per second."""
-        return 1 / self._interval if self._interval else None
+        """Frames per second that arrived over the last five seconds; none without two of them."""
+        with self._lock:
+            self._forget_arrivals(time.monotonic())
+            if len(self._arrivals) < 2 or self._arrivals[-1] == self._arrivals[0]:
+                return None
+            return (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
 
     def start(self) -> None:
         """Wait for the device."""
-        self._move(SourceState.CONNECTING, first=True)
+        with self._lock:
+            self._move(SourceState.CONNECTING, first=True)
 
     def stop(self) -> None:
         """Take nothing any more."""
         with self._lock:
             self._queue.clear()
             if self.state is not SourceState.STOPPED:
+                self.problem = None
                 self._move(SourceState.STOPPED)
+
+    def connect(self) -> int:
+        """A device has connected: it has a clock and identities of its own, and takes the place of one before.
+
+        Returns:
+            The number of the connection; while `connection` is the same, no other device has taken its place.
+        """
+        with self._lock:
+            self.connection += 1
+            self._last_time = self._tracked = None
+            self._clock.restart()
+            return self.connection
 
     def push(self, frame: SkeletonFrame) -> None:
         """Take what the device saw.
 
         Raises:
-            BadSkeletons: The frame is not later than the last, or some people have identities and others have not.
+            BadSkeletons: The frame is not later than the last, or has identities where the last had none or the other
+                way round.
         """
         people = poses_of(frame)
-        arrival = time.monotonic()
         with self._lock:
             if self.state is SourceState.STOPPED:
                 return
+            self._check_identities(frame)
             self._check_order(frame.time_s)
+            arrival = time.monotonic()
             captured_at = self._clock.capture_moment(arrival, frame.time_s)
             if len(self._queue) == _BACKLOG:
                 self._queue.popleft()
@@ -121,6 +143,13 @@ class SkeletonFeed:
                 self.reconnects += 1
                 self._move(SourceState.RECONNECTING)
 
+    def _check_identities(self, frame: SkeletonFrame) -> None:
+        if not frame.people:
+            return
+        if self._tracked not in (None, frame.tracked):
+            raise BadSkeletons("either every frame of a device with people has tracks or none")
+        self._tracked = frame.tracked
+
     def _check_order(self, time_s: float) -> None:
         step = None if self._last_time is None else time_s - self._last_time
         # A longer step back is a device that was restarted: its clock begins anew, and so does ours.
@@ -129,10 +158,13 @@ class SkeletonFeed:
         self._last_time = time_s
 
     def _measure(self, arrival: float) -> None:
-        if self._last_arrival is not None:
-            gap = arrival - self._last_arrival
-            self._interval = gap if self._interval is None else self._interval + _RATE_WEIGHT * (gap - self._interval)
         self._last_arrival = arrival
+        self._arrivals.append(arrival)
+        self._forget_arrivals(arrival)
+
+    def _forget_arrivals(self, now: float) -> None:
+        while self._arrivals and self._arrivals[0] < now - _RATE_SPAN_S:
+            self._arrivals.popleft()
 
     def _move(self, state: SourceState, *, first: bool = False) -> None:
         previous, self.state, self.since = None if first else self.state, state, time.monotonic()

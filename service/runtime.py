@@ -165,12 +165,15 @@ class Runtime:
                 clock=clock,
                 metrics=metrics,
             ),
-            calibrator.model_of,
+            calibrator.equip,
+            calibrator.forget,
         )
         try:
             cameras.load()
         except CamerasFileError as error:
             raise StartupError(f"{error}; set DAFLOW_CAMERAS_FILE") from error
+        for name in calibrator.remove_orphans():
+            log.warning("removed an orphan", name=name)
         metrics.registry.register(ClipCollector(store))
         metrics.registry.register(CameraCollector(cameras.statuses))
         metrics.watch(

@@ -88,11 +88,10 @@ def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
 def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -> CameraStatus:
     """Change some fields and keep the others, credentials in the URL too."""
     try:
-        config = patch.apply(runtime.cameras.config(camera_id))
+        runtime.cameras.patch(camera_id, patch)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
-    runtime.cameras.put(camera_id, config)
     return runtime.cameras.status(camera_id)
 
 
@@ -105,7 +104,6 @@ def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -
 def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
     """Stop watching a camera, in any state, and forget its calibration; its incidents stay."""
     runtime.cameras.delete(camera_id)
-    runtime.calibrator.forget(camera_id)
     runtime.live_view.forget(camera_id)
 
 
@@ -204,12 +202,14 @@ class _Intake:
         self._runtime = runtime
         self._camera_id = camera_id
         self._feed = feed
+        self._connection = 0
         self._accepted = 0
         self._refused = 0
         self._refused_in_a_row = 0
 
     async def run(self) -> None:
-        """Greet the device, and take what it sends until it leaves."""
+        """Greet the device, and take what it sends until it leaves or another one takes its place."""
+        self._connection = self._feed.connect()
         await either(self._greet_and_acknowledge(), self._take())
 
     async def _take(self) -> None:
@@ -218,7 +218,7 @@ class _Intake:
             if message["type"] == "websocket.disconnect":
                 return
             if self._replaced():
-                await self._socket.close(reason="the camera was changed or removed")
+                await self._socket.close(reason="the camera was changed, removed, or fed by another device")
                 return
             try:
                 self._feed.push(parse_frame(message.get("text") or message.get("bytes") or ""))
@@ -245,9 +245,10 @@ class _Intake:
 
     def _replaced(self) -> bool:
         try:
-            return self._runtime.cameras.feed(self._camera_id) is not self._feed
+            feed = self._runtime.cameras.feed(self._camera_id)
         except (UnknownCamera, NotASkeletonFeed):
             return True
+        return feed is not self._feed or feed.connection != self._connection
 
 
 async def _pictures(runtime: Runtime, camera_id: str, *, background: bool, period: float) -> AsyncIterator[bytes]:

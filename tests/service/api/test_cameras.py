@@ -216,7 +216,7 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
         live.client.delete("/v1/cameras/gate")
         socket.send(json.dumps(skeleton_frame(0)))
         read_all(socket)
-    assert (socket.close_code, socket.close_reason) == (1000, "the camera was changed or removed")
+    assert (socket.close_code, socket.close_reason) == (1000, "the camera was changed, removed, or fed by another device")
 
 
 def test_a_silent_camera_sends_signs_of_life(serve_live: Serve) -> None:
