@@ -518,4 +518,5 @@ async def published(feed: EventFeed, after: int) -> list[Event]:
 
 
 IncidentMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
-TestIncidentMachine = IncidentMachine.TestCase
+# Hypothesis may take five minutes to shorten a counterexample.
+TestIncidentMachine = pytest.mark.timeout(900)(IncidentMachine.TestCase)
