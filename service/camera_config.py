@@ -131,7 +131,7 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
         # The message of the library quotes the line, which may hold a password; so does the error itself.
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark else ""
-        raise CamerasFileError(f"{path} is not such YAML as is needed: {error.problem}{where}") from None
+        raise CamerasFileError(f"{path} cannot be understood: {error.problem}{where}") from None
     except yaml.YAMLError as error:
         raise CamerasFileError(f"{path} is not YAML: {type(error).__name__}") from None
     try:
