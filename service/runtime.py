@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from pose.live import LiveTiming
@@ -20,7 +21,7 @@ from service.camera_store import CameraStore
 from service.cameras import CameraManager, Post
 from service.clips import ClipScorer, clip_limits
 from service.clock import SteadyClock
-from service.database import Database
+from service.database import Database, reason
 from service.engine import Engine
 from service.events import EventBus
 from service.evidence import EvidenceRecorder
@@ -111,9 +112,11 @@ class Runtime:
             raise
         try:
             return cls._wire(settings, folder, database, load)
-        except BaseException:
+        except BaseException as error:
             database.close()
             folder.close()
+            if isinstance(error, SQLAlchemyError):
+                raise StartupError(f"the database cannot be used: {reason(error)}; set DAFLOW_DATABASE_URL") from error
             raise
 
     @classmethod
@@ -124,8 +127,9 @@ class Runtime:
         database: Database,
         load: Callable[[Settings], ClipScorer],
     ) -> Self:
-        store, incidents, camera_store = Store(database), IncidentStore(database), CameraStore(database)
         clock, metrics = SteadyClock(), Metrics()
+        store, camera_store = Store(database), CameraStore(database)
+        incidents = IncidentStore(database, lambda: clock.utc(clock.now()))
         bus, scores = EventBus(), ScoreBus()
         events = EventFeed(incidents, clock, heartbeat_s=settings.heartbeat_s)
         incident_log = IncidentLog(incidents, events, clock)
