@@ -26,9 +26,7 @@ def main() -> int:
     parser.add_argument("--warm-up", type=float, default=5, help="seconds before that")
     arguments = parser.parse_args()
 
-    print(
-        f"{'cameras':>8}{'fps min':>9}{'fps max':>9}{'total':>8}{'p50 s':>9}{'p95 s':>9}{'max s':>9}  dropped per s"
-    )
+    print(f"{'cameras':>8}{'fps min':>9}{'fps max':>9}{'total':>8}{'p50 s':>9}{'p95 s':>9}{'max s':>9}  dropped per s")
     for number in arguments.cameras:
         with service([arguments.clip]) as running:
             names = [f"camera-{index}" for index in range(number)]
