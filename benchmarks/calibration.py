@@ -79,7 +79,7 @@ def main() -> None:
         console.print(smoothing_table(checkpoint, hold_out(clips, 0.3, 0)[1]))
         return
     splits: list[Split] = []
-    refusals: list[str] = []
+    refusals: list[tuple[str, float]] = []
     for camera in sorted({clip.camera for clip in clips}):
         footage = [PoseFootage.of_clip(clip, FRAME_RATE_HZ) for clip in clips if clip.camera == camera]
         for seed in range(arguments.splits):
@@ -87,7 +87,7 @@ def main() -> None:
                 try:
                     splits.append(judged(camera, footage, checkpoint, rate, seed))
                 except CalibrationError as error:
-                    refusals.append(camera)
+                    refusals.append((camera, rate))
                     Console(stderr=True).print(f"camera {camera}, {rate:g}/h: {error} ({error.needed_s})")
     console.print(table(splits, refusals))
     kept = sum(split.kept for split in splits)
@@ -125,17 +125,19 @@ def count(recordings: Sequence[Recording], threshold: float) -> int:
     return sum(len(exceedance_runs(own.times, own.highest, threshold, merge_s)) for own in recordings)
 
 
-def table(splits: Sequence[Split], refusals: Sequence[str]) -> Table:
+def table(splits: Sequence[Split], refusals: Sequence[tuple[str, float]]) -> Table:
     """One row for each camera and rate."""
     result = Table("camera", "asked/h", "reported/h (mean ends)", "achieved/h (mean)", "kept", "refused")
-    for camera, rate in sorted({(split.camera, split.asked) for split in splits}):
+    for camera, rate in sorted({(split.camera, split.asked) for split in splits} | set(refusals)):
         own = [split for split in splits if (split.camera, split.asked) == (camera, rate)]
-        low, high = np.mean([split.interval for split in own], axis=0)
-        achieved = sum(split.alarms for split in own) / sum(split.judged_h for split in own)
-        kept = f"{sum(split.kept for split in own)} of {len(own)}"
-        result.add_row(
-            camera, f"{rate:g}", f"{low:.1f} to {high:.1f}", f"{achieved:.1f}", kept, str(refusals.count(camera))
-        )
+        reported = achieved = kept = "-"
+        if own:
+            low, high = np.mean([split.interval for split in own], axis=0)
+            reported = f"{low:.1f} to {high:.1f}"
+            achieved = f"{sum(split.alarms for split in own) / sum(split.judged_h for split in own):.1f}"
+            kept = f"{sum(split.kept for split in own)} of {len(own)}"
+        refused = str(refusals.count((camera, rate)))
+        result.add_row(camera, f"{rate:g}", reported, achieved, kept, refused)
     return result
 
 
