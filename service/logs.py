@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from http import HTTPStatus
+from typing import Final
 
 import structlog
 
 from service.settings import LogFormat, LogLevel
+
+_ACCESS_FIELDS: Final = 5
 
 
 def configure_logging(level: LogLevel, style: LogFormat) -> None:
@@ -35,6 +39,7 @@ def configure_logging(level: LogLevel, style: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("uvicorn.access").addFilter(_tells_more_than_a_picture)
     # Libraries that would otherwise tell every step at the level of our own records.
     for name in ("alembic", "matplotlib", "websockets"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
@@ -48,6 +53,18 @@ def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
         return [*clean, structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
     return [*clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _tells_more_than_a_picture(record: logging.LogRecord) -> bool:
+    """Whether a request is worth a line: an open page asks for a picture of each camera ten times a second.
+
+    Args:
+        record: One of uvicorn's, whose arguments are the client, method, path, HTTP version and status.
+    """
+    if not isinstance(record.args, tuple) or len(record.args) != _ACCESS_FIELDS:
+        return True
+    path, status = str(record.args[2]).partition("?")[0], record.args[4]
+    return not (status == HTTPStatus.OK and path.startswith("/v1/cameras/") and path.endswith("/snapshot.jpg"))
 
 
 def _drop_colour(_logger: object, _method: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -56,3 +56,25 @@ def test_a_traceback_does_not_show_what_variables_held(style: LogFormat, capsys:
     told = capsys.readouterr().err
     assert "nobody answers" in told
     assert "hunter2" not in told
+
+
+def test_pictures_that_open_pages_ask_for_all_the_time_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogLevel.INFO, LogFormat.JSON)
+    access = logging.getLogger("uvicorn.access")
+    requests = [
+        ("/v1/cameras/gate/snapshot.jpg?background=none", 200),
+        ("/v1/cameras/gate/snapshot.jpg", 200),
+        ("/v1/cameras/gate/snapshot.jpg", 409),
+        ("/v1/incidents/5f0c/snapshot.jpg", 200),
+        ("/v1/cameras/gate", 200),
+    ]
+    for path, status in requests:
+        access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:4711", "GET", path, "1.1", status)
+    access.info("a line of another form")
+    told = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert told == [
+        '127.0.0.1:4711 - "GET /v1/cameras/gate/snapshot.jpg HTTP/1.1" 409',
+        '127.0.0.1:4711 - "GET /v1/incidents/5f0c/snapshot.jpg HTTP/1.1" 200',
+        '127.0.0.1:4711 - "GET /v1/cameras/gate HTTP/1.1" 200',
+        "a line of another form",
+    ]
