@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from service.api import calibration, cameras, clips, incidents, problems, skeletons, system
-from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin
+from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies
 from service.events import clip_event_adapter
 from service.runtime import Runtime
 from service.settings import Auth
@@ -76,6 +76,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.closing = asyncio.Event()
     app.state.skeletons = skeletons.WaitingRoom()
+    app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
     app.add_middleware(SameOrigin)
     if runtime.settings.auth is Auth.AUTO:
         app.add_middleware(KnownHost, host=runtime.settings.host)

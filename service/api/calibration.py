@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.api.dependencies import CameraId, RuntimeDep
-from service.api.problems import Kind, responses
+from service.api.problems import SMALL_BODY, Kind, responses
 from service.calibrator import CalibrationRequest, CalibrationStatus
 
 router = APIRouter(prefix="/v1/cameras/{camera_id}/calibration", tags=["cameras"])
@@ -17,6 +17,7 @@ router = APIRouter(prefix="/v1/cameras/{camera_id}/calibration", tags=["cameras"
     status_code=202,
     response_description="Begun; ask again with GET.",
     responses=responses(
+        *SMALL_BODY,
         Kind.CROSS_ORIGIN,
         Kind.CAMERA_NOT_FOUND,
         Kind.CLIP_NOT_FOUND,

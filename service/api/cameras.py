@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import Background, CameraId, NewCameraId, RuntimeDep
 from service.api.documents import CameraList
-from service.api.problems import Kind, ProblemError, media, responses
+from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
 from service.bus import Subscription
 from service.camera_config import MOST_FPS, CameraConfig, CameraPatch
@@ -55,7 +55,7 @@ _ADDED: Final[dict[int | str, dict[str, Any]]] = {
 @router.put(
     "/{camera_id}",
     summary="Add or replace a camera",
-    responses=_ADDED | responses(Kind.CROSS_ORIGIN, Kind.TOO_MANY_CAMERAS, Kind.STREAM_URL_REFUSED),
+    responses=_ADDED | responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.TOO_MANY_CAMERAS, Kind.STREAM_URL_REFUSED),
 )
 def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig, response: Response) -> CameraStatus:
     """Watch a camera from now on and after every restart. The same again changes nothing.
@@ -83,7 +83,7 @@ def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
 @router.patch(
     "/{camera_id}",
     summary="Change a camera",
-    responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND, Kind.STREAM_URL_REFUSED),
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND, Kind.STREAM_URL_REFUSED),
 )
 def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -> CameraStatus:
     """Change some fields and keep the others, credentials in the URL too."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Set
 from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import sockets
-from service.api.problems import Kind, ProblemError, problem_response
+from service.api.problems import Kind, ProblemError, problem_response, upload_problem
 from service.security import SAFE_HEADERS, known_host, same_origin
+from service.uploads import UploadRefused, read_document
+
+MAX_SMALL_BODY: Final = 64 * 1024
+"""Bytes of a body that is no upload; everything of a camera fits many times."""
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
@@ -81,6 +87,36 @@ class SameOrigin:
                 await problem_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+class SmallBodies:
+    """Takes the body of a request whole before anything else is done, and refuses one that is large or slow to come.
+
+    Args:
+        app: What is protected.
+        streamed: Paths that take large bodies and look after themselves.
+    """
+
+    def __init__(self, app: ASGIApp, streamed: Set[str]) -> None:
+        self._app = app
+        self._streamed = streamed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] != "http" or scope["path"] in self._streamed or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await read_document(Request(scope, receive), MAX_SMALL_BODY)
+        except UploadRefused as error:
+            await problem_response(upload_problem(error))(scope, receive, send)
+            return
+        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return waiting.pop() if waiting else await receive()
+
+        await self._app(scope, replay, send)
 
 
 class LetGo:
@@ -165,12 +201,16 @@ class LingeringClose:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        if not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send, waits_for_permission="expect" in headers)
+        exchange = _Exchange(receive, send, waits_for_permission="expect" in Headers(scope=scope))
         await self._app(scope, exchange.receive, exchange.send)
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 class _Exchange:

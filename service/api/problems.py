@@ -71,7 +71,7 @@ class Kind(Enum):
         "upload-incomplete",
         400,
         "The upload was cut short",
-        "The connection ended before the clip was complete.",
+        "The connection ended before the body was complete.",
     )
     CROSS_ORIGIN = ("cross-origin", 403, "Not from this page", "A web page of another origin sent the request.")
     NOT_FOUND = ("not-found", 404, "Nothing here", "The path does not exist.")
@@ -205,6 +205,10 @@ class Kind(Enum):
         return f"/problems/{self.slug}"
 
 
+SMALL_BODY: Final = (Kind.UPLOAD_INCOMPLETE, Kind.UPLOAD_STALLED, Kind.BODY_TOO_LARGE)
+"""How a request may end that has a body, before it is looked at."""
+
+
 class ProblemError(Exception):
     """Ends a request with a problem document.
 
@@ -279,6 +283,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:
+            # The framework says so of a body that is no JSON in a way that it did not foresee.
+            found = [{"in": "body", "name": "", "message": error.detail}]
+            return problem_response(ProblemError(Kind.INVALID_REQUEST, error.detail, errors=found))
         detail = f"{request.method} {request.url.path}: {error.detail}"
         kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
         if kind is not None:
@@ -325,7 +333,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(UploadRefused)
     async def on_refused(_request: Request, error: UploadRefused) -> JSONResponse:
-        return problem_response(_upload_problem(error))
+        return problem_response(upload_problem(error))
 
     @app.exception_handler(StorageFull)
     async def on_storage_full(_request: Request, error: StorageFull) -> JSONResponse:
@@ -348,7 +356,8 @@ def queue_full(error: QueueFull, seconds: float) -> ProblemError:
     return ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
-def _upload_problem(error: UploadRefused) -> ProblemError:
+def upload_problem(error: UploadRefused) -> ProblemError:
+    """The problem of a body that was not accepted."""
     kinds: dict[type[UploadRefused], Kind] = {
         BodyTooLarge: Kind.BODY_TOO_LARGE,
         ClipTooLarge: Kind.CLIP_TOO_LARGE,
