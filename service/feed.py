@@ -142,6 +142,11 @@ class EventFeed:
                     self._texts[event.id] = text
         return text
 
+    async def start(self, after: int) -> int:
+        """The id after which a stream begins that resumes after one: the same, or 0 if it comes from another store."""
+        cursor, _ = await self._start(after)
+        return cursor
+
     async def follow(
         self, after: int | None = None, cameras: frozenset[str] | None = None
     ) -> AsyncGenerator[Event | Lagged | Heartbeat, None]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, WebSocket
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AfterValidator
 
 from service.api.dependencies import Background, IncidentId, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
-from service.api.problems import Kind, ProblemError, media, responses
+from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import send, send_text, tell
 from service.files import EvidenceKind
 from service.incidents import Severity
@@ -26,6 +27,15 @@ router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
 _RETRY_MS: Final = 2000
 _LARGEST_ID: Final = 2**63 - 1
 
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside of the calendar") from error
+
+
+_Moment = Annotated[datetime, AfterValidator(_utc)]
 _Cameras = Annotated[
     list[str] | None,
     Query(description="Only events of this camera; may be repeated. A camera that is added later counts as well."),
@@ -55,8 +65,10 @@ def list_incidents(
     open: Annotated[
         bool | None, Query(description="Only incidents that are open, or only those that are over.")
     ] = None,
-    since: Annotated[datetime | None, Query(description="Only incidents that started then or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Only incidents that started before.")] = None,
+    since: Annotated[
+        _Moment | None, Query(description="Only incidents that started then or later; UTC, unless it says otherwise.")
+    ] = None,
+    until: Annotated[_Moment | None, Query(description="Only incidents that started before.")] = None,
 ) -> IncidentPage:
     """Incidents, newest first. Incidents that open meanwhile do not shift the pages."""
     found, before = runtime.incidents.page(
@@ -106,7 +118,7 @@ async def _following(
     # A browser repeats the address it was given, and knows better by its header how far it came.
     after = _start(runtime, int(resume_after) if resume_after else last_event_id)
     async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
-        yield _Following(_hello(runtime, camera, after), messages)
+        yield _Following(await _hello(runtime, camera, after), messages)
 
 
 @router.get(
@@ -178,7 +190,7 @@ def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> Incide
 @router.post(
     "/{incident_id}/false-alarm",
     summary="Call an incident a false alarm",
-    responses=responses(Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
 def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
     """Say that nothing was wrong, or take that back."""
@@ -187,7 +199,7 @@ def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: Fa
 
 async def _tell_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
     after = _start(runtime, known)
-    await send(socket, _hello(runtime, camera, after))
+    await send(socket, await _hello(runtime, camera, after))
     async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
         async for message in messages:
             await send_text(socket, _text(runtime, message))
@@ -198,8 +210,9 @@ def _start(runtime: Runtime, known: int | None) -> int:
     return runtime.events.newest_id if known is None else known
 
 
-def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hello:
-    return Hello(cameras=camera or None, last_event_id=after, heartbeat_s=runtime.events.heartbeat_s)
+async def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hello:
+    begin = await runtime.events.start(after)
+    return Hello(cameras=camera or None, last_event_id=begin, heartbeat_s=runtime.events.heartbeat_s)
 
 
 def _filter(camera: list[str] | None) -> frozenset[str] | None:
