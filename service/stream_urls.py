@@ -38,17 +38,35 @@ _HOST: Final = re.compile(
 )
 _LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
 
-_METADATA: Final = (ip_address("169.254.169.254"), ip_address("fd00:ec2::254"))
+_METADATA: Final = frozenset(
+    map(
+        ip_address,
+        (
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+        ),
+    )
+)
+"""Where the clouds of Amazon, Alibaba, Microsoft, Oracle and Google tell their machines secrets; one is public."""
+
 _UNICAST: Final = IPv6Network("2000::/3")
 _6TO4: Final = IPv6Network("2002::/16")
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE: Final = IPv6Network("::/96")
 
-_TELLING: Final = "key|token|pass|psw|pwd|user|usr|login|auth|secret|sig|credential|session"
+_TELLING: Final = "key|token|pass|psw|pw|user|usr|login|auth|secret|sig|credential|session|sid"
 _USERINFO: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,31}:/{2,})(?:[^\s/?#\"<>]*|[^\s/?#:\"<>]*:[^\s\"<>]*)@")
 """Also where a password holds what it must not: after a colon everything up to the last @ is taken for it."""
 
-_QUERY_VALUE: Final = re.compile(rf"(?i)([?&;][\w.-]{{0,64}}?(?:{_TELLING})[\w.-]{{0,64}}=)[^&;#\s\"<>]*")
+_NAMED_VALUE: Final = re.compile(rf"(?i)([/?&;,][\w.-]{{0,64}}?(?:{_TELLING})[\w.-]{{0,64}}=)[^&#\s\"<>]*")
+"""Of a query, or of a path: many recorders take ``/user=admin_password=…_channel=1.sdp``."""
 
 
 class Kind(StrEnum):
@@ -110,10 +128,10 @@ class StreamUrl:
 def redact(text: str) -> str:
     """Take the credentials out of every address in a text.
 
-    User names and passwords before an ``@`` and values of query parameters that are named like a secret become
+    User names and passwords before an ``@`` and values that are named like a secret, in the query or the path, become
     ``***``.
     """
-    return _QUERY_VALUE.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+    return _NAMED_VALUE.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
 
 
 def parse(url: str | int) -> StreamUrl:
@@ -126,7 +144,12 @@ def parse(url: str | int) -> StreamUrl:
     Raises:
         StreamUrlError: Everything else.
     """
-    text = str(url)
+    try:
+        text = str(url)
+        text.encode()
+    except ValueError as error:
+        # A number too long to be written, or half of a character.
+        raise StreamUrlError("characters", "the address is no text") from error
     if not text:
         raise StreamUrlError("empty", "the address is empty")
     if len(text) > _MAX_LENGTH:
@@ -372,7 +395,7 @@ def _innermost(address: Address) -> Address:
             return address.ipv4_mapped
         if address in _6TO4:
             return IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
-        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+        if any(address in network for network in _NAT64) or (address in _COMPATIBLE and int(address) > 1):
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
 

@@ -185,7 +185,21 @@ class TestRedact:
 
     @pytest.mark.parametrize(
         "name",
-        ["token", "access_token", "key", "apiKey", "X-Amz-Signature", "password", "pwd", "pass", "user", "auth", "usr"],
+        [
+            "token",
+            "access_token",
+            "key",
+            "apiKey",
+            "X-Amz-Signature",
+            "password",
+            "pwd",
+            "pw",
+            "pass",
+            "user",
+            "auth",
+            "usr",
+            "_sid",
+        ],
     )
     @given(secret=SECRET)
     def test_values_of_telling_parameters_go(self, name: str, secret: str) -> None:
@@ -214,6 +228,11 @@ class TestRedact:
             ("rtsp://camera/x@y", "rtsp://camera/x@y"),
             ("mail me@example.org about http://camera/x", "mail me@example.org about http://camera/x"),
             ("/media/clip.mp4", "/media/clip.mp4"),
+            ("rtsp://camera/user=a_password=b_channel=1.sdp?real_stream", "rtsp://camera/user=***"),
+            (
+                "rtsp://camera/ch=1&user=a&password=b;c&stream=0.sdp",
+                "rtsp://camera/ch=1&user=***&password=***&stream=0.sdp",
+            ),
             ("two: rtsp://a:b@c/ http://d:e@f/?pwd=g", "two: rtsp://***@c/ http://***@f/?pwd=***"),
         ],
     )
@@ -269,6 +288,10 @@ class TestPolicy:
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "64:ff9b:1::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
             "0.0.0.0",  # noqa: S104 - an address to refuse
             "::",
             "255.255.255.255",

@@ -95,7 +95,25 @@ def test_a_camera_that_may_not_be_is_refused_before_any_connection(
     assert live.client.get("/v1/cameras").json()["cameras"] == []
 
 
-@pytest.mark.parametrize("name", ["Gate", "a" * 65, "-gate", "gate.1"])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"url": "/half/\\ud800", "loop": true}', Kind.STREAM_URL_REFUSED),
+        (b'{"url": "skeletons:", "name": "\\ud800"}', Kind.INVALID_REQUEST),
+        (b'{"url": %b}' % (b"9" * 4000), Kind.STREAM_URL_REFUSED),
+        (b'{"url": %b}' % (b"9" * 5000), Kind.INVALID_REQUEST),
+        (b"[" * 60_000, Kind.INVALID_REQUEST),
+        (b'{"url": "\xff"}', Kind.INVALID_REQUEST),
+        (b'{"url": "skeletons:", "quiet_s": NaN}', Kind.INVALID_REQUEST),
+    ],
+)
+def test_what_is_hardly_json_is_the_mistake_of_who_sent_it(body: bytes, kind: Kind, live: LiveServer) -> None:
+    headers = {"content-type": "application/json"}
+    problem(live.client.put("/v1/cameras/gate", content=body, headers=headers), kind)
+    assert live.client.get("/v1/cameras").json()["cameras"] == []
+
+
+@pytest.mark.parametrize("name", ["Gate", "a" * 65, "-gate", "gate.1", "gate%0A", "%00", "t\u00fcr"])
 def test_an_id_that_cannot_stand_in_a_file_name_is_refused(name: str, live: LiveServer) -> None:
     problem(live.client.put(f"/v1/cameras/{name}", json=FEED), Kind.INVALID_REQUEST)
 
@@ -216,7 +234,10 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
         live.client.delete("/v1/cameras/gate")
         socket.send(json.dumps(skeleton_frame(0)))
         read_all(socket)
-    assert (socket.close_code, socket.close_reason) == (1000, "the camera was changed, removed, or fed by another device")
+    assert (socket.close_code, socket.close_reason) == (
+        1000,
+        "the camera was changed, removed, or fed by another device",
+    )
 
 
 def test_a_silent_camera_sends_signs_of_life(serve_live: Serve) -> None:
