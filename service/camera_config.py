@@ -31,7 +31,7 @@ class CamerasFileError(ValueError):
 class CameraConfig(BaseModel):
     """A camera, a looped file or a skeleton feed, and how it is watched."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: StrictInt | str = Field(
         description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
@@ -89,10 +89,18 @@ class CameraConfig(BaseModel):
         return self
 
 
-class CameraPatch(BaseModel):
-    """Fields of a camera to change; the others stay. See `CameraConfig` for their meaning."""
+def _like_config(schema: dict[str, Any]) -> None:
+    fields = CameraConfig.model_json_schema()["properties"]
+    schema["properties"] = {
+        name: {key: value for key, value in field.items() if key != "default"} for name, field in fields.items()
+    }
+    schema["additionalProperties"] = False
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+
+class CameraPatch(BaseModel):
+    """Fields of a camera to change; the others stay."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_like_config)
 
     def apply(self, config: CameraConfig) -> CameraConfig:
         """The camera with these changes.

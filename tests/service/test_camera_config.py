@@ -40,6 +40,12 @@ def test_a_configuration_does_not_show_its_address_when_it_is_printed() -> None:
     assert HIDDEN not in str(CameraConfig(url=URL))
 
 
+def test_an_error_does_not_repeat_the_address() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CameraConfig(url=URL, false_alarms_per_hour=1, alert_false_alarms_per_hour=2)
+    assert HIDDEN not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -20,14 +20,14 @@ EXPECTED = {
     ("get", "/v1/clips/{clip_id}/scores.csv"): {"404", "409", "421", "422", "500", "507"},
     ("get", "/v1/clips/{clip_id}/timeline.png"): {"404", "409", "421", "422", "500", "507"},
     ("get", "/v1/clips/{clip_id}/annotated.mp4"): {"404", "409", "421", "422", "500", "507"},
-    ("put", "/v1/cameras/{camera_id}"): {"403", "409", "421", "422", "500"},
+    ("put", "/v1/cameras/{camera_id}"): {"400", "403", "408", "409", "413", "421", "422", "500"},
     ("get", "/v1/cameras"): {"421", "422", "500"},
     ("get", "/v1/cameras/{camera_id}"): {"404", "421", "422", "500"},
-    ("patch", "/v1/cameras/{camera_id}"): {"403", "404", "421", "422", "500"},
+    ("patch", "/v1/cameras/{camera_id}"): {"400", "403", "404", "408", "413", "421", "422", "500"},
     ("delete", "/v1/cameras/{camera_id}"): {"403", "404", "421", "422", "500"},
     ("get", "/v1/cameras/{camera_id}/snapshot.jpg"): {"404", "409", "421", "422", "500"},
     ("get", "/v1/cameras/{camera_id}/live.mjpg"): {"404", "421", "422", "500"},
-    ("post", "/v1/cameras/{camera_id}/calibration"): {"403", "404", "409", "421", "422", "500"},
+    ("post", "/v1/cameras/{camera_id}/calibration"): {"400", "403", "404", "408", "409", "413", "421", "422", "500"},
     ("get", "/v1/cameras/{camera_id}/calibration"): {"404", "421", "422", "500"},
     ("delete", "/v1/cameras/{camera_id}/calibration"): {"403", "404", "421", "422", "500"},
     ("post", "/v1/cameras/{camera_id}/calibration/rollback"): {"403", "404", "421", "422", "500"},
@@ -37,7 +37,7 @@ EXPECTED = {
     ("get", "/v1/incidents/{incident_id}/snapshot.jpg"): {"404", "421", "422", "500"},
     ("get", "/v1/incidents/{incident_id}/clip.mp4"): {"404", "421", "422", "500"},
     ("post", "/v1/incidents/{incident_id}/acknowledge"): {"403", "404", "421", "422", "500"},
-    ("post", "/v1/incidents/{incident_id}/false-alarm"): {"403", "404", "421", "422", "500"},
+    ("post", "/v1/incidents/{incident_id}/false-alarm"): {"400", "403", "404", "408", "413", "421", "422", "500"},
     ("post", "/v1/skeletons"): {"400", "403", "408", "413", "421", "422", "429", "500", "503"},
     ("get", "/healthz"): {"421", "422", "500"},
     ("get", "/readyz"): {"421", "422", "500", "503"},
@@ -127,3 +127,12 @@ def _references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for item in node:
             yield from _references(item)
+
+
+def test_a_change_of_a_camera_describes_the_fields_of_a_camera(document: dict[str, Any]) -> None:
+    whole, change = (document["components"]["schemas"][name] for name in ("CameraConfig", "CameraPatch"))
+    assert change["properties"].keys() == whole["properties"].keys()
+    assert change["additionalProperties"] is False
+    assert "required" not in change
+    # A generated client would send what is left out with its default.
+    assert not any("default" in field for field in change["properties"].values())
