@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.scorer import Scorer
+from model.scorer import CameraModel, ScoredWindow, Scorer
 from pose.estimator import Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses
+from pose.windows import WindowBuffer, WindowSpec, slice_track
 from service.engine import Engine, Lane, Scored, Sighting
 from service.metrics import Metrics
 from tests.service.servers import eventually
@@ -183,7 +184,7 @@ def test_no_two_tracks_of_any_cameras_share_a_key() -> None:
     lanes = [Lane("same", Queue(), print, max_fps=1) for _ in range(3)]
     keys = [lane.key(track) for lane in lanes for track in (1, 2, 2**31 - 1)]
     assert len(set(keys)) == len(keys)
-    assert all(key >> 32 == lane.number for lane in lanes for key in (lane.key(1), lane.key(2**31 - 1)))
+    assert all(key >> 40 == lane.number for lane in lanes for key in (lane.key(1), lane.key(2**31 - 1)))
     assert max(keys) < 2**63
 
 
@@ -299,3 +300,292 @@ def test_nothing_is_delivered_before_the_models_are_loaded() -> None:
         assert inbox.taken == 0
     finally:
         engine.stop()
+
+
+def test_two_cameras_with_different_weights_are_scored_at_the_same_time_each_by_its_own(bench: Bench) -> None:
+    base = Checkpoint.load(DEFAULT_CHECKPOINT)
+    assert base.calibration is not None
+    own = replace(base, state={name: value * 1.1 for name, value in base.state.items()})
+    expected = {}
+    for name, checkpoint in (("shared", base), ("own", own)):
+        times = np.arange(0, 3.0, 1 / RATE_HZ) + 1000.0
+        windows = slice_track(1, times, torch.from_numpy(walker(times - 1000.0)).float(), base.spec)
+        expected[name] = Scorer(checkpoint).nll(windows.tensor)
+    assert abs(expected["own"] - expected["shared"]).min() > 1e-3
+    lanes = {}
+    for name in expected:
+        queue = walk(name, 3.0)
+        held, queue.items = queue.items, deque()
+        lanes[name] = bench.add(name, queue)
+        if name == "own":
+            bench.engine.set_model(lanes[name], CameraModel(base.calibration, own))
+        queue.items.extend(held)
+    bench.engine.wake()
+    for name, scores in expected.items():
+        delivered = bench.delivered[name]
+        eventually(lambda delivered=delivered: len(delivered) == 45, "all frames are delivered")
+        nll = [one.newest[0].nll for one in delivered if one.newest[0] is not None]
+        assert nll == pytest.approx(scores.tolist(), rel=1e-3)
+
+
+def test_scores_of_the_weights_before_do_not_speak_for_frames_of_the_new_ones() -> None:
+    lane = Lane("hall", Queue(), lambda one: delivered.append(one), max_fps=15)
+    delivered: list[Scored] = []
+    spec = WindowSpec()
+
+    def frame(moment: float, *nll: float) -> None:
+        item = frame_at(moment)
+        people = lane.follow(item, TrackedPoses([1], np.zeros((1, 4), np.float32), torch.zeros(1, 17, 3)))
+        assert people is not None
+        windows = [ScoredWindow(lane.key(1), moment, value, 0.5, {}) for value in nll]
+        lane.finish(item, people, np.zeros((1, 17, 3), np.float32), windows, spec)
+
+    frame(10.0, 9.0)
+    frame(10.1)
+    lane.rescore()
+    frame(10.2)
+    frame(10.3, 1.0)
+    assert [one.raw for one in delivered] == pytest.approx([9.0, 9.0, np.nan, 1.0], nan_ok=True)
+    assert delivered[-1].smoothed == pytest.approx(1.0)
+
+
+def test_own_weights_that_do_not_fit_cost_no_restart(bench: Bench) -> None:
+    base = Checkpoint.load(DEFAULT_CHECKPOINT)
+    assert base.calibration is not None
+    strange = replace(base, spec=WindowSpec(rate_hz=10.0))
+    lane = bench.add("strange", walk("strange", 3.0))
+    bench.engine.set_model(lane, CameraModel(base.calibration, strange))
+    queue = walk("sound", 3.0)
+    bench.add("sound", queue)
+    eventually(lambda: len(bench.delivered["sound"]) == len(bench.delivered["strange"]) == 45, "both are served")
+    # A restart meets the same weights again.
+    bench.estimator.fail = lambda _: RuntimeError("CUDA error") if bench.engine.restarts == 0 else None
+    bench.add("picture", Endless("picture"))
+    eventually(lambda: bench.delivered["picture"], "frames are processed again")
+    assert bench.engine.restarts == 1
+
+
+def test_every_frame_that_was_taken_is_processed_or_dropped_once_whatever_fails() -> None:
+    with running() as bench:
+
+        def fail(_colours: list[int]) -> Exception | None:
+            turn = len(bench.estimator.batches)
+            if turn == 3:
+                return RuntimeError("CUDA error: once")
+            return ValueError("a picture") if turn % 5 == 0 else None
+
+        bench.estimator.fail = fail
+        inboxes = [Endless("a", 1), Endless("b", 2)]
+        lanes = [bench.add(inbox.camera_id, inbox) for inbox in inboxes]
+        poisoned = walk("poisoned", 2.0)
+        for item in poisoned.items:
+            item.people.keypoints[:] = torch.nan  # type: ignore[union-attr]
+        frames = len(poisoned.items)
+        lanes.append(bench.add("poisoned", poisoned))
+
+        def refuse(_scored: Scored) -> None:
+            raise ZeroDivisionError
+
+        refused = walk("refused", 2.0)
+        lanes.append(Lane("refused", refused, refuse, max_fps=1000))
+        bench.engine.add(lanes[-1])
+        eventually(lambda: not refused.items and not poisoned.items, "the feeds are done")
+        eventually(lambda: len(bench.estimator.batches) > 60, "much has failed")
+        assert bench.engine.restarts == 1
+    counts = [lane.processed + sum(lane.dropped.values()) for lane in lanes]
+    assert counts == [inboxes[0].taken, inboxes[1].taken, frames, frames]
+    assert lanes[3].processed == 0
+    assert lanes[2].dropped["error"] > 0
+
+
+@dataclass
+class Newest:
+    """A camera as `LiveSource` shows it: the newest frame, and how many nobody took."""
+
+    lane: Lane = field(init=False)
+    frames_overwritten: int = 0
+    frames: int = 0
+    slot: Frame | None = None
+
+    def take(self) -> Frame | None:
+        frame, self.slot = self.slot, None
+        return frame
+
+    def arrive(self, *, ready: bool = True) -> None:
+        self.frames_overwritten += self.slot is not None
+        self.slot = frame_at(time.monotonic())
+        self.frames += 1
+        self.lane.arrived(ready=ready)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["arrive", "arrive while loading", "take"]), st.floats(0.001, 0.2)), max_size=60
+    ),
+    max_fps=st.sampled_from([5.0, 15.0, 60.0]),
+)
+def test_arrivals_are_processed_dropped_for_a_reason_or_still_wait(
+    steps: list[tuple[str, float]], max_fps: float
+) -> None:
+    now = 1000.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.engine.time.monotonic", lambda: now)
+        patch.setattr("tests.service.test_engine.time.monotonic", lambda: now)
+        camera, taken = Newest(), 0
+        camera.lane = Lane("hall", camera, print, max_fps=max_fps)
+        began = now
+        for what, pause in steps:
+            now += pause
+            if what == "take":
+                taken += camera.lane.take() is not None
+            else:
+                camera.arrive(ready=what == "arrive")
+        assert camera.frames == taken + sum(camera.lane.dropped.values()) + (camera.slot is not None)
+        assert taken <= max_fps * (now - began) + 3
+
+
+def test_a_camera_that_is_faster_than_wanted_is_not_called_an_overload() -> None:
+    now = 1000.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.engine.time.monotonic", lambda: now)
+        patch.setattr("tests.service.test_engine.time.monotonic", lambda: now)
+        camera, taken = Newest(), 0
+        camera.lane = Lane("hall", camera, print, max_fps=10)
+        for _ in range(300):
+            now += 1 / 30
+            camera.arrive()
+            taken += camera.lane.take() is not None
+        assert camera.lane.dropped.keys() == {"rate_limit"}
+        assert taken == pytest.approx(100, abs=3)
+        for _ in range(30):
+            now += 1 / 30
+            camera.arrive()
+        assert camera.lane.dropped["overload"] > 20
+
+
+def test_a_feed_faster_than_wanted_does_not_fall_behind() -> None:
+    now = 1000.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.engine.time.monotonic", lambda: now)
+        queue, ages = Queue(), []
+        lane = Lane("edge", queue, print, max_fps=15)
+        for number in range(600):
+            now += 1 / 30
+            queue.items.append(Sighting("edge", number, now, 640, 480, person(0, now)))
+            # The engine looks in every tenth of a second, after a pause of two.
+            while number > 60 and number % 3 == 0 and (item := lane.take()) is not None:
+                ages.append(now - item.captured_at)
+        assert max(ages[-50:]) < 0.2
+        assert len(ages) + sum(lane.dropped.values()) + len(queue.items) == 600
+        assert len(ages) == pytest.approx(300, abs=5)
+
+
+def test_a_camera_with_a_frame_a_second_is_told_to_be_too_slow(bench: Bench) -> None:
+    keypoints = torch.from_numpy(walker(np.array([0.0]))).float()
+    queue = Queue()
+    for number in range(6):
+        people = TrackedPoses([1], np.zeros((1, 4), np.float32), keypoints)
+        queue.items.append(Sighting("slow", number, 1000 + 1.05 * number, 640, 480, people))
+    bench.add("slow", queue)
+    delivered = bench.delivered["slow"]
+    eventually(lambda: len(delivered) == 6, "all frames are delivered")
+    assert [one.reason for one in delivered] == ["track_too_short"] + ["frame_rate_too_low"] * 5
+
+
+@pytest.mark.parametrize(("scale", "connection"), [(2, 0), (1, 1)])
+def test_no_window_holds_poses_on_two_scales_or_of_two_devices(bench: Bench, scale: int, connection: int) -> None:
+    times = np.arange(0, 6.0, 1 / RATE_HZ) + 1000.0
+    keypoints = torch.from_numpy(walker(times - 1000.0)).float()
+    keypoints[45:, :, :2] = keypoints[45:, :, :2] * scale + 30 * connection
+    queue = Queue()
+    for number, moment in enumerate(times.tolist()):
+        later = number >= 45
+        people = TrackedPoses([1], np.zeros((1, 4), np.float32), keypoints[number : number + 1])
+        size = (640 * scale, 480 * scale) if later else (640, 480)
+        queue.items.append(Sighting("hall", number, moment, *size, people, connection if later else 0))
+    bench.add("hall", queue)
+    delivered = bench.delivered["hall"]
+    eventually(lambda: len(delivered) == len(times), "all frames are delivered")
+    scorer = Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+    parts = [slice_track(1, times[part], keypoints[part], scorer.spec) for part in (slice(45), slice(45, None))]
+    expected = [score for part in parts for score in scorer.nll(part.tensor).tolist()]
+    assert [one.newest[0].nll for one in delivered if one.newest[0] is not None] == pytest.approx(expected, rel=1e-3)
+
+
+def test_people_get_new_numbers_when_the_picture_gets_another_size() -> None:
+    lane = Lane("hall", Queue(), print, max_fps=15)
+    numbers = []
+    for step in range(8):
+        image = np.zeros((480, 640, 3) if step < 4 else (400, 640, 3), np.uint8)
+        moment = 1000.0 + step / RATE_HZ
+        people = lane.follow(Frame("hall", step, moment, image), person(0, moment))
+        assert people is not None
+        numbers += people.track_ids
+    assert set(numbers) == {1, 2}
+
+
+def test_the_rate_follows_a_camera_that_becomes_slow_and_fast_again() -> None:
+    lane = Lane("hall", Queue(), print, max_fps=1000)
+    nobody = TrackedPoses([], np.zeros((0, 4), np.float32), torch.zeros(0, 17, 3))
+    moment = 1000.0
+    for steps, gap in ((50, 0.04), (2, 1.25), (1, 3600.0), (2, 0.04)):
+        for _ in range(steps):
+            moment += gap
+            lane.follow(Sighting("hall", 0, moment, 640, 480, nobody), nobody)
+        assert lane.rate == pytest.approx(1 / gap)
+
+
+@pytest.mark.parametrize("stage", ["push", "_ready"])
+def test_a_device_that_fails_after_the_poses_were_found_gets_new_models(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def failing(*_: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(WindowBuffer, stage, failing)
+    bench.add("hall", Endless("hall"))
+    eventually(lambda: bench.delivered["hall"], "frames are processed again")
+    assert (bench.engine.restarts, bench.models.reloads) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "pictures"), [("CUDA failure 700: an illegal memory access was encountered", 1), ("no reason", 50)]
+)
+def test_when_no_picture_can_be_looked_at_it_is_the_device(bench: Bench, message: str, pictures: int) -> None:
+    failed: list[int] = []
+
+    def fail(colours: list[int]) -> Exception | None:
+        failed.extend(colours)
+        return RuntimeError(message) if not bench.models.reloads else None
+
+    bench.estimator.fail = fail
+    bench.add("hall", Endless("hall"))
+    eventually(lambda: bench.delivered["hall"], "frames are processed again")
+    assert bench.engine.restarts == bench.models.reloads == 1
+    assert len(failed) == pytest.approx(pictures, abs=2 + len(bench.delivered["hall"]))
+
+
+def test_frames_are_processed_while_the_weights_of_a_camera_are_stacked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = bench.add("hall", Endless("hall"))
+    eventually(lambda: bench.delivered["hall"], "frames are processed")
+    stacking, stacked = threading.Event(), threading.Event()
+
+    def install(*_: object) -> None:
+        stacking.set()
+        stacked.wait(10)
+
+    monkeypatch.setattr("service.engine._install", install)
+    setting = threading.Thread(target=bench.engine.set_model, args=(lane, None))
+    setting.start()
+    try:
+        assert stacking.wait(5)
+        before = len(bench.delivered["hall"])
+        eventually(lambda: len(bench.delivered["hall"]) > before + 3, "frames are processed meanwhile")
+        bench.engine.wake()
+        assert setting.is_alive()
+    finally:
+        stacked.set()
+        setting.join()
