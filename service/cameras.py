@@ -22,12 +22,12 @@ from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
 from service.bus import ScoreBus
-from service.camera_config import CameraConfig, CameraPatch, CamerasFileError, explain, read_cameras
+from service.camera_config import MOST_FPS, CameraConfig, CameraPatch, CamerasFileError, explain, read_cameras
 from service.camera_store import CameraStore, UnknownCamera
 from service.clock import SteadyClock
 from service.engine import Engine, Lane, Scored
 from service.evidence import EvidenceRecorder
-from service.feeds import SkeletonFeed
+from service.feeds import BACKLOG, SkeletonFeed
 from service.incident_log import IncidentLog
 from service.incidents import Change, Ended, EndReason, IncidentDetector, Observation, Rules, Started
 from service.messages import LivePerson, Score
@@ -156,7 +156,7 @@ class Camera:
         self._detector: IncidentDetector | None = None
         self.source = self._source() if config.enabled else None
         self.lane = (
-            Lane(camera_id, self.source, self._deliver, max_fps=config.max_fps or post.settings.camera_fps)
+            Lane(camera_id, self.source, self._deliver, max_fps=config.max_fps or self._usual_fps())
             if self.source
             else None
         )
@@ -262,10 +262,15 @@ class Camera:
             suppressed=suppressed,
         )
 
+    def _usual_fps(self) -> float:
+        return MOST_FPS if self.url.kind is Kind.SKELETONS else self._post.settings.camera_fps
+
     def _source(self) -> LiveSource | SkeletonFeed:
         post = self._post
         if self.url.kind is Kind.SKELETONS:
-            return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame)
+            # Frames are skipped only if somebody wants fewer than the device sends.
+            backlog = BACKLOG if self.config.max_fps is None else 1
+            return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame, backlog)
         capture = open_capture(
             self.url,
             post.policy,

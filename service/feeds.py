@@ -12,8 +12,9 @@ from pose.live import LiveTiming, SourceError, SourceState, StateChange, StreamC
 from service.engine import Sighting
 from service.skeletons import MIN_STEP_S, BadSkeletons, SkeletonFrame, poses_of
 
-_BACKLOG: Final = 64
-"""Frames kept for an engine that is behind, before the oldest are dropped: about four seconds."""
+BACKLOG: Final = 16
+"""Frames kept for an engine that is behind, before the oldest are dropped: about a second. They are cheap to score, and
+an engine that has caught up works them off faster than they come."""
 _RATE_SPAN_S: Final = 5.0
 _RESTART_S: Final = 1.0
 
@@ -26,6 +27,7 @@ class SkeletonFeed:
         timing: After how long a silent device has stalled, and when it is gone.
         on_state: Hears of every change of state.
         on_frame: Called when a frame has arrived.
+        backlog: Frames kept for the engine; 1 keeps the newest only, as for a camera.
     """
 
     picture: Literal["ok", "black", "frozen"] = "ok"
@@ -36,6 +38,7 @@ class SkeletonFeed:
         timing: LiveTiming,
         on_state: Callable[[StateChange], None],
         on_frame: Callable[[], None],
+        backlog: int = BACKLOG,
     ) -> None:
         self.camera_id = camera_id
         self.state = SourceState.STOPPED
@@ -51,6 +54,7 @@ class SkeletonFeed:
         self._on_frame = on_frame
         self._clock = StreamClock()
         self._lock = threading.RLock()
+        self._backlog = backlog
         self._queue: deque[Sighting] = deque()
         self._last_time: float | None = None
         self._tracked: bool | None = None
@@ -106,7 +110,7 @@ class SkeletonFeed:
             self._check_order(frame.time_s)
             arrival = time.monotonic()
             captured_at = self._clock.capture_moment(arrival, frame.time_s)
-            if len(self._queue) == _BACKLOG:
+            if len(self._queue) == self._backlog:
                 self._queue.popleft()
                 self.frames_overwritten += 1
             self._queue.append(
