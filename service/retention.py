@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Clock, utc_now
 from service.files import DataFolder, EvidenceStore
@@ -192,12 +191,13 @@ class Janitor:
         log.info("clip removed by retention", clip=clip_id)
 
     def _serve(self) -> None:
+        sweeps = [self.sweep] if self._incidents is None else [self.sweep, self._incidents.sweep]
         while True:
-            try:
-                self.sweep()
-                if self._incidents is not None:
-                    self._incidents.sweep()
-            except (SQLAlchemyError, OSError):
-                log.exception("retention failed; trying again later")
+            for sweep in sweeps:
+                try:
+                    sweep()
+                except Exception:
+                    # Whatever it was: without retention the disk is full one day, so neither may cost the other.
+                    log.exception("retention failed; trying again later")
             if self._stopping.wait(_EVERY_S):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -243,15 +244,23 @@ class Runtime:
         self.cameras.start()
 
     def stop(self) -> None:
-        """Stop the threads; a clip that is running goes back into the queue, open incidents end."""
-        self.models.stop()
-        self.calibrator.stop()
-        self.cameras.stop()
-        self.engine.stop()
-        self.runner.stop()
-        self.recorder.stop()
-        self.janitor.stop()
-        self.log.stop()
+        """Stop the threads; a clip that is running goes back into the queue, open incidents end.
+
+        A part that cannot be stopped does not keep the others from it; its error is raised when all are.
+        """
+        with ExitStack() as stopping:
+            # What is entered first is stopped last: whatever the others have to say is written.
+            for part in (
+                self.log,
+                self.janitor,
+                self.recorder,
+                self.runner,
+                self.engine,
+                self.cameras,
+                self.calibrator,
+                self.models,
+            ):
+                stopping.callback(part.stop)
 
     def close(self) -> None:
         """Close the database and unlock the folder; once more does nothing."""

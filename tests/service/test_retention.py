@@ -153,3 +153,25 @@ def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path
     janitor.stop()
     database.close()
     folder.close()
+
+
+def test_a_sweep_that_meets_a_defect_costs_neither_the_other_nor_the_next(
+    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.retention._EVERY_S", 0.01)
+    sweeps: list[None] = []
+
+    def fail(_: Janitor) -> list[str]:
+        sweeps.append(None)
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(Janitor, "sweep", fail)
+    evidence.add("old", hours_ago=25)
+    folder = DataFolder.open(tmp_path)
+    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
+    janitor.start()
+    eventually(lambda: not evidence.store.ids() and len(sweeps) > 1, "the incident is gone, and retention goes on")
+    janitor.stop()
+    database.close()
+    folder.close()

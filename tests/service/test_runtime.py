@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from service.runtime import _watched
+from service.runtime import Runtime, _watched
 from service.settings import Settings
+from tests.service.servers import CardboardScorer
 
 
 def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
@@ -13,3 +15,23 @@ def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert tmp_path / "late.onnx" in _watched(Settings(pose_weights="~/late.onnx"))
+
+
+def test_a_part_that_cannot_be_stopped_does_not_keep_the_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = set(threading.enumerate())
+    runtime = Runtime.open(Settings(data_dir=tmp_path, cameras_file=None), lambda _: CardboardScorer())
+    runtime.start()
+    stop = runtime.cameras.stop
+
+    def fail() -> None:
+        stop()
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(runtime.cameras, "stop", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        runtime.stop()
+    runtime.close()
+    names = {thread.name for thread in threading.enumerate() if thread not in known}
+    assert not names & {"engine", "evidence", "incident-log", "retention", "cameras"}
