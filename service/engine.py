@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -40,10 +41,16 @@ LOST_S: Final = 1.0
 _WAIT_S: Final = 0.25
 _RESTART_S: Final = (0.5, 30.0)
 """First and longest pause before the loop starts again after the device failed."""
-_TRACK_BITS: Final = 32
-"""A key of the window buffer is the camera's number above, the track's below: no two cameras ever share one."""
+_SCENE_BITS: Final = 32
+_TRACK_BITS: Final = 40
+"""A key of the window buffer is the camera's number above, the track's below: no two cameras ever share one. Between
+them is the low byte of the scene's number: no window holds poses on two scales, or of two devices."""
 _RATE_WEIGHT: Final = 0.1
 _COMPLAIN_S: Final = 10.0
+_MOST_FAILURES: Final = 50
+"""Pictures that fail one after another, of whatever camera, before it is the device that counts as failed."""
+_DEVICE_ERRORS: Final = re.compile(r"(CUDA|CUDNN|CUBLAS|HIP) (error|failure|driver)|CU(BLAS|DNN)_STATUS", re.IGNORECASE)
+"""What torch and ONNX Runtime call it: most of it comes as a plain RuntimeError."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +66,7 @@ class Sighting:
         width: Pixels of the plane that the keypoints lie in.
         height: Pixels.
         people: Whom the device saw; with identities if it follows people itself.
+        connection: Number of the device's connection; identities of another one are other people's.
     """
 
     camera_id: str
@@ -67,6 +75,7 @@ class Sighting:
     width: int
     height: int
     people: Poses | TrackedPoses
+    connection: int = 0
 
 
 class Inbox(Protocol):
@@ -145,6 +154,8 @@ class Lane:
         self._rescored = False
         self._tracker: Tracker | None = None
         self._next_track = 1
+        self._scene: tuple[int, int, int] | None = None
+        self._scenes = 0
         self._last = -math.inf
         self._gap = math.inf
         self._complained = -math.inf
@@ -189,18 +200,21 @@ class Lane:
             self._lose("out_of_order")
             return None
         self._last, self._gap = item.captured_at, gap
+        scene = _scene(item)
+        if scene != self._scene:
+            self._scene, self._tracker = scene, None
+            self._scenes += 1
         if gap > LOST_S:
             self._tracker = None
-        else:
-            interval = 1 / self.rate if self.rate else gap
-            self.rate = 1 / (interval + _RATE_WEIGHT * (gap - interval))
+        # What a longer silence says of the rate holds until the camera is faster again, and not a frame longer.
+        known = self.rate * LOST_S >= 1 and gap <= LOST_S
+        self.rate = 1 / (1 / self.rate + _RATE_WEIGHT * (gap - 1 / self.rate) if known else gap)
         if isinstance(poses, TrackedPoses):
             return poses
         if self._tracker is None:
             self._tracker = Tracker(self.rate or 1 / self._period, lost_s=LOST_S, first=self._next_track)
         self._tracker.expect(self.rate or 1 / self._period)
-        height, width = item.image.shape[:2] if isinstance(item, Frame) else (item.height, item.width)
-        people = self._tracker.update(poses, (height, width))
+        people = self._tracker.update(poses, scene[:2])
         self._next_track = self._tracker.next_number
         return people
 
@@ -223,15 +237,13 @@ class Lane:
             interval = 1 / self.rate if self.rate else self._gap
             too_slow = spec.max_gap_s < interval < math.inf
             reason = "nobody" if not len(people) else "frame_rate_too_low" if too_slow else "track_too_short"
-        image, (height, width) = (
-            (item.image, item.image.shape[:2]) if isinstance(item, Frame) else (None, (item.height, item.width))
-        )
+        height, width, _ = _scene(item)
         self.deliver(
             Scored(
                 camera_id=self.camera_id,
                 sequence=item.sequence,
                 captured_at=item.captured_at,
-                image=image,
+                image=item.image if isinstance(item, Frame) else None,
                 width=width,
                 height=height,
                 track_ids=people.track_ids,
@@ -275,7 +287,7 @@ class Lane:
 
     def key(self, track: int) -> int:
         """The track's number among those of all cameras."""
-        return self.number << _TRACK_BITS | track
+        return self.number << _TRACK_BITS | (self._scenes & 0xFF) << _SCENE_BITS | track
 
     def _lose(self, reason: str) -> None:
         self._under_way = False
@@ -284,6 +296,14 @@ class Lane:
     def _drop(self, reason: str, frames: int = 1) -> None:
         with self._counting:
             self._dropped[reason] += frames
+
+
+def _scene(item: Frame | Sighting) -> tuple[int, int, int]:
+    """Height and width of the picture, and the connection that identities belong to."""
+    if isinstance(item, Sighting):
+        return item.height, item.width, item.connection
+    height, width = item.image.shape[:2]
+    return height, width, 0
 
 
 class DeviceFailed(RuntimeError):
@@ -307,7 +327,7 @@ class _Core:
     batch: int
     scorer: CameraScorer
     buffer: WindowBuffer
-    lanes: dict[int, Lane] = field(default_factory=dict)
+    failures: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -329,6 +349,7 @@ class Engine:
         self._camera_models: dict[int, CameraModel] = {}
         self._core: _Core | None = None
         self._turns = itertools.count(1)
+        self._equipping = threading.Lock()
         self._condition = threading.Condition()
         self._fresh = False
         self._stopping = threading.Event()
@@ -367,9 +388,11 @@ class Engine:
 
     def set_model(self, lane: Lane, model: CameraModel | None) -> None:
         """Score a camera with a calibration and weights of its own from now on, or with those of the service."""
-        with self._condition:
-            if self._core is not None:
-                _install(self._core.scorer, lane.number, model)
+        # Stacking weights takes a while, and who delivers a frame must not wait for it.
+        with self._equipping:
+            core = self._core
+            if core is not None:
+                _install(core.scorer, lane.number, model)
             if model is None:
                 self._camera_models.pop(lane.number, None)
             else:
@@ -403,12 +426,13 @@ class Engine:
         self._core = None
 
     def _open(self, scorer: ClipScorer) -> None:
-        with self._condition:
+        with self._equipping:
             cameras = CameraScorer(scorer.scorer.checkpoint, scorer.scorer.device)
             for number, model in self._camera_models.items():
                 _install(cameras, number, model)
             buffer = WindowBuffer(scorer.scorer.spec, scorer.estimator.device)
             self._core = _Core(scorer.estimator, scorer.batch, cameras, buffer)
+        with self._condition:
             for lane in self._lanes.values():
                 lane.forget()
         self.problem = None
@@ -430,9 +454,10 @@ class Engine:
         try:
             if taken:
                 self._process(core, taken)
-        except Exception:
+        except Exception as error:
             for lane, _ in taken:
                 lane.abandon()
+            _raise_if_device_failed(error)
             raise
 
     def _process(self, core: _Core, taken: Sequence[tuple[Lane, Frame | Sighting]]) -> None:
@@ -447,7 +472,7 @@ class Engine:
         if windows is None:
             return
         with self._timed("score"):
-            scores = self._score(core, windows)
+            scores = core.scorer.score(windows, windows.track_ids >> _TRACK_BITS, joints=True)
         with self._timed("publish"):
             self._deliver(core, seen, scores)
         self._metrics.engine_frames.observe(len(seen))
@@ -503,8 +528,12 @@ class Engine:
             _raise_if_device_failed(error)
             if len(group) == 1:
                 group[0][0].fail(error)
+                core.failures += 1
+                if core.failures == _MOST_FAILURES:
+                    raise DeviceFailed(f"no picture can be looked at any more: {error}") from error
                 return []
             return [one for single in group for one in self._estimate(core, [single])]
+        core.failures = 0
         return [(lane, frame, found) for (lane, frame), found in zip(group, poses, strict=True)]
 
     def _push(self, core: _Core, seen: Sequence[_Seen]) -> Windows | None:
@@ -519,13 +548,6 @@ class Engine:
                 one.lane.fail(error)
             core.buffer = WindowBuffer(core.buffer.spec, core.device)
             return None
-
-    def _score(self, core: _Core, windows: Windows) -> WindowScores:
-        try:
-            return core.scorer.score(windows, windows.track_ids >> _TRACK_BITS, joints=True)
-        except Exception as error:
-            _raise_if_device_failed(error)
-            raise
 
     def _deliver(self, core: _Core, seen: Sequence[_Seen], scores: WindowScores) -> None:
         keypoints = torch.cat([one.people.keypoints.to(core.device) for one in seen]).cpu().numpy()
@@ -574,5 +596,5 @@ def _install(scorer: CameraScorer, number: int, model: CameraModel | None) -> No
 def _raise_if_device_failed(error: Exception) -> None:
     """Tell a device that does not compute any more from a frame that cannot be computed."""
     accelerator = getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError)
-    if isinstance(error, torch.cuda.OutOfMemoryError | accelerator) or "CUDA error" in str(error):
+    if isinstance(error, torch.cuda.OutOfMemoryError | accelerator) or _DEVICE_ERRORS.search(str(error)):
         raise DeviceFailed(str(error)) from error
