@@ -8,6 +8,7 @@ from collections.abc import Set
 from typing import Final
 
 import structlog
+from anyio import BrokenResourceError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -139,7 +140,11 @@ class LetGo:
             await self._app(scope, receive, send)
             return
         answer = _Answer(receive, send, self._closing, scope["path"])
-        await self._app(scope, answer.receive, answer.send)
+        try:
+            await self._app(scope, answer.receive, answer.send)
+        except* BrokenResourceError:
+            # How the framework ends a stream of events whose reader left while more was to be told.
+            pass
         await answer.complete()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -250,7 +251,7 @@ def test_two_hundred_readers_get_every_incident_beside_one_who_never_reads(live:
 
 @pytest.mark.parametrize("path", ["/v1/incidents", "/v1/incidents/stream"])
 def test_a_reader_who_takes_nothing_is_let_go_and_finds_everything_when_back(
-    path: str, live: LiveServer, monkeypatch: pytest.MonkeyPatch
+    path: str, live: LiveServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sockets, "SEND_LIMIT_S", 0.3)
     # The system keeps some megabytes for a connection that is not read.
@@ -263,3 +264,18 @@ def test_a_reader_who_takes_nothing_is_let_go_and_finds_everything_when_back(
     with open_socket(live, "/v1/incidents?last_event_id=0") as socket:
         assert read(socket)["last_event_id"] == 0
         assert [read(socket)["camera"] for _ in range(100)] == [f"camera-{number}" for number in range(100)]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_reader_who_leaves_in_the_middle_of_much_is_no_defect(
+    live: LiveServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(100):
+        live.runtime.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
+    eventually(lambda: live.runtime.events.newest_id == 100, "all is published")
+    with silent_reader(live, "/v1/incidents/stream?last_event_id=0", upgrade=False) as reader:
+        assert b"200" in reader.recv(17)
+        eventually(lambda: live.runtime.events.subscribers == 1, "the reader is known")
+    eventually(lambda: live.runtime.events.subscribers == 0, "the reader is gone")
+    assert live.client.get("/healthz").status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
