@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -314,8 +313,13 @@ class IncidentLog:
     def _publish_rest(self) -> None:
         """Publish what is in the store and was not published; later, where that fails."""
         self._unpublished = True
-        with contextlib.suppress(SQLAlchemyError):
+        try:
             self._catch_up()
+        except SQLAlchemyError as error:
+            log.warning("events cannot be read; publishing them later", error=reason(error))
+        except Exception:
+            # What could not be read has been stored, and the writer has more to write.
+            log.exception("events cannot be published; trying again later")
 
     def _catch_up(self) -> None:
         while events := self._store.events_after(self._feed.newest_id, _PAGE):

@@ -189,6 +189,29 @@ def test_a_review_whose_answer_was_lost_is_published_all_the_same(
     assert scene.published == scene.stored()
 
 
+def test_events_that_cannot_be_read_for_a_while_are_published_later_and_the_writer_goes_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, broken = scene.store.events_after, threading.Event()
+
+    def events_after(last_id: int, limit: int) -> list[Event]:
+        if broken.is_set():
+            raise ValueError("a row that is not understood")
+        return read(last_id, limit)
+
+    monkeypatch.setattr(scene.store, "events_after", events_after)
+    broken.set()
+    scene.store.camera_state("hall", SourceState.ONLINE, None)
+    scene.log.start()
+    scene.log.record(Started(incident("a")))
+    eventually(lambda: scene.store.newest_event_id() == 2, "the start is stored")
+    scene.log.record(ended(incident("a")))
+    eventually(lambda: scene.store.newest_event_id() == 3, "the end is stored as well")
+    assert scene.published == []
+    broken.clear()
+    eventually(lambda: [told.id for told in scene.published] == [1, 2, 3], "all are published")
+
+
 def test_what_can_never_be_stored_does_not_hold_up_the_rest(scene: Scene) -> None:
     scene.log.record(Started(incident("one")))
     scene.log.record(Started(incident("one")))

@@ -7,7 +7,7 @@ import pytest
 
 from service.runtime import Runtime, _watched
 from service.settings import Settings
-from tests.service.servers import CardboardScorer
+from tests.service.servers import CardboardScorer, eventually
 
 
 def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
@@ -23,6 +23,7 @@ def test_a_part_that_cannot_be_stopped_does_not_keep_the_others_from_it(
     known = set(threading.enumerate())
     runtime = Runtime.open(Settings(data_dir=tmp_path, cameras_file=None), lambda _: CardboardScorer())
     runtime.start()
+    eventually(lambda: runtime.models.scorer, "the models are loaded")
     stop = runtime.cameras.stop
 
     def fail() -> None:
