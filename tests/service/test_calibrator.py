@@ -275,7 +275,7 @@ class ClipsOf(CardboardScorer):
 
 
 def test_a_camera_is_calibrated_on_a_clip_of_real_life(serve: Serve, test_data: Path) -> None:
-    result = poselift_clip(test_data, "01")
+    result = poselift_clip(test_data, "04")
     live = serve(lambda _: ClipsOf(result))
     eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
     put(live, false_alarms_per_hour=30, quiet_s=10, min_duration_s=0.5)

@@ -358,6 +358,32 @@ def test_a_camera_that_was_stopped_before_it_was_started_stays_stopped(serve: Se
     assert not readers("gate")
 
 
+def test_a_camera_that_is_stopped_while_it_is_started_is_stopped_afterwards(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = serve(**LOOPBACK)
+    add(live, url=nowhere(), enabled=False)
+    engine, starting = live.runtime.engine, threading.Event()
+    register = engine.add
+
+    def slowly(*arguments: Any) -> None:
+        register(*arguments)
+        starting.set()
+        time.sleep(0.2)
+
+    monkeypatch.setattr(engine, "add", slowly)
+    thread = threading.Thread(
+        target=lambda: live.client.patch("/v1/cameras/gate", json={"enabled": True}), name="patch"
+    )
+    thread.start()
+    starting.wait()
+    camera = live.runtime.cameras.camera("gate")
+    camera.stop(EndReason.SERVICE_STOPPED)
+    thread.join()
+    assert camera.status().state is SourceState.STOPPED
+    eventually(lambda: not readers("gate"), "no source runs")
+
+
 def test_one_camera_that_cannot_be_watched_does_not_cost_the_others_their_watch(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

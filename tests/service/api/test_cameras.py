@@ -240,6 +240,22 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
     )
 
 
+def test_a_device_that_connects_again_takes_the_place_of_its_old_connection(live: LiveServer) -> None:
+    add(live)
+    feed = live.runtime.cameras.feed("gate")
+    with open_socket(live, "/v1/cameras/gate/skeletons") as old:
+        old.send(json.dumps(skeleton_frame(100)))
+        eventually(lambda: feed.frames_read == 1, "the frame has arrived")
+        with open_socket(live, "/v1/cameras/gate/skeletons") as new:
+            eventually(lambda: feed.connection == 2, "the device is back")
+            old.send(json.dumps(skeleton_frame(101)))
+            read_all(old)
+            assert old.close_reason == "the camera was changed, removed, or fed by another device"
+            # What it sends may begin with any time of its own.
+            new.send(json.dumps(skeleton_frame(99)))
+            eventually(lambda: feed.frames_read == 2, "it is heard")
+
+
 def test_a_silent_camera_sends_signs_of_life(serve_live: Serve) -> None:
     live = serve_live(heartbeat_s=0.1)
     add(live)
