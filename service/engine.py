@@ -39,6 +39,7 @@ LOST_S: Final = 1.0
 """Seconds for which a person out of sight keeps the number; a longer silence of the camera begins with new people."""
 
 _WAIT_S: Final = 0.25
+_STOP_S: Final = 10.0
 _RESTART_S: Final = (0.5, 30.0)
 """First and longest pause before the loop starts again after the device failed."""
 _SCENE_BITS: Final = 32
@@ -367,11 +368,13 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the current round."""
+        """End after the current round; a device that never answers is left to the process's end."""
         self._stopping.set()
         self.wake()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_STOP_S)
+            if self._thread.is_alive():
+                log.error("the device does not answer; stopping without it", waited_s=_STOP_S)
 
     def add(self, lane: Lane, model: CameraModel | None = None) -> None:
         """Serve one more camera."""

@@ -591,3 +591,22 @@ def test_frames_are_processed_while_the_weights_of_a_camera_are_stacked(
     finally:
         stacked.set()
         setting.join()
+
+
+def test_a_device_that_never_answers_does_not_keep_the_service_from_stopping(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine._STOP_S", 0.2)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(_: list[int]) -> None:
+        asked.set()
+        answer.wait(10)
+
+    bench.estimator.fail = hang
+    bench.add("hall", Endless("hall"))
+    assert asked.wait(5)
+    began = time.monotonic()
+    bench.engine.stop()
+    assert time.monotonic() - began < 5
+    answer.set()
