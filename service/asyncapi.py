@@ -88,7 +88,7 @@ CHANNELS: Final = (
         "Incidents and states of cameras",
         "Every event, once and in order, however slow the reader is: none is left out, and `lagged` only says that "
         "what follows comes from the store. To resume, give the id of the last event, or `last_event_id` of `hello` if "
-        "none came.",
+        "none came. An impossible parameter refuses the handshake with 403.",
         _members(EventStreamMessage),
         query=_RESUME,
     ),

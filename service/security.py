@@ -15,6 +15,8 @@ SAFE_HEADERS: Final = {
     "x-frame-options": "DENY",
     # Not no-referrer, which makes browsers withhold the origin from forms that our own pages send.
     "referrer-policy": "same-origin",
+    # Pages of others may not even show our pictures, which have addresses that can be guessed.
+    "cross-origin-resource-policy": "same-origin",
 }
 """Headers of every answer."""
 

@@ -375,6 +375,7 @@ def test_every_answer_tells_browsers_to_be_careful(serve: Serve, monkeypatch: py
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_metrics_count_clips_and_frames(client: Client) -> None:

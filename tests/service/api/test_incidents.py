@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 from pose.live import SourceState
 from service.api import sockets
@@ -213,6 +214,8 @@ def test_silent_streams_send_signs_of_life(serve_live: Serve) -> None:
 def test_an_id_that_is_none_is_refused(headers: dict[str, str], live: LiveServer) -> None:
     problem(live.client.get("/v1/incidents/stream", headers=headers), Kind.INVALID_REQUEST)
     problem(live.client.get("/v1/incidents/stream", params={"last_event_id": "x"}), Kind.INVALID_REQUEST)
+    with pytest.raises(InvalidStatus, match="403"), open_socket(live, "/v1/incidents?last_event_id=-1"):
+        pass
 
 
 def test_readers_who_leave_are_forgotten(serve_live: Serve) -> None:
