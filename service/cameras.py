@@ -43,7 +43,7 @@ _CLOSING: Final = 4.0
 _ALERT: Final = 0.1
 """An alert is this share as frequent in normal life, unless the camera says otherwise."""
 _DIGITS: Final = 9
-_SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls")
+_SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls", "picture")
 """What a camera has to be opened anew for."""
 
 log = structlog.get_logger(__name__)
@@ -191,10 +191,16 @@ class Camera:
     def set_model(self, model: CameraModel | None) -> None:
         """Score with a calibration and weights of its own from now on, or with those of the service."""
         with self._lock:
-            if self.lane is not None and self._started and not self._closed:
-                self._post.engine.set_model(self.lane, model)
+            lane = self.lane if self._started and not self._closed else None
+        if lane is not None:
+            # Stacking weights takes a while, and the engine must not wait for this camera's lock meanwhile.
+            self._post.engine.set_model(lane, model)
+        with self._lock:
+            closed = self._closed
             self._model = model
             self._renew_rules()
+        if lane is not None and closed:
+            self._post.engine.set_model(lane, None)
 
     def watch(self, now: float) -> None:
         """Notice what does not happen: a silent device, a camera without pictures."""

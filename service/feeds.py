@@ -49,6 +49,7 @@ class SkeletonFeed:
         self.frames_overwritten = 0
         self.size: tuple[int, int] | None = None
         self.connection = 0
+        self._people = 0
         self._timing = timing
         self._on_state = on_state
         self._on_frame = on_frame
@@ -91,6 +92,7 @@ class SkeletonFeed:
         """
         with self._lock:
             self.connection += 1
+            self._people += 1
             self._last_time = self._tracked = None
             self._clock.restart()
             return self.connection
@@ -114,7 +116,15 @@ class SkeletonFeed:
                 self._queue.popleft()
                 self.frames_overwritten += 1
             self._queue.append(
-                Sighting(self.camera_id, self.frames_read, captured_at, frame.width, frame.height, people)
+                Sighting(
+                    self.camera_id,
+                    self.frames_read,
+                    captured_at,
+                    frame.width,
+                    frame.height,
+                    people,
+                    connection=self._people,
+                )
             )
             self.frames_read += 1
             self.size = (frame.width, frame.height)
@@ -156,9 +166,11 @@ class SkeletonFeed:
 
     def _check_order(self, time_s: float) -> None:
         step = None if self._last_time is None else time_s - self._last_time
-        # A longer step back is a device that was restarted: its clock begins anew, and so does ours.
         if step is not None and -_RESTART_S < step < MIN_STEP_S:
             raise BadSkeletons(f"time_s={time_s:g} must be at least {MIN_STEP_S:g} s after {self._last_time:g}")
+        if step is not None and step < 0:
+            # A longer step back is a device that was restarted: its clock and its people begin anew.
+            self._people += 1
         self._last_time = time_s
 
     def _measure(self, arrival: float) -> None:

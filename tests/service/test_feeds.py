@@ -109,6 +109,19 @@ def test_another_device_has_a_clock_and_identities_of_its_own() -> None:
     assert one.feed.frames_read == 2
 
 
+def test_people_of_another_device_or_of_a_restarted_one_are_other_people() -> None:
+    one = Feed()
+    one.feed.connect()
+    one.feed.push(frame(50.0))
+    one.feed.push(frame(50.1))
+    one.feed.push(frame(3.0))
+    one.feed.connect()
+    one.feed.push(frame(3.1))
+    taken = [item.connection for item in iter(one.feed.take, None)]
+    assert taken[0] == taken[1]
+    assert len(set(taken)) == 3
+
+
 def test_a_silent_device_stalls_is_lost_and_comes_back() -> None:
     one = Feed()
     one.feed.watch(time.monotonic() + 100)
