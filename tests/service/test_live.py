@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from tests.rtsp import rtsp_server
 from tests.service.live import device, lying, socket_reader, sse_reader
 from tests.service.servers import ServerProcess, eventually, server_process
 
 EAGER = {"false_alarms_per_hour": 1000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
-"""Opens an incident at the lowest level that the calibration speaks of, which ordinary walking reaches now and then."""
+"""Opens an incident at the lowest level that the calibration speaks of."""
 
 AGE_BOUND_S = 5.0
 """With a queue instead of the newest frame, ages would grow by seconds in every second of overload."""
@@ -42,10 +44,22 @@ def airport(test_data: Path) -> Path:
     return test_data / "clips" / "ubnormal" / "abnormal_scene_20_scenario_6.mp4"
 
 
+@pytest.fixture
+def timid(tmp_path: Path) -> Path:
+    """The shipped weights with a calibration that finds ordinary walking strange."""
+    shipped = Checkpoint.load(DEFAULT_CHECKPOINT)
+    assert shipped.calibration is not None
+    knots = tuple(knot - 1.0 for knot in shipped.calibration.knots)
+    path = tmp_path / "timid.safetensors"
+    replace(shipped, calibration=replace(shipped.calibration, knots=knots)).save(path)
+    return path
+
+
 def test_two_rtsp_cameras_give_scores_and_incidents_and_come_back_after_the_stream_was_gone(
-    tmp_path: Path, pose_weights: Path, intel: Path, airport: Path
+    tmp_path: Path, pose_weights: Path, intel: Path, airport: Path, timid: Path
 ) -> None:
     settings = {
+        "checkpoint": timid,
         "pose_weights": pose_weights,
         "pose_image_size": 320,
         "allowed_stream_cidrs": "127.0.0.0/8",
