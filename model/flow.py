@@ -118,7 +118,7 @@ class GraphConvolution(nn.Module):
         mapped = x @ matrix
         if offset is not None:
             mapped = mapped + offset
-        return mapped.view(*x.shape[:2], CHANNELS, -1).transpose(1, 2)
+        return mapped.view(*x.shape[:2], CHANNELS, NUM_JOINTS).transpose(1, 2)
 
 
 class Shortcut(nn.Module):
