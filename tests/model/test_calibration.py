@@ -47,7 +47,7 @@ def test_levels_are_monotone_continuous_and_within_0_and_1(fitted: Calibration) 
 
 
 @given(arrays(np.float64, 5, elements=st.floats(allow_nan=False)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_score_gets_a_level_and_order_is_kept(scores: np.ndarray) -> None:
     fitted = Calibration((0.0, 1.0, 2.0), (0.0, 0.5, 0.9), 0.2, 0.5, 50, 1000, 3600.0, 2.0)
     levels = fitted.level(np.sort(scores))
@@ -56,7 +56,7 @@ def test_any_score_gets_a_level_and_order_is_kept(scores: np.ndarray) -> None:
 
 
 @given(st.floats(0.0, 0.999999), st.floats(0.0, 0.8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_level_survives_the_way_to_its_score_and_back(level: float, shape: float) -> None:
     fitted = Calibration((0.0, 1.0, 2.0), (0.0, 0.5, 0.9), shape, 0.5, 50, 1000, 3600.0, 2.0)
     assert float(fitted.level(fitted.nll(np.array(level)))) == pytest.approx(level, abs=1e-9)
@@ -203,7 +203,7 @@ def test_runs_are_stretches_at_or_above_the_threshold_joined_across_short_gaps(
 
 
 @given(arrays(np.bool_, st.integers(1, 60)), st.floats(0.0, 10.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_runs_cover_all_exceedances_and_lie_apart(above: np.ndarray, merge_s: float) -> None:
     times = np.arange(float(len(above)))
     runs = exceedance_runs(times, above.astype(float), 1.0, merge_s)

@@ -108,7 +108,7 @@ def several(request: pytest.FixtureRequest) -> list[DAFlow]:
     return flows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_stacked_flows_score_every_window_under_its_own_weights(several: list[DAFlow], numbers: list[int]) -> None:
     x = torch.randn(len(numbers), 2, 8, 18, generator=torch.Generator().manual_seed(5))
@@ -171,7 +171,7 @@ def test_likelihood_is_the_prior_plus_the_log_determinant_in_bits_per_dimension(
         torch.testing.assert_close(flow.nll(x), -(prior + log_det) / (2 * 8 * 18) / torch.log(torch.tensor(2.0)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(12)), st.integers(1, 11))
 def test_a_window_scores_the_same_in_any_batch_and_order(order: list[int], cut: int) -> None:
     flow = trained_a_little(DAFlowConfig(length=8))

@@ -49,7 +49,7 @@ def live(footage: PoseFootage, tau_s: float) -> tuple[list[float], list[float]]:
     return raw, smoothed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(0.02, 0.3), min_size=2, max_size=60),
     st.lists(st.lists(st.booleans(), min_size=60, max_size=60), max_size=3),

@@ -62,7 +62,7 @@ def test_frames_that_run_backwards_and_windows_of_the_future_are_refused() -> No
         online.frame(1.5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.floats(0, 9)), max_size=4), max_size=40))
 def test_the_rule_is_that_of_its_words(frames: list[list[tuple[int, float]]]) -> None:
     online = OnlineFrameScore(SPEC, tau_s=0.3, gap_s=1.0)
@@ -83,7 +83,7 @@ def test_the_rule_is_that_of_its_words(frames: list[list[tuple[int, float]]]) ->
     np.testing.assert_array_equal(smoothed, smooth_causally(np.array(times), np.array(raw), 0.3, 1.0))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5) | st.none()), max_size=25), st.sampled_from([0, 1, 4, 9])
 )

@@ -202,7 +202,7 @@ def test_the_batch_limit_does_not_change_the_scores(scorer: Scorer, checkpoint: 
     np.testing.assert_allclose(limited, scorer.nll(batch.tensor), rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(20)))
 def test_order_does_not_change_the_scores(scorer: Scorer, order: list[int]) -> None:
     batch = windows(20)
@@ -306,7 +306,7 @@ def test_no_windows_score_no_frames() -> None:
     assert frame_scores_of_track(np.empty(0), np.array([1.0]), np.array([1.0]), SPEC).shape == (0,)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 30), max_size=12, unique=True),
     st.lists(st.integers(0, 400), max_size=20),

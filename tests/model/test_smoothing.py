@@ -14,7 +14,7 @@ def series(steps: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.cumsum([step for step, _ in steps]), np.array([value for _, value in steps])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SERIES, st.floats(0.05, 3.0), st.floats(0.0, 3.0))
 def test_a_smoothed_value_is_the_weighted_mean_of_its_stretch(
     steps: list[tuple[float, float]], tau_s: float, gap_s: float
@@ -35,7 +35,7 @@ def test_a_smoothed_value_is_the_weighted_mean_of_its_stretch(
         assert smoothed[i] == pytest.approx(float(weights @ values[stretch]), abs=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SERIES)
 def test_value_by_value_and_as_a_series_are_the_same(steps: list[tuple[float, float]]) -> None:
     times, values = series(steps)

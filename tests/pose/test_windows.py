@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -45,14 +45,12 @@ def assert_same(a: Windows, b: Windows) -> None:
     torch.testing.assert_close(a.tensor, b.tensor, rtol=0, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(capture_times(), st.integers(1, 4))
 def test_slicing_a_track_and_streaming_it_give_the_same_windows(times: Times, stride: int) -> None:
     keypoints = poses(len(times))
     assert_same(slice_track(7, times, keypoints, SPEC, stride=stride), streamed(times, keypoints, SPEC, stride))
 
 
-@settings(deadline=None)
 @given(st.lists(capture_times(), min_size=2, max_size=5))
 def test_tracks_streamed_together_give_what_each_gives_alone(tracks: list[Times]) -> None:
     keypoints = [poses(len(times), seed) for seed, times in enumerate(tracks)]

@@ -249,7 +249,7 @@ def test_incidents_of_one_camera_may_overlap(stage: Stage) -> None:
     after_s=st.sampled_from([0.0, 0.5, 3.0]),
     max_s=st.sampled_from([0.5, 2.0, 30.0]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_clip_shows_what_lies_around_the_incident_and_is_never_too_long(
     tmp_path_factory: pytest.TempPathFactory,
     gaps: list[float],

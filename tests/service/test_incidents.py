@@ -517,6 +517,6 @@ async def published(feed: EventFeed, after: int) -> list[Event]:
     return events
 
 
-IncidentMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+IncidentMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40)
 # Hypothesis may take five minutes to shorten a counterexample.
 TestIncidentMachine = pytest.mark.timeout(900)(IncidentMachine.TestCase)

@@ -192,7 +192,7 @@ def test_the_limb_that_made_the_score_is_red_and_the_others_are_not() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_nothing_of_the_picture_is_left_without_background(seed: int) -> None:
     score = live_score(0.999, incident="a")
     noise = np.random.default_rng(seed).integers(0, 256, (240, 320, 3), np.uint8)

@@ -16,7 +16,7 @@ SIZE = (64, 48)
 
 
 @given(times=st.lists(st.floats(0, 100), min_size=1, max_size=12), fps=st.sampled_from([0.5, 15.0, 29.97, 60.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_picture_is_shown_until_the_next_and_times_always_rise(
     tmp_path_factory: pytest.TempPathFactory, times: list[float], fps: float
 ) -> None:
