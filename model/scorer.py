@@ -159,12 +159,10 @@ class PosePart:
     def __init__(
         self, flow: FusedFlow, spec: WindowSpec, calibration: Calibration | None = None, max_batch: int = 2048
     ) -> None:
-        if max_batch < 1:
-            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
         self.flow = flow
         self.spec = spec
         self.calibration = calibration
-        self.max_batch = min(max_batch, _CPU_CHUNK) if flow.device.type == "cpu" else max_batch
+        self.max_batch = _batch_limit(max_batch, flow.device)
 
     def fit(self, normal: Sequence[Footage]) -> PosePart:
         """A part with the same flow, calibrated on normal footage.
@@ -219,10 +217,8 @@ class Scorer:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
-        if checkpoint.calibration is None:
-            raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
         self.checkpoint = checkpoint
-        self.calibration = checkpoint.calibration
+        self.calibration = _calibration(checkpoint)
         self.device = available_device(device)
         flow = checkpoint.flow()
         self.parameters = sum(parameter.numel() for parameter in flow.parameters())
@@ -283,14 +279,10 @@ class CameraScorer:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
-        if checkpoint.calibration is None:
-            raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
         self.checkpoint = checkpoint
+        self._shared = CameraModel(_calibration(checkpoint))
         self.device = available_device(device)
-        if max_batch < 1:
-            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
-        self._shared = CameraModel(checkpoint.calibration)
-        self._max_batch = min(max_batch, _CPU_CHUNK) if self.device.type == "cpu" else max_batch
+        self._max_batch = _batch_limit(max_batch, self.device)
         self._lock = threading.Lock()
         self._base = FoldedFlow.of(checkpoint.flow())
         self._folded: dict[int, FoldedFlow] = {}
@@ -383,6 +375,18 @@ class _Models:
     of_camera: Mapping[int, CameraModel]
     set_of_camera: Mapping[int, int]
     flow: FusedFlow
+
+
+def _calibration(checkpoint: Checkpoint) -> Calibration:
+    if checkpoint.calibration is None:
+        raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
+    return checkpoint.calibration
+
+
+def _batch_limit(max_batch: int, device: torch.device) -> int:
+    if max_batch < 1:
+        raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+    return min(max_batch, _CPU_CHUNK) if device.type == "cpu" else max_batch
 
 
 def _scored(

@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.adaptation import CameraFit, FitCancelled, fit_camera
@@ -36,7 +36,7 @@ from service.camera_store import CameraStore, StoredCalibration, UnknownCamera
 from service.cameras import Camera
 from service.engine import Scored
 from service.files import DataFolder
-from service.results import ClipResult, Level
+from service.results import ClipResult, Document, Level
 from service.storage import ClipState, Store
 
 LONGEST_S: Final = 7 * 24 * 3600.0
@@ -83,11 +83,7 @@ class CalibrationState(StrEnum):
         return self not in (CalibrationState.GATHERING, CalibrationState.FITTING)
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CalibrationRequest(_Document):
+class CalibrationRequest(Document):
     """How a camera shall be calibrated; normal life has to be in the picture meanwhile."""
 
     seconds: float | None = Field(
@@ -121,7 +117,7 @@ class CalibrationRequest(_Document):
         return self
 
 
-class Adaptation(_Document):
+class Adaptation(Document):
     """What fine-tuning did."""
 
     accepted: bool = Field(description="Whether the new weights are used.")
@@ -131,7 +127,7 @@ class Adaptation(_Document):
     seconds: float = Field(description="Seconds that it took.")
 
 
-class CalibrationReport(_Document):
+class CalibrationReport(Document):
     """What was found."""
 
     base: str = Field(description="Digest of the checkpoint that it was made with.")
@@ -148,14 +144,14 @@ class CalibrationReport(_Document):
     adaptation: Adaptation | None = Field(description="What fine-tuning did; null if it was not asked for.")
 
 
-class CalibrationRefusal(_Document):
+class CalibrationRefusal(Document):
     """Why the footage does not support what was asked of it."""
 
     detail: str = Field(description="In plain words.")
     needed_s: float | None = Field(description="About how many more seconds would; null if more would not help.")
 
 
-class CalibrationVersion(_Document):
+class CalibrationVersion(Document):
     """A calibration that was made."""
 
     version: int = Field(description="Counts the calibrations of the camera, from 1.")
@@ -167,7 +163,7 @@ class CalibrationVersion(_Document):
     report: CalibrationReport = Field(description="What was found.")
 
 
-class CalibrationStatus(_Document):
+class CalibrationStatus(Document):
     """The calibration of a camera: what is in use, and what is being done."""
 
     camera: str = Field(description="Id of the camera.")

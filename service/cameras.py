@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model.calibration import Calibration
 from model.scorer import CameraModel
@@ -33,7 +33,7 @@ from service.incidents import Change, Ended, EndReason, IncidentDetector, Observ
 from service.messages import LivePerson, Score
 from service.metrics import Metrics
 from service.models import Models
-from service.results import Level
+from service.results import Document, Level
 from service.settings import Settings
 from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, open_capture, parse
 
@@ -57,18 +57,14 @@ class NotASkeletonFeed(RuntimeError):
     """Keypoints were sent for a camera that delivers pictures."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceProblem(_Document):
+class SourceProblem(Document):
     """What keeps a camera from delivering pictures."""
 
     cause: str = Field(description="Stable slug.", examples=["unauthorised"])
     detail: str = Field(description="The same as a sentence.", examples=["the camera refuses the user or the password"])
 
 
-class Thresholds(_Document):
+class Thresholds(Document):
     """Where the incidents of a camera begin and end."""
 
     open: Level = Field(description="Levels at or above this open an incident.", examples=[0.9987])
@@ -85,7 +81,7 @@ class Thresholds(_Document):
     adapted: bool = Field(description="Whether the camera has weights of its own.")
 
 
-class CameraStatus(_Document):
+class CameraStatus(Document):
     """A camera and how it is."""
 
     id: str = Field(description="Id of the camera.", examples=["entrance"])

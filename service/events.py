@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from service.bus import Bus
-from service.results import FrameScore
+from service.results import Document, FrameScore
 from service.storage import ClipJob, ClipState
 
 PROTOCOL_VERSION: Final = 1
@@ -18,18 +18,14 @@ BACKLOG: Final = 256
 """Messages kept for a subscriber who does not read: about ten seconds of a busy clip."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Failure(_Message):
+class Failure(Document):
     """Why a clip failed."""
 
     cause: str = Field(description="Stable slug of the cause.", examples=["decoder-died"])
     detail: str = Field(description="The same as a sentence.", examples=["the decoder stopped after frame 118"])
 
 
-class Hello(_Message):
+class Hello(Document):
     """First message of every connection: where the clip stands."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
@@ -40,7 +36,7 @@ class Hello(_Message):
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
 
 
-class Progress(_Message):
+class Progress(Document):
     """How far scoring has come; some are left out when they come fast."""
 
     type: Literal["progress"] = Field(default="progress", description="Tag of the message.")
@@ -48,42 +44,42 @@ class Progress(_Message):
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
 
 
-class Score(_Message):
+class Score(Document):
     """One frame whose scores will not change any more; frames come in order."""
 
     type: Literal["score"] = Field(default="score", description="Tag of the message.")
     frame: FrameScore = Field(description="Scores of the frame, as in the result.")
 
 
-class State(_Message):
+class State(Document):
     """The clip started, or waits again because the service stops."""
 
     type: Literal["state"] = Field(default="state", description="Tag of the message.")
     state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="Where the clip stands now.")
 
 
-class Lagged(_Message):
+class Lagged(Document):
     """This reader was too slow; the result has everything."""
 
     type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
     dropped: int = Field(description="Messages left out since the last one that was sent.", examples=[12])
 
 
-class Done(_Message):
+class Done(Document):
     """Last message: the result is ready."""
 
     type: Literal["done"] = Field(default="done", description="Tag of the message.")
     result: str = Field(description="Path of the result.", examples=["/v1/clips/0b1c/result.json"])
 
 
-class Failed(_Message):
+class Failed(Document):
     """Last message: the clip could not be scored."""
 
     type: Literal["failed"] = Field(default="failed", description="Tag of the message.")
     error: Failure = Field(description="Why.")
 
 
-class Cancelled(_Message):
+class Cancelled(Document):
     """Last message: the clip was cancelled or deleted."""
 
     type: Literal["cancelled"] = Field(default="cancelled", description="Tag of the message.")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pose.live import SourceState
 from service.incidents import EndReason, Severity
-from service.results import Level, MissingScore, PersonScore
+from service.results import Document, Level, MissingScore, PersonScore
 
 PROTOCOL_VERSION: Final = 1
 
@@ -27,11 +27,7 @@ IncidentName = Annotated[str, Field(description="Id of the incident.", examples=
 Moment = Annotated[datetime, Field(examples=["2026-01-31T09:26:53.120Z"])]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Hello(_Message):
+class Hello(Document):
     """First message of every connection."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
@@ -44,14 +40,14 @@ class Hello(_Message):
     heartbeat_s: float = Field(description="A silent stream sends a heartbeat this often, in seconds.")
 
 
-class Heartbeat(_Message):
+class Heartbeat(Document):
     """The connection lives and nothing has happened."""
 
     type: Literal["heartbeat"] = Field(default="heartbeat", description="Tag of the message.")
     at: Moment = Field(description="When it was sent.")
 
 
-class Lagged(_Message):
+class Lagged(Document):
     """This reader was too slow. Scores that it missed are gone; events follow from the store, none is left out."""
 
     type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
@@ -71,7 +67,7 @@ class LivePerson(PersonScore):
     )
 
 
-class Score(_Message):
+class Score(Document):
     """One processed frame of a camera."""
 
     type: Literal["score"] = Field(default="score", description="Tag of the message.")
@@ -96,7 +92,7 @@ class Score(_Message):
     incident: str | None = Field(default=None, description="The open incident of this camera.")
 
 
-class IncidentInfo(_Message):
+class IncidentInfo(Document):
     """An incident as it stands."""
 
     id: IncidentName
@@ -121,7 +117,7 @@ class IncidentInfo(_Message):
     false_alarm: bool = Field(description="An operator marked it as a false alarm.")
 
 
-class _Event(_Message):
+class _Event(Document):
     id: int = Field(description="Place in the log; give the last one as `last_event_id` to resume after it.")
     at: Moment = Field(description="When the event was stored.")
     camera: CameraName

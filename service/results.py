@@ -10,11 +10,13 @@ Level = Annotated[float, Field(ge=0.0, le=1.0)]
 MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """What the service says as JSON: frozen, and without fields that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ClipInfo(_Document):
+class ClipInfo(Document):
     """The video as it was decoded."""
 
     frames: int = Field(description="Number of decoded frames.", examples=[1394])
@@ -24,7 +26,7 @@ class ClipInfo(_Document):
     duration_s: float = Field(description="Seconds from the first frame to the end of the last.", examples=[139.4])
 
 
-class ModelInfo(_Document):
+class ModelInfo(Document):
     """What computed the scores."""
 
     checkpoint: str = Field(description="Name of the DA-Flow checkpoint.", examples=["daflow-poselift"])
@@ -37,7 +39,7 @@ class ModelInfo(_Document):
     )
 
 
-class Threshold(_Document):
+class Threshold(Document):
     """Where a level becomes an anomaly."""
 
     level: Level = Field(description="Levels at or above this are anomalous.", examples=[0.9987])
@@ -47,7 +49,7 @@ class Threshold(_Document):
     )
 
 
-class PersonScore(_Document):
+class PersonScore(Document):
     """One tracked person in one frame."""
 
     track: int = Field(description="Number of the track, unique within the clip, from 1.", examples=[3])
@@ -69,7 +71,7 @@ class PersonScore(_Document):
     )
 
 
-class FrameScore(_Document):
+class FrameScore(Document):
     """One frame of the clip."""
 
     index: int = Field(description="Number of the frame, from 0.", examples=[125])
@@ -84,7 +86,7 @@ class FrameScore(_Document):
     people: list[PersonScore] = Field(description="Everybody tracked in this frame.")
 
 
-class Track(_Document):
+class Track(Document):
     """One person followed over time."""
 
     id: int = Field(description="Number of the track.", examples=[3])
@@ -94,7 +96,7 @@ class Track(_Document):
     peak_level: Level | None = Field(description="Highest level of the track; null without a window.")
 
 
-class Anomaly(_Document):
+class Anomaly(Document):
     """A stretch of time at or above the threshold."""
 
     start_s: float = Field(description="Presentation time of its first frame, seconds.", examples=[12.4])
@@ -103,7 +105,7 @@ class Anomaly(_Document):
     tracks: list[int] = Field(description="People at or above the threshold within.", examples=[[3]])
 
 
-class ClipResult(_Document):
+class ClipResult(Document):
     """Scores of one clip."""
 
     clip: ClipInfo

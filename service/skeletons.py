@@ -7,11 +7,12 @@ from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pose.estimator import Poses
 from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses
+from service.results import Document
 
 MAX_PEOPLE: Final = 64
 MAX_FRAMES: Final = 20_000
@@ -36,11 +37,7 @@ class BadSkeletons(ValueError):
     """A message that is no skeleton frame, or does not fit those before it; the text says why in one line."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SkeletonPerson(_Message):
+class SkeletonPerson(Document):
     """One person in one frame."""
 
     track: int | None = Field(
@@ -72,7 +69,7 @@ class SkeletonPerson(_Message):
         return self
 
 
-class SequenceFrame(_Message):
+class SequenceFrame(Document):
     """The people of one moment."""
 
     time_s: Seconds = Field(
@@ -102,7 +99,7 @@ class SkeletonFrame(SequenceFrame):
     height: Pixels = Field(description="Height in pixels.", examples=[720])
 
 
-class SkeletonSequence(_Message):
+class SkeletonSequence(Document):
     """A whole sequence of one camera."""
 
     width: Pixels = Field(description="Width in pixels of the picture that the joints lie in.", examples=[1280])
@@ -123,7 +120,7 @@ class SkeletonSequence(_Message):
         return self
 
 
-class FeedHello(_Message):
+class FeedHello(Document):
     """First message to a device that feeds skeletons."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
@@ -131,7 +128,7 @@ class FeedHello(_Message):
     camera: str = Field(description="Id of the camera that is fed.")
 
 
-class FeedAck(_Message):
+class FeedAck(Document):
     """What has arrived; sent at most once a second, and only when something has."""
 
     type: Literal["ack"] = Field(default="ack", description="Tag of the message.")
@@ -139,7 +136,7 @@ class FeedAck(_Message):
     refused: int = Field(description="Messages refused on this connection.", examples=[0])
 
 
-class FeedError(_Message):
+class FeedError(Document):
     """A message was refused; the connection stays, unless too many are refused in a row."""
 
     type: Literal["error"] = Field(default="error", description="Tag of the message.")

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.cameras import CameraStatus
 from service.events import Failure, failure
 from service.jobs import RunningClip
 from service.messages import IncidentInfo
-from service.results import ClipResult, ModelInfo, Threshold
+from service.results import ClipResult, Document, ModelInfo, Threshold
 from service.storage import ClipJob, ClipState
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Video(_Document):
+class Video(Document):
     """What the container says about the clip; the result says what was decoded."""
 
     frames: int = Field(description="Number of frames.", examples=[1394])
@@ -30,7 +26,7 @@ class Video(_Document):
     codec: str = Field(description="Video codec as FFmpeg calls it.", examples=["h264"])
 
 
-class Clip(_Document):
+class Clip(Document):
     """A clip and where it stands."""
 
     id: str = Field(description="Id of the clip.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"])
@@ -58,39 +54,39 @@ class ClipWithResult(Clip):
     result: ClipResult | None = Field(default=None, description="The scores; left out until the clip is done.")
 
 
-class ClipPage(_Document):
+class ClipPage(Document):
     """Some clips, newest first."""
 
     clips: list[Clip] = Field(description="The clips of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
 
 
-class CameraList(_Document):
+class CameraList(Document):
     """All cameras."""
 
     cameras: list[CameraStatus] = Field(description="The cameras, in the order of their ids.")
 
 
-class IncidentPage(_Document):
+class IncidentPage(Document):
     """Some incidents, newest first."""
 
     incidents: list[IncidentInfo] = Field(description="The incidents of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
 
 
-class FalseAlarm(_Document):
+class FalseAlarm(Document):
     """What an operator says of an incident."""
 
     false_alarm: bool = Field(default=True, description="Whether it is a false alarm; false takes that back.")
 
 
-class Alive(_Document):
+class Alive(Document):
     """The process answers."""
 
     status: str = Field(default="alive", description="Always `alive`.", examples=["alive"])
 
 
-class Ready(_Document):
+class Ready(Document):
     """Clips can be scored now."""
 
     ready: bool = Field(default=True, description="Always true; otherwise the answer is a problem with status 503.")
@@ -98,7 +94,7 @@ class Ready(_Document):
     threshold: Threshold = Field(description="Where a level becomes an anomaly.")
 
 
-class ProblemKind(_Document):
+class ProblemKind(Document):
     """What a problem's `type` means."""
 
     type: str = Field(description="The identifier.", examples=["/problems/queue-full"])
