@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pose.skeleton import COCO_JOINTS, FLIP, coco_to_graph
-from pose.windows import Windows, WindowSpec, normalise, slice_track
+from pose.windows import Windows, WindowSpec, slice_track
 
 Slicing = Literal["grid", "published", "scrambled"]
 """How windows are cut: on the time grid of `pose.windows`; from consecutive rows, as STG-NF means to; or as STG-NF's
@@ -209,7 +209,7 @@ def _published_windows(track: PersonTrack, length: int, frame_rate_hz: float, st
     kept = present >= length - _MISSING_ALLOWED
     poses = coco_to_graph(track.keypoints[torch.from_numpy(rows[kept])])
     ends = (first[kept] + length - 1) / frame_rate_hz
-    return Windows(normalise(poses), np.full(len(ends), track.person, np.int64), ends)
+    return Windows.of_poses(poses, np.full(len(ends), track.person, np.int64), ends)
 
 
 def _scrambled(track: PersonTrack) -> PersonTrack:

@@ -85,11 +85,14 @@ class Windows:
         tensor: Shape ``(N, 2, T, 18)``, float32; the channels are x and y, without unit.
         track_ids: Shape ``(N,)``, int64; whose window it is.
         end_times: Shape ``(N,)``, float64; seconds of the last grid point on the clock of the poses.
+        poses: Shape ``(N, T, 18, 3)``, float32, on the device of `tensor`; the same windows before normalisation: x
+            and y in pixels, and confidence.
     """
 
     tensor: Tensor
     track_ids: NDArray[np.int64]
     end_times: NDArray[np.float64]
+    poses: Tensor
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -97,8 +100,21 @@ class Windows:
     @classmethod
     def empty(cls, spec: WindowSpec, device: torch.device | str = "cpu") -> Windows:
         """No windows, with the right shapes."""
-        tensor = torch.empty((0, 2, spec.length, NUM_JOINTS), device=device)
-        return cls(tensor, np.empty(0, np.int64), np.empty(0, np.float64))
+        return cls.of_poses(
+            torch.empty((0, spec.length, NUM_JOINTS, _CHANNELS), device=device),
+            np.empty(0, np.int64),
+            np.empty(0, np.float64),
+        )
+
+    @classmethod
+    def of_poses(cls, poses: Tensor, track_ids: NDArray[np.int64], end_times: NDArray[np.float64]) -> Windows:
+        """Normalise raw windows ``(N, T, 18, 3)``; the rest as in `Windows`."""
+        return cls(normalise(poses), track_ids, end_times, poses)
+
+    def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Windows:
+        """Some of the windows: by their numbers, or a mask ``(N,)``."""
+        chosen = torch.from_numpy(rows).to(self.tensor.device)
+        return Windows(self.tensor[chosen], self.track_ids[rows], self.end_times[rows], self.poses[chosen])
 
     @classmethod
     def concatenate(cls, batches: Sequence[Windows]) -> Windows:
@@ -113,6 +129,7 @@ class Windows:
             torch.cat([batch.tensor for batch in batches]),
             np.concatenate([batch.track_ids for batch in batches]),
             np.concatenate([batch.end_times for batch in batches]),
+            torch.cat([batch.poses for batch in batches]),
         )
 
 
@@ -172,7 +189,7 @@ def slice_track(
             continue
         cut = resampled.unfold(0, spec.length, stride).permute(0, 3, 1, 2)
         ends = grid[spec.length - 1 :: stride] / spec.rate_hz
-        batches.append(Windows(normalise(cut), np.full(len(ends), track_id, np.int64), ends))
+        batches.append(Windows.of_poses(cut, np.full(len(ends), track_id, np.int64), ends))
     return Windows.concatenate(batches) if batches else Windows.empty(spec, keypoints.device)
 
 
@@ -276,7 +293,7 @@ class WindowBuffer:
             for slot, begin in zip(slots[rows[ready]].tolist(), start.tolist(), strict=True)
         ]
         tracks = np.array([track_ids[row] for row in rows[ready]], np.int64)
-        return Windows(normalise(torch.stack(views)), tracks, grid[ready] / self.spec.rate_hz)
+        return Windows.of_poses(torch.stack(views), tracks, grid[ready] / self.spec.rate_hz)
 
     def _slot(self, track_id: int) -> int:
         slot = self._slot_of.get(track_id)

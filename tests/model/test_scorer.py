@@ -40,8 +40,8 @@ def scorer(checkpoint: Checkpoint) -> Scorer:
 
 
 def windows(n: int, seed: int = 0) -> Windows:
-    tensor = torch.randn(n, 2, 24, 18, generator=torch.Generator().manual_seed(seed))
-    return Windows(tensor, np.arange(n), np.arange(n) / 15)
+    poses = torch.randn(n, 24, 18, 3, generator=torch.Generator().manual_seed(seed))
+    return Windows.of_poses(poses, np.arange(n), np.arange(n) / 15)
 
 
 def test_scores_are_those_of_the_flow_and_their_levels(scorer: Scorer, checkpoint: Checkpoint) -> None:
@@ -252,7 +252,8 @@ def test_a_part_learns_what_is_normal_from_footage(checkpoint: Checkpoint) -> No
     part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
     batch = windows(3000)
     footage = Footage(
-        Windows(batch.tensor, np.zeros(3000, np.int64), 23 / 15 + np.arange(3000) / 15), np.arange(3023) / 15
+        Windows.of_poses(batch.poses, np.zeros(3000, np.int64), 23 / 15 + np.arange(3000) / 15),
+        np.arange(3023) / 15,
     )
     fitted = part.fit([footage])
     assert part.calibration is None
@@ -260,14 +261,7 @@ def test_a_part_learns_what_is_normal_from_footage(checkpoint: Checkpoint) -> No
     assert fitted.calibration.footage_s == pytest.approx(3023 / 15)
     assert fitted.score(batch).level.mean() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(CalibrationError, match="more footage"):
-        part.fit(
-            [
-                Footage(
-                    Windows(batch.tensor[:30], footage.windows.track_ids[:30], footage.windows.end_times[:30]),
-                    footage.frame_times[:53],
-                )
-            ]
-        )
+        part.fit([Footage(footage.windows[np.arange(30)], footage.frame_times[:53])])
 
 
 def test_one_witness_is_enough() -> None:
@@ -326,6 +320,6 @@ def test_the_rule_is_that_of_its_words(ends: list[int], frames: list[int], lengt
 
 
 def test_a_frame_has_the_highest_score_of_its_people() -> None:
-    batch = Windows(torch.zeros(3, 2, 4, 18), np.array([1, 2, 2]), np.array([0.3, 0.3, 0.4]))
+    batch = Windows.of_poses(torch.zeros(3, 4, 18, 3), np.array([1, 2, 2]), np.array([0.3, 0.3, 0.4]))
     highest = highest_over_people(np.arange(6) / 10, batch, np.array([1.0, 5.0, 0.5]), SPEC)
     np.testing.assert_array_equal(highest, [5, 5, 5, 1, 0.5, np.nan])

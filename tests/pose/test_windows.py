@@ -65,7 +65,7 @@ def test_tracks_streamed_together_give_what_each_gives_alone(tracks: list[Times]
         )
         for track, windows in seen.items():
             mine = np.flatnonzero(pushed.track_ids == track)
-            windows.append(Windows(pushed.tensor[mine], pushed.track_ids[mine], pushed.end_times[mine]))
+            windows.append(pushed[mine])
     for track, windows in seen.items():
         assert_same(slice_track(track, tracks[track], keypoints[track], SPEC), Windows.concatenate(windows))
 
@@ -167,3 +167,13 @@ def test_wrong_input_is_refused() -> None:
         WindowBuffer(SPEC, stride=0)
     with pytest.raises(ValueError, match="no windows to concatenate"):
         Windows.concatenate([])
+
+
+def test_windows_keep_the_poses_that_they_normalise() -> None:
+    windows = slice_track(3, np.arange(12) / SPEC.rate_hz, poses(12), SPEC)
+    torch.testing.assert_close(windows.tensor, normalise(windows.poses), rtol=0, atol=1e-5)
+    some = windows[np.array([2, 0])]
+    torch.testing.assert_close(some.poses, windows.poses[[2, 0]], rtol=0, atol=0)
+    torch.testing.assert_close(some.tensor, windows.tensor[[2, 0]], rtol=0, atol=0)
+    assert some.end_times.tolist() == windows.end_times[[2, 0]].tolist()
+    assert len(windows[windows.end_times > windows.end_times[0]]) == len(windows) - 1
