@@ -27,15 +27,14 @@ from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.config import DAFlowConfig
 from model.dataset import PoseClip, Slicing, read_masks, read_split
 from model.evaluation import (
-    Evaluation,
-    OnlineEvaluation,
-    evaluate,
-    evaluate_online,
-    frame_metrics,
-    people_counts,
+    PEOPLE_COUNT,
+    FootageScorer,
+    FrameReport,
+    Report,
+    WindowFootageScorer,
+    judge,
+    score_split,
 )
-from model.fused import FusedFlow
-from model.scorer import PosePart, available_device
 from model.training import TrainingSettings, train
 
 FRAME_RATE_HZ = 15.0
@@ -63,10 +62,14 @@ def main() -> None:
             candidates.append(("STG-NF trained here", trained, (slicing,)))
     for name, checkpoint, slicings in candidates:
         for slicing in slicings:
-            result = judged(checkpoint, clips, masks, slicing, arguments.device)
-            table.add_row(f"{name}, {slicing} windows", *figures(result))
-        table.add_row(f"{name}, online", *figures(judged_online(checkpoint, clips, masks, arguments.device)))
-    table.add_row("number of people, no model", *baseline(clips, masks))
+            scorer = WindowFootageScorer.of_checkpoint(name, checkpoint, device=arguments.device, slicing=slicing)
+            report = judged(scorer, clips, masks)
+            table.add_row(f"{name}, {slicing} windows", *figures(report.published, report.conditional))
+        # A live camera always cuts on the time grid, whatever the last report was sliced by.
+        table.add_row(f"{name}, online", *figures(report.online_published, report.online_conditional))
+    # Every frame has a number of people; unsmoothed it says more of them.
+    count = judged(PEOPLE_COUNT, clips, masks).conditional
+    table.add_row("number of people, no model", *figures(count, None))
     table.add_row(*STGNF_PUBLISHED)
     console = Console(width=110)
     console.print(table)
@@ -74,24 +77,10 @@ def main() -> None:
     console.print(f"{len(labels)} frames, {labels.sum()} anomalous; frames without a score are filled as normal")
 
 
-def judged(
-    checkpoint: Checkpoint,
-    clips: Sequence[PoseClip],
-    masks: Mapping[str, NDArray[np.int64]],
-    slicing: Slicing,
-    device: str,
-) -> Evaluation:
+def judged(scorer: FootageScorer, clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]]) -> Report:
     """Score and judge the test split."""
-    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
-    return evaluate(part.nll, clips, masks, checkpoint.spec, frame_rate_hz=FRAME_RATE_HZ, slicing=slicing)
-
-
-def judged_online(
-    checkpoint: Checkpoint, clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]], device: str
-) -> OnlineEvaluation:
-    """Score and judge the test split as live cameras would."""
-    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
-    return evaluate_online(part.nll, clips, masks, checkpoint.spec, frame_rate_hz=FRAME_RATE_HZ)
+    scores = score_split(scorer, clips, masks, frame_rate_hz=FRAME_RATE_HZ)
+    return judge(scores, masks, frame_rate_hz=FRAME_RATE_HZ, replicates=0)
 
 
 def trained_stgnf(data: Path, slicing: Slicing, device: str) -> Checkpoint:
@@ -109,18 +98,11 @@ def trained_stgnf(data: Path, slicing: Slicing, device: str) -> Checkpoint:
         return train(settings, console=Console(stderr=True)).checkpoint
 
 
-def figures(result: Evaluation | OnlineEvaluation) -> list[str]:
+def figures(frames: FrameReport | None, conditional: FrameReport | None) -> list[str]:
     """One row of the table."""
-    published = result.published
-    metrics = [published.auc_roc, published.auc_pr, published.eer, result.conditional.auc_roc]
-    return [*(f"{value:.4f}" for value in metrics), str(result.conditional_frames)]
-
-
-def baseline(clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """The row of the number of people in the frame, unsmoothed; every frame has one."""
-    labels = np.concatenate([masks[clip.name] for clip in clips])
-    metrics = frame_metrics(labels, people_counts(clips, masks))
-    return [f"{metrics.auc_roc:.4f}", f"{metrics.auc_pr:.4f}", f"{metrics.eer:.4f}", "-", "-"]
+    micro = [] if frames is None else [frames.micro.auc_roc, frames.micro.auc_pr, frames.micro.eer]
+    own = ["-", "-"] if conditional is None else [f"{conditional.micro.auc_roc:.4f}", str(conditional.frames)]
+    return [*(f"{value:.4f}" for value in micro), *own]
 
 
 if __name__ == "__main__":

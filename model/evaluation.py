@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from model.checkpoint import Checkpoint
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
 from model.footage import PoseFootage, online_series
+from model.fused import FusedFlow
 from model.metrics import (
     EventMetrics,
     Interval,
@@ -32,7 +34,7 @@ from model.metrics import (
     event_metrics,
     frame_metrics,
 )
-from model.scorer import frame_scores_of_track
+from model.scorer import PosePart, available_device, frame_scores_of_track
 from model.smoothing import DEFAULT_TAU_S, smooth_causally
 from pose.windows import Windows, WindowSpec
 
@@ -101,6 +103,24 @@ class WindowFootageScorer:
     slicing: Slicing = "grid"
     assignment: Assignment = "middle"
     tau_s: float = DEFAULT_TAU_S
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        name: str,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "cpu",
+        slicing: Slicing = "grid",
+        assignment: Assignment = "middle",
+    ) -> Self:
+        """The likelihood of a trained flow, calibrated or not.
+
+        Raises:
+            DeviceUnavailableError: The device is not there.
+        """
+        part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
+        return cls(name, lambda windows: part.nll(windows.tensor), checkpoint.spec, slicing, assignment)
 
     def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
         """See `FootageScorer`.

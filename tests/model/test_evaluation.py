@@ -31,7 +31,6 @@ from model.evaluation import (
     smooth_scored,
 )
 from model.metrics import frame_metrics
-from model.scorer import Scorer
 from pose.windows import Windows, WindowSpec
 from tests.model.skeletons import swaying
 
@@ -77,13 +76,13 @@ def poselift(root: Path) -> tuple[list[PoseClip], dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Scorer:
-    return Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+def shipped() -> Checkpoint:
+    return Checkpoint.load(DEFAULT_CHECKPOINT)
 
 
-def test_on_poselift_the_shipped_checkpoint_has_the_known_figures(test_data: Path, shipped: Scorer) -> None:
+def test_on_poselift_the_shipped_checkpoint_has_the_known_figures(test_data: Path, shipped: Checkpoint) -> None:
     clips, labels = poselift(test_data)
-    scorer = WindowFootageScorer("DA-Flow", lambda windows: shipped.nll(windows.tensor), shipped.spec)
+    scorer = WindowFootageScorer.of_checkpoint("DA-Flow", shipped)
     scores = score_split(scorer, clips, labels, frame_rate_hz=15.0)
     report = judge(scores, labels, frame_rate_hz=15.0, replicates=100)
     assert (report.clips, report.frames, report.anomalous_frames) == (47, 4846, 1534)
@@ -102,9 +101,9 @@ def test_on_poselift_the_shipped_checkpoint_has_the_known_figures(test_data: Pat
         assert frames.micro_interval.low < frames.micro.auc_roc < frames.micro_interval.high
 
 
-def test_on_poselift_windows_cut_as_published_score_the_known_frames(test_data: Path, shipped: Scorer) -> None:
+def test_on_poselift_windows_cut_as_published_score_the_known_frames(test_data: Path, shipped: Checkpoint) -> None:
     clips, labels = poselift(test_data)
-    scorer = WindowFootageScorer("DA-Flow", lambda windows: shipped.nll(windows.tensor), shipped.spec, "published")
+    scorer = WindowFootageScorer.of_checkpoint("DA-Flow", shipped, slicing="published")
     scores = score_split(scorer, clips, labels, frame_rate_hz=15.0)
     report = judge(scores, labels, frame_rate_hz=15.0, replicates=0)
     assert report.conditional is not None
@@ -123,9 +122,10 @@ def test_on_poselift_the_count_of_people_has_the_known_figure(test_data: Path) -
     assert report.conditional.micro_interval is None
 
 
-def test_on_poselift_the_inverse_is_within_1e_5_of_a_windows_extent_in_single_precision(test_data: Path) -> None:
-    clips = read_split(test_data / "poselift" / "pose" / "test")
-    shipped = Checkpoint.load(DEFAULT_CHECKPOINT)
+def test_on_poselift_the_inverse_is_within_1e_5_of_a_windows_extent_in_single_precision(
+    test_data: Path, shipped: Checkpoint
+) -> None:
+    clips, _ = poselift(test_data)
     flow = shipped.flow()
     x = torch.cat([clip_windows(clip, shipped.spec, frame_rate_hz=15.0).tensor for clip in clips])
     with torch.no_grad():
