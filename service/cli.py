@@ -181,6 +181,45 @@ def train(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
+    ] = None,
+    layout: Annotated[str, typer.Option(help="How the data set is laid out.")] = "poselift",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
+    replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
+    device: Annotated[str, typer.Option(help="Where to score: cpu or cuda.")] = "cpu",
+) -> None:
+    """Judge a checkpoint on labelled skeletons, beside presence and the number of people."""
+    _check_files(None, [json_file] if json_file else [])
+
+    from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
+    from model.dataset import DatasetError
+    from model.scorer import DeviceUnavailableError
+    from service.evaluation import evaluate as run
+    from service.evaluation import tables
+    from service.files import atomic_write
+
+    with _one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
+        evaluation = run(
+            data,
+            checkpoint or DEFAULT_CHECKPOINT,
+            layout=layout,
+            device=device,
+            replicates=replicates,
+            seed=seed,
+            command=shlex.join(["daflow", *sys.argv[1:]]),
+        )
+        if json_file:
+            with atomic_write(json_file) as stream:
+                stream.write(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False).encode())
+    for table in tables(evaluation):
+        _out.print(table)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,

@@ -290,7 +290,7 @@ def test_frames_that_are_not_judged_are_dropped_before_anything_is_smoothed() ->
     assert (report.tracks_highest, report.tracks_mean) == (alone.tracks_highest, alone.tracks_mean)
 
 
-def test_a_frame_that_is_not_judged_raises_no_alarm_and_parts_no_other() -> None:
+def test_a_frame_that_is_not_judged_raises_no_alarm_and_belongs_to_no_event() -> None:
     labels = {"01_1": np.array([0, 0, 0, 0, 0, 1, 1, 1, 0, 0])}
     scores = [scores_of("01_1", [9, 0, 0, 0, 0, 5, 0, 5, 0, 0])]
     hidden = {"01_1": np.array([False, *[True] * 5, False, *[True] * 3])}

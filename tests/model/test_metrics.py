@@ -145,6 +145,20 @@ def test_an_interval_is_that_of_the_clips_drawn_one_by_one() -> None:
     assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(aucs, [0.025, 0.975])))
 
 
+def test_a_difference_of_two_scorers_is_drawn_on_the_same_clips() -> None:
+    better, worse = random_clips(0), random_clips(0, shift=0.2)
+    first, second, doubled = MicroAUC(better), MicroAUC(worse), MicroAUC([(y, 2 * x) for y, x in better])
+    difference = bootstrap_by_clip(lambda counts: first(counts) - second(counts), 12, replicates=300, seed=0)
+    nothing = bootstrap_by_clip(lambda counts: first(counts) - doubled(counts), 12, replicates=300, seed=0)
+    alone = bootstrap_by_clip(first, 12, replicates=300, seed=0)
+    assert difference is not None
+    assert nothing is not None
+    assert alone is not None
+    assert 0 < difference.low < difference.high
+    assert difference.high - difference.low < alone.high - alone.low
+    assert (nothing.low, nothing.high) == (0.0, 0.0)
+
+
 def test_samples_with_one_class_are_left_out() -> None:
     clips = [arrays([(0, 1), (0, 2)]), arrays([(1, 3), (1, 0)])]
     interval = bootstrap_by_clip(MicroAUC(clips), 2, replicates=200, seed=0)

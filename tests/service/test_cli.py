@@ -7,8 +7,10 @@ from pathlib import Path
 import av
 import pytest
 
+from model.evaluation import Report
 from service.results import ClipResult
 from tests import media
+from tests.model.skeletons import write_test_set
 from tests.service.servers import PATIENCE_S, command, environment
 
 
@@ -35,7 +37,7 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
     script = "import sys; import service.cli; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
     assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
     finished = run(tmp_path, "--help")
-    assert all(name in finished.stdout for name in ("serve", "score", "train", "doctor"))
+    assert all(name in finished.stdout for name in ("serve", "score", "train", "evaluate", "doctor"))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,10 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),
         (("train", "--data", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
         (("train", "--data", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
+        (("evaluate", "--data", "."), {}, "no files named"),
+        (("evaluate", "--data", ".", "--layout", "avenue"), {}, "there is no layout 'avenue', only poselift"),
+        (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
+        (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(
@@ -97,6 +103,22 @@ def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: 
     assert files["plot"].read_bytes().startswith(b"\x89PNG")
     with av.open(str(files["video"])) as container:
         assert sum(1 for _ in container.decode(video=0)) == 36
+
+
+def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
+    data = write_test_set(tmp_path / "swaying")
+    finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
+    assert finished.returncode == 0, finished.stderr
+    assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
+    document = json.loads((tmp_path / "figures.json").read_text())
+    assert document["provenance"]["command"].startswith("daflow evaluate --data")
+    middle, covering, presence, people = (Report.from_dict(report) for report in document["scorers"].values())
+    assert (middle.seed, middle.replicates, people.frames) == (3, 20, 480)
+    assert middle.conditional is not None
+    assert covering.conditional is not None
+    assert middle.conditional.frames < covering.conditional.frames == 480
+    assert presence.published.micro.auc_roc == 0.5
+    assert all(name in finished.stdout for name in ("presence", "number of people"))
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
