@@ -250,6 +250,8 @@ class Report:
         seed: What decided them.
         level: Share of samples inside an interval.
         published: All frames by `fill_and_smooth`.
+        coverage: All frames by nothing but whether they have a score, smoothed as published: what `published` owes to
+            where the scorer can score.
         conditional: Frames with a score of their own, unsmoothed.
         conditional_smoothed: The same frames by `smooth_scored`.
         common: Frames that the caller named, unsmoothed; None if none were named.
@@ -273,6 +275,7 @@ class Report:
     seed: int
     level: float
     published: FrameReport
+    coverage: FrameReport
     conditional: FrameReport | None
     conditional_smoothed: FrameReport | None
     common: FrameReport | None
@@ -301,6 +304,7 @@ class Report:
 _PARTS: Final[dict[type[FrameReport] | type[UnitReport] | type[EventMetrics], tuple[str, ...]]] = {
     FrameReport: (
         "published",
+        "coverage",
         "conditional",
         "conditional_smoothed",
         "common",
@@ -393,8 +397,9 @@ def judge(
     on_time = [np.where(keep[clip.name], labels[clip.name], 0) for clip in scores]
     kept = [keep[clip.name] for clip in scores]
     published_report = bootstrap.frames(truth, published, everywhere)
+    coverage = bootstrap.frames(truth, [_filtered(clip.astype(np.float64)) for clip in scored], everywhere)
     online_report = bootstrap.frames(truth, fill(online), everywhere)
-    if published_report is None or online_report is None:
+    if published_report is None or coverage is None or online_report is None:
         raise ValueError("nothing to tell apart: the judged frames are all normal or all anomalous")
     return Report(
         clips=len(scores),
@@ -405,6 +410,7 @@ def judge(
         seed=seed,
         level=level,
         published=published_report,
+        coverage=coverage,
         conditional=bootstrap.frames(truth, raw, scored),
         conditional_smoothed=bootstrap.frames(truth, smoothed, scored),
         common=None if shared is None else bootstrap.frames(truth, raw, shared),

@@ -168,7 +168,10 @@ def evaluate(
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Frames offline, frames online, and people, clips and events; brackets hold the intervals."""
+    """Frames offline, frames online, and people, clips and events.
+
+    Brackets hold intervals; coverage alone is micro / macro.
+    """
     any_report = next(iter(evaluation.reports.values()))
     footage = (
         f"{evaluation.provenance.data}: {any_report.clips} clips, {any_report.frames} frames "
@@ -177,7 +180,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
     )
     allowed = any_report.events.at(_SHOWN_RATE).allowed
     common = f"{_frames(any_report.common)} common"
-    offline = _table(escape(footage), "AUC-ROC", "macro AUC-ROC", "AUC-PR", "EER", "conditional", "frames", common)
+    columns = ("AUC-ROC", "macro AUC-ROC", "coverage alone", "AUC-PR", "EER", "conditional", "frames", common)
+    offline = _table(escape(footage), *columns)
     online = _table("as a live camera", "AUC-ROC", "AUC-PR", "EER", "conditional", "frames")
     events = _table(
         f"people, clips, {any_report.events.events} events; recall and delay at {_SHOWN_RATE:g} false alarms/h, "
@@ -196,6 +200,9 @@ def tables(evaluation: Evaluation) -> list[Table]:
             escape(name),
             _micro(published),
             _with_interval(published.macro_auc_roc, published.macro_interval),
+            " / ".join(
+                _with_interval(value, None) for value in (report.coverage.micro.auc_roc, report.coverage.macro_auc_roc)
+            ),
             f"{published.micro.auc_pr:.3f}",
             f"{published.micro.eer:.3f}",
             _micro(report.conditional),
