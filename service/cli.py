@@ -173,8 +173,8 @@ def train(
     table.add_row("parameters", str(report.parameters))
     table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
     table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
-    table.add_row("chosen epoch", f"{report.best.number} of {len(report.epochs)}")
-    table.add_row("held-out likelihood", f"{report.best.heldout_nll:.4f} bits per dimension")
+    table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
+    table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
     if report.uncalibrated:
         table.add_row("not calibrated", escape(report.uncalibrated))
     _out.print(table)
