@@ -181,6 +181,30 @@ def train(
 
 
 @app.command()
+def import_stgnf(
+    source: Annotated[Path, typer.Argument(help="A checkpoint .tar of STG-NF's public code.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The checkpoint to write.", show_default=False)],
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second it was trained at: 24, for UBnormal 30.", show_default=False)
+    ] = None,
+) -> None:
+    """Convert STG-NF's published weights to measure against; it is not calibrated, and its licence is CC BY-NC."""
+    _check_files(None, [output])
+
+    from model.checkpoint import CheckpointError
+    from model.stgnf import load_stgnf
+
+    with _one_line_for(CheckpointError, OSError):
+        command = shlex.join(["daflow", *sys.argv[1:]])
+        checkpoint = load_stgnf(source, rate_hz=frame_rate, command=command)
+        checkpoint.save(output)
+    _out.print(
+        f"wrote {escape(str(output))}: windows of {checkpoint.spec.length} frames at {checkpoint.spec.rate_hz} Hz"
+    )
+    _out.print(escape(checkpoint.provenance.note))
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,
