@@ -201,7 +201,7 @@ def import_stgnf(
     _out.print(
         f"wrote {escape(str(output))}: windows of {checkpoint.spec.length} frames at {checkpoint.spec.rate_hz} Hz"
     )
-    _out.print(escape(checkpoint.provenance.note))
+    _out.print(escape(checkpoint.provenance.note), soft_wrap=True)
 
 
 @app.command()
