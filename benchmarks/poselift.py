@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.config import DAFlowConfig
 from model.dataset import PoseClip, Slicing, read_masks, read_split
 from model.evaluation import (
     PEOPLE_COUNT,
@@ -84,17 +83,10 @@ def judged(scorer: FootageScorer, clips: Sequence[PoseClip], masks: Mapping[str,
 
 
 def trained_stgnf(data: Path, slicing: Slicing, device: str) -> Checkpoint:
-    """STG-NF by our training loop, with the options of its public code."""
+    """STG-NF by our training loop, as its public code learns."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = replace(
-            TrainingSettings(data, Path(folder, "stgnf.safetensors"), epochs=8, config=DAFlowConfig.stgnf()),
-            slicing=slicing,
-            mirror="plain",
-            optimizer="adamax",
-            learning_rate=5e-4,
-            decay=0.99,
-            device=device,
-        )
+        published = TrainingSettings.stgnf(data, Path(folder, "stgnf.safetensors"))
+        settings = replace(published, slicing=slicing, device=device)
         return train(settings, console=Console(stderr=True)).checkpoint
 
 

@@ -37,7 +37,7 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
     script = "import sys; import service.cli; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
     assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
     finished = run(tmp_path, "--help")
-    assert all(name in finished.stdout for name in ("serve", "score", "train", "evaluate", "doctor"))
+    assert all(name in finished.stdout for name in ("serve", "score", "train", "evaluate", "import-stgnf", "doctor"))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,8 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("evaluate", "--data", ".", "--layout", "avenue"), {}, "there is no layout 'avenue', only poselift"),
         (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
         (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
+        (("import-stgnf", "nowhere.tar", "checkpoint.safetensors"), {}, "nowhere.tar: no such file"),
+        (("import-stgnf", "nowhere.tar", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(
