@@ -10,10 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -27,8 +27,7 @@ from pose.skeleton import NUM_JOINTS
 
 _GATE_KERNEL: Final = 21
 _WARM_UP: Final = 5
-_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
-"""Bytes in the unit of ``ru_maxrss``."""
+_STATUS: Final = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +164,14 @@ def _resident_growth(config: DAFlowConfig, size: int, threads: int) -> int:
     flow.nll(_windows(flow, 1))
     before = _peak_resident()
     flow.nll(_windows(flow, size))
-    return (_peak_resident() - before) * _RSS_UNIT
+    return _peak_resident() - before
 
 
 def _peak_resident() -> int:
+    """Bytes. Linux keeps the peak of the process that was there before it started this program in ``ru_maxrss``."""
+    if _STATUS.exists():
+        (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
