@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -105,6 +106,8 @@ def arithmetic(config: DAFlowConfig) -> Arithmetic:
 def measure(config: DAFlowConfig, *, device: str = "cpu", batches: Sequence[int] = (1, 256), repeats: int = 50) -> Cost:
     """Measure a flow with random weights; what it costs does not depend on them.
 
+    On a CPU a second process is started for the memory, so a script that calls this needs its ``__main__`` guard.
+
     Args:
         config: The architecture.
         device: Where to score: ``cpu``, ``cuda``, ``cuda:1``.
@@ -153,8 +156,8 @@ def _peak_memory(config: DAFlowConfig, device: torch.device, size: int) -> int:
         flow.nll(_windows(flow, size)).cpu()
         return torch.cuda.max_memory_allocated(device) - before
     # A fresh process: the peak of this one has long been reached by something else.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_resident_growth, (config, size, torch.get_num_threads()))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_resident_growth, config, size, torch.get_num_threads()).result()
 
 
 def _resident_growth(config: DAFlowConfig, size: int, threads: int) -> int:
