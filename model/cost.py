@@ -10,10 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -27,8 +28,7 @@ from pose.skeleton import NUM_JOINTS
 
 _GATE_KERNEL: Final = 21
 _WARM_UP: Final = 5
-_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
-"""Bytes in the unit of ``ru_maxrss``."""
+_STATUS: Final = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ def arithmetic(config: DAFlowConfig) -> Arithmetic:
 def measure(config: DAFlowConfig, *, device: str = "cpu", batches: Sequence[int] = (1, 256), repeats: int = 50) -> Cost:
     """Measure a flow with random weights; what it costs does not depend on them.
 
+    On a CPU a second process is started for the memory, so a script that calls this needs its ``__main__`` guard.
+
     Args:
         config: The architecture.
         device: Where to score: ``cpu``, ``cuda``, ``cuda:1``.
@@ -154,8 +156,8 @@ def _peak_memory(config: DAFlowConfig, device: torch.device, size: int) -> int:
         flow.nll(_windows(flow, size)).cpu()
         return torch.cuda.max_memory_allocated(device) - before
     # A fresh process: the peak of this one has long been reached by something else.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_resident_growth, (config, size, torch.get_num_threads()))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_resident_growth, config, size, torch.get_num_threads()).result()
 
 
 def _resident_growth(config: DAFlowConfig, size: int, threads: int) -> int:
@@ -165,10 +167,14 @@ def _resident_growth(config: DAFlowConfig, size: int, threads: int) -> int:
     flow.nll(_windows(flow, 1))
     before = _peak_resident()
     flow.nll(_windows(flow, size))
-    return (_peak_resident() - before) * _RSS_UNIT
+    return _peak_resident() - before
 
 
 def _peak_resident() -> int:
+    """Bytes. Linux keeps the peak of the process that was there before it started this program in ``ru_maxrss``."""
+    if _STATUS.exists():
+        (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
