@@ -1,4 +1,4 @@
-"""PoseLift's test split through DA-Flow: ``python -m benchmarks.poselift --data DIR [--train-stgnf]``.
+"""PoseLift's test split through DA-Flow: ``python -m benchmarks.poselift --data DIR [--train-stgnf SEEDS]``.
 
 Prints one table: the shipped checkpoint with windows cut as published and on our time grid, beside what looks at
 nobody's movement (the number of people in the frame) and the figures known for STG-NF. The conditional AUC judges only
@@ -7,12 +7,14 @@ profits. The rows called online judge what a live camera would have published at
 causal smoothing.
 
 The figures known for STG-NF come from scrambled windows: its code stacks poses in the string order of their frame keys,
-which PoseLift does not zero-pad. Rows of that name are measured the same way, the others in the order of time.
+which PoseLift does not zero-pad, and takes the files' y for x (see `model.dataset`). Rows of STG-NF are measured with
+the axes as stored, those called scrambled also in that order of time; DA-Flow sees people upright.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,22 +49,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pose/train, pose/test and gt")
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="checkpoint to judge")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--train-stgnf", action="store_true", help="also train STG-NF here, with its own options")
+    parser.add_argument(
+        "--train-stgnf", type=int, default=0, metavar="SEEDS", help="also train STG-NF here so often, as published"
+    )
     arguments = parser.parse_args()
-    clips = read_split(arguments.data / "pose" / "test")
+    test = arguments.data / "pose" / "test"
+    clips, stored = read_split(test), read_split(test, "xy")
     masks = read_masks(arguments.data / "gt" / "test_frame_mask")
     table = Table("scorer", "AUC-ROC", "AUC-PR", "EER", "conditional AUC", "frames scored")
-    candidates: list[tuple[str, Checkpoint, Sequence[Slicing]]] = [
-        ("DA-Flow", Checkpoint.load(arguments.checkpoint), ("grid", "published", "scrambled"))
+    candidates: list[tuple[str, Checkpoint, Sequence[Slicing], Sequence[PoseClip]]] = [
+        ("DA-Flow", Checkpoint.load(arguments.checkpoint), ("grid", "published", "scrambled"), clips)
     ]
     if arguments.train_stgnf:
-        for slicing in STGNF_SLICINGS:
-            trained = trained_stgnf(arguments.data, slicing, arguments.device)
-            candidates.append(("STG-NF trained here", trained, (slicing,)))
-    for name, checkpoint, slicings in candidates:
+        for slicing, seed in itertools.product(STGNF_SLICINGS, range(arguments.train_stgnf)):
+            trained = trained_stgnf(arguments.data, slicing, seed, arguments.device)
+            candidates.append((f"STG-NF trained here, seed {seed}", trained, (slicing,), stored))
+    for name, checkpoint, slicings, people in candidates:
         for slicing in slicings:
             scorer = WindowFootageScorer.of_checkpoint(name, checkpoint, device=arguments.device, slicing=slicing)
-            report = judged(scorer, clips, masks)
+            report = judged(scorer, people, masks)
             table.add_row(f"{name}, {slicing} windows", *figures(report.published, report.conditional))
         # A live camera always cuts on the time grid, whatever the last report was sliced by.
         table.add_row(f"{name}, online", *figures(report.online_published, report.online_conditional))
@@ -82,10 +87,10 @@ def judged(scorer: FootageScorer, clips: Sequence[PoseClip], masks: Mapping[str,
     return judge(scores, masks, frame_rate_hz=FRAME_RATE_HZ, replicates=0)
 
 
-def trained_stgnf(data: Path, slicing: Slicing, device: str) -> Checkpoint:
+def trained_stgnf(data: Path, slicing: Slicing, seed: int, device: str) -> Checkpoint:
     """STG-NF by our training loop, as its public code learns."""
     with tempfile.TemporaryDirectory() as folder:
-        published = TrainingSettings.stgnf(data, Path(folder, "stgnf.safetensors"))
+        published = TrainingSettings.stgnf(data, Path(folder, "stgnf.safetensors"), seed)
         settings = replace(published, slicing=slicing, device=device)
         return train(settings, console=Console(stderr=True)).checkpoint
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
-from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
+from model.dataset import Axes, Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.scorer import Footage, PosePart, available_device
@@ -56,6 +56,7 @@ class TrainingSettings:
         rate_hz: Rate of the time grid; the window length is the architecture's.
         max_gap_s: Longest gap that is bridged, seconds.
         frame_rate_hz: Frames per second of the data's video.
+        axes: Which coordinate of a keypoint comes first in the data, see `model.dataset`.
         slicing: How windows are cut.
         stride: Grid points between training windows of a person.
         mirror: Mirrored copies of training windows.
@@ -81,6 +82,7 @@ class TrainingSettings:
     rate_hz: float = 15.0
     max_gap_s: float = 0.5
     frame_rate_hz: float = 15.0
+    axes: Axes = "auto"
     slicing: Slicing = "grid"
     stride: int = 6
     mirror: Mirror = "swap"
@@ -114,8 +116,9 @@ class TrainingSettings:
 
         From its options and its training loop: Adamax at 5e-4 without weight decay, times 0.99 an epoch from the third
         on (the rate is set after an epoch, from that epoch's number), batches of 256, gradient norm at most 100, stride
-        6, every window also with x negated. Poses are stacked in the string order of frame keys, which differs from the
-        order of time only where keys are not zero-padded, as in PoseLift.
+        6, every window also with x negated. Coordinates are taken as stored, x before y. Poses are stacked in the
+        string order of frame keys, which differs from the order of time only where keys are not zero-padded, as in
+        PoseLift.
         """
         return cls(
             data,
@@ -123,6 +126,7 @@ class TrainingSettings:
             seed,
             epochs=8,
             config=DAFlowConfig.stgnf(),
+            axes="xy",
             slicing="scrambled",
             mirror="plain",
             heldout_share=0.0,
@@ -225,7 +229,7 @@ def train(
         DeviceUnavailableError: The device is not there.
     """
     device = available_device(settings.device)
-    clips = read_split(settings.data / "pose" / "train")
+    clips = read_split(settings.data / "pose" / "train", settings.axes)
     learnt, held = hold_out(clips, settings.heldout_share, settings.seed) if settings.heldout_share else (clips, [])
     digest = data_digest(clips)
     x = mirrored(_windows(learnt, settings), settings.mirror).to(device)

@@ -93,14 +93,14 @@ def test_on_poselift_the_shipped_checkpoint_has_the_known_figures(test_data: Pat
     report = judge(scores, labels, frame_rate_hz=15.0, replicates=100)
     assert (report.clips, report.frames, report.anomalous_frames) == (47, 4846, 1534)
     assert report.hours == pytest.approx(4846 / 15 / 3600)
-    assert report.published.micro.auc_roc == pytest.approx(0.6609, abs=5e-5)
+    assert report.published.micro.auc_roc == pytest.approx(0.7195, abs=5e-5)
     assert report.conditional is not None
     assert report.conditional.frames == 2564
-    assert report.conditional.micro.auc_roc == pytest.approx(0.5668, abs=5e-5)
-    assert report.online_published.micro.auc_roc == pytest.approx(0.5550, abs=5e-5)
+    assert report.conditional.micro.auc_roc == pytest.approx(0.6844, abs=5e-5)
+    assert report.online_published.micro.auc_roc == pytest.approx(0.5839, abs=5e-5)
     assert report.online_conditional is not None
     assert report.online_conditional.frames == 2599
-    assert report.online_conditional.micro.auc_roc == pytest.approx(0.5393, abs=5e-5)
+    assert report.online_conditional.micro.auc_roc == pytest.approx(0.6344, abs=5e-5)
     assert [point.allowed for point in report.online_events.points] == [0, 0, 0]
     # Where the middles of windows are says more of PoseLift's events, clip by clip, than their scores do.
     assert report.published.macro_auc_roc == pytest.approx(0.8226, abs=5e-5)
@@ -117,8 +117,8 @@ def test_on_poselift_windows_cut_as_published_score_the_known_frames(test_data: 
     report = judge(scores, labels, frame_rate_hz=15.0, replicates=0)
     assert report.conditional is not None
     assert report.conditional.frames == 2530
-    assert report.published.micro.auc_roc == pytest.approx(0.6581, abs=5e-5)
-    assert report.conditional.micro.auc_roc == pytest.approx(0.5663, abs=5e-5)
+    assert report.published.micro.auc_roc == pytest.approx(0.7160, abs=5e-5)
+    assert report.conditional.micro.auc_roc == pytest.approx(0.6841, abs=5e-5)
 
 
 def test_on_poselift_the_count_of_people_has_the_known_figure(test_data: Path) -> None:
@@ -131,7 +131,7 @@ def test_on_poselift_the_count_of_people_has_the_known_figure(test_data: Path) -
     assert report.conditional.micro_interval is None
 
 
-def test_on_poselift_the_inverse_is_within_1e_5_of_a_windows_extent_in_single_precision(
+def test_on_poselift_the_inverse_is_within_2e_5_of_a_windows_extent_in_single_precision(
     test_data: Path, shipped: Checkpoint
 ) -> None:
     clips, _ = poselift(test_data)
@@ -139,7 +139,7 @@ def test_on_poselift_the_inverse_is_within_1e_5_of_a_windows_extent_in_single_pr
     x = torch.cat([clip_windows(clip, shipped.spec, frame_rate_hz=15.0).tensor for clip in clips])
     with torch.no_grad():
         error = (flow.inverse(flow(x)[0]) - x).abs().flatten(1).amax(dim=1)
-    assert (error <= 1e-5 * x.abs().flatten(1).amax(dim=1)).all()
+    assert (error <= 2e-5 * x.abs().flatten(1).amax(dim=1)).all()
 
 
 def test_online_a_frame_knows_only_what_ended_before_it() -> None:
