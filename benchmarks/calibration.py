@@ -31,7 +31,6 @@ from model.calibration import CalibrationError, Recording, exceedance_runs
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import PoseClip, hold_out, read_split
 from model.footage import PoseFootage
-from model.fused import FusedFlow
 from model.scorer import PosePart
 
 QUIET_S = 10.0
@@ -111,7 +110,7 @@ def judged(camera: str, footage: Sequence[PoseFootage], checkpoint: Checkpoint, 
     calibration.check_support(rate)
     level = calibration.threshold(rate)
     threshold = float(calibration.nll(np.array(level)))
-    part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
+    part = PosePart.of_checkpoint(checkpoint)
     rest = [live_recording(footage[i], part, min_duration_s=MIN_DURATION_S)[0] for i in order[cut:]]
     alarms, hours = count(rest, threshold), sum(recording.duration_s for recording in rest) / 3600
     low, high = calibration.rate_interval(level)
@@ -144,7 +143,7 @@ def table(splits: Sequence[Split], refusals: Sequence[tuple[str, float]]) -> Tab
 def smoothing_table(checkpoint: Checkpoint, clips: Sequence[PoseClip]) -> Table:
     """How far a score must rise for `EVENT_S` to raise an alarm, by time constant and rate of false alarms."""
     rates = (60.0, 20.0, 10.0)
-    part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
+    part = PosePart.of_checkpoint(checkpoint)
     footage = [PoseFootage.of_clip(clip, FRAME_RATE_HZ) for clip in clips]
     result = Table("time constant, s", *(f"rise at {rate:g}/h, bits/dim" for rate in rates), "mean")
     for tau_s in (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0):

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.scorer import Scorer
 from pose.estimator import PoseEstimator, Poses, configure_ultralytics, find_weights
-from service.clips import ClipScorer, clip_limits, resolve_device
+from service.clips import ClipScorer, clip_limits, load_checkpoint, resolve_device
 from service.results import FrameScore
 from service.settings import load_settings
 
@@ -72,7 +71,7 @@ def main() -> None:
         image_size=settings.pose_image_size,
         confidence=settings.pose_confidence,
     )
-    flow = Scorer(Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT), device)
+    flow = Scorer(load_checkpoint(settings), device)
     scorer = ClipScorer(estimator, flow, clip_limits(settings), batch=arguments.batch)
     print(f"{platform.machine()}, {os.cpu_count()} cores, device {estimator.device}")
     print(f"{arguments.clip.name}, {estimator.weights.name} at {estimator.image_size}, batches of {arguments.batch}")

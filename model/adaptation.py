@@ -12,6 +12,7 @@ What is calibrated is what the incident detector compares with its levels: frame
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -31,9 +32,10 @@ from model.dataset import mirrored
 from model.footage import PoseFootage, online_series
 from model.fused import FusedFlow
 from model.online import held
-from model.scorer import PosePart, available_device
+from model.scorer import Footage, PosePart, available_device
 from model.smoothing import DEFAULT_TAU_S
 from model.training import library_versions
+from model.witnesses import Witnesses
 from pose.windows import WindowSpec
 
 Floats = NDArray[np.float64]
@@ -251,7 +253,7 @@ def calibrate(
     Raises:
         CalibrationError: The footage is too little.
     """
-    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
+    part = PosePart.of_checkpoint(checkpoint, device)
     recordings = [
         live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
     ]
@@ -291,7 +293,7 @@ def live_recording(
         skip_s: Seconds at its start to leave out.
     """
     windows = footage.windows(part.spec)
-    series = online_series(footage, windows, part.nll(windows.tensor), part.spec, tau_s=tau_s)
+    series = online_series(footage, windows, part.raw(windows), part.spec, tau_s=tau_s)
     times = footage.frame_times
     kept = times >= times[0] + skip_s if len(times) else np.empty(0, bool)
     levels = held(series.smoothed, times, min_duration_s)
@@ -369,7 +371,19 @@ def adapt_weights(
     )
     if not (gain >= settings.margin and chance < _SIGNIFICANCE):
         return refused(f"not adapted: {figures}; {settings.margin:g} and p < {_SIGNIFICANCE:g} are asked", after.mean())
+    adapted = replace(adapted, witnesses=_witnesses(adapted, unlearnt, place))
     return Adaptation(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
+
+
+def _witnesses(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Witnesses | None:
+    """The base's witnesses, the pose's reference being that of the adapted weights if the footage supports one."""
+    if adapted.witnesses is None:
+        return None
+    part = PosePart(FusedFlow(adapted.flow(), device), adapted.spec)
+    normal = [Footage(own.windows(adapted.spec), own.frame_times) for own in footage]
+    with contextlib.suppress(CalibrationError):
+        return replace(adapted.witnesses, pose=part.calibrated(normal))
+    return adapted.witnesses
 
 
 def time_blocks(footage: Sequence[PoseFootage]) -> list[PoseFootage]:

@@ -178,6 +178,19 @@ class Calibration:
             tail = 1 - (1 - self.levels[-1]) * _survival(np.maximum(nll - self.knots[-1], 0), self.shape, self.scale)
         return np.where(nll > self.knots[-1], tail, body)
 
+    def surprise(self, nll: Floats) -> Floats:
+        """How rare scores are among normal ones, ``-log2(1 - level)`` in bits without loss of digits; nan stays nan.
+
+        Args:
+            nll: Any shape, bits per dimension.
+        """
+        nll = np.asarray(nll, np.float64)
+        body = -np.log2(1 - np.interp(nll, self.knots, self.levels))
+        excess = np.maximum(nll - self.knots[-1], 0)
+        safe = max(self.shape, _MIN_SHAPE)
+        log_survival = np.log1p(safe * excess / self.scale) / safe if self.shape > _MIN_SHAPE else excess / self.scale
+        return np.where(nll > self.knots[-1], -math.log2(1 - self.levels[-1]) + log_survival / math.log(2), body)
+
     def nll(self, level: Floats) -> Floats:
         """The score of a level, the inverse of `level`; infinite at level 1.
 

@@ -19,12 +19,15 @@ from torch import Tensor
 from model.calibration import Calibration
 from model.config import DAFlowConfig
 from model.flow import DAFlow
+from model.witnesses import Witnesses
 from pose.windows import WindowSpec
 
 DEFAULT_CHECKPOINT: Final = Path(__file__).parent / "checkpoints" / "daflow-poselift.safetensors"
 """The checkpoint that ships with the package."""
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_READABLE: Final = (1, 2)
+"""Version 1 knows no witnesses beside the pose."""
 _METADATA_KEY: Final = "daflow"
 _MAX_BYTES: Final = 64 * 2**20
 
@@ -76,6 +79,7 @@ class Checkpoint:
         state: The flow's state dict, on the CPU.
         provenance: Where it comes from.
         calibration: What its scores mean; None before calibration.
+        witnesses: What is normal to the witnesses of motion and pairs; None for the likelihood of the pose alone.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     provenance: Provenance
     calibration: Calibration | None = None
+    witnesses: Witnesses | None = None
 
     def __post_init__(self) -> None:
         if self.config.length != self.spec.length:
@@ -97,6 +102,12 @@ class Checkpoint:
         flow.load_state_dict(dict(self.state))
         return flow.eval()
 
+    def pose_alone(self) -> Checkpoint:
+        """The same without witnesses of motion and pairs: scores are DA-Flow's likelihood, as in the paper."""
+        if self.witnesses is None:
+            return self
+        return dataclasses.replace(self, calibration=self.witnesses.pose, witnesses=None)
+
     def save(self, path: Path) -> None:
         """Write the file, wholly or not at all; the same checkpoint always gives the same bytes."""
         metadata = {
@@ -105,6 +116,7 @@ class Checkpoint:
             "window": dataclasses.asdict(self.spec),
             "provenance": self.provenance.to_dict(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "witnesses": None if self.witnesses is None else self.witnesses.to_dict(),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()}
         # One key holding everything: safetensors writes several keys in random order.
@@ -118,9 +130,9 @@ class Checkpoint:
             CheckpointError: The file is missing, damaged, of another version, or its parts contradict each other.
         """
         tensors, metadata = _read(path)
-        if metadata.get("format") != FORMAT_VERSION:
+        if metadata.get("format") not in _READABLE:
             raise CheckpointError(
-                f"{path}: checkpoint format {metadata.get('format')!r}, this version reads {FORMAT_VERSION}"
+                f"{path}: checkpoint format {metadata.get('format')!r}, this version reads up to {FORMAT_VERSION}"
             )
         try:
             config = DAFlowConfig.from_dict(metadata["config"])
@@ -128,7 +140,9 @@ class Checkpoint:
             provenance = Provenance(**metadata["provenance"])
             fitted = metadata["calibration"]
             calibration = None if fitted is None else Calibration.from_dict(fitted)
-            checkpoint = cls(path.stem, config, spec, tensors, provenance, calibration)
+            known = metadata["witnesses"] if metadata["format"] > 1 else None
+            witnesses = None if known is None else Witnesses.from_dict(known)
+            checkpoint = cls(path.stem, config, spec, tensors, provenance, calibration, witnesses)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: bad metadata: {error}") from error
         _check_tensors(path, tensors, DAFlow(config).state_dict())

@@ -23,7 +23,6 @@ from scipy.ndimage import gaussian_filter1d
 from model.checkpoint import Checkpoint
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
 from model.footage import PoseFootage, online_series
-from model.fused import FusedFlow
 from model.metrics import (
     EventMetrics,
     Interval,
@@ -34,7 +33,7 @@ from model.metrics import (
     event_metrics,
     frame_metrics,
 )
-from model.scorer import PosePart, available_device, frame_scores_of_track
+from model.scorer import PosePart, frame_scores_of_track
 from model.smoothing import DEFAULT_TAU_S, smooth_causally
 from pose.windows import Windows, WindowSpec
 
@@ -119,8 +118,8 @@ class WindowFootageScorer:
         Raises:
             DeviceUnavailableError: The device is not there.
         """
-        part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
-        return cls(name, lambda windows: part.nll(windows.tensor), checkpoint.spec, slicing, assignment)
+        part = PosePart.of_checkpoint(checkpoint, device)
+        return cls(name, part.raw, checkpoint.spec, slicing, assignment)
 
     def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
         """See `FootageScorer`.

@@ -86,7 +86,7 @@ class OnlineSeries:
     """Scores of all frames as they would have been published.
 
     Attributes:
-        raw: Shape ``(F,)``, highest score over people, bits per dimension; nan where nobody is scored.
+        raw: Shape ``(F,)``, highest raw score over people; nan where nobody is scored.
         smoothed: Shape ``(F,)``, the same smoothed causally.
     """
 
@@ -97,7 +97,7 @@ class OnlineSeries:
 def online_series(
     footage: PoseFootage,
     windows: Windows,
-    nll: Floats,
+    scores: Floats,
     spec: WindowSpec,
     *,
     tau_s: float = DEFAULT_TAU_S,
@@ -110,21 +110,21 @@ def online_series(
     Args:
         footage: The recording.
         windows: Its windows at stride 1, as `PoseFootage.windows` gives them.
-        nll: Shape ``(N,)``, the score of each window.
+        scores: Shape ``(N,)``, the raw score of each window.
         spec: What a window is.
         tau_s: Time constant of the smoothing, seconds.
         gap_s: See `OnlineFrameScore`.
     """
     known_from = _known_from(footage.tracks, windows, spec)
     order = np.argsort(known_from, kind="stable")
-    columns = (known_from[order], windows.track_ids[order], windows.end_times[order], nll[order])
+    columns = (known_from[order], windows.track_ids[order], windows.end_times[order], scores[order])
     waiting = list(zip(*(column.tolist() for column in columns), strict=True))[::-1]
     online = OnlineFrameScore(spec, tau_s, gap_s)
     raw, smoothed = [], []
     for time in footage.frame_times.tolist():
         while waiting and waiting[-1][0] <= time:
             _, track, end, value = waiting.pop()
-            online.add(ScoredWindow(track, end, value, math.nan, {}))
+            online.add(ScoredWindow(track, end, math.nan, value, math.nan, {}))
         score = online.frame(time)
         raw.append(score.raw)
         smoothed.append(score.smoothed)

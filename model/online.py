@@ -31,14 +31,16 @@ class OnlineScore:
     """One frame of one camera.
 
     Attributes:
-        raw: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
+        raw: Highest `ScoredWindow.raw` over people; nan where nobody is scored.
         smoothed: The same, smoothed causally; nan where nobody is scored.
+        nll: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
         people: The window that speaks for each scored person, by track number; somebody who was lost less than
             `WindowSpec.max_gap_s` ago is still among them.
     """
 
     raw: float
     smoothed: float
+    nll: float
     people: Mapping[int, ScoredWindow]
 
 
@@ -61,7 +63,7 @@ class OnlineFrameScore:
     def add(self, window: ScoredWindow) -> None:
         """Add a window; one that is older than the person's newest, or without a finite score, changes nothing."""
         known = self._newest.get(window.track_id)
-        if math.isfinite(window.nll) and (known is None or window.end_time >= known.end_time):
+        if math.isfinite(window.raw) and (known is None or window.end_time >= known.end_time):
             self._newest[window.track_id] = window
 
     def frame(self, time: float) -> OnlineScore:
@@ -81,8 +83,9 @@ class OnlineFrameScore:
         early = [window.end_time for window in people.values() if window.end_time > time + self._tolerance]
         if early:
             raise ValueError(f"a window ends at {max(early)}, after the frame at {time}")
-        raw = max((window.nll for window in people.values()), default=math.nan)
-        return OnlineScore(raw, self._smoother.update(time, raw), people.copy())
+        raw = max((window.raw for window in people.values()), default=math.nan)
+        nll = max((window.nll for window in people.values()), default=math.nan)
+        return OnlineScore(raw, self._smoother.update(time, raw), nll, people.copy())
 
 
 def held(values: Floats, times: Floats, min_duration_s: float) -> Floats:

@@ -1,25 +1,37 @@
 """Windows in, scores out, on one device; and the rule by which windows speak for frames.
 
-A person's score is made of parts, each a witness with two verbs: `Part.fit` learns from normal footage what is normal,
-`Part.score` turns windows into raw scores and levels. `PosePart`, the likelihood of DA-Flow, is the one part so far.
-The level of a person is the highest level of the parts.
+`PosePart` gives the likelihood that DA-Flow finds in a window. If the checkpoint knows witnesses of motion and pairs
+(`model.witnesses`), a window's raw score is the sum of their surprises and the pose's, in bits; if not, it is the
+negative log-likelihood itself. A calibration says what raw scores mean.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.calibration import Calibration, Recording
+from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint, CheckpointError
 from model.fused import FoldedFlow, FusedFlow
+from model.motion import MOTION_FEATURES, PAIR_FEATURES, UpperTails
+from model.witnesses import (
+    POSE,
+    Witness,
+    Witnesses,
+    combined_surprise,
+    motion_scores,
+    motion_values,
+    pair_scores,
+    pair_values,
+)
 from pose.skeleton import CENTER, COCO_JOINTS, COCO_TO_GRAPH, NUM_JOINTS
 from pose.windows import Windows, WindowSpec
 
@@ -58,14 +70,16 @@ class ScoredWindow:
         track_id: Whose window it was.
         end_time: Seconds of the last grid point.
         nll: Negative log-likelihood in bits per dimension.
-        level: 0..1, the highest of the parts' levels.
-        parts: Level of each part by name.
+        raw: What calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there are none.
+        level: 0..1, position of `raw` among normal scores.
+        parts: Level of each witness by name; the highest is the one that spoke.
         joints: What each of the 17 COCO joints adds to `nll`; None if that was not asked for.
     """
 
     track_id: int
     end_time: float
     nll: float
+    raw: float
     level: float
     parts: Mapping[str, float]
     joints: tuple[float, ...] | None = None
@@ -79,8 +93,10 @@ class WindowScores:
         track_ids: Shape ``(N,)``, whose window it was.
         end_times: Shape ``(N,)``, seconds of the last grid point.
         nll: Shape ``(N,)``, negative log-likelihood in bits per dimension.
-        level: Shape ``(N,)``, 0..1, the highest of the parts' levels.
-        parts: Level of each part by name, each ``(N,)``.
+        raw: Shape ``(N,)``, what calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there
+            are none.
+        level: Shape ``(N,)``, 0..1, position of `raw` among normal scores.
+        parts: Level of each witness by name, each ``(N,)``.
         joints: Shape ``(N, 17)``, what each COCO joint adds to `nll`, the flow's neck counted half to either shoulder;
             None if that was not asked for.
     """
@@ -88,6 +104,7 @@ class WindowScores:
     track_ids: NDArray[np.int64]
     end_times: Floats
     nll: Floats
+    raw: Floats
     level: Floats
     parts: dict[str, Floats]
     joints: Floats | None = None
@@ -98,10 +115,11 @@ class WindowScores:
     def __iter__(self) -> Iterator[ScoredWindow]:
         parts = {name: levels.tolist() for name, levels in self.parts.items()}
         joints = None if self.joints is None else [tuple(row) for row in self.joints.tolist()]
-        columns = (self.track_ids.tolist(), self.end_times.tolist(), self.nll.tolist(), self.level.tolist())
-        for i, (track, end, nll, level) in enumerate(zip(*columns, strict=True)):
+        columns = (self.track_ids, self.end_times, self.nll, self.raw, self.level)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for i, (track, end, nll, raw, level) in enumerate(rows):
             own_parts = {name: levels[i] for name, levels in parts.items()}
-            yield ScoredWindow(track, end, nll, level, own_parts, None if joints is None else joints[i])
+            yield ScoredWindow(track, end, nll, raw, level, own_parts, None if joints is None else joints[i])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,78 +135,49 @@ class Footage:
     frame_times: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PartScores:
-    """What one part says of N windows.
-
-    Attributes:
-        raw: Shape ``(N,)``, in the part's own unit; higher is stranger.
-        level: Shape ``(N,)``, position among normal ones, 0..1.
-    """
-
-    raw: Floats
-    level: Floats
-
-
-class Part(Protocol):
-    """One witness of a person's behaviour."""
-
-    @property
-    def name(self) -> str:
-        """Key in `WindowScores.parts`."""
-
-    def fit(self, normal: Sequence[Footage]) -> Self:
-        """A copy of this part that knows what is normal in this footage."""
-
-    def score(self, windows: Windows) -> PartScores:
-        """Score windows; any number of them."""
-
-
 class PosePart:
-    """How unlikely DA-Flow finds the movement of a skeleton.
+    """How unlikely DA-Flow finds the movement of a skeleton, and how rare its witnesses find the window.
 
     Args:
         flow: The flow on its device.
         spec: The windows it takes.
-        calibration: What its scores mean; may be missing before `fit`.
+        witnesses: What is normal to the witnesses beside the pose; may be missing.
         max_batch: Windows scored at a time, which bounds the memory.
     """
 
-    name = "pose"
-
     def __init__(
-        self, flow: FusedFlow, spec: WindowSpec, calibration: Calibration | None = None, max_batch: int = 2048
+        self, flow: FusedFlow, spec: WindowSpec, witnesses: Witnesses | None = None, max_batch: int = 2048
     ) -> None:
         self.flow = flow
         self.spec = spec
-        self.calibration = calibration
+        self.witnesses = witnesses
         self.max_batch = _batch_limit(max_batch, flow.device)
 
-    def fit(self, normal: Sequence[Footage]) -> PosePart:
-        """A part with the same flow, calibrated on normal footage.
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> PosePart:
+        """A checkpoint's flow and witnesses.
+
+        Raises:
+            DeviceUnavailableError: The device is not there.
+        """
+        return cls(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec, checkpoint.witnesses)
+
+    def raw(self, windows: Windows) -> Floats:
+        """What calibrations rank, shape ``(N,)``, of windows of one camera.
+
+        Raises:
+            ValueError: A window has the wrong shape or is not finite.
+        """
+        nll = self.nll(windows.tensor)
+        return _judged(windows, nll, np.zeros(len(windows), np.int64), self.witnesses, self.spec)[0]
+
+    def calibrated(self, normal: Sequence[Footage]) -> Calibration:
+        """What raw scores mean, by normal footage, each piece of one camera.
 
         Raises:
             CalibrationError: The footage is too short.
         """
-        scores = [self.nll(footage.windows.tensor) for footage in normal]
-        recordings = [
-            Recording(footage.frame_times, highest_over_people(footage.frame_times, footage.windows, nll, self.spec))
-            for footage, nll in zip(normal, scores, strict=True)
-        ]
-        calibration = Calibration.fit(np.concatenate([np.empty(0), *scores]), recordings)
-        return PosePart(self.flow, self.spec, calibration, self.max_batch)
-
-    def score(self, windows: Windows) -> PartScores:
-        """Score windows.
-
-        Raises:
-            CheckpointError: The part was not calibrated.
-            ValueError: A window has the wrong shape or is not finite.
-        """
-        if self.calibration is None:
-            raise CheckpointError("the checkpoint has no calibration, so its scores have no level: calibrate it first")
-        nll = self.nll(windows.tensor)
-        return PartScores(nll, self.calibration.level(nll))
+        return _calibrated(normal, [self.raw(footage.windows) for footage in normal], self.spec)
 
     def nll(self, tensor: Tensor) -> Floats:
         """Raw scores of windows ``(N, 2, T, 18)`` on any device, shape ``(N,)``.
@@ -222,7 +211,7 @@ class Scorer:
         self.device = available_device(device)
         flow = checkpoint.flow()
         self.parameters = sum(parameter.numel() for parameter in flow.parameters())
-        self._pose = PosePart(FusedFlow(flow, self.device), checkpoint.spec, self.calibration, max_batch)
+        self._pose = PosePart(FusedFlow(flow, self.device), checkpoint.spec, checkpoint.witnesses, max_batch)
 
     @property
     def spec(self) -> WindowSpec:
@@ -241,8 +230,9 @@ class Scorer:
         """
         by_joint = self._pose.nll_by_joint(windows.tensor) if joints else None
         nll = self._pose.nll(windows.tensor) if by_joint is None else by_joint.sum(axis=1)
-        parts = {self._pose.name: self.calibration.level(nll)}
-        return WindowScores(windows.track_ids, windows.end_times, nll, combined_level(parts), parts, by_joint)
+        raw, parts = _judged(windows, nll, np.zeros(len(windows), np.int64), self.checkpoint.witnesses, self.spec)
+        level = self.calibration.level(raw)
+        return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
 
     def nll(self, tensor: Tensor) -> Floats:
         """Negative log-likelihood in bits per dimension of windows ``(N, 2, T, 18)``, shape ``(N,)``."""
@@ -339,12 +329,31 @@ class CameraScorer:
         by_joint = scores if joints else None
         nll = scores if by_joint is None else by_joint.sum(axis=1)
         nll = np.where(np.isfinite(nll), nll, np.nan)
+        by_camera = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
+        raw, parts = self._judged_by_camera(windows, nll, inverse, by_camera)
         level = np.empty_like(nll)
-        for number, camera in enumerate(present.tolist()):
+        for number, model in enumerate(by_camera):
             own = inverse == number
-            level[own] = models.of_camera.get(camera, self._shared).calibration.level(nll[own])
-        parts = {PosePart.name: level}
-        return WindowScores(windows.track_ids, windows.end_times, nll, combined_level(parts), parts, by_joint)
+            level[own] = model.calibration.level(raw[own])
+        return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
+
+    def _judged_by_camera(
+        self, windows: Windows, nll: Floats, cameras: NDArray[np.int64], models: Sequence[CameraModel]
+    ) -> tuple[Floats, dict[str, Floats]]:
+        """Raw scores and levels of the witnesses; a camera with weights of its own has their witnesses."""
+        own = [model.checkpoint is not None for model in models]
+        if not any(own):
+            return _judged(windows, nll, cameras, self.checkpoint.witnesses, self.spec)
+        raw = nll.copy()
+        parts: dict[str, Floats] = {}
+        shared = np.isin(cameras, np.flatnonzero(np.logical_not(own)))
+        groups = [(shared, self.checkpoint)]
+        groups += [(cameras == number, model.checkpoint) for number, model in enumerate(models) if model.checkpoint]
+        for rows, checkpoint in groups:
+            raw[rows], levels = _judged(windows[rows], nll[rows], cameras[rows], checkpoint.witnesses, self.spec)
+            for name, values in levels.items():
+                parts.setdefault(name, np.full_like(nll, np.nan))[rows] = values
+        return raw, parts
 
     def _change(self, camera: int, model: CameraModel | None, folded: FoldedFlow | None) -> None:
         """Replace the models by changed ones; weights are stacked anew only if they differ."""
@@ -422,9 +431,55 @@ def _finite(scores: Floats) -> Floats:
     return scores
 
 
-def combined_level(parts: Mapping[str, Floats]) -> Floats:
-    """A person's level, the highest of the parts': it takes one witness to raise an alarm."""
-    return np.asarray(np.maximum.reduce(list(parts.values())))
+def fit_witnesses(normal: Sequence[Footage], nll: Sequence[Floats], spec: WindowSpec) -> Witnesses:
+    """Learn what is normal to every witness.
+
+    Args:
+        normal: Footage of normal life, each of one camera.
+        nll: For each, the negative log-likelihood of its windows.
+        spec: What a window is.
+
+    Raises:
+        CalibrationError: The footage is too short.
+    """
+    pose = _calibrated(normal, nll, spec)
+    motion = UpperTails.fit(
+        MOTION_FEATURES, np.concatenate([motion_values(footage.windows, spec) for footage in normal])
+    )
+    alone = [np.zeros(len(footage.windows), np.int64) for footage in normal]
+    pairs = np.concatenate(
+        [pair_values(footage.windows, camera, spec)[1] for footage, camera in zip(normal, alone, strict=True)]
+    )
+    near = pairs[(pairs > 0).any(axis=1)]
+    pair = None
+    if len(near):
+        tails = UpperTails.fit(PAIR_FEATURES, near)
+        scores = [
+            pair_scores(footage.windows, camera, tails, spec) for footage, camera in zip(normal, alone, strict=True)
+        ]
+        # Too few people near each other say nothing of what is normal between them.
+        with contextlib.suppress(CalibrationError):
+            pair = Witness(tails, _calibrated(normal, scores, spec))
+    moved = [motion_scores(footage.windows, motion, spec) for footage in normal]
+    return Witnesses(pose, Witness(motion, _calibrated(normal, moved, spec)), pair)
+
+
+def _calibrated(normal: Sequence[Footage], scores: Sequence[Floats], spec: WindowSpec) -> Calibration:
+    recordings = [
+        Recording(footage.frame_times, highest_over_people(footage.frame_times, footage.windows, own, spec))
+        for footage, own in zip(normal, scores, strict=True)
+    ]
+    return Calibration.fit(np.concatenate([np.empty(0), *scores]), recordings)
+
+
+def _judged(
+    windows: Windows, nll: Floats, cameras: NDArray[np.int64], witnesses: Witnesses | None, spec: WindowSpec
+) -> tuple[Floats, dict[str, Floats]]:
+    """Raw scores, and the witnesses' levels if there are witnesses."""
+    if witnesses is None:
+        return nll, {}
+    surprises = witnesses.surprises(windows, nll, cameras, spec)
+    return combined_surprise(surprises), {name: 1 - np.exp2(-bits) for name, bits in surprises.items()}
 
 
 def frame_scores_of_track(

@@ -30,7 +30,7 @@ from model.config import DAFlowConfig
 from model.dataset import Axes, Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
 from model.flow import DAFlow
 from model.fused import FusedFlow
-from model.scorer import Footage, PosePart, available_device
+from model.scorer import Footage, PosePart, available_device, fit_witnesses
 from pose.windows import Windows, WindowSpec
 
 Optimizer = Literal["adam", "adamax"]
@@ -69,6 +69,7 @@ class TrainingSettings:
         constant_epochs: Epochs at this learning rate before it decays.
         decay: Factor of the learning rate in every epoch after those.
         clip_norm: Largest norm of the gradient.
+        witnesses: Whether motion and pairs bear witness beside the pose, see `model.witnesses`.
         device: Where to train.
         resume: File for the state after each epoch; if it exists, training goes on from it.
         command: What is recorded as the command that made the checkpoint.
@@ -94,6 +95,7 @@ class TrainingSettings:
     constant_epochs: int = 1
     decay: float = 0.93
     clip_norm: float = 100.0
+    witnesses: bool = True
     device: str = "cpu"
     resume: Path | None = None
     command: str = ""
@@ -135,6 +137,7 @@ class TrainingSettings:
             learning_rate=5e-4,
             constant_epochs=2,
             decay=0.99,
+            witnesses=False,
         )
 
     @property
@@ -248,10 +251,16 @@ def train(
     chosen = run.history[-1] if settings.keep == "last" or best is None else best
     flow = DAFlow(settings.config)
     flow.load_state_dict(run.chosen_state)
-    part = PosePart(FusedFlow(flow.eval(), device), settings.spec)
+    fused = FusedFlow(flow.eval(), device)
+    calibration, witnesses = None, None
     uncalibrated = None if held else "no clips were held out to calibrate on"
     try:
-        part = part.fit([_footage(clip, settings) for clip in held]) if held else part
+        if held:
+            normal = [_footage(clip, settings) for clip in held]
+            if settings.witnesses:
+                part = PosePart(fused, settings.spec)
+                witnesses = fit_witnesses(normal, [part.nll(own.windows.tensor) for own in normal], settings.spec)
+            calibration = PosePart(fused, settings.spec, witnesses).calibrated(normal)
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -265,7 +274,7 @@ def train(
         versions=library_versions(),
     )
     checkpoint = Checkpoint(
-        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, part.calibration
+        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, calibration, witnesses
     )
     checkpoint.save(settings.output)
     return TrainingReport(

@@ -584,8 +584,8 @@ class Calibrator:
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """A digest of the weights and of what a window is."""
-    digest = hashlib.sha256(repr((checkpoint.config, checkpoint.spec)).encode())
+    """A digest of the weights, of what a window is and of the witnesses: of all that raw scores depend on."""
+    digest = hashlib.sha256(repr((checkpoint.config, checkpoint.spec, checkpoint.witnesses)).encode())
     for name, tensor in sorted(checkpoint.state.items()):
         digest.update(name.encode())
         digest.update(tensor.numpy().tobytes())

@@ -338,9 +338,9 @@ class Camera:
             age_s=round(moment - scored.captured_at, 4),
             width=scored.width,
             height=scored.height,
-            score=None if np.isnan(scored.raw) else round(scored.raw, 5),
+            score=None if np.isnan(scored.nll) else round(scored.nll, 5),
             level=None if level is None else round(level, _DIGITS),
-            parts={} if level is None else {"pose": round(level, _DIGITS)},
+            parts={} if level is None else _parts(scored),
             threshold=thresholds.open,
             reason=scored.reason,
             people=[_person(scored, index) for index in range(len(scored.track_ids))],
@@ -669,6 +669,15 @@ def _reason(error: ValidationError | StreamUrlError) -> str:
     if isinstance(error, StreamUrlError):
         return str(error)
     return explain(error)
+
+
+def _parts(scored: Scored) -> dict[str, float]:
+    """The highest level of each witness over the people of a frame."""
+    highest: dict[str, float] = {}
+    for window in scored.newest:
+        for name, level in ({} if window is None else window.parts).items():
+            highest[name] = max(round(level, _DIGITS), highest.get(name, 0.0))
+    return highest
 
 
 def _person(scored: Scored, index: int) -> LivePerson:

@@ -141,6 +141,8 @@ def train(
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
+    length: Annotated[int, typer.Option(help="Grid points in a window, 15 a second; the paper's are 24.", min=3)] = 8,
+    witnesses: Annotated[bool, typer.Option(help="Let motion and pairs bear witness beside the pose.")] = True,
     frame_rate: Annotated[float, typer.Option(help="Frames per second of the video that the poses come from.")] = 15.0,
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
@@ -150,6 +152,7 @@ def train(
     """Train a checkpoint on skeletons of normal life, and calibrate it."""
     _check_files(None, [output])
 
+    from model.config import DAFlowConfig
     from model.dataset import DatasetError
     from model.scorer import DeviceUnavailableError
     from model.training import TrainingError, TrainingSettings
@@ -162,6 +165,8 @@ def train(
                 output=output,
                 epochs=epochs,
                 seed=seed,
+                config=DAFlowConfig(length=length),
+                witnesses=witnesses,
                 frame_rate_hz=frame_rate,
                 resume=resume,
                 device=device,

@@ -78,6 +78,17 @@ def clip_limits(settings: Settings) -> ClipLimits:
     )
 
 
+def load_checkpoint(settings: Settings) -> Checkpoint:
+    """The DA-Flow checkpoint that the settings name, with its witnesses or without.
+
+    Raises:
+        CheckpointError: The file is no checkpoint.
+        OSError: It cannot be read.
+    """
+    checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
+    return checkpoint if settings.witnesses else checkpoint.pose_alone()
+
+
 def resolve_device(device: str) -> torch.device:
     """Turn the setting into a device that exists.
 
@@ -153,7 +164,7 @@ class ClipScorer:
         estimator = _load_estimator(settings, resolve_device(settings.device))
         device = estimator.device
         try:
-            scorer = Scorer(Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT), device)
+            scorer = Scorer(load_checkpoint(settings), device)
         except (CheckpointError, OSError) as error:
             raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
         try:

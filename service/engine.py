@@ -105,8 +105,8 @@ class Scored:
         boxes: Shape ``(M, 4)``, pixels.
         keypoints: Shape ``(M, 17, 3)`` on the CPU.
         newest: For each of them the newest window, if there is one that still speaks for the frame.
-        raw: Highest score over people, bits per dimension; nan where nobody is scored.
-        smoothed: The same, causally smoothed.
+        nll: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
+        smoothed: Highest raw score over people (`ScoredWindow.raw`), causally smoothed.
         reason: Why nobody is scored.
     """
 
@@ -120,7 +120,7 @@ class Scored:
     boxes: NDArray[np.float32]
     keypoints: NDArray[np.float32]
     newest: list[ScoredWindow | None]
-    raw: float
+    nll: float
     smoothed: float
     reason: MissingScore | None
 
@@ -251,7 +251,7 @@ class Lane:
                 boxes=people.boxes,
                 keypoints=keypoints,
                 newest=[score.people.get(self.key(track)) for track in people.track_ids],
-                raw=score.raw,
+                nll=score.nll,
                 smoothed=score.smoothed,
                 reason=reason,
             )

@@ -114,6 +114,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge a checkpoint, a window speaking for its middle frame as published and for all it covers, and no model.
 
+    A checkpoint with witnesses of motion and pairs is judged by the likelihood of the pose alone as well.
+
     Args:
         data: Folder of the data set.
         checkpoint: The checkpoint's file.
@@ -132,8 +134,8 @@ def evaluate(
     trained = Checkpoint.load(checkpoint)
     split = _read(layout, data)
     scorers: list[FootageScorer] = [
-        WindowFootageScorer.of_checkpoint(f"{trained.name}, middle frame", trained, device=device),
-        WindowFootageScorer.of_checkpoint(f"{trained.name}, all frames", trained, device=device, assignment="covering"),
+        *_ways(trained.name, trained, device),
+        *(_ways(f"{trained.name}, pose alone", trained.pose_alone(), device) if trained.witnesses else ()),
         PRESENCE,
         PEOPLE_COUNT,
     ]
@@ -225,6 +227,14 @@ def tables(evaluation: Evaluation) -> list[Table]:
             *_found(report.online_events),
         )
     return [offline, online, events]
+
+
+def _ways(name: str, checkpoint: Checkpoint, device: str) -> list[FootageScorer]:
+    """A window speaks for its middle frame, or for all frames that it covers."""
+    return [
+        WindowFootageScorer.of_checkpoint(f"{name}, middle frame", checkpoint, device=device),
+        WindowFootageScorer.of_checkpoint(f"{name}, all frames", checkpoint, device=device, assignment="covering"),
+    ]
 
 
 def _read(layout: str, folder: Path) -> _Split:

@@ -64,10 +64,13 @@ class PersonScore(Document):
         examples=[1.92],
     )
     level: Level | None = Field(
-        description="Calibrated position of the score among normal ones, 0 to 1.", examples=[0.71]
+        description="Calibrated position among normal people, 0 to 1, of all parts together.", examples=[0.71]
     )
     parts: dict[str, Level] = Field(
-        default_factory=dict, description="Levels of the parts that make up the level.", examples=[{"pose": 0.71}]
+        default_factory=dict,
+        description="Levels of the parts that make up the level: the pose (the score), the motion, the pair with "
+        "somebody near; the highest is the one that spoke.",
+        examples=[{"pose": 0.71, "motion": 0.42, "pair": 0.0}],
     )
 
 

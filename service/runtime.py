@@ -13,14 +13,14 @@ from typing import Self
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from model.checkpoint import Checkpoint
 from pose.live import LiveTiming
 from service.bus import ScoreBus
 from service.calibrator import Calibrator
 from service.camera_config import CamerasFileError
 from service.camera_store import CameraStore
 from service.cameras import CameraManager, Post
-from service.clips import ClipScorer, clip_limits
+from service.clips import ClipScorer, clip_limits, load_checkpoint
 from service.clock import SteadyClock
 from service.database import Database, reason
 from service.engine import Engine
@@ -282,7 +282,7 @@ def _recover(store: Store, folder: DataFolder, max_attempts: int) -> None:
 
 @lru_cache(maxsize=1)
 def _checkpoint(settings: Settings) -> Checkpoint:
-    return Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
+    return load_checkpoint(settings)
 
 
 def _watched(settings: Settings) -> list[Path]:

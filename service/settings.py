@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         None, ge=1, le=256, description="Frames in one call of YOLO-pose; unset is 1 on a CPU and 16 on a GPU."
     )
     checkpoint: Path | None = Field(None, description="DA-Flow checkpoint (safetensors); unset uses the shipped one.")
+    witnesses: bool = Field(
+        True, description="Judge motion and pairs of people beside the pose; off is DA-Flow's likelihood alone."
+    )
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the database, one per service; unset is SQLite in the data folder."
     )

@@ -21,7 +21,6 @@ from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
 from model.footage import PoseFootage, PoseTrack
-from model.fused import FusedFlow
 from model.scorer import PosePart, Scorer
 from tests.model.skeletons import swaying
 
@@ -68,7 +67,7 @@ def test_a_camera_gets_weights_of_its_own_if_they_find_its_footage_more_likely(
     assert fit.calibration.false_alarms_per_hour(fit.threshold) == pytest.approx(60.0)
     assert fit.calibration.footage_s < fit.footage_s / 2 + 15
     assert fit.footage_s == pytest.approx(240)
-    assert fit.windows == 2 * (1500 - 23 + 2100 - 23)
+    assert fit.windows == 2 * (1500 - 7 + 2100 - 7)
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
     # The weights are a checkpoint like any other.
@@ -153,14 +152,14 @@ def test_blocks_of_time_hold_all_footage_once() -> None:
 
 
 def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[PoseFootage]) -> None:
-    part = PosePart(FusedFlow(base.flow()), base.spec)
+    part = PosePart.of_checkpoint(base)
     recording, smoothed = live_recording(footage[0], part, min_duration_s=0.2, skip_s=3.0)
     assert len(recording.times) == len(smoothed) == 1500 - 45
     held = recording.highest[np.isfinite(recording.highest)]
     assert len(held) > 1000
     assert (held <= smoothed[np.isfinite(recording.highest)]).all()
     calibration = calibrate(footage, base, **RULES)
-    assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 23
+    assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 7
 
 
 def test_on_poselift_the_false_alarms_of_other_normal_footage_are_those_reported(

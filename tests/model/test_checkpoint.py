@@ -120,7 +120,7 @@ def test_a_truncated_file_is_refused(checkpoint: Checkpoint, tmp_path: Path, sha
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "checkpoint format 2, this version reads 1"),
+        ({"format": 3}, "checkpoint format 3, this version reads up to 2"),
         ({"config": {}}, "bad metadata: fields missing"),
         ({"config": None}, "bad metadata"),
         ({"config": DAFlowConfig(length=8, steps=7).to_dict()}, r"do not match the config: missing \[\], surplus"),
@@ -159,7 +159,9 @@ def test_the_shipped_checkpoint_has_488_parameters_a_calibration_and_no_machine_
     shipped = Checkpoint.load(DEFAULT_CHECKPOINT)
     assert shipped.name == "daflow-poselift"
     assert sum(parameter.numel() for parameter in shipped.flow().parameters()) == 488
-    assert shipped.spec == WindowSpec(24, 15.0, 0.5)
+    assert shipped.spec == WindowSpec(8, 15.0, 0.5)
+    assert shipped.witnesses is not None
+    assert shipped.witnesses.pair is not None
     assert shipped.calibration is not None
     assert 0.9 < shipped.calibration.threshold(1.0) < 1
     assert "/" not in shipped.provenance.command.replace("model/checkpoints/", "")

@@ -42,7 +42,7 @@ def live(footage: PoseFootage, tau_s: float) -> tuple[list[float], list[float]]:
             poses = torch.stack([track.keypoints[row] for track, row in rows])
             windows = buffer.push(np.full(len(rows), time), [track.track_id for track, _ in rows], poses)
             for track, end, nll in zip(windows.track_ids, windows.end_times, fingerprint(windows), strict=True):
-                online.add(ScoredWindow(int(track), float(end), float(nll), 0.5, {}))
+                online.add(ScoredWindow(int(track), float(end), np.nan, float(nll), 0.5, {}))
         score = online.frame(float(time))
         raw.append(score.raw)
         smoothed.append(score.smoothed)

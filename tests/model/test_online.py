@@ -14,7 +14,7 @@ SPEC = WindowSpec(length=4, rate_hz=10.0, max_gap_s=0.5)
 
 
 def window(track: int, end: float, nll: float) -> ScoredWindow:
-    return ScoredWindow(track, end, nll, 0.5, {"pose": 0.5})
+    return ScoredWindow(track, end, nll, nll, 0.5, {"pose": 0.5})
 
 
 def test_a_frame_has_the_highest_of_the_newest_windows_of_its_people() -> None:

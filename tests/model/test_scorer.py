@@ -19,7 +19,6 @@ from model.scorer import (
     ScoredWindow,
     Scorer,
     available_device,
-    combined_level,
     frame_scores_of_track,
     highest_over_people,
 )
@@ -40,7 +39,7 @@ def scorer(checkpoint: Checkpoint) -> Scorer:
 
 
 def windows(n: int, seed: int = 0) -> Windows:
-    poses = torch.randn(n, 24, 18, 3, generator=torch.Generator().manual_seed(seed))
+    poses = torch.randn(n, 8, 18, 3, generator=torch.Generator().manual_seed(seed))
     return Windows.of_poses(poses, np.arange(n), np.arange(n) / 15)
 
 
@@ -49,11 +48,12 @@ def test_scores_are_those_of_the_flow_and_their_levels(scorer: Scorer, checkpoin
     scores = scorer.score(batch)
     with torch.no_grad():
         np.testing.assert_allclose(scores.nll, checkpoint.flow().nll(batch.tensor).numpy(), rtol=1e-5, atol=1e-5)
-    assert np.array_equal(scores.level, scorer.calibration.level(scores.nll))
+    assert np.array_equal(scores.level, scorer.calibration.level(scores.raw))
     assert np.array_equal(scores.track_ids, batch.track_ids)
     assert np.array_equal(scores.end_times, batch.end_times)
-    assert list(scores.parts) == ["pose"]
-    assert np.array_equal(scores.parts["pose"], scores.level)
+    assert list(scores.parts) == ["pose", "motion", "pair"]
+    surprises = [-np.log2(1 - level) for level in scores.parts.values()]
+    np.testing.assert_allclose(scores.raw, np.sum(surprises, axis=0), rtol=1e-6)
     assert len(scores) == 50
     assert scorer.parameters == 488
     assert scorer.spec == checkpoint.spec
@@ -78,7 +78,13 @@ def test_scores_can_be_taken_window_by_window(scorer: Scorer) -> None:
     taken = list(scores)
     assert [window.track_id for window in taken] == [0, 1, 2]
     assert taken[1] == ScoredWindow(
-        1, scores.end_times[1], scores.nll[1], scores.level[1], {"pose": scores.level[1]}, tuple(scores.joints[1])
+        1,
+        scores.end_times[1],
+        scores.nll[1],
+        scores.raw[1],
+        scores.level[1],
+        {name: level[1] for name, level in scores.parts.items()},
+        tuple(scores.joints[1]),
     )
     assert next(iter(scorer.score(windows(1)))).joints is None
     assert list(scorer.score(Windows.empty(scorer.spec), joints=True)) == []
@@ -91,7 +97,10 @@ def moved(checkpoint: Checkpoint, seed: int) -> Checkpoint:
         name: value + 0.01 * torch.randn(value.shape, generator=generator) if name.endswith("bias") else value
         for name, value in checkpoint.state.items()
     }
-    return replace(checkpoint, name=f"moved-{seed}", state=state)
+    witnesses = checkpoint.witnesses
+    assert witnesses is not None
+    pose = replace(witnesses.pose, knots=tuple(knot - 0.1 * seed for knot in witnesses.pose.knots))
+    return replace(checkpoint, name=f"moved-{seed}", state=state, witnesses=replace(witnesses, pose=pose))
 
 
 def test_every_camera_is_scored_under_its_own_weights_and_its_own_calibration(checkpoint: Checkpoint) -> None:
@@ -113,9 +122,12 @@ def test_every_camera_is_scored_under_its_own_weights_and_its_own_calibration(ch
         (9, moved(checkpoint, 2), shared),
     ):
         mine = cameras == camera
-        expected = Scorer(weights).nll(batch.tensor[mine])
-        np.testing.assert_allclose(scores.nll[mine], expected, rtol=1e-4, atol=1e-4)
-        np.testing.assert_array_equal(scores.level[mine], calibration.level(scores.nll[mine]))
+        expected = Scorer(weights).score(batch[mine])
+        np.testing.assert_allclose(scores.nll[mine], expected.nll, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores.raw[mine], expected.raw, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(scores.level[mine], calibration.level(scores.raw[mine]))
+        for name, level in expected.parts.items():
+            np.testing.assert_allclose(scores.parts[name][mine], level, atol=1e-3)
     assert scores.joints is not None
     np.testing.assert_allclose(scores.joints.sum(axis=1), scores.nll, rtol=1e-9)
     assert np.array_equal(scores.track_ids, batch.track_ids)
@@ -217,7 +229,7 @@ def test_windows_that_are_not_finite_are_refused_by_number(scorer: Scorer) -> No
 
 
 def test_windows_of_another_length_are_refused(scorer: Scorer) -> None:
-    with pytest.raises(ValueError, match=r"expected .* \(N, 2, 24, 18\)"):
+    with pytest.raises(ValueError, match=r"expected .* \(N, 2, 8, 18\)"):
         scorer.nll(torch.zeros(1, 2, 16, 18))
 
 
@@ -225,8 +237,6 @@ def test_an_uncalibrated_checkpoint_is_refused(checkpoint: Checkpoint) -> None:
     bare = Checkpoint("bare", checkpoint.config, checkpoint.spec, checkpoint.state, checkpoint.provenance)
     with pytest.raises(CheckpointError, match="bare has no calibration"):
         Scorer(bare)
-    with pytest.raises(CheckpointError, match="calibrate it first"):
-        PosePart(FusedFlow(bare.flow()), bare.spec).score(windows(1))
 
 
 def test_a_batch_limit_below_one_is_refused(checkpoint: Checkpoint) -> None:
@@ -248,25 +258,20 @@ def test_a_gpu_gives_the_scores_of_the_cpu(scorer: Scorer, checkpoint: Checkpoin
     np.testing.assert_allclose(on_gpu, scorer.nll(batch.tensor), rtol=1e-4, atol=1e-4)
 
 
-def test_a_part_learns_what_is_normal_from_footage(checkpoint: Checkpoint) -> None:
+def normal_footage(seed: int = 0) -> Footage:
+    batch = windows(3000, seed)
+    ends = 7 / 15 + np.arange(3000) / 15
+    return Footage(Windows.of_poses(batch.poses, np.zeros(3000, np.int64), ends), np.arange(3007) / 15)
+
+
+def test_footage_says_what_raw_scores_mean(checkpoint: Checkpoint) -> None:
     part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
-    batch = windows(3000)
-    footage = Footage(
-        Windows.of_poses(batch.poses, np.zeros(3000, np.int64), 23 / 15 + np.arange(3000) / 15),
-        np.arange(3023) / 15,
-    )
-    fitted = part.fit([footage])
-    assert part.calibration is None
-    assert fitted.calibration is not None
-    assert fitted.calibration.footage_s == pytest.approx(3023 / 15)
-    assert fitted.score(batch).level.mean() == pytest.approx(0.5, abs=0.02)
+    footage = normal_footage()
+    calibration = part.calibrated([footage])
+    assert calibration.footage_s == pytest.approx(3007 / 15)
+    assert calibration.level(part.raw(footage.windows)).mean() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(CalibrationError, match="more footage"):
-        part.fit([Footage(footage.windows[np.arange(30)], footage.frame_times[:53])])
-
-
-def test_one_witness_is_enough() -> None:
-    level = combined_level({"pose": np.array([0.1, 0.9]), "motion": np.array([0.5, 0.2])})
-    assert level.tolist() == [0.5, 0.9]
+        part.calibrated([Footage(footage.windows[np.arange(30)], footage.frame_times[:37])])
 
 
 def test_a_frame_takes_the_window_with_the_nearest_centre() -> None:

@@ -60,7 +60,7 @@ def frame(moment: float, people: dict[int, Poses]) -> Scored:
         boxes=np.zeros((len(people), 4), np.float32),
         keypoints=keypoints,
         newest=[None] * len(people),
-        raw=np.nan,
+        nll=np.nan,
         smoothed=np.nan,
         reason=None,
     )

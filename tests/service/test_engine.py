@@ -337,7 +337,7 @@ def test_scores_of_the_weights_before_do_not_speak_for_frames_of_the_new_ones() 
         item = frame_at(moment)
         people = lane.follow(item, TrackedPoses([1], np.zeros((1, 4), np.float32), torch.zeros(1, 17, 3)))
         assert people is not None
-        windows = [ScoredWindow(lane.key(1), moment, value, 0.5, {}) for value in nll]
+        windows = [ScoredWindow(lane.key(1), moment, value, value, 0.5, {}) for value in nll]
         lane.finish(item, people, np.zeros((1, 17, 3), np.float32), windows, spec)
 
     frame(10.0, 9.0)

@@ -20,7 +20,7 @@ def people(*tracks: int) -> TrackedPoses:
 
 def windows(track: int, ends: list[float], nll: list[float]) -> WindowScores:
     level = np.array(nll) / 10
-    return WindowScores(np.full(len(ends), track), np.array(ends), np.array(nll), level, {"pose": level})
+    return WindowScores(np.full(len(ends), track), np.array(ends), np.array(nll), np.array(nll), level, {"pose": level})
 
 
 def frame(index: int, level: float | None, fps: float = 10.0, track: int = 1) -> FrameScore:
