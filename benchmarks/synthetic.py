@@ -29,6 +29,7 @@ from model.dataset import DatasetError, PoseClip, clip_windows, hold_out, read_s
 from model.footage import PoseFootage
 from model.scorer import Footage, PosePart, fit_witnesses
 from model.synthetic import SyntheticAnomaly, synthetic
+from model.training import data_digest
 from model.witnesses import MOTION, PAIR, POSE, Witnesses
 from pose.windows import Windows
 
@@ -66,6 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     clips = read_split(arguments.data / "pose" / "train")
     checkpoint = Checkpoint.load(arguments.checkpoint)
+    if checkpoint.provenance.data_sha256 != data_digest(clips):
+        Console(stderr=True).print(f"{checkpoint.name} learnt from other clips, so none of these were held out from it")
     rows = synthetic_table(
         checkpoint, clips, FRAME_RATE_HZ, arguments.seed, held_out=arguments.held_out, device=arguments.device
     )

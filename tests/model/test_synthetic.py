@@ -184,7 +184,7 @@ def test_what_cannot_be_made_is_refused(clips: list[PoseClip]) -> None:
         synthetic(clips, "lunges", 0, 0)
     for kind in ("splice", "rush"):
         with pytest.raises(ValueError, match=f"{kind} needs another person"):
-            synthetic(clips[1:2], kind, RATE_HZ, 0)  # type: ignore[arg-type]
+            synthetic(clips[1:2], kind, RATE_HZ, 0)
 
 
 @pytest.fixture(scope="module")
