@@ -7,6 +7,7 @@ and how its training clips (``noise``, ``without_camera``, ``contamination``) or
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 import tempfile
@@ -36,7 +37,7 @@ from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
 from model.cost import measure
-from model.dataset import Axes, PersonTrack, PoseClip, Slicing, clip_windows, hold_out, read_masks, read_split
+from model.dataset import Axes, PersonTrack, PoseClip, Slicing, clip_windows, read_masks, read_split
 from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
@@ -99,7 +100,7 @@ class Data:
         """Of all that is read."""
         labels = "".join(f"{name}{''.join(map(str, own.tolist()))}" for name, own in sorted(self.labels.items()))
         parts = [data_digest(self.train), data_digest(self.test), labels, str(self.frame_rate_hz)]
-        return _sha256("\n".join(parts).encode())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def poses(self) -> int:
         """Number of poses to learn from."""
@@ -172,10 +173,11 @@ class Workspace:
         source, data = settings["source"], self.data(settings["source"])
         output = self.checkpoint_path(digest)
         state = output.with_suffix(".state")
+        self.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.cache) as temporary:
             folder, axes = self.folders[source["data"]], source["axes"]
             if self.layout != "poselift" or source.keys() - {"data", "sha256", "axes"}:
-                folder, axes = Path(temporary), "xy"
+                folder, axes = Path(temporary, source["data"]), "xy"
                 write_clips(data.train, folder / "pose" / "train")
             if settings["preset"] == "daflow":
                 run = TrainingSettings(
@@ -215,13 +217,11 @@ class Workspace:
     def judge(self, settings: Settings) -> Mapping[str, Any]:
         """Score and judge a test split; without a report where its frames are all of one class or nobody is scored."""
         data = self.data(settings["test"])
-        scores = score_split(
-            self.scorer(settings["scorer"]), data.test, data.labels, frame_rate_hz=data.frame_rate_hz
-        )
+        scores = score_split(self.scorer(settings["scorer"]), data.test, data.labels, frame_rate_hz=data.frame_rate_hz)
         common = None
         if settings["common"]:
-            key = json.dumps([settings["test"], settings["common"]], sort_keys=True)
-            common = _common(self, key)
+            folder = self.folders[settings["test"]["data"]]
+            common = _common(self.layout, folder, json.dumps(settings["common"], sort_keys=True))
         masks = {name: data.judged.get(name, np.ones(len(own), bool)) for name, own in data.labels.items()}
         try:
             report = judge(scores, data.labels, frame_rate_hz=data.frame_rate_hz, judged=masks, common=common)
@@ -314,7 +314,9 @@ def camera_calibrations(scorer: WindowFootageScorer, data: Data) -> dict[str, Ca
         footage = PoseFootage.of_clip(clip, data.frame_rate_hz)
         windows = footage.windows(scorer.spec)
         values = scorer.score(windows) if len(windows) else np.empty(0)
-        recording = Recording(footage.frame_times, highest_over_people(footage.frame_times, windows, values, scorer.spec))
+        recording = Recording(
+            footage.frame_times, highest_over_people(footage.frame_times, windows, values, scorer.spec)
+        )
         for camera in (clip.camera, ""):
             scores.setdefault(camera, []).append(values)
             recordings.setdefault(camera, []).append(recording)
@@ -408,11 +410,13 @@ def cost(settings: Settings) -> Mapping[str, Any]:
     network = Autoencoder(length).to(device).eval()
     macs: list[int] = []
 
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        assert isinstance(layer, nn.Conv1d)
-        macs.append(layer.weight.numel() * output.shape[-1])
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
+    sizes: dict[nn.Module, int] = {layer: layer.weight.numel() for layer in layers}
 
-    hooks = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv1d)]
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        macs.append(sizes[layer] * output.shape[-1])
+
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     latency = {}
     with torch.inference_mode():
         network(torch.zeros(1, 2, length, 18, device=device))
@@ -442,9 +446,7 @@ def _latency(call: Callable[[], object], repeats: int = 50) -> dict[str, Any]:
     return {"median_ms": median, "quartiles_ms": [low, high]}
 
 
-def _window_score(
-    checkpoints: Sequence[Checkpoint], names: Sequence[str], combine: str
-) -> Callable[[Windows], Floats]:
+def _window_score(checkpoints: Sequence[Checkpoint], names: Sequence[str], combine: str) -> Callable[[Windows], Floats]:
     """The mean likelihood of several flows; with names of witnesses, the sum or the largest of their surprises."""
     parts = [PosePart.of_checkpoint(replace(checkpoint, witnesses=None)) for checkpoint in checkpoints]
     witnesses = checkpoints[0].witnesses
@@ -471,12 +473,11 @@ def _window_score(
 
 
 @cache
-def _common(space: _Hashable, key: str) -> Mapping[str, Mask]:
-    """Frames that every way to cut windows scores, see `Workspace.judge`."""
-    source, ways = json.loads(key)
+def _common(layout: str, folder: Path, ways: str) -> Mapping[str, Mask]:
+    """Frames of a test split that all of some ways to cut windows score."""
     splits = []
-    for way in ways:
-        data = space.data({**source, "axes": way["axes"]})
+    for way in json.loads(ways):
+        data = read_data(layout, folder, way["axes"])
         spec = WindowSpec(way["length"], way["rate_hz"])
         scorer = WindowFootageScorer("", _nothing, spec, way["slicing"], way["assignment"])
         splits.append(score_split(scorer, data.test, data.labels, frame_rate_hz=data.frame_rate_hz))

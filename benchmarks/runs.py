@@ -80,7 +80,7 @@ class Outcome:
 
     Attributes:
         results: By digest, of every task that is done.
-        failed: Why a task is not, by its name.
+        failed: Why a task is not, by its name and digest.
         computed: How many were computed now; the others were there.
     """
 
@@ -141,7 +141,6 @@ def run(tasks: Sequence[Task], work: Work, cache: Cache, *, jobs: int, console: 
     """
     wanted = all_of(tasks)
     results = {task.digest: result for task in wanted if (result := cache.load(task)) is not None}
-    # What a missing task needs and left beside its result may have been deleted with nobody asking for it any more.
     missing = [task for task in wanted if task.digest not in results]
     console.print(_account(wanted, missing, results, jobs))
     failed: dict[str, str] = {}
@@ -154,9 +153,9 @@ def run(tasks: Sequence[Task], work: Work, cache: Cache, *, jobs: int, console: 
                 for task in _ready(waiting, results, failed, 1 if group else jobs, len(running)):
                     waiting.remove(task)
                     running[pool.submit(task, inside=group)] = task
-                for task in [task for task in waiting if any(need.name in failed for need in task.needs)]:
+                for task in [task for task in waiting if any(need.digest in failed for need in task.needs)]:
                     waiting.remove(task)
-                    failed[task.name] = "a task that it needs failed"
+                    failed[task.digest] = "a task that it needs failed"
                     bar.advance(line)
                 if not running:
                     continue
@@ -167,9 +166,10 @@ def run(tasks: Sequence[Task], work: Work, cache: Cache, *, jobs: int, console: 
                         results[task.digest] = future.result()
                         cache.keep(task, results[task.digest])
                     except Exception as error:
-                        failed[task.name] = "".join(traceback.format_exception(error))
+                        failed[task.digest] = "".join(traceback.format_exception(error))
                     bar.advance(line)
-    return Outcome(results, failed, len(missing) - len(failed))
+    named = {f"{task.name} ({task.digest})": failed[task.digest] for task in missing if task.digest in failed}
+    return Outcome(results, named, len(missing) - len(failed))
 
 
 def _ready(
@@ -178,7 +178,7 @@ def _ready(
     able = [
         task
         for task in waiting
-        if all(need.digest in results for need in task.needs) and not any(need.name in failed for need in task.needs)
+        if all(need.digest in results for need in task.needs) and not any(need.digest in failed for need in task.needs)
     ]
     return able[: max(jobs - running, 0)]
 
@@ -187,7 +187,11 @@ def _account(wanted: Sequence[Task], missing: Sequence[Task], results: Mapping[s
     """How much is left; guesses are corrected by what finished tasks of the kind took."""
     left = 0.0
     for kind in {task.kind for task in missing}:
-        done = [(task.guess_s, results[task.digest].seconds) for task in wanted if task.kind == kind and task.digest in results]
+        done = [
+            (task.guess_s, results[task.digest].seconds)
+            for task in wanted
+            if task.kind == kind and task.digest in results
+        ]
         guessed, taken = (sum(column) for column in zip(*done, strict=True)) if done else (1.0, 1.0)
         left += sum(task.guess_s for task in missing if task.kind == kind) * taken / max(guessed, 1e-9)
     longest = max((sum(part.guess_s for part in all_of([task])) for task in missing), default=0.0)
@@ -195,7 +199,6 @@ def _account(wanted: Sequence[Task], missing: Sequence[Task], results: Mapping[s
     text = f"{len(wanted)} tasks, {len(wanted) - len(missing)} done before, {len(missing)} left ({trainings} trainings)"
     if not missing:
         return text
-    # The longest chain is a guess of another machine: it cannot bound what was measured here from below by more.
     minutes = max(left / jobs, min(longest, left)) / 60
     return f"{text}; about {minutes:.0f} min with {jobs} job{'s' if jobs > 1 else ''}"
 
@@ -233,7 +236,9 @@ class _Pool:
         return future
 
 
-def _timed(work: Callable[[str, Settings, str], Mapping[str, Any]], kind: str, settings: Settings, digest: str) -> Result:
+def _timed(
+    work: Callable[[str, Settings, str], Mapping[str, Any]], kind: str, settings: Settings, digest: str
+) -> Result:
     torch.set_num_threads(1)
     start = time.perf_counter()
     values = work(kind, settings, digest)
