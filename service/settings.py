@@ -282,6 +282,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _plain(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -175,7 +175,7 @@ def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tm
         scores: dict[str, list[float]] = {"gate": [], "yard": []}
         for name, found in scores.items():
             camera = live.runtime.cameras.camera(name)
-            camera.tap(lambda one, found=found: found.append(one.raw))
+            camera.tap(lambda one, found=found: found.append(one.nll))
         base = f"ws://127.0.0.1:{live.port}"
         with device(base, "gate", lying), device(base, "yard", lying):
             eventually(lambda: all(np.isfinite(found[-1:]).any() for found in scores.values()), "both are scored")

@@ -114,7 +114,10 @@ def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_pat
     assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
     document = json.loads((tmp_path / "figures.json").read_text())
     assert document["provenance"]["command"].startswith("daflow evaluate --data")
-    middle, covering, presence, people = (Report.from_dict(report) for report in document["scorers"].values())
+    reports = {name: Report.from_dict(report) for name, report in document["scorers"].items()}
+    middle, covering, *alone, presence, people = reports.values()
+    assert [name for name in reports if "pose alone" in name] == list(reports)[2:-2]
+    assert len(alone) == 2
     assert (middle.seed, middle.replicates, people.frames) == (3, 20, 480)
     assert middle.conditional is not None
     assert covering.conditional is not None
