@@ -30,7 +30,9 @@ order. The last loses the order of time and is there to reproduce figures publis
 Mirror = Literal["none", "plain", "swap"]
 """Mirrored copies of training windows: none; x negated (STG-NF); x negated and left joints swapped with right ones."""
 
-_SUFFIX: Final = "_alphapose_tracked_person.json"
+SUFFIX: Final = "_alphapose_tracked_person.json"
+"""What follows a clip's name in the name of its file."""
+
 _VALUES: Final = 3 * len(COCO_JOINTS)
 _SCENE: Final = re.compile(r"(?:abnormal_|normal_)?(?:scene_)?(\d+)")
 _MISSING_ALLOWED: Final = 2
@@ -49,11 +51,13 @@ class PersonTrack:
         person: The person's number in the file.
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
         keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
+        abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None where nobody looked at single people.
     """
 
     person: int
     frames: NDArray[np.int64]
     keypoints: Tensor
+    abnormal: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,14 +67,18 @@ class PoseClip:
     Attributes:
         name: The file's name without its suffix, such as ``01_0222``.
         tracks: The people, in order of their numbers.
+        scene: Where it was filmed, if the name does not say so.
     """
 
     name: str
     tracks: tuple[PersonTrack, ...]
+    scene: str | None = None
 
     @property
     def camera(self) -> str:
         """The scene: the first number of the name, as in ``01_0222`` or ``normal_scene_1_scenario_2``."""
+        if self.scene is not None:
+            return self.scene
         match = _SCENE.match(self.name)
         return match[1] if match else self.name
 
@@ -86,9 +94,10 @@ def read_split(folder: Path) -> list[PoseClip]:
     Raises:
         DatasetError: The folder holds no clips, or one of them is malformed.
     """
-    paths = sorted(folder.glob(f"*{_SUFFIX}"))
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
-        raise DatasetError(f"{folder}: no files named *{_SUFFIX}")
+        why = "" if folder.is_dir() else "; there is no such folder"
+        raise DatasetError(f"{folder}: no files named *{SUFFIX}{why}")
     return [read_clip(path) for path in paths]
 
 
@@ -106,7 +115,7 @@ def read_clip(path: Path) -> PoseClip:
         raise DatasetError(f"{path}: expected an object of people, got {type(people).__name__}")
     tracks = [_track(path, person, entry) for person, entry in people.items()]
     tracks.sort(key=lambda track: track.person)
-    return PoseClip(path.name.removesuffix(_SUFFIX), tuple(tracks))
+    return PoseClip(path.name.removesuffix(SUFFIX), tuple(tracks))
 
 
 def read_masks(folder: Path) -> dict[str, NDArray[np.int64]]:
@@ -154,6 +163,28 @@ def clip_windows(
         for track in clip.tracks
     ]
     return Windows.concatenate(batches) if batches else Windows.empty(spec)
+
+
+def abnormal_windows(clip: PoseClip, windows: Windows, spec: WindowSpec, *, frame_rate_hz: float) -> NDArray[np.bool_]:
+    """Which windows are abnormal: as in STG-NF, those whose first pose is annotated as abnormal.
+
+    Args:
+        clip: The clip; people without annotation are normal.
+        windows: Its windows, however they were cut.
+        spec: What a window is.
+        frame_rate_hz: Frames per second of the video.
+
+    Returns:
+        Shape ``(N,)``. Where the first grid point lies between two sightings, the nearer one counts.
+    """
+    first = np.rint((windows.end_times - spec.duration_s) * frame_rate_hz)
+    abnormal = np.zeros(len(windows), np.bool_)
+    for track in clip.tracks:
+        if track.abnormal is not None and len(track.frames):
+            rows = np.flatnonzero(windows.track_ids == track.person)
+            nearest = np.abs(track.frames[None, :] - first[rows, None]).argmin(axis=1)
+            abnormal[rows] = track.abnormal[nearest]
+    return abnormal
 
 
 def mirrored(windows: Tensor, mirror: Mirror) -> Tensor:

@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
-from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
+from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored
 from model.flow import DAFlow
 from model.fused import FusedFlow
+from model.layouts import Extractor, Layout, read_dataset
 from model.scorer import Footage, PosePart, available_device
 from pose.windows import Windows, WindowSpec
 
@@ -45,14 +46,15 @@ class TrainingSettings:
     """One training run.
 
     Attributes:
-        data: Folder with ``pose/train`` (see `model.dataset`).
+        data: The data set's folder.
         output: The checkpoint to write.
+        layout: How the data set lies on disk (see `model.layouts`); its training clips are learnt from.
         seed: Decides held-out clips, first weights and the order of windows.
         epochs: Passes over the training windows.
         config: The architecture.
         rate_hz: Rate of the time grid; the window length is the architecture's.
         max_gap_s: Longest gap that is bridged, seconds.
-        frame_rate_hz: Frames per second of the data's video.
+        frame_rate_hz: Frames per second of the data's video; None takes what the data set says.
         slicing: How windows are cut.
         stride: Grid points between training windows of a person.
         mirror: Mirrored copies of training windows.
@@ -69,12 +71,13 @@ class TrainingSettings:
 
     data: Path
     output: Path
+    layout: Layout = "poselift"
     seed: int = 0
     epochs: int = 40
     config: DAFlowConfig = field(default_factory=DAFlowConfig)
     rate_hz: float = 15.0
     max_gap_s: float = 0.5
-    frame_rate_hz: float = 15.0
+    frame_rate_hz: float | None = None
     slicing: Slicing = "grid"
     stride: int = 6
     mirror: Mirror = "swap"
@@ -93,8 +96,9 @@ class TrainingSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "decay", "clip_norm", "frame_rate_hz"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
 
     @property
     def spec(self) -> WindowSpec:
@@ -169,6 +173,7 @@ def train(
     *,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     console: Console | None = None,
+    extractor: Extractor | None = None,
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
@@ -178,18 +183,26 @@ def train(
         settings: The run.
         on_epoch: Called after every epoch, when its state has been kept.
         console: Where the progress bar goes; no bar without one.
+        extractor: Makes poses of videos that have none yet.
 
     Raises:
         DatasetError: The data is missing or malformed.
-        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite.
+        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite, or the data
+            set has abnormal clips to learn from, which this cannot do.
         DeviceUnavailableError: The device is not there.
     """
     device = available_device(settings.device)
-    clips = read_split(settings.data / "pose" / "train")
+    data = read_dataset(
+        settings.layout, settings.data, splits=("train",), frame_rate_hz=settings.frame_rate_hz, extractor=extractor
+    )
+    if data.train_abnormal:
+        raise TrainingError(f"{settings.layout}: training learns from normal clips only; take the layout ubnormal")
+    clips, rate = data.train, data.frame_rate_hz
+    settings = replace(settings, frame_rate_hz=rate)
     learnt, held = hold_out(clips, settings.heldout_share, settings.seed)
     digest = data_digest(clips)
-    x = mirrored(_windows(learnt, settings), settings.mirror).to(device)
-    y = mirrored(_windows(held, settings), settings.mirror).to(device)
+    x = mirrored(_windows(learnt, settings, rate), settings.mirror).to(device)
+    y = mirrored(_windows(held, settings, rate), settings.mirror).to(device)
     if not len(x) or not len(y):
         raise TrainingError(f"nothing to learn from: {len(x)} training windows, {len(y)} held out")
 
@@ -206,7 +219,7 @@ def train(
     part = PosePart(FusedFlow(flow.eval(), device), settings.spec)
     uncalibrated = None
     try:
-        part = part.fit([_footage(clip, settings) for clip in held])
+        part = part.fit([_footage(clip, settings, rate) for clip in held])
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -347,7 +360,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         """All that the numbers of a run depend on; more epochs only make it longer."""
         settings = asdict(self.settings)
-        for name in ("data", "output", "resume", "command", "epochs"):
+        for name in ("data", "layout", "output", "resume", "command", "epochs"):
             del settings[name]
         return settings | {"data_sha256": self.digest}
 
@@ -379,17 +392,16 @@ class _EpochBar:
         self._bar.update(self._task, completed=len(history), description=text)
 
 
-def _windows(clips: Sequence[PoseClip], settings: TrainingSettings) -> Tensor:
-    return torch.cat([_cut(clip, settings, settings.stride).tensor for clip in clips])
+def _windows(clips: Sequence[PoseClip], settings: TrainingSettings, rate: float) -> Tensor:
+    return torch.cat([_cut(clip, settings, rate, settings.stride).tensor for clip in clips])
 
 
-def _footage(clip: PoseClip, settings: TrainingSettings) -> Footage:
-    return Footage(_cut(clip, settings, stride=1), clip.frame_span() / settings.frame_rate_hz)
+def _footage(clip: PoseClip, settings: TrainingSettings, rate: float) -> Footage:
+    return Footage(_cut(clip, settings, rate, stride=1), clip.frame_span() / rate)
 
 
-def _cut(clip: PoseClip, settings: TrainingSettings, stride: int) -> Windows:
-    rate, slicing = settings.frame_rate_hz, settings.slicing
-    return clip_windows(clip, settings.spec, frame_rate_hz=rate, slicing=slicing, stride=stride)
+def _cut(clip: PoseClip, settings: TrainingSettings, rate: float, stride: int) -> Windows:
+    return clip_windows(clip, settings.spec, frame_rate_hz=rate, slicing=settings.slicing, stride=stride)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
