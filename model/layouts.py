@@ -142,8 +142,6 @@ def read_dataset(
     Raises:
         DatasetError: Something is missing or malformed; the message names the file or folder and what was expected.
     """
-    if layout not in LAYOUTS:
-        raise DatasetError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder")
     source = _Source(layout, folder, frozenset(splits), frame_rate_hz, extractor)
@@ -287,6 +285,18 @@ def _own(source: _Source) -> Dataset:
         raise DatasetError(f"{folder}: the frame rate is not known: no *{META_SUFFIX} beside the poses; give it")
     scene = folder.resolve().name
     return Dataset(source.layout, rate, _of_unnamed_scene(train, scene), _of_unnamed_scene(test, scene), labels)
+
+
+def layout_named(name: str) -> Layout:
+    """The layout of that name.
+
+    Raises:
+        DatasetError: There is none; the message lists those that there are.
+    """
+    for layout in LAYOUTS:
+        if layout == name:
+            return layout
+    raise DatasetError(f"there is no layout {name!r}; there are {', '.join(LAYOUTS)}")
 
 
 def clip_name(source: Path) -> str:

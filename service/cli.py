@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,12 +136,31 @@ def score(
 
 
 @app.command()
+def extract(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of pictures.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder for the poses; made if missing.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Extract what is there already once more.")] = False,
+    frame_rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Frames per second of folders of pictures.", show_default=False)
+    ] = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Write tracked skeletons of videos into files that train reads."""
+    settings = _settings(device=device, pose_weights=pose_weights)
+    raise typer.Exit(1 if _extract(settings, videos, output, frame_rate, force=force) else 0)
+
+
+@app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with pose/train, as PoseLift has it.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="The data set's folder.", show_default=False)],
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
-    frame_rate: Annotated[float, typer.Option(help="Frames per second of the video that the poses come from.")] = 15.0,
+    layout: Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")] = "poselift",
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second of the video; unset is the data set's.", show_default=False)
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
     ] = None,
@@ -151,14 +170,20 @@ def train(
     _check_files(None, [output])
 
     from model.dataset import DatasetError
+    from model.layouts import layout_named
     from model.scorer import DeviceUnavailableError
     from model.training import TrainingError, TrainingSettings
     from model.training import train as run
+
+    def make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
+        if _extract(_settings(), sources, folder, rate):
+            raise typer.Exit(1)
 
     with _one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
         report = run(
             TrainingSettings(
                 data=data,
+                layout=layout_named(layout),
                 output=output,
                 epochs=epochs,
                 seed=seed,
@@ -168,6 +193,7 @@ def train(
                 command=shlex.join(["daflow", *sys.argv[1:]]),
             ),
             console=_err,
+            extractor=make_poses,
         )
     table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
     table.add_row("parameters", str(report.parameters))
@@ -220,6 +246,41 @@ class _Bar:
         return False
 
 
+def _extract(
+    settings: Settings, sources: Sequence[Path], output: Path, rate: float | None, *, force: bool = False
+) -> int:
+    """Extract poses clip by clip; a clip that fails costs a line, and the others go on.
+
+    Returns:
+        How many failed.
+    """
+    from service.clips import ModelUnavailable
+    from service.decoding import ClipRejected
+    from service.extraction import ExtractionError, PoseExtractor, check_sources
+
+    failed = 0
+    with _one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
+        check_sources(sources)
+        task = progress.add_task("loading models", total=None)
+        extractor = PoseExtractor.load(settings, picture_rate_hz=rate)
+        for number, source in enumerate(sources, 1):
+            progress.reset(task, description=f"{escape(source.name)}, {number} of {len(sources)}", total=None)
+            try:
+                done = extractor.extract(
+                    source,
+                    output,
+                    force=force,
+                    on_progress=lambda frames, total: progress.update(task, completed=frames, total=total),
+                )
+            except (ClipRejected, ExtractionError, OSError) as error:
+                _complain(f"{source}: {error}")
+                failed += 1
+            else:
+                what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
+                _err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
+    return failed
+
+
 def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -249,8 +310,12 @@ def _one_line_for(*expected: type[Exception]) -> Iterator[None]:
 
 
 def _fail(message: str) -> NoReturn:
-    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
+    _complain(message)
     sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
 
 
 def _check_files(clip: Path | None, outputs: list[Path]) -> None:
