@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from model.dataset import SUFFIX, DatasetError, PersonTrack, PoseClip, read_masks, read_split
 from pose.skeleton import coco_to_graph
@@ -475,7 +477,7 @@ def _volume_labels(path: Path) -> Labels:
         raise DatasetError(f"{path}: the labels of a test clip are missing")
     try:
         masks = np.ravel(loadmat(path)["volLabel"])
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+    except (MatReadError, zlib.error, OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise DatasetError(f"{path}: cannot be read as a MATLAB file with volLabel: {error}") from error
     return np.array([np.any(mask) for mask in masks], np.int64)
 

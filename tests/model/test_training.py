@@ -12,7 +12,7 @@ from model.config import DAFlowConfig
 from model.dataset import DatasetError
 from model.scorer import DeviceUnavailableError, Scorer
 from model.training import Epoch, TrainingError, TrainingSettings, train
-from tests.model.skeletons import write_training_set
+from tests.model.skeletons import entry, swaying, write_clip, write_training_set
 
 
 class KilledError(Exception):
@@ -113,6 +113,30 @@ def test_data_that_cannot_be_learnt_from_is_refused(settings: TrainingSettings, 
         train(replace(settings, config=DAFlowConfig(length=500, steps=1)))
     with pytest.raises(DeviceUnavailableError):
         train(replace(settings, device="cuda:99"))
+
+
+def test_the_frame_rate_comes_from_the_data_set_unless_it_is_given(
+    settings: TrainingSettings, data: Path, tmp_path: Path
+) -> None:
+    short = replace(settings, epochs=1)
+    expected = train(short)
+    assert train(replace(short, frame_rate_hz=15.0)).epochs == expected.epochs
+    plain = replace(short, data=data / "pose" / "train", layout="json")
+    with pytest.raises(DatasetError, match="the frame rate is not known"):
+        train(plain)
+    given = replace(plain, frame_rate_hz=15.0)
+    assert train(given).checkpoint.provenance.data_sha256 == expected.checkpoint.provenance.data_sha256
+    assert train(given).epochs == expected.epochs
+    assert train(replace(given, frame_rate_hz=30.0)).train_windows < expected.train_windows
+
+
+def test_abnormal_clips_to_learn_from_are_not_passed_over_in_silence(
+    settings: TrainingSettings, data: Path, tmp_path: Path
+) -> None:
+    for split, name in (("train", "normal_scene_1_scenario_1"), ("abnormal_train", "normal_scene_1_scenario_2")):
+        write_clip(tmp_path / "pose" / split, name, {"1": entry(swaying(30, 1))})
+    with pytest.raises(TrainingError, match="training learns from normal clips only; take the layout ubnormal"):
+        train(replace(settings, data=tmp_path, layout="ubnormal-supervised"))
 
 
 def test_clips_too_short_to_calibrate_on_give_a_checkpoint_that_says_so(
