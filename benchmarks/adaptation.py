@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,24 +25,19 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from benchmarks.poselift import FRAME_RATE_HZ
 from benchmarks.scorer import machine
 from model.adaptation import AdaptationSettings, adapt_weights
 from model.checkpoint import Checkpoint
 from model.dataset import PoseClip, read_masks, read_split
-from model.evaluation import evaluate, evaluate_online
+from model.evaluation import ClipScores, FrameReport, WindowFootageScorer, judge, score_split
 from model.footage import PoseFootage
-from model.fused import FusedFlow
-from model.scorer import PosePart
 from model.training import TrainingSettings, train
 
 EPOCHS = 5
 DECAY = 0.6
 BATCH_SIZE = 128
-
-Score = Callable[[Tensor], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ def main() -> None:
     test = read_split(arguments.data / "pose" / "test")
     masks = read_masks(arguments.data / "gt" / "test_frame_mask")
     results = []
-    scorers: dict[str, tuple[Score, Score]] = {}
+    together: tuple[list[ClipScores], list[ClipScores]] = [], []
     with tempfile.TemporaryDirectory() as folder:
         for camera in sorted({clip.camera for clip in normal}):
             base = base_without(camera, normal, arguments.data, arguments.bases or Path(folder))
@@ -98,8 +94,11 @@ def main() -> None:
             start, worked = time.perf_counter(), time.process_time()
             adaptation = adapt_weights(footage, base, AdaptationSettings())
             seconds, processor_seconds = time.perf_counter() - start, time.process_time() - worked
-            scorers[camera] = scorer_of(base), scorer_of(adaptation.checkpoint or base)
-            figures = [aucs(nll, own, own_masks, base) for nll in scorers[camera]]
+            figures = []
+            for checkpoint, pooled in zip((base, adaptation.checkpoint or base), together, strict=True):
+                scores = clip_scores(checkpoint, own, own_masks)
+                figures.append(aucs(scores, own_masks))
+                pooled.extend(scores)
             published, conditional, online = zip(*figures, strict=True)
             results.append(
                 Result(
@@ -117,16 +116,17 @@ def main() -> None:
                 )
             )
             Console(stderr=True).print(results[-1])
-    together = [pooled_conditional(scorers, test, masks, base, which) for which in (0, 1)]
+    pooled_online = [aucs(scores, masks)[2] for scores in together]
     console = Console(width=130)
     console.print(table(results))
     console.print(
         f"All test clips, every frame under its own camera's weights: online AUC of scored frames "
-        f"{together[0]:.4f} without, {together[1]:.4f} with adaptation"
+        f"{pooled_online[0]:.4f} without, {pooled_online[1]:.4f} with adaptation"
     )
     console.print(f"Bases: {EPOCHS} epochs. {machine(torch.device('cpu'))}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"cameras": [asdict(r) for r in results], "online": together}, indent=2))
+        document = {"cameras": [asdict(result) for result in results], "online": pooled_online}
+        arguments.json.write_text(json.dumps(document, indent=2))
 
 
 def base_without(camera: str, normal: Sequence[PoseClip], data: Path, folder: Path) -> Checkpoint:
@@ -145,31 +145,22 @@ def base_without(camera: str, normal: Sequence[PoseClip], data: Path, folder: Pa
         return train(settings, console=Console(stderr=True)).checkpoint
 
 
-def scorer_of(checkpoint: Checkpoint) -> Score:
-    """Scores windows under a checkpoint."""
-    return PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec).nll
+def clip_scores(
+    checkpoint: Checkpoint, clips: Sequence[PoseClip], masks: dict[str, NDArray[np.int64]]
+) -> list[ClipScores]:
+    """Score test clips under a checkpoint."""
+    scorer = WindowFootageScorer.of_checkpoint(checkpoint.name, checkpoint)
+    return score_split(scorer, clips, masks, frame_rate_hz=FRAME_RATE_HZ)
 
 
-def aucs(
-    nll: Score, clips: Sequence[PoseClip], masks: dict[str, NDArray[np.int64]], base: Checkpoint
-) -> tuple[float, float, float]:
-    """AUC published, conditional and online (scored frames)."""
-    offline = evaluate(nll, clips, masks, base.spec, frame_rate_hz=FRAME_RATE_HZ, slicing="grid")
-    online = evaluate_online(nll, clips, masks, base.spec, frame_rate_hz=FRAME_RATE_HZ)
-    return offline.published.auc_roc, offline.conditional.auc_roc, online.conditional.auc_roc
+def aucs(scores: Sequence[ClipScores], masks: dict[str, NDArray[np.int64]]) -> tuple[float, float, float]:
+    """AUC published, conditional and online (scored frames); nan where those are all normal or all anomalous."""
 
+    def auc(frames: FrameReport | None) -> float:
+        return math.nan if frames is None else frames.micro.auc_roc
 
-def pooled_conditional(
-    scorers: dict[str, tuple[Score, Score]],
-    clips: Sequence[PoseClip],
-    masks: dict[str, NDArray[np.int64]],
-    base: Checkpoint,
-    which: int,
-) -> float:
-    """Online AUC of the scored frames of all clips, each clip by its own camera's weights."""
-    by_clip = iter([scorers[clip.camera][which] for clip in clips])
-    result = evaluate_online(lambda x: next(by_clip)(x), clips, masks, base.spec, frame_rate_hz=FRAME_RATE_HZ)
-    return result.conditional.auc_roc
+    report = judge(scores, masks, frame_rate_hz=FRAME_RATE_HZ, replicates=0)
+    return auc(report.published), auc(report.conditional), auc(report.online_conditional)
 
 
 def table(results: Sequence[Result]) -> Table:

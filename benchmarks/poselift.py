@@ -1,4 +1,4 @@
-"""PoseLift's test split through DA-Flow: ``python -m benchmarks.poselift --data DIR [--train-stgnf]``.
+"""PoseLift's test split through DA-Flow: ``python -m benchmarks.poselift --data DIR [--train-stgnf SEEDS]``.
 
 Prints one table: the shipped checkpoint with windows cut as published and on our time grid, beside what looks at
 nobody's movement (the number of people in the frame) and the figures known for STG-NF. The conditional AUC judges only
@@ -7,12 +7,14 @@ profits. The rows called online judge what a live camera would have published at
 causal smoothing.
 
 The figures known for STG-NF come from scrambled windows: its code stacks poses in the string order of their frame keys,
-which PoseLift does not zero-pad. Rows of that name are measured the same way, the others in the order of time.
+which PoseLift does not zero-pad, and takes the files' y for x (see `model.dataset`). Rows of STG-NF are measured with
+the axes as stored, those called scrambled also in that order of time; DA-Flow sees people upright.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,18 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.config import DAFlowConfig
 from model.dataset import PoseClip, Slicing, read_masks, read_split
 from model.evaluation import (
-    Evaluation,
-    OnlineEvaluation,
-    evaluate,
-    evaluate_online,
-    frame_metrics,
-    people_counts,
+    PEOPLE_COUNT,
+    FootageScorer,
+    FrameReport,
+    Report,
+    WindowFootageScorer,
+    judge,
+    score_split,
 )
-from model.fused import FusedFlow
-from model.scorer import PosePart, available_device
 from model.training import TrainingSettings, train
 
 FRAME_RATE_HZ = 15.0
@@ -49,24 +49,31 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pose/train, pose/test and gt")
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="checkpoint to judge")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--train-stgnf", action="store_true", help="also train STG-NF here, with its own options")
+    parser.add_argument(
+        "--train-stgnf", type=int, default=0, metavar="SEEDS", help="also train STG-NF here so often, as published"
+    )
     arguments = parser.parse_args()
-    clips = read_split(arguments.data / "pose" / "test")
+    test = arguments.data / "pose" / "test"
+    clips, stored = read_split(test), read_split(test, "xy")
     masks = read_masks(arguments.data / "gt" / "test_frame_mask")
     table = Table("scorer", "AUC-ROC", "AUC-PR", "EER", "conditional AUC", "frames scored")
-    candidates: list[tuple[str, Checkpoint, Sequence[Slicing]]] = [
-        ("DA-Flow", Checkpoint.load(arguments.checkpoint), ("grid", "published", "scrambled"))
+    candidates: list[tuple[str, Checkpoint, Sequence[Slicing], Sequence[PoseClip]]] = [
+        ("DA-Flow", Checkpoint.load(arguments.checkpoint), ("grid", "published", "scrambled"), clips)
     ]
     if arguments.train_stgnf:
-        for slicing in STGNF_SLICINGS:
-            trained = trained_stgnf(arguments.data, slicing, arguments.device)
-            candidates.append(("STG-NF trained here", trained, (slicing,)))
-    for name, checkpoint, slicings in candidates:
+        for slicing, seed in itertools.product(STGNF_SLICINGS, range(arguments.train_stgnf)):
+            trained = trained_stgnf(arguments.data, slicing, seed, arguments.device)
+            candidates.append((f"STG-NF trained here, seed {seed}", trained, (slicing,), stored))
+    for name, checkpoint, slicings, people in candidates:
         for slicing in slicings:
-            result = judged(checkpoint, clips, masks, slicing, arguments.device)
-            table.add_row(f"{name}, {slicing} windows", *figures(result))
-        table.add_row(f"{name}, online", *figures(judged_online(checkpoint, clips, masks, arguments.device)))
-    table.add_row("number of people, no model", *baseline(clips, masks))
+            scorer = WindowFootageScorer.of_checkpoint(name, checkpoint, device=arguments.device, slicing=slicing)
+            report = judged(scorer, people, masks)
+            table.add_row(f"{name}, {slicing} windows", *figures(report.published, report.conditional))
+        # A live camera always cuts on the time grid, whatever the last report was sliced by.
+        table.add_row(f"{name}, online", *figures(report.online_published, report.online_conditional))
+    # Every frame has a number of people; unsmoothed it says more of them.
+    count = judged(PEOPLE_COUNT, clips, masks).conditional
+    table.add_row("number of people, no model", *figures(count, None))
     table.add_row(*STGNF_PUBLISHED)
     console = Console(width=110)
     console.print(table)
@@ -74,53 +81,25 @@ def main() -> None:
     console.print(f"{len(labels)} frames, {labels.sum()} anomalous; frames without a score are filled as normal")
 
 
-def judged(
-    checkpoint: Checkpoint,
-    clips: Sequence[PoseClip],
-    masks: Mapping[str, NDArray[np.int64]],
-    slicing: Slicing,
-    device: str,
-) -> Evaluation:
+def judged(scorer: FootageScorer, clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]]) -> Report:
     """Score and judge the test split."""
-    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
-    return evaluate(part.nll, clips, masks, checkpoint.spec, frame_rate_hz=FRAME_RATE_HZ, slicing=slicing)
+    scores = score_split(scorer, clips, masks, frame_rate_hz=FRAME_RATE_HZ)
+    return judge(scores, masks, frame_rate_hz=FRAME_RATE_HZ, replicates=0)
 
 
-def judged_online(
-    checkpoint: Checkpoint, clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]], device: str
-) -> OnlineEvaluation:
-    """Score and judge the test split as live cameras would."""
-    part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
-    return evaluate_online(part.nll, clips, masks, checkpoint.spec, frame_rate_hz=FRAME_RATE_HZ)
-
-
-def trained_stgnf(data: Path, slicing: Slicing, device: str) -> Checkpoint:
-    """STG-NF by our training loop, with the options of its public code."""
+def trained_stgnf(data: Path, slicing: Slicing, seed: int, device: str) -> Checkpoint:
+    """STG-NF by our training loop, as its public code learns."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = replace(
-            TrainingSettings(data, Path(folder, "stgnf.safetensors"), epochs=8, config=DAFlowConfig.stgnf()),
-            slicing=slicing,
-            mirror="plain",
-            optimizer="adamax",
-            learning_rate=5e-4,
-            decay=0.99,
-            device=device,
-        )
+        published = TrainingSettings.stgnf(data, Path(folder, "stgnf.safetensors"), seed)
+        settings = replace(published, slicing=slicing, device=device)
         return train(settings, console=Console(stderr=True)).checkpoint
 
 
-def figures(result: Evaluation | OnlineEvaluation) -> list[str]:
+def figures(frames: FrameReport | None, conditional: FrameReport | None) -> list[str]:
     """One row of the table."""
-    published = result.published
-    metrics = [published.auc_roc, published.auc_pr, published.eer, result.conditional.auc_roc]
-    return [*(f"{value:.4f}" for value in metrics), str(result.conditional_frames)]
-
-
-def baseline(clips: Sequence[PoseClip], masks: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """The row of the number of people in the frame, unsmoothed; every frame has one."""
-    labels = np.concatenate([masks[clip.name] for clip in clips])
-    metrics = frame_metrics(labels, people_counts(clips, masks))
-    return [f"{metrics.auc_roc:.4f}", f"{metrics.auc_pr:.4f}", f"{metrics.eer:.4f}", "-", "-"]
+    micro = [] if frames is None else [frames.micro.auc_roc, frames.micro.auc_pr, frames.micro.eer]
+    own = ["-", "-"] if conditional is None else [f"{conditional.micro.auc_roc:.4f}", str(conditional.frames)]
+    return [*(f"{value:.4f}" for value in micro), *own]
 
 
 if __name__ == "__main__":

@@ -39,13 +39,14 @@ class Provenance:
 
     Attributes:
         data: Name of the data set.
-        data_sha256: Digest of the training clips.
+        data_sha256: Digest of the training clips; empty if they were not at hand.
         command: The command that made the checkpoint.
         seed: Its seed.
-        epoch: The epoch chosen, from 1.
-        train_nll: Mean score of the training windows in bits per dimension.
-        heldout_nll: Mean score of the held-out normal windows.
+        epoch: The epoch kept, from 1.
+        train_nll: Mean score of the training windows in bits per dimension; None if unknown.
+        heldout_nll: Mean score of the held-out normal windows; None if unknown, or if nothing was held out.
         versions: Versions of the libraries used.
+        note: What else must be known before the weights are used or passed on, such as their origin and licence.
     """
 
     data: str
@@ -53,9 +54,15 @@ class Provenance:
     command: str
     seed: int
     epoch: int
-    train_nll: float
-    heldout_nll: float
+    train_nll: float | None
+    heldout_nll: float | None
     versions: dict[str, str]
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field names and values, ready for JSON; an empty note is left out."""
+        fields = dataclasses.asdict(self)
+        return fields if self.note else {name: value for name, value in fields.items() if name != "note"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +103,7 @@ class Checkpoint:
             "format": FORMAT_VERSION,
             "config": self.config.to_dict(),
             "window": dataclasses.asdict(self.spec),
-            "provenance": dataclasses.asdict(self.provenance),
+            "provenance": self.provenance.to_dict(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()}

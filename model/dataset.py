@@ -3,6 +3,9 @@
 A data set is a folder with ``pose/train`` and ``pose/test`` holding one file ``<clip>_alphapose_tracked_person.json``
 for each clip, ``{person: {frame: {"keypoints": [x, y, confidence] * 17}}}``, and ``gt/test_frame_mask/<clip>.npy``, one
 0 or 1 (anomalous) for each frame.
+
+PoseLift's files hold ``[y, x, confidence]``: down comes before right. Its people lie on their sides for whoever reads
+them as the layout says, and a model that learnt from them takes everybody who stands for fallen. `read_split` notices.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,6 +33,10 @@ order. The last loses the order of time and is there to reproduce figures publis
 Mirror = Literal["none", "plain", "swap"]
 """Mirrored copies of training windows: none; x negated (STG-NF); x negated and left joints swapped with right ones."""
 
+Axes = Literal["auto", "xy", "yx"]
+"""Which of the two coordinates of a keypoint comes first in the files: right (x), down (y), or found out by
+`transposed`."""
+
 SUFFIX: Final = "_alphapose_tracked_person.json"
 """What follows a clip's name in the name of its file."""
 
@@ -37,6 +44,15 @@ _VALUES: Final = 3 * len(COCO_JOINTS)
 _SCENE: Final = re.compile(r"(?:abnormal_|normal_)?(?:scene_)?(\d+)")
 _MISSING_ALLOWED: Final = 2
 """STG-NF keeps a window from which no more than two of its consecutive frames are missing."""
+
+
+_SURE: Final = 0.3
+"""Confidence from which a keypoint says where its joint is."""
+_SURE_POSES: Final = 50
+"""Poses it takes to tell the axes of a data set."""
+_UPRIGHT: Final = 1.5
+"""Median extent from nose to ankles along one axis over that along the other, from which people stand along the first;
+it is 5 in PoseLift."""
 
 
 class DatasetError(ValueError):
@@ -88,8 +104,12 @@ class PoseClip:
         return np.arange(frames.min(), frames.max() + 1) if len(frames) else frames
 
 
-def read_split(folder: Path) -> list[PoseClip]:
+def read_split(folder: Path, axes: Axes = "auto") -> list[PoseClip]:
     """Read all clips of ``pose/train`` or ``pose/test``, in order of their names.
+
+    Args:
+        folder: The folder.
+        axes: What comes first in the files. Published figures for PoseLift took it for x.
 
     Raises:
         DatasetError: The folder holds no clips, or one of them is malformed.
@@ -98,7 +118,23 @@ def read_split(folder: Path) -> list[PoseClip]:
     if not paths:
         why = "" if folder.is_dir() else "; there is no such folder"
         raise DatasetError(f"{folder}: no files named *{SUFFIX}{why}")
-    return [read_clip(path) for path in paths]
+    clips = [read_clip(path) for path in paths]
+    swap = transposed(clips) if axes == "auto" else axes == "yx"
+    return [_swapped(clip) for clip in clips] if swap else clips
+
+
+def transposed(clips: Sequence[PoseClip]) -> bool:
+    """Whether most people lie on their sides, so that the files must hold y before x.
+
+    Judged by the way from the nose to the ankles where those were seen with confidence; too few such poses leave the
+    axes as they are.
+    """
+    ways = [_nose_to_ankles(track) for clip in clips for track in clip.tracks]
+    extent = torch.cat([torch.empty((0, 2)), *ways]).abs()
+    if len(extent) < _SURE_POSES:
+        return False
+    right, down = extent.median(dim=0).values.tolist()
+    return bool(right > _UPRIGHT * down)
 
 
 def read_clip(path: Path) -> PoseClip:
@@ -241,6 +277,20 @@ def _published_windows(track: PersonTrack, length: int, frame_rate_hz: float, st
     poses = coco_to_graph(track.keypoints[torch.from_numpy(rows[kept])])
     ends = (first[kept] + length - 1) / frame_rate_hz
     return Windows.of_poses(poses, np.full(len(ends), track.person, np.int64), ends)
+
+
+def _nose_to_ankles(track: PersonTrack) -> Tensor:
+    """Shape ``(n, 2)``, the poses in which all three were seen."""
+    nose = track.keypoints[:, COCO_JOINTS.index("nose")]
+    ankles = track.keypoints[:, [COCO_JOINTS.index("left_ankle"), COCO_JOINTS.index("right_ankle")]]
+    sure = (nose[:, 2] > _SURE) & (ankles[..., 2] > _SURE).all(dim=1)
+    return (ankles[..., :2].mean(dim=1) - nose[:, :2])[sure]
+
+
+def _swapped(clip: PoseClip) -> PoseClip:
+    return replace(
+        clip, tracks=tuple(replace(track, keypoints=track.keypoints[..., [1, 0, 2]]) for track in clip.tracks)
+    )
 
 
 def _scrambled(track: PersonTrack) -> PersonTrack:

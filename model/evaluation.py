@@ -1,215 +1,459 @@
-"""Published protocols: how a data set's frames are scored and judged, so that figures can be compared.
+"""Scorers judged on a test split: by the published protocol, by what they add to presence, and as a live camera would.
 
 The micro protocol of STG-NF (its public code) judges every frame, those without a score included. On
-footage where people are rarely seen that rewards a mere count of people; `conditional` figures therefore judge only the
-frames in which somebody has a score, and `people_counts` is there to be compared with.
+footage where people are rarely seen that rewards a mere count of people; *conditional* figures therefore judge only the
+frames in which somebody has a score, *common* ones only frames that the caller names, so that scorers of different
+coverage meet on the same ground, and `PRESENCE` and `PEOPLE_COUNT` are there to be compared with.
 
 Published figures are offline: a frame's score comes from windows that reach past it, and smoothing looks ahead.
-`evaluate_online` judges what a live camera would have published at each frame (`model.online`), which knows nothing of
+*Online* figures judge what a live camera would have published at each frame (`model.online`), which knows nothing of
 later frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
-from torch import Tensor
 
+from model.checkpoint import Checkpoint
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
 from model.footage import PoseFootage, online_series
-from model.smoothing import DEFAULT_TAU_S
-from pose.windows import WindowSpec
+from model.fused import FusedFlow
+from model.metrics import (
+    EventMetrics,
+    Interval,
+    MacroAUC,
+    Metrics,
+    MicroAUC,
+    bootstrap_by_clip,
+    event_metrics,
+    frame_metrics,
+)
+from model.scorer import PosePart, available_device, frame_scores_of_track
+from model.smoothing import DEFAULT_TAU_S, smooth_causally
+from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+Assignment = Literal["middle", "covering"]
+"""Which frames a window speaks for: its middle one, as published; or every frame that it covers and whose nearest
+centre is its own, so that the ends of a track are scored as well."""
 
 _SMOOTHING: Final = (1, 2, 3, 4, 5, 6)
 """Standard deviations in frames of the Gaussian filters applied one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """How well anomaly scores separate frames.
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipScores:
+    """What a scorer says of one clip of F frames; higher is stranger, in the scorer's own unit.
 
     Attributes:
-        auc_roc: Area under the receiver operating characteristic.
-        auc_pr: Average precision with anomalous frames as positives.
-        eer: Equal error rate.
+        name: The clip's.
+        offline: Shape ``(F,)``, unsmoothed, highest over people; nan where nobody is scored.
+        online: Shape ``(F,)``, what a live camera would publish at each frame, smoothed causally; nan likewise.
+        tracks: Offline scores of each person by number, each ``(F,)``; nan where that person is not scored.
     """
 
-    auc_roc: float
-    auc_pr: float
-    eer: float
+    name: str
+    offline: Floats
+    online: Floats
+    tracks: Mapping[int, Floats]
+
+
+class FootageScorer(Protocol):
+    """Anything that scores the frames of a clip of tracked people."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in tables."""
+
+    def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
+        """Score a clip.
+
+        Args:
+            clip: The clip.
+            frames: Frames of its video, numbered from 0; sightings beyond it are not judged.
+            frame_rate_hz: Frames per second of the video.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowFootageScorer:
+    """Scores frames by windows of one length.
+
+    Attributes:
+        name: What to call it in tables.
+        score: Gives N windows N scores; nan is none.
+        spec: What a window is.
+        slicing: How windows are cut for offline scores; a live camera always cuts on the time grid.
+        assignment: Which frames a window speaks for offline.
+        tau_s: Time constant of the smoothing online, seconds.
+    """
+
+    name: str
+    score: Callable[[Windows], Floats]
+    spec: WindowSpec
+    slicing: Slicing = "grid"
+    assignment: Assignment = "middle"
+    tau_s: float = DEFAULT_TAU_S
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        name: str,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "cpu",
+        slicing: Slicing = "grid",
+        assignment: Assignment = "middle",
+    ) -> Self:
+        """The likelihood of a trained flow, calibrated or not.
+
+        Raises:
+            DeviceUnavailableError: The device is not there.
+        """
+        part = PosePart(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec)
+        return cls(name, lambda windows: part.nll(windows.tensor), checkpoint.spec, slicing, assignment)
+
+    def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
+        """See `FootageScorer`.
+
+        Raises:
+            ValueError: `score` does not give one score for each window.
+        """
+        footage = PoseFootage.of_clip(clip, frame_rate_hz, frames)
+        live = footage.windows(self.spec)
+        live_scores = self._scores(live)
+        windows, scores = live, live_scores
+        if self.slicing != "grid":
+            windows = clip_windows(clip, self.spec, frame_rate_hz=frame_rate_hz, slicing=self.slicing)
+            scores = self._scores(windows)
+        tracks = {}
+        for track in np.unique(windows.track_ids).tolist():
+            own = windows.track_ids == track
+            ends, values = windows.end_times[own], scores[own]
+            tracks[track] = (
+                middle_frame_scores(frames, ends, values, self.spec, frame_rate_hz=frame_rate_hz)
+                if self.assignment == "middle"
+                else frame_scores_of_track(footage.frame_times, ends, values, self.spec)
+            )
+        online = online_series(footage, live, live_scores, self.spec, tau_s=self.tau_s).smoothed
+        return ClipScores(clip.name, highest(tracks.values(), frames), online, tracks)
+
+    def _scores(self, windows: Windows) -> Floats:
+        scores = self.score(windows) if len(windows) else np.empty(0)
+        if scores.shape != (len(windows),):
+            raise ValueError(f"{self.name}: expected a score for each of {len(windows)} windows, got {scores.shape}")
+        return scores
 
 
 @dataclass(frozen=True, slots=True)
-class OnlineEvaluation:
-    """Figures of frames as a live camera would have scored them.
+class PeopleBaseline:
+    """Scores a frame by the number of people in it: the baseline that looks at nobody's movement.
+
+    Every frame has a score, 0 where nobody is.
 
     Attributes:
-        published: All frames, causally smoothed; those without a score are filled with the lowest.
-        conditional: Frames with a score of their own, causally smoothed.
-        conditional_frames: How many those are.
+        name: What to call it in tables.
+        most: More people than these count as these.
     """
 
-    published: Metrics
-    conditional: Metrics
-    conditional_frames: int
+    name: str
+    most: float = np.inf
+
+    def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
+        """See `FootageScorer`."""
+        counts = np.minimum(people_counts(clip, frames), self.most)
+        tracks = {}
+        for track in clip.tracks:
+            present = np.zeros(frames, bool)
+            present[track.frames[track.frames < frames]] = True
+            tracks[track.person] = np.where(present, counts, np.nan)
+        return ClipScores(clip.name, counts, smooth_causally(np.arange(frames) / frame_rate_hz, counts), tracks)
+
+
+PRESENCE: Final = PeopleBaseline("presence", most=1)
+"""Is anybody there?"""
+
+PEOPLE_COUNT: Final = PeopleBaseline("number of people")
+"""How many are there?"""
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Figures of one scorer on one test split.
+class FrameReport:
+    """Figures of some of the frames of a split; intervals are of whole clips drawn again.
 
     Attributes:
-        published: All frames, filled and smoothed.
-        conditional: Frames with a score of their own, neither filled nor smoothed.
-        conditional_frames: How many those are.
-        frames: Frames of the split.
+        frames: How many were judged.
+        anomalous: How many of those are anomalous.
+        micro: Of all frames pooled.
+        micro_interval: Of the micro AUC-ROC; None if no sample had both classes.
+        macro_auc_roc: Mean over clips with both classes; None if there is none.
+        macro_interval: Of that.
+        macro_clips: How many clips have both classes.
     """
 
-    published: Metrics
-    conditional: Metrics
-    conditional_frames: int
     frames: int
+    anomalous: int
+    micro: Metrics
+    micro_interval: Interval | None
+    macro_auc_roc: float | None
+    macro_interval: Interval | None
+    macro_clips: int
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        intervals = {name: _interval(values[name]) for name in ("micro_interval", "macro_interval")}
+        return cls(**values | {"micro": Metrics(**values["micro"])} | intervals)
 
 
-def frame_metrics(labels: Labels, anomaly: Floats) -> Metrics:
-    """Judge frame scores.
+@dataclass(frozen=True, slots=True)
+class UnitReport:
+    """Figures of tracks or clips, each with one label and one score.
 
-    Args:
-        labels: Shape ``(n,)``, 1 is anomalous.
-        anomaly: Shape ``(n,)``, finite, higher is stranger.
+    Attributes:
+        units: How many were judged.
+        anomalous: How many of those are anomalous.
+        auc_roc: Of all pooled.
+        interval: Of whole clips drawn again; None if no sample had both classes.
     """
-    return Metrics(
-        auc_roc=float(roc_auc_score(labels, anomaly)),
-        auc_pr=float(average_precision_score(labels, anomaly)),
-        eer=equal_error_rate(labels, anomaly),
-    )
+
+    units: int
+    anomalous: int
+    auc_roc: float
+    interval: Interval | None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(**values | {"interval": _interval(values["interval"])})
 
 
-def equal_error_rate(labels: Labels, anomaly: Floats) -> float:
-    """The error rate where false alarms and misses are equally frequent.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One scorer on one test split. Reports of frames or units that are all normal or all anomalous are None.
 
-    The mean of both at the corner of scikit-learn's ROC curve (collinear points dropped) where they differ least.
+    Attributes:
+        clips: Clips of the split.
+        frames: Frames judged.
+        anomalous_frames: How many of those are anomalous.
+        hours: Their duration.
+        replicates: Samples drawn for each interval.
+        seed: What decided them.
+        level: Share of samples inside an interval.
+        published: All frames by `fill_and_smooth`.
+        coverage: All frames by nothing but whether they have a score, smoothed as published: what `published` owes to
+            where the scorer can score.
+        conditional: Frames with a score of their own, unsmoothed.
+        conditional_smoothed: The same frames by `smooth_scored`.
+        common: Frames that the caller named, unsmoothed; None if none were named.
+        common_smoothed: The same frames by `smooth_scored`, which smooths over all frames with a score.
+        tracks_highest: People with a score: an anomalous person is one whose scored frames are anomalous by more than
+            half, whoever caused that; the score is the highest by `smooth_scored`.
+        tracks_mean: The same with the mean of the unsmoothed scores.
+        clip_level: Clips: an anomalous clip has an anomalous frame; the score is the highest of the published ones.
+        events: Alarms of the published scores, which know later frames.
+        online_published: All frames as a live camera would have published them; those without a score are filled with
+            the lowest.
+        online_conditional: Frames for which a live camera had a score.
+        online_events: Alarms of a live camera; a frame without a score raises none.
     """
-    false_alarms, hits, _ = roc_curve(labels, anomaly)
-    misses = 1 - hits
-    nearest = np.argmin(np.abs(false_alarms - misses))
-    return float(false_alarms[nearest] + misses[nearest]) / 2
+
+    clips: int
+    frames: int
+    anomalous_frames: int
+    hours: float
+    replicates: int
+    seed: int
+    level: float
+    published: FrameReport
+    coverage: FrameReport
+    conditional: FrameReport | None
+    conditional_smoothed: FrameReport | None
+    common: FrameReport | None
+    common_smoothed: FrameReport | None
+    tracks_highest: UnitReport | None
+    tracks_mean: UnitReport | None
+    clip_level: UnitReport | None
+    events: EventMetrics
+    online_published: FrameReport
+    online_conditional: FrameReport | None
+    online_events: EventMetrics
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values that JSON has."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Report:
+        """Inverse of `to_dict`, also after JSON."""
+        parts: dict[str, Any] = {}
+        for kind, names in _PARTS.items():
+            parts |= {name: None if values[name] is None else kind.from_dict(values[name]) for name in names}
+        return cls(**values | parts)
 
 
-def evaluate(
-    nll: Callable[[Tensor], Floats],
-    clips: Sequence[PoseClip],
-    masks: Mapping[str, Labels],
-    spec: WindowSpec,
-    *,
-    frame_rate_hz: float,
-    slicing: Slicing,
-) -> Evaluation:
-    """Score a test split.
+_PARTS: Final[dict[type[FrameReport] | type[UnitReport] | type[EventMetrics], tuple[str, ...]]] = {
+    FrameReport: (
+        "published",
+        "coverage",
+        "conditional",
+        "conditional_smoothed",
+        "common",
+        "common_smoothed",
+        "online_published",
+        "online_conditional",
+    ),
+    UnitReport: ("tracks_highest", "tracks_mean", "clip_level"),
+    EventMetrics: ("events", "online_events"),
+}
 
-    Args:
-        nll: Scores windows ``(N, 2, T, 18)``, such as `model.scorer.Scorer.nll`.
-        clips: The test clips.
-        masks: Frame labels of every clip by name.
-        spec: What a window is.
-        frame_rate_hz: Frames per second of the video.
-        slicing: How windows are cut.
+
+def score_split(
+    scorer: FootageScorer, clips: Sequence[PoseClip], labels: Mapping[str, Labels], *, frame_rate_hz: float
+) -> list[ClipScores]:
+    """Score every clip of a test split, over as many frames as it has labels.
 
     Raises:
-        DatasetError: A clip has no mask, or the other way round.
+        DatasetError: A clip has no labels, or the other way round.
     """
-    _check_names(clips, masks)
-    anomaly = [
-        middle_frame_scores(clip, len(masks[clip.name]), nll, spec, frame_rate_hz=frame_rate_hz, slicing=slicing)
-        for clip in clips
-    ]
-    labels = np.concatenate([masks[clip.name] for clip in clips])
-    raw = np.concatenate(anomaly)
-    scored = np.isfinite(raw)
-    return Evaluation(
-        published=frame_metrics(labels, np.concatenate(fill_and_smooth(anomaly))),
-        conditional=frame_metrics(labels[scored], raw[scored]),
-        conditional_frames=int(scored.sum()),
-        frames=len(raw),
-    )
+    _check_names((clip.name for clip in clips), labels)
+    return [scorer.score_clip(clip, len(labels[clip.name]), frame_rate_hz) for clip in clips]
 
 
-def evaluate_online(
-    nll: Callable[[Tensor], Floats],
-    clips: Sequence[PoseClip],
-    masks: Mapping[str, Labels],
-    spec: WindowSpec,
-    *,
-    frame_rate_hz: float,
-    tau_s: float = DEFAULT_TAU_S,
-) -> OnlineEvaluation:
-    """Score a test split as live cameras would.
+def common_frames(scores: Sequence[Sequence[ClipScores]]) -> dict[str, Mask]:
+    """Frames in which every scorer scores somebody offline, by clip name.
 
     Args:
-        nll: Scores windows ``(N, 2, T, 18)``.
-        clips: The test clips.
-        masks: Frame labels of every clip by name.
-        spec: What a window is.
+        scores: Of each scorer, all clips of the same split.
+    """
+    common: dict[str, Mask] = {}
+    for clip in (clip for split in scores for clip in split):
+        common[clip.name] = common.get(clip.name, np.ones(len(clip.offline), bool)) & ~np.isnan(clip.offline)
+    return common
+
+
+def judge(
+    scores: Sequence[ClipScores],
+    labels: Mapping[str, Labels],
+    *,
+    frame_rate_hz: float,
+    judged: Mapping[str, Mask] | None = None,
+    common: Mapping[str, Mask] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Report:
+    """Judge a scorer on a test split.
+
+    Frames that are not judged are dropped before anything is filled or smoothed, as the masks of HR-UBnormal ask for;
+    online scores were already smoothed by then, as a live camera does not know the mask. Alarms are counted on the
+    clip's own time, where a frame that is not judged raises none and belongs to no event.
+
+    Args:
+        scores: What the scorer says of every clip.
+        labels: Frame labels of every clip by name, 1 is anomalous.
         frame_rate_hz: Frames per second of the video.
-        tau_s: Time constant of the smoothing.
+        judged: Frames to judge by clip name; all if missing.
+        common: Frames of the common figures by clip name, see `common_frames`.
+        replicates: Samples of clips for each interval.
+        seed: Decides them; the same for all scorers, so that they meet the same samples.
+        level: Share of samples inside an interval.
 
     Raises:
-        DatasetError: A clip has no mask, or the other way round.
-        ValueError: No frame of the split has a score.
+        DatasetError: A clip has no labels, or the other way round.
+        ValueError: Lengths disagree, a score is infinite, no frame has a score, a common frame has none, or the judged
+            frames are all normal or all anomalous.
     """
-    _check_names(clips, masks)
-    smoothed = []
-    for clip in clips:
-        footage = PoseFootage.of_clip(clip, frame_rate_hz, len(masks[clip.name]))
-        windows = footage.windows(spec)
-        smoothed.append(online_series(footage, windows, nll(windows.tensor), spec, tau_s=tau_s).smoothed)
-    labels, anomaly = np.concatenate([masks[clip.name] for clip in clips]), np.concatenate(smoothed)
-    scored = np.isfinite(anomaly)
-    if not scored.any():
-        raise ValueError("no frame of the split has a score")
-    return OnlineEvaluation(
-        published=frame_metrics(labels, np.where(scored, anomaly, anomaly[scored].min())),
-        conditional=frame_metrics(labels[scored], anomaly[scored]),
-        conditional_frames=int(scored.sum()),
+    _check_names((clip.name for clip in scores), labels)
+    keep = {name: np.ones(len(own), bool) for name, own in labels.items()} if judged is None else judged
+    for masks in (keep, common or keep):
+        _check_names(masks, labels)
+    for clip in scores:
+        _check_scores(clip, len(labels[clip.name]))
+        for mask in (keep[clip.name], (common or keep)[clip.name]):
+            if mask.shape != (len(labels[clip.name]),):
+                raise ValueError(f"clip {clip.name}: {len(labels[clip.name])} labels, but a mask of shape {mask.shape}")
+    bootstrap = _Bootstrap(replicates, seed, level)
+    truth = [labels[clip.name][keep[clip.name]] for clip in scores]
+    raw = [clip.offline[keep[clip.name]] for clip in scores]
+    online = [clip.online[keep[clip.name]] for clip in scores]
+    scored, known = [~np.isnan(clip) for clip in raw], [~np.isnan(clip) for clip in online]
+    published, smoothed = fill_and_smooth(raw), [smooth_scored(clip) for clip in raw]
+    everywhere = [np.ones(len(clip), bool) for clip in truth]
+    shared = None if common is None else [common[clip.name][keep[clip.name]] for clip in scores]
+    for clip, own, wanted in zip(scores, scored, shared or [], strict=False):
+        if (wanted & ~own).any():
+            raise ValueError(f"clip {clip.name}: {int((wanted & ~own).sum())} of the common frames have no score")
+    hours = sum(map(len, truth)) / frame_rate_hz / 3600
+    on_time = [np.where(keep[clip.name], labels[clip.name], 0) for clip in scores]
+    kept = [keep[clip.name] for clip in scores]
+    published_report = bootstrap.frames(truth, published, everywhere)
+    coverage = bootstrap.frames(truth, [_filtered(clip.astype(np.float64)) for clip in scored], everywhere)
+    online_report = bootstrap.frames(truth, fill(online), everywhere)
+    if published_report is None or coverage is None or online_report is None:
+        raise ValueError("nothing to tell apart: the judged frames are all normal or all anomalous")
+    return Report(
+        clips=len(scores),
+        frames=published_report.frames,
+        anomalous_frames=published_report.anomalous,
+        hours=hours,
+        replicates=replicates,
+        seed=seed,
+        level=level,
+        published=published_report,
+        coverage=coverage,
+        conditional=bootstrap.frames(truth, raw, scored),
+        conditional_smoothed=bootstrap.frames(truth, smoothed, scored),
+        common=None if shared is None else bootstrap.frames(truth, raw, shared),
+        common_smoothed=None if shared is None else bootstrap.frames(truth, smoothed, shared),
+        tracks_highest=bootstrap.units(_track_units(scores, truth, kept, _highest_smoothed)),
+        tracks_mean=bootstrap.units(_track_units(scores, truth, kept, _mean)),
+        clip_level=bootstrap.units(_clip_units(truth, published)),
+        events=event_metrics(on_time, _on_time(published, kept), frame_rate_hz=frame_rate_hz, hours=hours),
+        online_published=online_report,
+        online_conditional=bootstrap.frames(truth, online, known),
+        online_events=event_metrics(on_time, _on_time(online, kept), frame_rate_hz=frame_rate_hz, hours=hours),
     )
 
 
 def middle_frame_scores(
-    clip: PoseClip,
-    frames: int,
-    nll: Callable[[Tensor], Floats],
-    spec: WindowSpec,
-    *,
-    frame_rate_hz: float,
-    slicing: Slicing,
+    frames: int, window_end_times: Floats, window_scores: Floats, spec: WindowSpec, *, frame_rate_hz: float
 ) -> Floats:
-    """Give every window's score to its middle frame, the highest over people where they meet.
+    """Give every window's score to its middle frame, the highest where several meet.
+
+    Args:
+        frames: Frames of the clip.
+        window_end_times: Shape ``(N,)``, seconds of the last grid point of each window.
+        window_scores: Shape ``(N,)``.
+        spec: What a window is.
+        frame_rate_hz: Frames per second of the video.
 
     Returns:
         Shape ``(frames,)``; nan where no window has its middle.
     """
-    windows = clip_windows(clip, spec, frame_rate_hz=frame_rate_hz, slicing=slicing)
-    middle = np.rint(spec.center_times(windows.end_times) * frame_rate_hz).astype(np.int64)
+    middle = np.rint(spec.center_times(window_end_times) * frame_rate_hz).astype(np.int64)
     scores = np.full(frames, np.nan)
     inside = middle < frames
-    np.fmax.at(scores, middle[inside], nll(windows.tensor)[inside])
+    np.fmax.at(scores, middle[inside], window_scores[inside])
     return scores
 
 
-def fill_and_smooth(anomaly: Sequence[Floats]) -> list[Floats]:
-    """The published post-processing of frame scores.
+def highest(tracks: Iterable[Floats], frames: int) -> Floats:
+    """The highest score over people in every frame, shape ``(frames,)``; nan where nobody is scored."""
+    return np.asarray(np.fmax.reduce([np.full(frames, np.nan), *tracks]))
 
-    Frames without a score get the lowest score of the whole split, that is the most normal one; then every clip passes
-    Gaussian filters of 1 to 6 frames in turn.
+
+def fill(anomaly: Sequence[Floats]) -> list[Floats]:
+    """Give frames without a score the lowest score of the whole split, that is the most normal one.
 
     Args:
         anomaly: For each clip ``(frames,)``, nan where there is no score.
@@ -217,38 +461,149 @@ def fill_and_smooth(anomaly: Sequence[Floats]) -> list[Floats]:
     Raises:
         ValueError: No frame of the split has a score.
     """
-    raw = np.concatenate(list(anomaly))
-    if not np.isfinite(raw).any():
+    raw = np.concatenate([np.empty(0), *anomaly])
+    if np.isnan(raw).all():
         raise ValueError("no frame of the split has a score")
     lowest = np.nanmin(raw)
-    smoothed = []
-    for clip in anomaly:
-        scores = np.where(np.isnan(clip), lowest, clip)
-        for deviation in _SMOOTHING:
-            scores = gaussian_filter1d(scores, deviation)
-        smoothed.append(scores)
+    return [np.where(np.isnan(clip), lowest, clip) for clip in anomaly]
+
+
+def fill_and_smooth(anomaly: Sequence[Floats]) -> list[Floats]:
+    """The published post-processing of frame scores: `fill`, then Gaussian filters of 1 to 6 frames in turn, by clip.
+
+    Args:
+        anomaly: For each clip ``(frames,)``, nan where there is no score.
+
+    Raises:
+        ValueError: No frame of the split has a score.
+    """
+    return [_filtered(clip) for clip in fill(anomaly)]
+
+
+def smooth_scored(anomaly: Floats) -> Floats:
+    """The filters of `fill_and_smooth` over the frames that have a score, weights renormalised: nothing is filled.
+
+    Args:
+        anomaly: Shape ``(frames,)``, nan where there is no score.
+
+    Returns:
+        Shape ``(frames,)``; nan where `anomaly` is.
+    """
+    scored = ~np.isnan(anomaly)
+    weight = _filtered(scored.astype(np.float64))
+    total = _filtered(np.where(scored, anomaly, 0.0))
+    smoothed = np.full(len(anomaly), np.nan)
+    smoothed[scored] = total[scored] / weight[scored]
     return smoothed
 
 
-def people_counts(clips: Sequence[PoseClip], masks: Mapping[str, Labels]) -> Floats:
-    """Number of people in every frame of the split: the baseline that looks at nobody's movement.
-
-    Returns:
-        Shape ``(all frames,)``, clips in the order given.
-
-    Raises:
-        DatasetError: A clip has no mask, or the other way round.
-    """
-    _check_names(clips, masks)
-    counts = []
-    for clip in clips:
-        frames = np.concatenate([np.empty(0, np.int64), *(track.frames for track in clip.tracks)])
-        length = len(masks[clip.name])
-        counts.append(np.bincount(frames[frames < length], minlength=length).astype(np.float64))
-    return np.concatenate(counts)
+def people_counts(clip: PoseClip, frames: int) -> Floats:
+    """Number of people in every frame of a clip, shape ``(frames,)``."""
+    seen = np.concatenate([np.empty(0, np.int64), *(track.frames for track in clip.tracks)])
+    return np.bincount(seen[seen < frames], minlength=frames).astype(np.float64)
 
 
-def _check_names(clips: Sequence[PoseClip], masks: Mapping[str, Labels]) -> None:
-    alone = {clip.name for clip in clips} ^ set(masks)
+@dataclass(frozen=True, slots=True)
+class _Bootstrap:
+    replicates: int
+    seed: int
+    level: float
+
+    def frames(self, labels: list[Labels], anomaly: list[Floats], chosen: list[Mask]) -> FrameReport | None:
+        """Judge the chosen frames of every clip."""
+        clips = [(y[own], x[own]) for y, x, own in zip(labels, anomaly, chosen, strict=True)]
+        truth, scores = (np.concatenate(column) for column in zip(*clips, strict=True))
+        anomalous = int(truth.sum())
+        if not 0 < anomalous < len(truth):
+            return None
+        macro = MacroAUC(clips)
+        return FrameReport(
+            frames=len(truth),
+            anomalous=anomalous,
+            micro=frame_metrics(truth, scores),
+            micro_interval=self._interval(MicroAUC(clips), len(clips)),
+            macro_auc_roc=macro(np.ones(len(clips), np.int64)) if macro.clips else None,
+            macro_interval=self._interval(macro, len(clips)),
+            macro_clips=macro.clips,
+        )
+
+    def units(self, clips: list[tuple[Labels, Floats]]) -> UnitReport | None:
+        """Judge the units of every clip."""
+        truth = np.concatenate([labels for labels, _ in clips])
+        anomalous = int(truth.sum())
+        if not 0 < anomalous < len(truth):
+            return None
+        micro = MicroAUC(clips)
+        return UnitReport(
+            len(truth), anomalous, micro(np.ones(len(clips), np.int64)), self._interval(micro, len(clips))
+        )
+
+    def _interval(self, statistic: MicroAUC | MacroAUC, clips: int) -> Interval | None:
+        return bootstrap_by_clip(statistic, clips, replicates=self.replicates, seed=self.seed, level=self.level)
+
+
+def _track_units(
+    scores: Sequence[ClipScores], truth: list[Labels], kept: list[Mask], speak: Callable[[Floats], float]
+) -> list[tuple[Labels, Floats]]:
+    clips = []
+    for clip, labels, own in zip(scores, truth, kept, strict=True):
+        units = [(labels[~np.isnan(series)], series) for series in (track[own] for track in clip.tracks.values())]
+        units = [(seen, series) for seen, series in units if len(seen)]
+        majority = np.array([2 * seen.sum() > len(seen) for seen, _ in units], np.int64)
+        clips.append((majority, np.array([speak(series) for _, series in units], np.float64)))
+    return clips
+
+
+def _clip_units(truth: list[Labels], published: list[Floats]) -> list[tuple[Labels, Floats]]:
+    return [
+        (
+            np.array([labels.any()] if len(labels) else [], np.int64),
+            anomaly.max(keepdims=True) if len(labels) else anomaly,
+        )
+        for labels, anomaly in zip(truth, published, strict=True)
+    ]
+
+
+def _mean(series: Floats) -> float:
+    return float(np.nanmean(series))
+
+
+def _highest_smoothed(series: Floats) -> float:
+    return float(np.nanmax(smooth_scored(series)))
+
+
+def _on_time(anomaly: list[Floats], kept: list[Mask]) -> list[Floats]:
+    """Scores of judged frames back in their places; nan in the others."""
+    clips = []
+    for scores, own in zip(anomaly, kept, strict=True):
+        clip = np.full(len(own), np.nan)
+        clip[own] = scores
+        clips.append(clip)
+    return clips
+
+
+def _filtered(series: Floats) -> Floats:
+    for deviation in _SMOOTHING:
+        series = np.asarray(gaussian_filter1d(series, deviation), np.float64)
+    return series
+
+
+def _interval(values: dict[str, Any] | None) -> Interval | None:
+    return None if values is None else Interval(**values)
+
+
+def _check_names(clips: Iterable[str], labels: Mapping[str, Labels]) -> None:
+    names = list(clips)
+    alone = set(names) ^ set(labels)
     if alone:
         raise DatasetError(f"clips without a mask, or masks without a clip: {', '.join(sorted(alone)[:5])}")
+    if len(names) != len(labels):
+        raise DatasetError(f"{len(names)} clips have only {len(labels)} different names")
+
+
+def _check_scores(clip: ClipScores, frames: int) -> None:
+    for series in (clip.offline, clip.online, *clip.tracks.values()):
+        if series.shape != (frames,):
+            raise ValueError(f"clip {clip.name}: {frames} frames have labels, but scores have shape {series.shape}")
+        if np.isinf(series).any():
+            raise ValueError(f"clip {clip.name}: a score is infinite; nan says that there is none")

@@ -300,13 +300,26 @@ class DAFlow(nn.Module):
             z = step.inverse(z)
         return z
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-likelihood of windows in nats, shape ``(N,)``."""
-        return self._log_density(x).sum(dim=(1, 2))
+    def log_prob(self, x: Tensor, abnormal: Tensor | None = None) -> Tensor:
+        """Log-likelihood of windows in nats, shape ``(N,)``; arguments and errors are those of `nll`."""
+        return self._log_density(x, abnormal).sum(dim=(1, 2))
 
-    def nll(self, x: Tensor) -> Tensor:
-        """Negative log-likelihood of windows in bits per dimension, shape ``(N,)``."""
-        return -self.log_prob(x) / nats_per_window_bit(self.config.length)
+    def nll(self, x: Tensor, abnormal: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of windows in bits per dimension.
+
+        Args:
+            x: Shape ``(N, 2, T, 18)``, normalised windows.
+            abnormal: Shape ``(N,)``, boolean: windows known to be abnormal, which get the prior N(-R, I) so that
+                training drives them away from the normal ones (STG-NF's supervised setting). Whoever scores unknown
+                windows leaves it out: then all get the normal prior N(R, I).
+
+        Returns:
+            Shape ``(N,)``.
+
+        Raises:
+            ValueError: A shape is wrong, a value is not finite, or `abnormal` is not boolean.
+        """
+        return -self.log_prob(x, abnormal) / nats_per_window_bit(self.config.length)
 
     def nll_by_joint(self, x: Tensor) -> Tensor:
         """What each joint adds to `nll`, shape ``(N, 18)``; the sum over joints is `nll`."""
@@ -335,10 +348,16 @@ class DAFlow(nn.Module):
             log_det = log_det + of_step
         return x, log_det
 
-    def _log_density(self, x: Tensor) -> Tensor:
+    def _log_density(self, x: Tensor, abnormal: Tensor | None = None) -> Tensor:
         """Log-likelihood in nats of every point, shape ``(N, T, V)``."""
         z, log_det = self._transform(x)
-        return log_det - 0.5 * ((z - self.config.prior_mean).square() + math.log(2 * math.pi)).sum(dim=1)
+        if abnormal is None:
+            offset = z - self.config.prior_mean
+        else:
+            if abnormal.shape != (len(x),) or abnormal.dtype != torch.bool:
+                raise ValueError(f"expected {len(x)} booleans, got {abnormal.dtype} {tuple(abnormal.shape)}")
+            offset = z + self.config.prior_mean * (2.0 * abnormal.to(z.dtype) - 1.0)[:, None, None, None]
+        return log_det - 0.5 * (offset.square() + math.log(2 * math.pi)).sum(dim=1)
 
     def _check(self, x: Tensor) -> None:
         check_shape(x, self.config.length)

@@ -40,7 +40,7 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from model.dataset import SUFFIX, DatasetError, PersonTrack, PoseClip, read_masks, read_split
+from model.dataset import SUFFIX, Axes, DatasetError, PersonTrack, PoseClip, read_masks, read_split
 from pose.skeleton import coco_to_graph
 
 Labels = NDArray[np.int64]
@@ -86,6 +86,9 @@ VIDEOS: Final = frozenset(
     {".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
 
+_ANY_AXES: Final = frozenset({"poselift", "json"})
+"""Layouts whose files may hold y before x."""
+
 _NOT_HUMAN: Final = frozenset({(1, 130), (1, 135), (1, 136), (6, 144), (6, 145), (12, 152)})
 """Scene and number of ShanghaiTech's test clips that the human-related protocol leaves out."""
 
@@ -130,6 +133,7 @@ def read_dataset(
     *,
     splits: Sequence[Split] = SPLITS,
     frame_rate_hz: float | None = None,
+    axes: Axes = "auto",
     extractor: Extractor | None = None,
 ) -> Dataset:
     """Read a data set.
@@ -139,6 +143,9 @@ def read_dataset(
         folder: Its folder.
         splits: The parts to read; files of others need not be there.
         frame_rate_hz: Frames per second of the videos, where the layout's own is not right or not known.
+        axes: Which coordinate of a keypoint comes first in the files. By itself it is found out for poselift, where it
+            is y though published figures took it for x, and for json without records beside the poses; all else has x
+            first.
         extractor: Makes the poses of videos and pictures that have none yet; without it they are an error.
 
     Raises:
@@ -146,7 +153,7 @@ def read_dataset(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder")
-    source = _Source(layout, folder, frozenset(splits), frame_rate_hz, extractor)
+    source = _Source(layout, folder, frozenset(splits), frame_rate_hz, axes, extractor)
     if layout == "poselift":
         return _poselift(source)
     if layout in ("shanghaitech", "shanghaitech-hr"):
@@ -168,6 +175,7 @@ class _Source:
     folder: Path
     splits: frozenset[Split]
     frame_rate_hz: float | None
+    axes: Axes
     extractor: Extractor | None
 
     @property
@@ -176,7 +184,12 @@ class _Source:
 
     def read(self, split: Split, folder: str) -> tuple[PoseClip, ...]:
         """Poses of a split that was asked for."""
-        return tuple(read_split(self.folder / folder)) if split in self.splits else ()
+        if split not in self.splits:
+            return ()
+        poses, axes = self.folder / folder, self.axes
+        if axes == "auto" and (self.layout not in _ANY_AXES or any(poses.glob(f"*{META_SUFFIX}"))):
+            axes = "xy"
+        return tuple(read_split(poses, axes))
 
     def extracted(self, split: Split, clips: str, sources: Sequence[Path], poses: str) -> tuple[PoseClip, ...]:
         """Poses of a split that was asked for, made from videos where they are missing."""
@@ -194,7 +207,7 @@ class _Source:
                 f"{missing[0]}: {len(missing)} of {len(sources)} clips have no poses in {target}; "
                 f"make them with: daflow extract {self.folder / clips} --output {target}"
             )
-        return tuple(read_split(target))
+        return self.read(split, poses)
 
 
 def _poselift(source: _Source) -> Dataset:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
-from model.dataset import Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored
+from model.dataset import Axes, Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.layouts import Extractor, Layout, read_dataset
@@ -35,6 +35,9 @@ from model.scorer import Footage, PosePart, available_device
 from pose.windows import Windows, WindowSpec
 
 Optimizer = Literal["adam", "adamax"]
+
+Keep = Literal["best", "last"]
+"""Which epoch's weights become the checkpoint: those most likely on held-out clips, or the last."""
 
 
 class TrainingError(RuntimeError):
@@ -48,21 +51,25 @@ class TrainingSettings:
     Attributes:
         data: The data set's folder.
         output: The checkpoint to write.
-        layout: How the data set lies on disk (see `model.layouts`); its training clips are learnt from.
         seed: Decides held-out clips, first weights and the order of windows.
         epochs: Passes over the training windows.
         config: The architecture.
         rate_hz: Rate of the time grid; the window length is the architecture's.
         max_gap_s: Longest gap that is bridged, seconds.
+        layout: How the data set lies on disk (see `model.layouts`); its training clips are learnt from.
         frame_rate_hz: Frames per second of the data's video; None takes what the data set says.
+        axes: Which coordinate of a keypoint comes first in the data, see `model.dataset`.
         slicing: How windows are cut.
         stride: Grid points between training windows of a person.
         mirror: Mirrored copies of training windows.
-        heldout_share: Share of each camera's clips that choose the epoch and calibrate.
+        heldout_share: Share of each camera's clips that choose the epoch and calibrate; 0 learns from all clips, and
+            leaves the checkpoint uncalibrated.
+        keep: Which epoch to keep; without held-out clips that can only be the last.
         batch_size: Windows in a step.
         optimizer: Adam or Adamax.
         learning_rate: Of the first epoch.
-        decay: Factor of the learning rate after every epoch.
+        constant_epochs: Epochs at this learning rate before it decays.
+        decay: Factor of the learning rate in every epoch after those.
         clip_norm: Largest norm of the gradient.
         device: Where to train.
         resume: File for the state after each epoch; if it exists, training goes on from it.
@@ -71,20 +78,23 @@ class TrainingSettings:
 
     data: Path
     output: Path
-    layout: Layout = "poselift"
     seed: int = 0
     epochs: int = 40
     config: DAFlowConfig = field(default_factory=DAFlowConfig)
     rate_hz: float = 15.0
     max_gap_s: float = 0.5
+    layout: Layout = "poselift"
     frame_rate_hz: float | None = None
+    axes: Axes = "auto"
     slicing: Slicing = "grid"
     stride: int = 6
     mirror: Mirror = "swap"
     heldout_share: float = 0.3
+    keep: Keep = "best"
     batch_size: int = 256
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-2
+    constant_epochs: int = 1
     decay: float = 0.93
     clip_norm: float = 100.0
     device: str = "cpu"
@@ -92,13 +102,44 @@ class TrainingSettings:
     command: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "stride", "batch_size"):
+        for name in ("epochs", "stride", "batch_size", "constant_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "decay", "clip_norm", "frame_rate_hz"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 <= self.heldout_share < 1:
+            raise ValueError(f"heldout_share must be at least 0 and below 1, got {self.heldout_share}")
+        if self.keep == "best" and not self.heldout_share:
+            raise ValueError("keep='best' needs held-out clips to choose by: with heldout_share=0 keep the 'last'")
+
+    @classmethod
+    def stgnf(cls, data: Path, output: Path, seed: int = 0) -> Self:
+        """STG-NF learning as its public code does: all clips, the last of eight epochs, no selection.
+
+        From its options and its training loop: Adamax at 5e-4 without weight decay, times 0.99 an epoch from the third
+        on (the rate is set after an epoch, from that epoch's number), batches of 256, gradient norm at most 100, stride
+        6, every window also with x negated. Coordinates are taken as stored, x before y. Poses are stacked in the
+        string order of frame keys, which differs from the order of time only where keys are not zero-padded, as in
+        PoseLift.
+        """
+        return cls(
+            data,
+            output,
+            seed,
+            epochs=8,
+            config=DAFlowConfig.stgnf(),
+            axes="xy",
+            slicing="scrambled",
+            mirror="plain",
+            heldout_share=0.0,
+            keep="last",
+            optimizer="adamax",
+            learning_rate=5e-4,
+            constant_epochs=2,
+            decay=0.99,
+        )
 
     @property
     def spec(self) -> WindowSpec:
@@ -113,12 +154,13 @@ class Epoch:
     Attributes:
         number: From 1.
         train_nll: Mean over the steps of the epoch, bits per dimension.
-        heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension.
+        heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension; None
+            if nothing was held out.
     """
 
     number: int
     train_nll: float
-    heldout_nll: float
+    heldout_nll: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +175,7 @@ class TrainingReport:
         train_windows: Windows learnt from, mirrored copies included.
         heldout_windows: Windows that chose the epoch, mirrored copies included.
         epochs: Every epoch's likelihoods.
-        best: The epoch chosen.
+        chosen: The epoch kept.
         checkpoint: What was written.
         uncalibrated: Why the checkpoint has no calibration; None if it has one.
     """
@@ -145,17 +187,18 @@ class TrainingReport:
     train_windows: int
     heldout_windows: int
     epochs: tuple[Epoch, ...]
-    best: Epoch
+    chosen: Epoch
     checkpoint: Checkpoint
     uncalibrated: str | None
 
     def account(self) -> str:
         """The run in a few lines of plain text."""
+        which = "best" if self.chosen == _best(self.epochs) else "the last"
         lines = [
             f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips, "
             f"{self.heldout_windows} windows of {self.heldout_clips} clips held out",
-            f"epoch {self.best.number} of {len(self.epochs)} is best: "
-            f"train {self.best.train_nll:.4f}, held out {self.best.heldout_nll:.4f} bits/dimension",
+            f"epoch {self.chosen.number} of {len(self.epochs)} is {which}: "
+            f"train {self.chosen.train_nll:.4f}, held out {_bits(self.chosen.heldout_nll)} bits/dimension",
         ]
         calibration = self.checkpoint.calibration
         if calibration is not None:
@@ -177,7 +220,8 @@ def train(
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
-    Held-out clips too few to calibrate on do not lose the run: the checkpoint is then written without a calibration.
+    Held-out clips too few to calibrate on, or none, do not lose the run: the checkpoint is then written without a
+    calibration.
 
     Args:
         settings: The run.
@@ -193,17 +237,22 @@ def train(
     """
     device = available_device(settings.device)
     data = read_dataset(
-        settings.layout, settings.data, splits=("train",), frame_rate_hz=settings.frame_rate_hz, extractor=extractor
+        settings.layout,
+        settings.data,
+        splits=("train",),
+        frame_rate_hz=settings.frame_rate_hz,
+        axes=settings.axes,
+        extractor=extractor,
     )
     if data.train_abnormal:
         raise TrainingError(f"{settings.layout}: training learns from normal clips only; take the layout ubnormal")
     clips, rate = data.train, data.frame_rate_hz
     settings = replace(settings, frame_rate_hz=rate)
-    learnt, held = hold_out(clips, settings.heldout_share, settings.seed)
+    learnt, held = hold_out(clips, settings.heldout_share, settings.seed) if settings.heldout_share else (clips, ())
     digest = data_digest(clips)
     x = mirrored(_windows(learnt, settings, rate), settings.mirror).to(device)
     y = mirrored(_windows(held, settings, rate), settings.mirror).to(device)
-    if not len(x) or not len(y):
+    if not len(x) or (held and not len(y)):
         raise TrainingError(f"nothing to learn from: {len(x)} training windows, {len(y)} held out")
 
     run = _Run(settings, digest, device)
@@ -213,13 +262,14 @@ def train(
             on_epoch(run.epoch(x, y))
             advance(run.history)
 
-    best = min(run.history, key=lambda epoch: epoch.heldout_nll)
+    best = _best(run.history)
+    chosen = run.history[-1] if settings.keep == "last" or best is None else best
     flow = DAFlow(settings.config)
-    flow.load_state_dict(run.best_state)
+    flow.load_state_dict(run.chosen_state)
     part = PosePart(FusedFlow(flow.eval(), device), settings.spec)
-    uncalibrated = None
+    uncalibrated = None if held else "no clips were held out to calibrate on"
     try:
-        part = part.fit([_footage(clip, settings, rate) for clip in held])
+        part = part.fit([_footage(clip, settings, rate) for clip in held]) if held else part
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -227,13 +277,13 @@ def train(
         data_sha256=digest,
         command=settings.command,
         seed=settings.seed,
-        epoch=best.number,
-        train_nll=best.train_nll,
-        heldout_nll=best.heldout_nll,
+        epoch=chosen.number,
+        train_nll=chosen.train_nll,
+        heldout_nll=chosen.heldout_nll,
         versions=library_versions(),
     )
     checkpoint = Checkpoint(
-        settings.output.stem, settings.config, settings.spec, run.best_state, provenance, part.calibration
+        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, part.calibration
     )
     checkpoint.save(settings.output)
     return TrainingReport(
@@ -244,7 +294,7 @@ def train(
         train_windows=len(x),
         heldout_windows=len(y),
         epochs=tuple(run.history),
-        best=best,
+        chosen=chosen,
         checkpoint=checkpoint,
         uncalibrated=uncalibrated,
     )
@@ -273,7 +323,7 @@ def library_versions() -> dict[str, str]:
 
 
 class _Run:
-    """The moving parts of a run: flow, optimiser, history and the best weights so far."""
+    """The moving parts of a run: flow, optimiser, history and the weights to keep so far."""
 
     def __init__(self, settings: TrainingSettings, digest: str, device: torch.device) -> None:
         self.settings = settings
@@ -285,13 +335,14 @@ class _Run:
             self.flow.parameters(), lr=settings.learning_rate
         )
         self.history: list[Epoch] = []
-        self.best_state: dict[str, Tensor] = {}
+        self.chosen_state: dict[str, Tensor] = {}
 
     def epoch(self, x: Tensor, y: Tensor) -> Epoch:
-        """Learn from all of `x` once, look at `y`, keep the state."""
+        """Learn from all of `x` once, look at `y` if there is any, keep the state."""
         number = len(self.history)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.settings.decay**number
+            decays = max(number + 1 - self.settings.constant_epochs, 0)
+            group["lr"] = self.settings.learning_rate * self.settings.decay**decays
         # A seed per epoch, not one running generator: a resumed run then shuffles as an unbroken one.
         shuffle = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
         total = torch.zeros((), device=x.device)
@@ -305,13 +356,13 @@ class _Run:
             nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
             self.optimizer.step()
             total += loss.detach() * len(batch)
-        heldout = float(PosePart(FusedFlow(self.flow, x.device), self.settings.spec).nll(y).mean())
-        done = Epoch(number + 1, float(total) / len(x), heldout)
-        if not np.isfinite([done.train_nll, done.heldout_nll]).all():
+        part = PosePart(FusedFlow(self.flow, x.device), self.settings.spec)
+        done = Epoch(number + 1, float(total) / len(x), float(part.nll(y).mean()) if len(y) else None)
+        if not np.isfinite([done.train_nll, done.heldout_nll or 0.0]).all():
             raise TrainingError(f"the likelihood is no longer finite in epoch {done.number}: lower the learning rate")
-        if heldout < min((epoch.heldout_nll for epoch in self.history), default=np.inf):
-            self.best_state = {name: value.detach().cpu().clone() for name, value in self.flow.state_dict().items()}
         self.history.append(done)
+        if self.settings.keep == "last" or done == _best(self.history):
+            self.chosen_state = {name: value.detach().cpu().clone() for name, value in self.flow.state_dict().items()}
         self._keep()
         return done
 
@@ -335,7 +386,7 @@ class _Run:
             raise TrainingError(f"{path}: the state of another run; different: {', '.join(changed)}")
         self.history = [Epoch(**epoch) for epoch in kept["history"]]
         self.flow.load_state_dict(_under("flow.", tensors))
-        self.best_state = _under("best.", tensors)
+        self.chosen_state = _under("chosen.", tensors)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
             index, _, key = name.partition(".")
@@ -352,8 +403,8 @@ class _Run:
             for key, value in slots.items()
         }
         flow = {f"flow.{name}": value for name, value in self.flow.state_dict().items()}
-        best = {f"best.{name}": value for name, value in self.best_state.items()}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in (optimizer | flow | best).items()}
+        chosen = {f"chosen.{name}": value for name, value in self.chosen_state.items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in (optimizer | flow | chosen).items()}
         run = {"identity": self._identity(), "history": [asdict(epoch) for epoch in self.history]}
         write_atomically(self.settings.resume, save(tensors, {"run": json.dumps(run, sort_keys=True)}))
 
@@ -387,13 +438,25 @@ class _EpochBar:
         self._bar.stop()
 
     def _advance(self, history: Sequence[Epoch]) -> None:
-        best = min(epoch.heldout_nll for epoch in history)
-        text = f"train {history[-1].train_nll:.4f}  held out {history[-1].heldout_nll:.4f}  best {best:.4f}"
+        text, best = f"train {history[-1].train_nll:.4f}", _best(history)
+        if best is not None:
+            text += f"  held out {_bits(history[-1].heldout_nll)}  best {_bits(best.heldout_nll)}"
         self._bar.update(self._task, completed=len(history), description=text)
 
 
+def _best(history: Sequence[Epoch]) -> Epoch | None:
+    """The first epoch of the lowest held-out likelihood; None if nothing was held out."""
+    judged = [(epoch.heldout_nll, epoch) for epoch in history if epoch.heldout_nll is not None]
+    return min(judged, key=lambda pair: pair[0])[1] if judged else None
+
+
+def _bits(nll: float | None) -> str:
+    return "none" if nll is None else f"{nll:.4f}"
+
+
 def _windows(clips: Sequence[PoseClip], settings: TrainingSettings, rate: float) -> Tensor:
-    return torch.cat([_cut(clip, settings, rate, settings.stride).tensor for clip in clips])
+    cut = [_cut(clip, settings, rate, settings.stride).tensor for clip in clips]
+    return torch.cat(cut) if cut else Windows.empty(settings.spec).tensor
 
 
 def _footage(clip: PoseClip, settings: TrainingSettings, rate: float) -> Footage:

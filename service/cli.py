@@ -199,11 +199,74 @@ def train(
     table.add_row("parameters", str(report.parameters))
     table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
     table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
-    table.add_row("chosen epoch", f"{report.best.number} of {len(report.epochs)}")
-    table.add_row("held-out likelihood", f"{report.best.heldout_nll:.4f} bits per dimension")
+    table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
+    table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
     if report.uncalibrated:
         table.add_row("not calibrated", escape(report.uncalibrated))
     _out.print(table)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
+    ] = None,
+    layout: Annotated[str, typer.Option(help="How the data set is laid out.")] = "poselift",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
+    replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
+    device: Annotated[str, typer.Option(help="Where to score: cpu or cuda.")] = "cpu",
+) -> None:
+    """Judge a checkpoint on labelled skeletons, beside presence and the number of people."""
+    _check_files(None, [json_file] if json_file else [])
+
+    from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
+    from model.dataset import DatasetError
+    from model.scorer import DeviceUnavailableError
+    from service.evaluation import evaluate as run
+    from service.evaluation import tables
+    from service.files import atomic_write
+
+    with _one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
+        evaluation = run(
+            data,
+            checkpoint or DEFAULT_CHECKPOINT,
+            layout=layout,
+            device=device,
+            replicates=replicates,
+            seed=seed,
+            command=shlex.join(["daflow", *sys.argv[1:]]),
+        )
+        if json_file:
+            with atomic_write(json_file) as stream:
+                stream.write(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False).encode())
+    for table in tables(evaluation):
+        _out.print(table)
+
+
+@app.command()
+def import_stgnf(
+    source: Annotated[Path, typer.Argument(help="A checkpoint .tar of STG-NF's public code.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The checkpoint to write.", show_default=False)],
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second it was trained at: 24, for UBnormal 30.", show_default=False)
+    ] = None,
+) -> None:
+    """Convert STG-NF's published weights to measure against; it is not calibrated, and its licence is CC BY-NC."""
+    _check_files(None, [output])
+
+    from model.checkpoint import CheckpointError
+    from model.stgnf import load_stgnf
+
+    with _one_line_for(CheckpointError, OSError):
+        command = shlex.join(["daflow", *sys.argv[1:]])
+        checkpoint = load_stgnf(source, rate_hz=frame_rate, command=command)
+        checkpoint.save(output)
+    _out.print(
+        f"wrote {escape(str(output))}: windows of {checkpoint.spec.length} frames at {checkpoint.spec.rate_hz} Hz"
+    )
+    _out.print(escape(checkpoint.provenance.note), soft_wrap=True)
 
 
 @app.command()

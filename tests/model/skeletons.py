@@ -39,3 +39,14 @@ def write_training_set(root: Path, clips: int = 10, frames: int = 400) -> Path:
         people = {str(person): entry(swaying(frames, 10 * index + person), 3 * person) for person in (1, 2)}
         write_clip(root / "pose" / "train", f"{index % 2 + 1:02d}_{index:03d}", people)
     return root
+
+
+def write_test_set(root: Path, clips: int = 4, frames: int = 120) -> Path:
+    """A test split of one person a clip, always in view; the middle third of every clip is anomalous."""
+    labels = np.repeat([0, 1, 0], frames // 3)
+    masks = root / "gt" / "test_frame_mask"
+    masks.mkdir(parents=True)
+    for index in range(clips):
+        write_clip(root / "pose" / "test", f"01_{index:03d}", {"1": entry(swaying(frames, index))})
+        np.save(masks / f"01_{index:03d}.npy", labels)
+    return root

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model.dataset import (
     DatasetError,
@@ -15,6 +16,7 @@ from model.dataset import (
     read_clip,
     read_masks,
     read_split,
+    transposed,
 )
 from pose.skeleton import JOINTS
 from pose.windows import WindowSpec
@@ -177,3 +179,44 @@ def test_a_split_that_leaves_nothing_is_refused() -> None:
         hold_out([PoseClip("01_1", ()), PoseClip("02_1", ())], 0.5, 0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         hold_out([], 1.0, 0)
+
+
+def standing(n: int, seed: int = 0) -> Tensor:
+    """People of 100 pixels, upright: the nose above, the ankles below, all else about the middle."""
+    joints = torch.rand((n, 17, 3), generator=torch.Generator().manual_seed(seed)) * torch.tensor([40.0, 40.0, 0.0])
+    joints[:, 0, 1] -= 40
+    joints[:, 15:17, 1] += 60
+    joints[..., 2] = 0.9
+    return joints
+
+
+def test_files_that_hold_y_before_x_are_noticed(tmp_path: Path) -> None:
+    poses = standing(60)
+    write_clip(tmp_path, "01_1", {"1": entry(poses[..., [1, 0, 2]])})
+    raw, found = read_split(tmp_path, "xy"), read_split(tmp_path)
+    assert transposed(raw)
+    assert not transposed(found)
+    torch.testing.assert_close(found[0].tracks[0].keypoints, poses)
+    torch.testing.assert_close(read_split(tmp_path, "yx")[0].tracks[0].keypoints, poses)
+
+
+def test_files_that_hold_x_before_y_stay_as_they_are(tmp_path: Path) -> None:
+    poses = standing(60)
+    write_clip(tmp_path, "01_1", {"1": entry(poses)})
+    torch.testing.assert_close(read_split(tmp_path)[0].tracks[0].keypoints, poses)
+
+
+def test_too_few_poses_do_not_decide_the_axes(tmp_path: Path) -> None:
+    lying = standing(60)[..., [1, 0, 2]]
+    lying[20:, 16, 2] = 0.1
+    write_clip(tmp_path, "01_1", {"1": entry(lying)})
+    torch.testing.assert_close(read_split(tmp_path)[0].tracks[0].keypoints, lying)
+
+
+def test_people_of_poselift_stand(test_data: Path) -> None:
+    for split in ("train", "test"):
+        folder = test_data / "poselift" / "pose" / split
+        assert transposed(read_split(folder, "xy"))
+        spreads = [track.keypoints[..., :2].std(dim=1) for clip in read_split(folder) for track in clip.tracks]
+        wide, high = torch.cat(spreads).median(dim=0).values.tolist()
+        assert wide < 0.6 * high

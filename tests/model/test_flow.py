@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -236,3 +237,36 @@ def test_integers_nan_and_infinity_are_refused() -> None:
 def test_the_inverse_is_refused_in_training_mode() -> None:
     with pytest.raises(RuntimeError, match=r"call eval\(\)"):
         DAFlow(DAFlowConfig()).train().inverse(torch.zeros(1, 2, 24, 18))
+
+
+def test_windows_known_to_be_abnormal_get_the_mirrored_prior() -> None:
+    flow = trained_a_little(DAFlowConfig(length=8, prior_mean=2.0))
+    x, abnormal = torch.randn(6, 2, 8, 18), torch.tensor([True, False, True, False, False, True])
+    nll = flow.nll(x, abnormal)
+    z, log_det = flow(x)
+    means = torch.where(abnormal, -2.0, 2.0)[:, None, None, None]
+    log_density = torch.distributions.Normal(means, 1.0).log_prob(z).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(nll, -(log_density + log_det) / (math.log(2) * 2 * 8 * 18))
+    torch.testing.assert_close(nll[~abnormal], flow.nll(x)[~abnormal])
+    torch.testing.assert_close(flow.nll(x, torch.zeros(6, dtype=torch.bool)), flow.nll(x))
+
+
+def test_learning_from_abnormal_windows_separates_them_under_the_normal_prior() -> None:
+    torch.manual_seed(0)
+    flow = DAFlow(DAFlowConfig(length=8, steps=4, prior_mean=3.0))
+    still, wild = torch.randn(128, 2, 1, 18).expand(-1, -1, 8, -1), torch.randn(128, 2, 8, 18)
+    x, abnormal = torch.cat([still, wild]), torch.arange(256) >= 128
+    optimizer = torch.optim.Adam(flow.parameters(), lr=2e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        flow.nll(x, abnormal).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        nll = flow.eval().nll(x)
+    assert nll[abnormal].median() > nll[~abnormal].median() + 0.5
+
+
+@pytest.mark.parametrize("abnormal", [torch.zeros(4, dtype=torch.bool), torch.zeros(3), torch.zeros(3, 1) > 0])
+def test_labels_must_be_one_boolean_for_each_window(abnormal: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="expected 3 booleans, got"):
+        DAFlow(DAFlowConfig(length=8)).nll(torch.randn(3, 2, 8, 18), abnormal)

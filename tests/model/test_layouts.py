@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from model.dataset import SUFFIX, DatasetError, abnormal_windows, clip_windows
+from model.dataset import SUFFIX, DatasetError, abnormal_windows, clip_windows, transposed
 from model.layouts import FRAME_RATES_HZ, LAYOUTS, Layout, layout_named, pictures_in, read_dataset
 from pose.windows import WindowSpec
 from tests.model.skeletons import entry, swaying, write_clip
@@ -107,12 +107,35 @@ def test_poselift_reads_all_of_it(test_data: Path) -> None:
     assert sum(int(own.sum()) for own in data.labels.values()) == 1_534
     assert not data.judged
     assert not data.train_abnormal
+    stored = read_dataset("poselift", test_data / "poselift", axes="xy")
+    for upright, lying in ((data.train, stored.train), (data.test, stored.test)):
+        assert not transposed(upright)
+        assert transposed(lying)
+
+
+def test_axes_are_found_out_where_files_may_hold_y_first_and_nowhere_else(tmp_path: Path) -> None:
+    """The people of these files lie on their sides."""
+    expected = swaying(60, 0)
+    for name in LAYOUTS:
+        if name in ("json", "videos"):
+            continue
+        write_clip(tmp_path / name / "pose" / "train", "01_001", people(60))
+        write_clip(tmp_path / name / "pose" / "abnormal_train", "normal_scene_1_scenario_1", people(60))
+        for axes, first in (("auto", int(name == "poselift")), ("xy", 0), ("yx", 1)):
+            (clip,) = read_dataset(name, tmp_path / name, splits=("train",), axes=axes).train
+            np.testing.assert_allclose(clip.tracks[0].keypoints[..., 0].numpy(), expected[..., first], rtol=1e-6)
+    write_clip(tmp_path / "own", "yard", people(60))
+    (clip,) = read_dataset("json", tmp_path / "own", splits=("train",), frame_rate_hz=15.0).train
+    np.testing.assert_allclose(clip.tracks[0].keypoints[..., 0].numpy(), expected[..., 1], rtol=1e-6)
+    (tmp_path / "own" / "yard.meta.json").write_text('{"fps": 15.0}')
+    (clip,) = read_dataset("json", tmp_path / "own", splits=("train",)).train
+    np.testing.assert_allclose(clip.tracks[0].keypoints[..., 0].numpy(), expected[..., 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("digits", [1, 4])
 def test_time_is_in_order_whether_frame_keys_are_padded_or_not(tmp_path: Path, digits: int) -> None:
     write_clip(tmp_path / "pose" / "train", "01_001", people(120, digits=digits))
-    (clip,) = read_dataset("poselift", tmp_path, splits=("train",)).train
+    (clip,) = read_dataset("poselift", tmp_path, splits=("train",), axes="xy").train
     for track in clip.tracks:
         assert track.frames.tolist() == list(range(120))
         np.testing.assert_allclose(track.keypoints.numpy(), swaying(120, 0), rtol=1e-6)

@@ -34,7 +34,7 @@ def test_training_lowers_the_likelihood_of_held_out_clips_and_writes_a_working_c
     settings: TrainingSettings,
 ) -> None:
     report = train(settings)
-    first, last = report.epochs[0], report.best
+    first, last = report.epochs[0], report.chosen
     assert last.heldout_nll < first.heldout_nll - 0.1
     assert last == min(report.epochs, key=lambda epoch: epoch.heldout_nll)
     assert (report.train_clips, report.heldout_clips) == (6, 4)
@@ -150,8 +150,75 @@ def test_clips_too_short_to_calibrate_on_give_a_checkpoint_that_says_so(
     assert "not calibrated: 0.00 h of normal footage hold" in report.account()
 
 
+def test_without_held_out_clips_all_are_learnt_from_and_the_last_epoch_is_kept_uncalibrated(
+    settings: TrainingSettings,
+) -> None:
+    report = train(replace(settings, heldout_share=0.0, keep="last"))
+    assert (report.train_clips, report.heldout_clips, report.heldout_windows) == (10, 0, 0)
+    assert [epoch.heldout_nll for epoch in report.epochs] == [None] * 4
+    assert report.chosen.number == 4
+    written = Checkpoint.load(settings.output)
+    assert (written.calibration, written.provenance.heldout_nll) == (None, None)
+    account = report.account()
+    assert "epoch 4 of 4 is the last: train" in account
+    assert "held out none" in account
+    assert "not calibrated: no clips were held out to calibrate on" in account
+
+
+def test_the_last_epoch_can_be_kept_though_another_is_better_on_held_out_clips(settings: TrainingSettings) -> None:
+    rising = replace(settings, epochs=3, learning_rate=0.03, decay=10.0)
+    best, last = train(rising), train(replace(rising, keep="last"))
+    assert last.epochs == best.epochs
+    assert last.chosen == last.epochs[-1] != best.chosen
+    assert "epoch 3 of 3 is the last" in last.account()
+    assert Checkpoint.load(settings.output).provenance.epoch == 3
+
+
+def test_a_resumed_run_without_held_out_clips_ends_in_the_same_bytes(
+    settings: TrainingSettings, tmp_path: Path
+) -> None:
+    whole = replace(settings, heldout_share=0.0, keep="last", epochs=2)
+    train(whole)
+    content = settings.output.read_bytes()
+    kept = replace(whole, resume=tmp_path / "state.safetensors")
+    train(replace(kept, epochs=1))
+    train(kept)
+    assert settings.output.read_bytes() == content
+
+
+def test_the_learning_rate_decays_only_after_the_constant_epochs(settings: TrainingSettings) -> None:
+    plain = replace(settings, epochs=3, decay=0.5)
+    late = train(replace(plain, constant_epochs=2)).epochs
+    never = train(replace(plain, decay=1.0)).epochs
+    assert train(plain).epochs[1] != never[1]
+    assert late[:2] == never[:2]
+    assert late[2] != never[2]
+
+
+def test_stgnf_learns_by_its_own_protocol(settings: TrainingSettings) -> None:
+    published = TrainingSettings.stgnf(settings.data, settings.output, seed=5)
+    assert (published.config, published.seed, published.epochs) == (DAFlowConfig.stgnf(), 5, 8)
+    report = train(replace(published, epochs=2))
+    assert (report.parameters, report.chosen.number, report.heldout_clips) == (616, 2, 0)
+
+
+def test_the_best_epoch_needs_held_out_clips_to_choose_by(settings: TrainingSettings) -> None:
+    with pytest.raises(ValueError, match="keep='best' needs held-out clips"):
+        replace(settings, heldout_share=0.0)
+
+
 @pytest.mark.parametrize(
-    "change", [{"epochs": 0}, {"batch_size": 0}, {"stride": 0}, {"learning_rate": 0.0}, {"clip_norm": float("nan")}]
+    "change",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"stride": 0},
+        {"constant_epochs": 0},
+        {"heldout_share": 1.0},
+        {"heldout_share": -0.1},
+        {"learning_rate": 0.0},
+        {"clip_norm": float("nan")},
+    ],
 )
 def test_impossible_settings_are_refused(settings: TrainingSettings, change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

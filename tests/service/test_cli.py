@@ -8,8 +8,10 @@ import av
 import pytest
 
 from model.checkpoint import Checkpoint
+from model.evaluation import Report
 from service.results import ClipResult
 from tests import media
+from tests.model.skeletons import write_test_set
 from tests.service.servers import PATIENCE_S, command, environment
 
 
@@ -36,7 +38,8 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
     script = "import sys; import service.cli; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
     assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
     finished = run(tmp_path, "--help")
-    assert all(name in finished.stdout for name in ("serve", "score", "extract", "train", "doctor"))
+    names = ("serve", "score", "extract", "train", "evaluate", "import-stgnf", "doctor")
+    assert all(name in finished.stdout for name in names)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,12 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("train", "--data", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
         (("train", "--data", ".", "--output", "x.safetensors", "--layout", "mars"), {}, "there is no layout 'mars'"),
         (("extract", "nowhere.mp4", "--output", "poses"), {}, "there is no file or folder nowhere.mp4"),
+        (("evaluate", "--data", "."), {}, "no files named"),
+        (("evaluate", "--data", ".", "--layout", "avenue"), {}, "there is no layout 'avenue', only poselift"),
+        (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
+        (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
+        (("import-stgnf", "nowhere.tar", "checkpoint.safetensors"), {}, "nowhere.tar: no such file"),
+        (("import-stgnf", "nowhere.tar", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(
@@ -133,6 +142,22 @@ def test_training_on_videos_extracts_their_poses_first(tmp_path: Path, pose_weig
         f"data/pose/train/{name}_alphapose_tracked_person.json" for name in ("01_001", "01_002")
     ]
     assert complaint == "error: nothing to learn from: 0 training windows, 0 held out"
+
+
+def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
+    data = write_test_set(tmp_path / "swaying")
+    finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
+    assert finished.returncode == 0, finished.stderr
+    assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
+    document = json.loads((tmp_path / "figures.json").read_text())
+    assert document["provenance"]["command"].startswith("daflow evaluate --data")
+    middle, covering, presence, people = (Report.from_dict(report) for report in document["scorers"].values())
+    assert (middle.seed, middle.replicates, people.frames) == (3, 20, 480)
+    assert middle.conditional is not None
+    assert covering.conditional is not None
+    assert middle.conditional.frames < covering.conditional.frames == 480
+    assert presence.published.micro.auc_roc == 0.5
+    assert all(name in finished.stdout for name in ("presence", "number of people"))
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:

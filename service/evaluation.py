@@ -1,0 +1,272 @@
+"""A checkpoint judged on a data set's test split, beside what looks at nobody's movement: ``daflow evaluate``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from model.dataset import DatasetError, PoseClip, read_masks, read_split
+from model.evaluation import (
+    PEOPLE_COUNT,
+    PRESENCE,
+    FootageScorer,
+    FrameReport,
+    Report,
+    UnitReport,
+    WindowFootageScorer,
+    common_frames,
+    judge,
+    score_split,
+)
+from model.metrics import EventMetrics, Interval
+from model.training import data_digest, library_versions
+
+LAYOUTS: Final = ("poselift",)
+"""Layouts of data sets that can be read."""
+
+_SHOWN_RATE: Final = 5.0
+"""False alarms per camera-hour at which the tables show events; JSON has all rates."""
+
+_NONE: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What figures depend on.
+
+    Attributes:
+        command: The command that made them.
+        checkpoint: Name of the checkpoint.
+        checkpoint_sha256: Digest of its file.
+        data: Name of the data set.
+        layout: Its layout.
+        data_sha256: Digest of the test clips' poses (`model.training.data_digest`).
+        labels_sha256: Digest of the frame labels, and of which frames are judged.
+        versions: Versions of the libraries used.
+    """
+
+    command: str
+    checkpoint: str
+    checkpoint_sha256: str
+    data: str
+    layout: str
+    data_sha256: str
+    labels_sha256: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scorers on one test split.
+
+    Attributes:
+        provenance: What the figures depend on.
+        reports: Of every scorer by name.
+    """
+
+    provenance: Provenance
+    reports: dict[str, Report]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values that JSON has."""
+        reports = {name: report.to_dict() for name, report in self.reports.items()}
+        return {"provenance": asdict(self.provenance), "scorers": reports}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Split:
+    """A test split.
+
+    Attributes:
+        name: Of the data set.
+        frame_rate_hz: Frames per second of its video.
+        test: The clips.
+        labels: Frame labels by clip name, 1 is anomalous.
+        judged: Frames to judge by clip name; None for all.
+    """
+
+    name: str
+    frame_rate_hz: float
+    test: Sequence[PoseClip]
+    labels: Mapping[str, NDArray[np.int64]]
+    judged: Mapping[str, NDArray[np.bool_]] | None
+
+
+def evaluate(
+    data: Path,
+    checkpoint: Path = DEFAULT_CHECKPOINT,
+    *,
+    layout: str = "poselift",
+    device: str = "cpu",
+    replicates: int = 1000,
+    seed: int = 0,
+    command: str = "",
+) -> Evaluation:
+    """Judge a checkpoint, a window speaking for its middle frame as published and for all it covers, and no model.
+
+    Args:
+        data: Folder of the data set.
+        checkpoint: The checkpoint's file.
+        layout: One of `LAYOUTS`.
+        device: Where to score.
+        replicates: Samples of clips for each interval.
+        seed: Decides them.
+        command: What is recorded as the command that made the figures.
+
+    Raises:
+        CheckpointError: The file is no checkpoint.
+        DatasetError: The layout is unknown, or the data is missing or malformed.
+        DeviceUnavailableError: The device is not there.
+        ValueError: The split cannot be judged.
+    """
+    trained = Checkpoint.load(checkpoint)
+    split = _read(layout, data)
+    scorers: list[FootageScorer] = [
+        WindowFootageScorer.of_checkpoint(f"{trained.name}, middle frame", trained, device=device),
+        WindowFootageScorer.of_checkpoint(f"{trained.name}, all frames", trained, device=device, assignment="covering"),
+        PRESENCE,
+        PEOPLE_COUNT,
+    ]
+    scores = {
+        scorer.name: score_split(scorer, split.test, split.labels, frame_rate_hz=split.frame_rate_hz)
+        for scorer in scorers
+    }
+    common = common_frames(list(scores.values()))
+    reports = {
+        name: judge(
+            own,
+            split.labels,
+            frame_rate_hz=split.frame_rate_hz,
+            judged=split.judged,
+            common=common,
+            replicates=replicates,
+            seed=seed,
+        )
+        for name, own in scores.items()
+    }
+    provenance = Provenance(
+        command=command,
+        checkpoint=trained.name,
+        checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        data=split.name,
+        layout=layout,
+        data_sha256=data_digest(split.test),
+        labels_sha256=_labels_digest(split),
+        versions=library_versions() | {name: version(name) for name in ("daflow-live", "scikit-learn", "scipy")},
+    )
+    return Evaluation(provenance, reports)
+
+
+def tables(evaluation: Evaluation) -> list[Table]:
+    """Frames offline, frames online, and people, clips and events.
+
+    Brackets hold intervals; coverage alone is micro / macro.
+    """
+    any_report = next(iter(evaluation.reports.values()))
+    footage = (
+        f"{evaluation.provenance.data}: {any_report.clips} clips, {any_report.frames} frames "
+        f"({any_report.anomalous_frames} anomalous), {any_report.hours:.2f} h; "
+        f"{any_report.level:.0%} intervals over clips"
+    )
+    allowed = any_report.events.at(_SHOWN_RATE).allowed
+    common = f"{_frames(any_report.common)} common"
+    columns = ("AUC-ROC", "macro AUC-ROC", "coverage alone", "AUC-PR", "EER", "conditional", "frames", common)
+    offline = _table(escape(footage), *columns)
+    online = _table("as a live camera", "AUC-ROC", "AUC-PR", "EER", "conditional", "frames")
+    events = _table(
+        f"people, clips, {any_report.events.events} events; recall and delay at {_SHOWN_RATE:g} false alarms/h, "
+        f"{allowed} on this footage",
+        "people",
+        "clips",
+        "best F1@0.2",
+        "recall",
+        "live: best F1@0.2",
+        "recall",
+        "delay",
+    )
+    for name, report in evaluation.reports.items():
+        published, live = report.published, report.online_published
+        offline.add_row(
+            escape(name),
+            _micro(published),
+            _with_interval(published.macro_auc_roc, published.macro_interval),
+            " / ".join(
+                _with_interval(value, None) for value in (report.coverage.micro.auc_roc, report.coverage.macro_auc_roc)
+            ),
+            f"{published.micro.auc_pr:.3f}",
+            f"{published.micro.eer:.3f}",
+            _micro(report.conditional),
+            _frames(report.conditional),
+            _micro(report.common),
+        )
+        online.add_row(
+            escape(name),
+            _micro(live),
+            f"{live.micro.auc_pr:.3f}",
+            f"{live.micro.eer:.3f}",
+            _micro(report.online_conditional),
+            _frames(report.online_conditional),
+        )
+        events.add_row(
+            escape(name),
+            _unit(report.tracks_highest),
+            _unit(report.clip_level),
+            *_found(report.events)[:2],
+            *_found(report.online_events),
+        )
+    return [offline, online, events]
+
+
+def _read(layout: str, folder: Path) -> _Split:
+    if layout not in LAYOUTS:
+        raise DatasetError(f"there is no layout {layout!r}, only {', '.join(LAYOUTS)}")
+    clips, labels = read_split(folder / "pose" / "test"), read_masks(folder / "gt" / "test_frame_mask")
+    return _Split(folder.resolve().name, 15.0, clips, labels, None)
+
+
+def _labels_digest(split: _Split) -> str:
+    digest = hashlib.sha256()
+    for name, labels in sorted(split.labels.items()):
+        digest.update(f"{name} {len(labels)} ".encode())
+        digest.update(labels.astype("u1").tobytes())
+        if split.judged is not None:
+            digest.update(split.judged[name].astype("u1").tobytes())
+    return digest.hexdigest()
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table("scorer", *columns, title=title, title_justify="left")
+
+
+def _with_interval(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return _NONE
+    return f"{value:.3f}" + ("" if interval is None else f" \\[{interval.low:.2f}, {interval.high:.2f}]")
+
+
+def _micro(frames: FrameReport | None) -> str:
+    return _NONE if frames is None else _with_interval(frames.micro.auc_roc, frames.micro_interval)
+
+
+def _frames(frames: FrameReport | None) -> str:
+    return _NONE if frames is None else str(frames.frames)
+
+
+def _unit(units: UnitReport | None) -> str:
+    return _NONE if units is None else _with_interval(units.auc_roc, units.interval)
+
+
+def _found(events: EventMetrics) -> tuple[str, str, str]:
+    point = events.at(_SHOWN_RATE)
+    delay = _NONE if point.median_delay_s is None else f"{point.median_delay_s:.1f} s"
+    return f"{events.best_f1_20:.3f}", f"{point.recall:.3f}", delay
