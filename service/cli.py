@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -42,6 +42,14 @@ _out = Console()
 DataDir = Annotated[Path | None, typer.Option(help="Overrides DAFLOW_DATA_DIR.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
 PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
+Layout = Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Frames per second of the video; unset is the data set's.", show_default=False),
+]
+Axes = Annotated[
+    Literal["auto", "xy", "yx"], typer.Option(help="Which coordinate of a keypoint comes first in the files.")
+]
 
 
 def main() -> None:
@@ -157,10 +165,9 @@ def train(
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
-    layout: Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")] = "poselift",
-    frame_rate: Annotated[
-        float | None, typer.Option(help="Frames per second of the video; unset is the data set's.", show_default=False)
-    ] = None,
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
     ] = None,
@@ -175,10 +182,6 @@ def train(
     from model.training import TrainingError, TrainingSettings
     from model.training import train as run
 
-    def make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
-        if _extract(_settings(), sources, folder, rate):
-            raise typer.Exit(1)
-
     with _one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
         report = run(
             TrainingSettings(
@@ -188,16 +191,19 @@ def train(
                 epochs=epochs,
                 seed=seed,
                 frame_rate_hz=frame_rate,
+                axes=axes,
                 resume=resume,
                 device=device,
                 command=shlex.join(["daflow", *sys.argv[1:]]),
             ),
             console=_err,
-            extractor=make_poses,
+            extractor=_make_poses,
         )
     table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
     table.add_row("parameters", str(report.parameters))
     table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
+    if report.abnormal_windows:
+        table.add_row("abnormal", f"{report.abnormal_windows} windows of those")
     table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
     table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
     table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
@@ -212,7 +218,9 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
     ] = None,
-    layout: Annotated[str, typer.Option(help="How the data set is laid out.")] = "poselift",
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
     replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
@@ -223,6 +231,7 @@ def evaluate(
 
     from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
     from model.dataset import DatasetError
+    from model.layouts import layout_named
     from model.scorer import DeviceUnavailableError
     from service.evaluation import evaluate as run
     from service.evaluation import tables
@@ -232,7 +241,10 @@ def evaluate(
         evaluation = run(
             data,
             checkpoint or DEFAULT_CHECKPOINT,
-            layout=layout,
+            layout=layout_named(layout),
+            frame_rate_hz=frame_rate,
+            axes=axes,
+            extractor=_make_poses,
             device=device,
             replicates=replicates,
             seed=seed,
@@ -342,6 +354,12 @@ def _extract(
                 what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
                 _err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
     return failed
+
+
+def _make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
+    """The `model.layouts.Extractor` of commands that read data sets."""
+    if _extract(_settings(), sources, folder, rate):
+        raise typer.Exit(1)
 
 
 def _progress() -> Progress:

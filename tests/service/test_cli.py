@@ -11,7 +11,7 @@ from model.checkpoint import Checkpoint
 from model.evaluation import Report
 from service.results import ClipResult
 from tests import media
-from tests.model.skeletons import write_test_set
+from tests.model.skeletons import write_test_set, write_ubnormal_test_set
 from tests.service.servers import PATIENCE_S, command, environment
 
 
@@ -56,7 +56,8 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("train", "--data", ".", "--output", "x.safetensors", "--layout", "mars"), {}, "there is no layout 'mars'"),
         (("extract", "nowhere.mp4", "--output", "poses"), {}, "there is no file or folder nowhere.mp4"),
         (("evaluate", "--data", "."), {}, "no files named"),
-        (("evaluate", "--data", ".", "--layout", "avenue"), {}, "there is no layout 'avenue', only poselift"),
+        (("evaluate", "--data", ".", "--layout", "mars"), {}, "there is no layout 'mars'; there are poselift, "),
+        (("evaluate", "--data", ".", "--layout", "videos"), {}, "expected test/*, or their poses"),
         (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
         (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
         (("import-stgnf", "nowhere.tar", "checkpoint.safetensors"), {}, "nowhere.tar: no such file"),
@@ -116,7 +117,7 @@ def test_videos_are_extracted_past_a_broken_one_and_the_poses_train_a_checkpoint
 ) -> None:
     fights = test_data / "clips" / "surveillance-fight" / "noFight"
     broken = media.text_named_mp4(tmp_path)
-    names = ("nofi001", "nofi002", "nofi003", "nofi004")
+    names = ("nofi001", "nofi003", "nofi005", "nofi007")
     sources = [broken, *(fights / f"{name}.mp4" for name in names)]
     finished = run(tmp_path, "extract", *sources, "--output", "poses", pose_weights=pose_weights)
     assert finished.returncode == 1
@@ -158,6 +159,21 @@ def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_pat
     assert middle.conditional.frames < covering.conditional.frames == 480
     assert presence.published.micro.auc_roc == 0.5
     assert all(name in finished.stdout for name in ("presence", "number of people"))
+
+
+def test_only_the_frames_that_count_of_another_layout_are_judged(tmp_path: Path) -> None:
+    write_ubnormal_test_set(tmp_path / "streets")
+    options = ("--data", "streets", "--layout", "ubnormal-hr", "--json", "figures.json", "--replicates", 0)
+    finished = run(tmp_path, "evaluate", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert "streets: 4 clips, 360 frames (80 anomalous)" in finished.stdout
+    first = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert (first["layout"], first["frame_rate_hz"]) == ("ubnormal-hr", 30.0)
+    finished = run(tmp_path, "evaluate", *options, "--frame-rate", 15, "--axes", "yx")
+    assert finished.returncode == 0, finished.stderr
+    second = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert second["frame_rate_hz"] == 15.0
+    assert second["data_sha256"] != first["data_sha256"]
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
