@@ -1,5 +1,8 @@
 """Learning a flow from normal clips by maximum likelihood, and calibrating it on clips it did not learn from.
 
+A data set may hold clips with abnormal people to learn from as well, as in STG-NF's supervised setting: their abnormal
+windows are learnt under the prior N(-R, I). Whatever is scored, held-out clips included, is scored under N(R, I).
+
 The state after every epoch can be kept in a file; a run that is killed and resumed ends in the same bytes as one that
 was not. On one machine, device and number of threads the same settings always give the same checkpoint.
 """
@@ -8,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import safetensors
@@ -27,7 +31,7 @@ from torch import Tensor, nn
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
-from model.dataset import Axes, Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored
+from model.dataset import Axes, Mirror, PoseClip, Slicing, abnormal_windows, clip_windows, hold_out, mirrored
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.layouts import Extractor, Layout, read_dataset
@@ -38,6 +42,10 @@ Optimizer = Literal["adam", "adamax"]
 
 Keep = Literal["best", "last"]
 """Which epoch's weights become the checkpoint: those most likely on held-out clips, or the last."""
+
+
+_RATE_TOLERANCE: Final = 0.01
+"""Share by which frame rates may differ, as 29.97 does from 30."""
 
 
 class TrainingError(RuntimeError):
@@ -153,7 +161,7 @@ class Epoch:
 
     Attributes:
         number: From 1.
-        train_nll: Mean over the steps of the epoch, bits per dimension.
+        train_nll: Mean over the steps of the epoch, bits per dimension; abnormal windows under their own prior.
         heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension; None
             if nothing was held out.
     """
@@ -173,6 +181,7 @@ class TrainingReport:
         train_clips: Clips learnt from.
         heldout_clips: Clips held out.
         train_windows: Windows learnt from, mirrored copies included.
+        abnormal_windows: How many of those are abnormal.
         heldout_windows: Windows that chose the epoch, mirrored copies included.
         epochs: Every epoch's likelihoods.
         chosen: The epoch kept.
@@ -185,6 +194,7 @@ class TrainingReport:
     train_clips: int
     heldout_clips: int
     train_windows: int
+    abnormal_windows: int
     heldout_windows: int
     epochs: tuple[Epoch, ...]
     chosen: Epoch
@@ -193,9 +203,10 @@ class TrainingReport:
 
     def account(self) -> str:
         """The run in a few lines of plain text."""
+        abnormal = f", {self.abnormal_windows} of them abnormal" if self.abnormal_windows else ""
         which = "best" if self.chosen == _best(self.epochs) else "the last"
         lines = [
-            f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips, "
+            f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips{abnormal}, "
             f"{self.heldout_windows} windows of {self.heldout_clips} clips held out",
             f"epoch {self.chosen.number} of {len(self.epochs)} is {which}: "
             f"train {self.chosen.train_nll:.4f}, held out {_bits(self.chosen.heldout_nll)} bits/dimension",
@@ -231,8 +242,8 @@ def train(
 
     Raises:
         DatasetError: The data is missing or malformed.
-        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite, or the data
-            set has abnormal clips to learn from, which this cannot do.
+        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite, or there is
+            nothing to learn from, or frames that are not cut on the time grid come at another rate than windows.
         DeviceUnavailableError: The device is not there.
     """
     device = available_device(settings.device)
@@ -244,14 +255,20 @@ def train(
         axes=settings.axes,
         extractor=extractor,
     )
-    if data.train_abnormal:
-        raise TrainingError(f"{settings.layout}: training learns from normal clips only; take the layout ubnormal")
-    clips, rate = data.train, data.frame_rate_hz
+    rate = data.frame_rate_hz
+    if settings.slicing != "grid" and not math.isclose(rate, settings.rate_hz, rel_tol=_RATE_TOLERANCE):
+        raise TrainingError(
+            f"{settings.slicing} windows hold consecutive frames: rate_hz must be the {rate:g} of the data, "
+            f"got {settings.rate_hz:g}"
+        )
     settings = replace(settings, frame_rate_hz=rate)
-    learnt, held = hold_out(clips, settings.heldout_share, settings.seed) if settings.heldout_share else (clips, ())
-    digest = data_digest(clips)
-    x = mirrored(_windows(learnt, settings, rate), settings.mirror).to(device)
-    y = mirrored(_windows(held, settings, rate), settings.mirror).to(device)
+    normal, held = (
+        hold_out(data.train, settings.heldout_share, settings.seed) if settings.heldout_share else (data.train, ())
+    )
+    learnt = [*normal, *data.train_abnormal]
+    digest = data_digest([*data.train, *data.train_abnormal])
+    x, abnormal = (tensor.to(device) for tensor in _windows(learnt, settings, rate))
+    y = _windows(held, settings, rate)[0].to(device)
     if not len(x) or (held and not len(y)):
         raise TrainingError(f"nothing to learn from: {len(x)} training windows, {len(y)} held out")
 
@@ -259,7 +276,7 @@ def train(
     run.resume()
     with _EpochBar(console, settings.epochs, len(run.history)) as advance:
         while len(run.history) < settings.epochs:
-            on_epoch(run.epoch(x, y))
+            on_epoch(run.epoch(x, abnormal, y))
             advance(run.history)
 
     best = _best(run.history)
@@ -292,6 +309,7 @@ def train(
         train_clips=len(learnt),
         heldout_clips=len(held),
         train_windows=len(x),
+        abnormal_windows=int(abnormal.sum()),
         heldout_windows=len(y),
         epochs=tuple(run.history),
         chosen=chosen,
@@ -301,7 +319,7 @@ def train(
 
 
 def data_digest(clips: Sequence[PoseClip]) -> str:
-    """SHA-256 of names, frames and poses, independent of how the files were formatted."""
+    """SHA-256 of names, frames, poses and which of them are abnormal, independent of how the files were formatted."""
     digest = hashlib.sha256()
     for clip in clips:
         digest.update(clip.name.encode())
@@ -309,6 +327,8 @@ def data_digest(clips: Sequence[PoseClip]) -> str:
             digest.update(f"{track.person} {len(track.frames)} ".encode())
             digest.update(track.frames.astype("<i8").tobytes())
             digest.update(track.keypoints.numpy().astype("<f4").tobytes())
+            if track.abnormal is not None:
+                digest.update(b"abnormal " + track.abnormal.astype("u1").tobytes())
     return digest.hexdigest()
 
 
@@ -337,8 +357,8 @@ class _Run:
         self.history: list[Epoch] = []
         self.chosen_state: dict[str, Tensor] = {}
 
-    def epoch(self, x: Tensor, y: Tensor) -> Epoch:
-        """Learn from all of `x` once, look at `y` if there is any, keep the state."""
+    def epoch(self, x: Tensor, abnormal: Tensor, y: Tensor) -> Epoch:
+        """Learn from all of `x` once, look at `y` if there is any, keep the state; `abnormal` says which of `x` are."""
         number = len(self.history)
         for group in self.optimizer.param_groups:
             decays = max(number + 1 - self.settings.constant_epochs, 0)
@@ -349,8 +369,8 @@ class _Run:
         self.flow.train()
         order = torch.randperm(len(x), generator=shuffle).to(x.device)
         for start in range(0, len(x), self.settings.batch_size):
-            batch = x[order[start : start + self.settings.batch_size]]
-            loss = self.flow.nll(batch).mean()
+            batch = order[start : start + self.settings.batch_size]
+            loss = self.flow.nll(x[batch], abnormal[batch]).mean()
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
@@ -454,9 +474,14 @@ def _bits(nll: float | None) -> str:
     return "none" if nll is None else f"{nll:.4f}"
 
 
-def _windows(clips: Sequence[PoseClip], settings: TrainingSettings, rate: float) -> Tensor:
-    cut = [_cut(clip, settings, rate, settings.stride).tensor for clip in clips]
-    return torch.cat(cut) if cut else Windows.empty(settings.spec).tensor
+def _windows(clips: Sequence[PoseClip], settings: TrainingSettings, rate: float) -> tuple[Tensor, Tensor]:
+    """Training windows with their mirrored copies ``(N, 2, T, 18)``, and which of them are abnormal ``(N,)``."""
+    cut = [(clip, _cut(clip, settings, rate, settings.stride)) for clip in clips]
+    windows = torch.cat([Windows.empty(settings.spec).tensor, *(own.tensor for _, own in cut)])
+    marks = [abnormal_windows(clip, own, settings.spec, frame_rate_hz=rate) for clip, own in cut]
+    abnormal = torch.from_numpy(np.concatenate([np.zeros(0, np.bool_), *marks]))
+    x = mirrored(windows, settings.mirror)
+    return x, abnormal if settings.mirror == "none" else abnormal.repeat(2)
 
 
 def _footage(clip: PoseClip, settings: TrainingSettings, rate: float) -> Footage:
