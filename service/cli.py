@@ -370,6 +370,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=_err,
         transient=True,
+        disable=not _err.is_interactive,
     )
 
 
