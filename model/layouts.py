@@ -36,7 +36,10 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
@@ -85,6 +88,13 @@ PICTURES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 VIDEOS: Final = frozenset(
     {".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
+
+_LABEL_FORMATS: Final[Mapping[str, Callable[[Path], ImageFile]]] = {
+    ".bmp": BmpImageFile,
+    ".png": PngImageFile,
+    ".tif": TiffImageFile,
+    ".tiff": TiffImageFile,
+}
 
 _ANY_AXES: Final = frozenset({"poselift", "json"})
 """Layouts whose files may hold y before x."""
@@ -528,8 +538,12 @@ def _script_labels(path: Path, frames: Mapping[str, int], test: Sequence[PoseCli
 
 
 def _grey(path: Path) -> NDArray[np.uint8]:
+    """A picture that holds labels, so none of a lossy format."""
+    # Not by Pillow's `open`: Ultralytics replaces it by one that installs a package where it meets a damaged picture.
     try:
-        with Image.open(path) as image:
+        with _LABEL_FORMATS[path.suffix.lower()](path) as image:
             return np.asarray(image.convert("L"), np.uint8)
-    except (OSError, Image.DecompressionBombError) as error:
+    except KeyError:
+        raise DatasetError(f"{path}: expected a picture of labels as {', '.join(_LABEL_FORMATS)}") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read as a picture") from error

@@ -424,8 +424,14 @@ def test_labels_in_the_other_of_ubnormals_formats_are_refused(tmp_path: Path) ->
     )
     write_picture(annotations / "0.png", np.zeros((4, 4)))
     assert "no picture of frame 1; there are 1" in refusal("ubnormal-supervised", tmp_path, splits=("train",))
-    (annotations / "0.png").write_bytes(b"rubbish")
-    assert "0.png: cannot be read as a picture" in refusal("ubnormal-supervised", tmp_path, splits=("train",))
+    whole = (annotations / "0.png").read_bytes()
+    for content in (b"rubbish", b"", whole[:20], whole[:45]):
+        (annotations / "0.png").write_bytes(content)
+        assert "0.png: cannot be read as a picture" in refusal("ubnormal-supervised", tmp_path, splits=("train",))
+    (annotations / "0.png").rename(annotations / "0.jpg")
+    assert "0.jpg: expected a picture of labels as .bmp, .png" in refusal(
+        "ubnormal-supervised", tmp_path, splits=("train",)
+    )
 
 
 def test_a_mask_of_frames_that_count_must_fit(tmp_path: Path) -> None:
