@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -37,7 +37,9 @@ Axes = Literal["auto", "xy", "yx"]
 """Which of the two coordinates of a keypoint comes first in the files: right (x), down (y), or found out by
 `transposed`."""
 
-_SUFFIX: Final = "_alphapose_tracked_person.json"
+SUFFIX: Final = "_alphapose_tracked_person.json"
+"""What follows a clip's name in the name of its file."""
+
 _VALUES: Final = 3 * len(COCO_JOINTS)
 _SCENE: Final = re.compile(r"(?:abnormal_|normal_)?(?:scene_)?(\d+)")
 _MISSING_ALLOWED: Final = 2
@@ -65,11 +67,15 @@ class PersonTrack:
         person: The person's number in the file.
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
         keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
+        abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None where nobody looked at single people.
+        keys: The frame numbers as text in the file; None if they have no zeros in front.
     """
 
     person: int
     frames: NDArray[np.int64]
     keypoints: Tensor
+    abnormal: NDArray[np.bool_] | None = None
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,14 +85,18 @@ class PoseClip:
     Attributes:
         name: The file's name without its suffix, such as ``01_0222``.
         tracks: The people, in order of their numbers.
+        scene: Where it was filmed, if the name does not say so.
     """
 
     name: str
     tracks: tuple[PersonTrack, ...]
+    scene: str | None = None
 
     @property
     def camera(self) -> str:
         """The scene: the first number of the name, as in ``01_0222`` or ``normal_scene_1_scenario_2``."""
+        if self.scene is not None:
+            return self.scene
         match = _SCENE.match(self.name)
         return match[1] if match else self.name
 
@@ -106,9 +116,10 @@ def read_split(folder: Path, axes: Axes = "auto") -> list[PoseClip]:
     Raises:
         DatasetError: The folder holds no clips, or one of them is malformed.
     """
-    paths = sorted(folder.glob(f"*{_SUFFIX}"))
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
-        raise DatasetError(f"{folder}: no files named *{_SUFFIX}")
+        why = "" if folder.is_dir() else "; there is no such folder"
+        raise DatasetError(f"{folder}: no files named *{SUFFIX}{why}")
     clips = [read_clip(path) for path in paths]
     swap = transposed(clips) if axes == "auto" else axes == "yx"
     return [_swapped(clip) for clip in clips] if swap else clips
@@ -142,7 +153,7 @@ def read_clip(path: Path) -> PoseClip:
         raise DatasetError(f"{path}: expected an object of people, got {type(people).__name__}")
     tracks = [_track(path, person, entry) for person, entry in people.items()]
     tracks.sort(key=lambda track: track.person)
-    return PoseClip(path.name.removesuffix(_SUFFIX), tuple(tracks))
+    return PoseClip(path.name.removesuffix(SUFFIX), tuple(tracks))
 
 
 def read_masks(folder: Path) -> dict[str, NDArray[np.int64]]:
@@ -190,6 +201,28 @@ def clip_windows(
         for track in clip.tracks
     ]
     return Windows.concatenate(batches) if batches else Windows.empty(spec)
+
+
+def abnormal_windows(clip: PoseClip, windows: Windows, spec: WindowSpec, *, frame_rate_hz: float) -> NDArray[np.bool_]:
+    """Which windows are abnormal: as in STG-NF, those whose first pose is annotated as abnormal.
+
+    Args:
+        clip: The clip; people without annotation are normal.
+        windows: Its windows, however they were cut.
+        spec: What a window is.
+        frame_rate_hz: Frames per second of the video.
+
+    Returns:
+        Shape ``(N,)``. Where the first grid point lies between two sightings, the nearer one counts.
+    """
+    first = np.rint((windows.end_times - spec.duration_s) * frame_rate_hz)
+    abnormal = np.zeros(len(windows), np.bool_)
+    for track in clip.tracks:
+        if track.abnormal is not None and len(track.frames):
+            rows = np.flatnonzero(windows.track_ids == track.person)
+            nearest = np.abs(track.frames[None, :] - first[rows, None]).argmin(axis=1)
+            abnormal[rows] = track.abnormal[nearest]
+    return abnormal
 
 
 def mirrored(windows: Tensor, mirror: Mirror) -> Tensor:
@@ -257,23 +290,27 @@ def _nose_to_ankles(track: PersonTrack) -> Tensor:
 
 
 def _swapped(clip: PoseClip) -> PoseClip:
-    tracks = [PersonTrack(track.person, track.frames, track.keypoints[..., [1, 0, 2]]) for track in clip.tracks]
-    return PoseClip(clip.name, tuple(tracks))
+    return replace(
+        clip, tracks=tuple(replace(track, keypoints=track.keypoints[..., [1, 0, 2]]) for track in clip.tracks)
+    )
 
 
 def _scrambled(track: PersonTrack) -> PersonTrack:
-    order = sorted(range(len(track.frames)), key=lambda row: str(track.frames[row]))
+    keys = track.keys or tuple(map(str, track.frames.tolist()))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
     return PersonTrack(track.person, track.frames, track.keypoints[order])
 
 
 def _track(path: Path, person: str, entry: Any) -> PersonTrack:
     where = f"{path}: person {person!r}"
     frames: dict[int, Any] = {}
+    keys: dict[int, str] = {}
     for part in entry if isinstance(entry, list) else [entry]:
         if not isinstance(part, Mapping):
             raise DatasetError(f"{where}: expected an object of frames, got {type(part).__name__}")
         for key, pose in part.items():
-            frames[_number(key, where, "frame")] = pose
+            frame = _number(key, where, "frame")
+            frames[frame], keys[frame] = pose, key
     order = sorted(frames)
     poses = [_pose(frames[frame], f"{where}, frame {frame}") for frame in order]
     keypoints = torch.tensor(poses, dtype=torch.float32).view(len(order), len(COCO_JOINTS), 3)
@@ -281,7 +318,11 @@ def _track(path: Path, person: str, entry: Any) -> PersonTrack:
         raise DatasetError(f"{where}: a keypoint is not finite")
     # PoseLift marks the poses its authors interpolated by a confidence of nan.
     keypoints[..., 2].nan_to_num_(nan=0.0)
-    return PersonTrack(_number(person, where, "person"), np.array(order, np.int64), keypoints)
+    names = tuple(keys[frame] for frame in order)
+    padded = any(name != str(frame) for name, frame in zip(names, order, strict=True))
+    return PersonTrack(
+        _number(person, where, "person"), np.array(order, np.int64), keypoints, keys=names if padded else None
+    )
 
 
 def _pose(pose: Any, where: str) -> list[float]:

@@ -1,5 +1,8 @@
 """Learning a flow from normal clips by maximum likelihood, and calibrating it on clips it did not learn from.
 
+A data set may hold clips with abnormal people to learn from as well, as in STG-NF's supervised setting: their abnormal
+windows are learnt under the prior N(-R, I). Whatever is scored, held-out clips included, is scored under N(R, I).
+
 The state after every epoch can be kept in a file; a run that is killed and resumed ends in the same bytes as one that
 was not. On one machine, device and number of threads the same settings always give the same checkpoint.
 """
@@ -8,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import safetensors
@@ -27,9 +31,10 @@ from torch import Tensor, nn
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint, Provenance, write_atomically
 from model.config import DAFlowConfig
-from model.dataset import Axes, Mirror, PoseClip, Slicing, clip_windows, hold_out, mirrored, read_split
+from model.dataset import Axes, Mirror, PoseClip, Slicing, abnormal_windows, clip_windows, hold_out, mirrored
 from model.flow import DAFlow
 from model.fused import FusedFlow
+from model.layouts import Extractor, Layout, read_dataset
 from model.scorer import Footage, PosePart, available_device, fit_witnesses
 from pose.windows import Windows, WindowSpec
 
@@ -37,6 +42,10 @@ Optimizer = Literal["adam", "adamax"]
 
 Keep = Literal["best", "last"]
 """Which epoch's weights become the checkpoint: those most likely on held-out clips, or the last."""
+
+
+_RATE_TOLERANCE: Final = 0.01
+"""Share by which frame rates may differ, as 29.97 does from 30."""
 
 
 class TrainingError(RuntimeError):
@@ -48,14 +57,15 @@ class TrainingSettings:
     """One training run.
 
     Attributes:
-        data: Folder with ``pose/train`` (see `model.dataset`).
+        data: The data set's folder.
         output: The checkpoint to write.
         seed: Decides held-out clips, first weights and the order of windows.
         epochs: Passes over the training windows.
         config: The architecture.
         rate_hz: Rate of the time grid; the window length is the architecture's.
         max_gap_s: Longest gap that is bridged, seconds.
-        frame_rate_hz: Frames per second of the data's video.
+        layout: How the data set lies on disk (see `model.layouts`); its training clips are learnt from.
+        frame_rate_hz: Frames per second of the data's video; None takes what the data set says.
         axes: Which coordinate of a keypoint comes first in the data, see `model.dataset`.
         slicing: How windows are cut.
         stride: Grid points between training windows of a person.
@@ -82,7 +92,8 @@ class TrainingSettings:
     config: DAFlowConfig = field(default_factory=DAFlowConfig)
     rate_hz: float = 15.0
     max_gap_s: float = 0.5
-    frame_rate_hz: float = 15.0
+    layout: Layout = "poselift"
+    frame_rate_hz: float | None = None
     axes: Axes = "auto"
     slicing: Slicing = "grid"
     stride: int = 6
@@ -105,8 +116,9 @@ class TrainingSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "decay", "clip_norm", "frame_rate_hz"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.heldout_share < 1:
             raise ValueError(f"heldout_share must be at least 0 and below 1, got {self.heldout_share}")
         if self.keep == "best" and not self.heldout_share:
@@ -152,7 +164,7 @@ class Epoch:
 
     Attributes:
         number: From 1.
-        train_nll: Mean over the steps of the epoch, bits per dimension.
+        train_nll: Mean over the steps of the epoch, bits per dimension; abnormal windows under their own prior.
         heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension; None
             if nothing was held out.
     """
@@ -172,6 +184,7 @@ class TrainingReport:
         train_clips: Clips learnt from.
         heldout_clips: Clips held out.
         train_windows: Windows learnt from, mirrored copies included.
+        abnormal_windows: How many of those are abnormal.
         heldout_windows: Windows that chose the epoch, mirrored copies included.
         epochs: Every epoch's likelihoods.
         chosen: The epoch kept.
@@ -184,6 +197,7 @@ class TrainingReport:
     train_clips: int
     heldout_clips: int
     train_windows: int
+    abnormal_windows: int
     heldout_windows: int
     epochs: tuple[Epoch, ...]
     chosen: Epoch
@@ -192,9 +206,10 @@ class TrainingReport:
 
     def account(self) -> str:
         """The run in a few lines of plain text."""
+        abnormal = f", {self.abnormal_windows} of them abnormal" if self.abnormal_windows else ""
         which = "best" if self.chosen == _best(self.epochs) else "the last"
         lines = [
-            f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips, "
+            f"{self.parameters} parameters, {self.train_windows} windows of {self.train_clips} clips{abnormal}, "
             f"{self.heldout_windows} windows of {self.heldout_clips} clips held out",
             f"epoch {self.chosen.number} of {len(self.epochs)} is {which}: "
             f"train {self.chosen.train_nll:.4f}, held out {_bits(self.chosen.heldout_nll)} bits/dimension",
@@ -215,6 +230,7 @@ def train(
     *,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     console: Console | None = None,
+    extractor: Extractor | None = None,
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
@@ -225,18 +241,37 @@ def train(
         settings: The run.
         on_epoch: Called after every epoch, when its state has been kept.
         console: Where the progress bar goes; no bar without one.
+        extractor: Makes poses of videos that have none yet.
 
     Raises:
         DatasetError: The data is missing or malformed.
-        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite.
+        TrainingError: The state to resume belongs to another run, or the likelihood is no longer finite, or there is
+            nothing to learn from, or frames that are not cut on the time grid come at another rate than windows.
         DeviceUnavailableError: The device is not there.
     """
     device = available_device(settings.device)
-    clips = read_split(settings.data / "pose" / "train", settings.axes)
-    learnt, held = hold_out(clips, settings.heldout_share, settings.seed) if settings.heldout_share else (clips, [])
-    digest = data_digest(clips)
-    x = mirrored(_windows(learnt, settings), settings.mirror).to(device)
-    y = mirrored(_windows(held, settings), settings.mirror).to(device)
+    data = read_dataset(
+        settings.layout,
+        settings.data,
+        splits=("train",),
+        frame_rate_hz=settings.frame_rate_hz,
+        axes=settings.axes,
+        extractor=extractor,
+    )
+    rate = data.frame_rate_hz
+    if settings.slicing != "grid" and not math.isclose(rate, settings.rate_hz, rel_tol=_RATE_TOLERANCE):
+        raise TrainingError(
+            f"{settings.slicing} windows hold consecutive frames: rate_hz must be the {rate:g} of the data, "
+            f"got {settings.rate_hz:g}"
+        )
+    settings = replace(settings, frame_rate_hz=rate)
+    normal, held = (
+        hold_out(data.train, settings.heldout_share, settings.seed) if settings.heldout_share else (data.train, ())
+    )
+    learnt = [*normal, *data.train_abnormal]
+    digest = data_digest([*data.train, *data.train_abnormal])
+    x, abnormal = (tensor.to(device) for tensor in _windows(learnt, settings, rate))
+    y = _windows(held, settings, rate)[0].to(device)
     if not len(x) or (held and not len(y)):
         raise TrainingError(f"nothing to learn from: {len(x)} training windows, {len(y)} held out")
 
@@ -244,7 +279,7 @@ def train(
     run.resume()
     with _EpochBar(console, settings.epochs, len(run.history)) as advance:
         while len(run.history) < settings.epochs:
-            on_epoch(run.epoch(x, y))
+            on_epoch(run.epoch(x, abnormal, y))
             advance(run.history)
 
     best = _best(run.history)
@@ -256,11 +291,11 @@ def train(
     uncalibrated = None if held else "no clips were held out to calibrate on"
     try:
         if held:
-            normal = [_footage(clip, settings) for clip in held]
+            footage = [_footage(clip, settings, rate) for clip in held]
             if settings.witnesses:
                 part = PosePart(fused, settings.spec)
-                witnesses = fit_witnesses(normal, [part.nll(own.windows.tensor) for own in normal], settings.spec)
-            calibration = PosePart(fused, settings.spec, witnesses).calibrated(normal)
+                witnesses = fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], settings.spec)
+            calibration = PosePart(fused, settings.spec, witnesses).calibrated(footage)
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -283,6 +318,7 @@ def train(
         train_clips=len(learnt),
         heldout_clips=len(held),
         train_windows=len(x),
+        abnormal_windows=int(abnormal.sum()),
         heldout_windows=len(y),
         epochs=tuple(run.history),
         chosen=chosen,
@@ -292,7 +328,7 @@ def train(
 
 
 def data_digest(clips: Sequence[PoseClip]) -> str:
-    """SHA-256 of names, frames and poses, independent of how the files were formatted."""
+    """SHA-256 of names, frames, poses and which of them are abnormal, independent of how the files were formatted."""
     digest = hashlib.sha256()
     for clip in clips:
         digest.update(clip.name.encode())
@@ -300,6 +336,8 @@ def data_digest(clips: Sequence[PoseClip]) -> str:
             digest.update(f"{track.person} {len(track.frames)} ".encode())
             digest.update(track.frames.astype("<i8").tobytes())
             digest.update(track.keypoints.numpy().astype("<f4").tobytes())
+            if track.abnormal is not None:
+                digest.update(b"abnormal " + track.abnormal.astype("u1").tobytes())
     return digest.hexdigest()
 
 
@@ -328,8 +366,8 @@ class _Run:
         self.history: list[Epoch] = []
         self.chosen_state: dict[str, Tensor] = {}
 
-    def epoch(self, x: Tensor, y: Tensor) -> Epoch:
-        """Learn from all of `x` once, look at `y` if there is any, keep the state."""
+    def epoch(self, x: Tensor, abnormal: Tensor, y: Tensor) -> Epoch:
+        """Learn from all of `x` once, look at `y` if there is any, keep the state; `abnormal` says which of `x` are."""
         number = len(self.history)
         for group in self.optimizer.param_groups:
             decays = max(number + 1 - self.settings.constant_epochs, 0)
@@ -340,8 +378,8 @@ class _Run:
         self.flow.train()
         order = torch.randperm(len(x), generator=shuffle).to(x.device)
         for start in range(0, len(x), self.settings.batch_size):
-            batch = x[order[start : start + self.settings.batch_size]]
-            loss = self.flow.nll(batch).mean()
+            batch = order[start : start + self.settings.batch_size]
+            loss = self.flow.nll(x[batch], abnormal[batch]).mean()
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
@@ -402,7 +440,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         """All that the numbers of a run depend on; more epochs only make it longer."""
         settings = asdict(self.settings)
-        for name in ("data", "output", "resume", "command", "epochs"):
+        for name in ("data", "layout", "output", "resume", "command", "epochs"):
             del settings[name]
         return settings | {"data_sha256": self.digest}
 
@@ -445,18 +483,22 @@ def _bits(nll: float | None) -> str:
     return "none" if nll is None else f"{nll:.4f}"
 
 
-def _windows(clips: Sequence[PoseClip], settings: TrainingSettings) -> Tensor:
-    cut = [_cut(clip, settings, settings.stride).tensor for clip in clips]
-    return torch.cat(cut) if cut else Windows.empty(settings.spec).tensor
+def _windows(clips: Sequence[PoseClip], settings: TrainingSettings, rate: float) -> tuple[Tensor, Tensor]:
+    """Training windows with their mirrored copies ``(N, 2, T, 18)``, and which of them are abnormal ``(N,)``."""
+    cut = [(clip, _cut(clip, settings, rate, settings.stride)) for clip in clips]
+    windows = torch.cat([Windows.empty(settings.spec).tensor, *(own.tensor for _, own in cut)])
+    marks = [abnormal_windows(clip, own, settings.spec, frame_rate_hz=rate) for clip, own in cut]
+    abnormal = torch.from_numpy(np.concatenate([np.zeros(0, np.bool_), *marks]))
+    x = mirrored(windows, settings.mirror)
+    return x, abnormal if settings.mirror == "none" else abnormal.repeat(2)
 
 
-def _footage(clip: PoseClip, settings: TrainingSettings) -> Footage:
-    return Footage(_cut(clip, settings, stride=1), clip.frame_span() / settings.frame_rate_hz)
+def _footage(clip: PoseClip, settings: TrainingSettings, rate: float) -> Footage:
+    return Footage(_cut(clip, settings, rate, stride=1), clip.frame_span() / rate)
 
 
-def _cut(clip: PoseClip, settings: TrainingSettings, stride: int) -> Windows:
-    rate, slicing = settings.frame_rate_hz, settings.slicing
-    return clip_windows(clip, settings.spec, frame_rate_hz=rate, slicing=slicing, stride=stride)
+def _cut(clip: PoseClip, settings: TrainingSettings, rate: float, stride: int) -> Windows:
+    return clip_windows(clip, settings.spec, frame_rate_hz=rate, slicing=settings.slicing, stride=stride)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

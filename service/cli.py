@@ -6,11 +6,11 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -42,6 +42,14 @@ _out = Console()
 DataDir = Annotated[Path | None, typer.Option(help="Overrides DAFLOW_DATA_DIR.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
 PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
+Layout = Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Frames per second of the video; unset is the data set's.", show_default=False),
+]
+Axes = Annotated[
+    Literal["auto", "xy", "yx"], typer.Option(help="Which coordinate of a keypoint comes first in the files.")
+]
 
 
 def main() -> None:
@@ -136,14 +144,32 @@ def score(
 
 
 @app.command()
+def extract(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of pictures.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder for the poses; made if missing.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Extract what is there already once more.")] = False,
+    frame_rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Frames per second of folders of pictures.", show_default=False)
+    ] = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Write tracked skeletons of videos into files that train reads."""
+    settings = _settings(device=device, pose_weights=pose_weights)
+    raise typer.Exit(1 if _extract(settings, videos, output, frame_rate, force=force) else 0)
+
+
+@app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with pose/train, as PoseLift has it.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="The data set's folder.", show_default=False)],
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
     length: Annotated[int, typer.Option(help="Grid points in a window, 15 a second; the paper's are 24.", min=3)] = 8,
     witnesses: Annotated[bool, typer.Option(help="Let motion and pairs bear witness beside the pose.")] = True,
-    frame_rate: Annotated[float, typer.Option(help="Frames per second of the video that the poses come from.")] = 15.0,
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
     ] = None,
@@ -154,6 +180,7 @@ def train(
 
     from model.config import DAFlowConfig
     from model.dataset import DatasetError
+    from model.layouts import layout_named
     from model.scorer import DeviceUnavailableError
     from model.training import TrainingError, TrainingSettings
     from model.training import train as run
@@ -162,21 +189,26 @@ def train(
         report = run(
             TrainingSettings(
                 data=data,
+                layout=layout_named(layout),
                 output=output,
                 epochs=epochs,
                 seed=seed,
                 config=DAFlowConfig(length=length),
                 witnesses=witnesses,
                 frame_rate_hz=frame_rate,
+                axes=axes,
                 resume=resume,
                 device=device,
                 command=shlex.join(["daflow", *sys.argv[1:]]),
             ),
             console=_err,
+            extractor=_make_poses,
         )
     table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
     table.add_row("parameters", str(report.parameters))
     table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
+    if report.abnormal_windows:
+        table.add_row("abnormal", f"{report.abnormal_windows} windows of those")
     table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
     table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
     table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
@@ -191,7 +223,9 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
     ] = None,
-    layout: Annotated[str, typer.Option(help="How the data set is laid out.")] = "poselift",
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
     replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
@@ -202,6 +236,7 @@ def evaluate(
 
     from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
     from model.dataset import DatasetError
+    from model.layouts import layout_named
     from model.scorer import DeviceUnavailableError
     from service.evaluation import evaluate as run
     from service.evaluation import tables
@@ -211,7 +246,10 @@ def evaluate(
         evaluation = run(
             data,
             checkpoint or DEFAULT_CHECKPOINT,
-            layout=layout,
+            layout=layout_named(layout),
+            frame_rate_hz=frame_rate,
+            axes=axes,
+            extractor=_make_poses,
             device=device,
             replicates=replicates,
             seed=seed,
@@ -288,6 +326,47 @@ class _Bar:
         return False
 
 
+def _extract(
+    settings: Settings, sources: Sequence[Path], output: Path, rate: float | None, *, force: bool = False
+) -> int:
+    """Extract poses clip by clip; a clip that fails costs a line, and the others go on.
+
+    Returns:
+        How many failed.
+    """
+    from service.clips import ModelUnavailable
+    from service.decoding import ClipRejected
+    from service.extraction import ExtractionError, PoseExtractor, check_sources
+
+    failed = 0
+    with _one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
+        check_sources(sources)
+        task = progress.add_task("loading models", total=None)
+        extractor = PoseExtractor.load(settings, picture_rate_hz=rate)
+        for number, source in enumerate(sources, 1):
+            progress.reset(task, description=f"{escape(source.name)}, {number} of {len(sources)}", total=None)
+            try:
+                done = extractor.extract(
+                    source,
+                    output,
+                    force=force,
+                    on_progress=lambda frames, total: progress.update(task, completed=frames, total=total),
+                )
+            except (ClipRejected, ExtractionError, OSError) as error:
+                _complain(f"{source}: {error}")
+                failed += 1
+            else:
+                what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
+                _err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
+    return failed
+
+
+def _make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
+    """The `model.layouts.Extractor` of commands that read data sets."""
+    if _extract(_settings(), sources, folder, rate):
+        raise typer.Exit(1)
+
+
 def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -296,6 +375,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=_err,
         transient=True,
+        disable=not _err.is_interactive,
     )
 
 
@@ -317,8 +397,12 @@ def _one_line_for(*expected: type[Exception]) -> Iterator[None]:
 
 
 def _fail(message: str) -> NoReturn:
-    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
+    _complain(message)
     sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
 
 
 def _check_files(clip: Path | None, outputs: list[Path]) -> None:

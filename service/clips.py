@@ -109,6 +109,49 @@ def resolve_device(device: str) -> torch.device:
         ) from error
 
 
+def load_estimator(settings: Settings) -> PoseEstimator:
+    """Load the pose weights that the settings name, on the device that they name.
+
+    Raises:
+        ModelUnavailable: Weights or device are missing or unusable; names the setting.
+    """
+    try:
+        configure_ultralytics(settings.data_dir / "ultralytics")
+    except OSError as error:
+        raise ModelUnavailable(
+            "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
+        ) from error
+    return _load_estimator(settings, resolve_device(settings.device))
+
+
+def pose_batch(settings: Settings, estimator: PoseEstimator) -> int:
+    """Frames in one call of the estimator."""
+    return settings.pose_batch or (_CPU_BATCH if estimator.device.type == "cpu" else _GPU_BATCH)
+
+
+def followed(
+    source: Iterator[Frame], estimator: PoseEstimator, fps: float, batch: int
+) -> Iterator[list[tuple[Frame, TrackedPoses]]]:
+    """Find and follow people through a clip.
+
+    Args:
+        source: All frames of the clip.
+        estimator: Finds people and their joints.
+        fps: Frames per second of the clip.
+        batch: Frames in one call of the estimator.
+
+    Yields:
+        The next frames and who is in them.
+    """
+    tracker = Tracker(fps)
+    while some := list(islice(source, batch)):
+        found = estimator([frame.image for frame in some])
+        yield [
+            (frame, tracker.update(poses, (frame.image.shape[0], frame.image.shape[1])))
+            for frame, poses in zip(some, found, strict=True)
+        ]
+
+
 class ClipScorer:
     """Scores clips; loads the models once and may be used from several threads.
 
@@ -155,16 +198,9 @@ class ClipScorer:
         Raises:
             ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
         """
+        estimator = load_estimator(settings)
         try:
-            configure_ultralytics(settings.data_dir / "ultralytics")
-        except OSError as error:
-            raise ModelUnavailable(
-                "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
-            ) from error
-        estimator = _load_estimator(settings, resolve_device(settings.device))
-        device = estimator.device
-        try:
-            scorer = Scorer(load_checkpoint(settings), device)
+            scorer = Scorer(load_checkpoint(settings), estimator.device)
         except (CheckpointError, OSError) as error:
             raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
         try:
@@ -173,7 +209,7 @@ class ClipScorer:
                 scorer,
                 clip_limits(settings),
                 false_alarms_per_hour=settings.false_alarms_per_hour,
-                batch=settings.pose_batch or (_CPU_BATCH if device.type == "cpu" else _GPU_BATCH),
+                batch=pose_batch(settings, estimator),
             )
         except ValueError as error:
             raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
@@ -194,20 +230,18 @@ class ClipScorer:
             Cancelled: The observer asked to stop.
         """
         info = inspect(path, self._limits)
-        tracker = Tracker(info.fps)
         scoring = _Scoring(self.scorer, self.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
-            for batch in _batched(source, self.batch):
+            for batch in followed(source, self.estimator, info.fps, self.batch):
                 if observer.cancelled():
                     raise Cancelled
-                found = self.estimator([frame.image for frame in batch])
-                for frame, poses in zip(batch, found, strict=True):
+                for frame, people in batch:
                     height, width = frame.image.shape[:2]
                     size = (width, height)
-                    scoring.add(frame.sequence, frame.captured_at, tracker.update(poses, (height, width)))
+                    scoring.add(frame.sequence, frame.captured_at, people)
                 scoring.settle_some()
-                observer.progress(batch[-1].sequence + 1, max(info.frames, batch[-1].sequence + 1))
+                observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
         return self._result(self.model, info.fps, size, scoring)
 
     def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
@@ -314,8 +348,3 @@ def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
             raise ModelUnavailable("DAFLOW_DEVICE", missing)
         log.warning("slower than this machine could be", reason=missing)
     return estimator
-
-
-def _batched(source: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    while batch := list(islice(source, size)):
-        yield batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.dataset import DatasetError, PoseClip, read_masks, read_split
+from model.dataset import Axes, DatasetError
 from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
@@ -28,11 +27,9 @@ from model.evaluation import (
     judge,
     score_split,
 )
+from model.layouts import Dataset, Extractor, Layout, read_dataset
 from model.metrics import EventMetrics, Interval
 from model.training import data_digest, library_versions
-
-LAYOUTS: Final = ("poselift",)
-"""Layouts of data sets that can be read."""
 
 _SHOWN_RATE: Final = 5.0
 """False alarms per camera-hour at which the tables show events; JSON has all rates."""
@@ -50,6 +47,7 @@ class Provenance:
         checkpoint_sha256: Digest of its file.
         data: Name of the data set.
         layout: Its layout.
+        frame_rate_hz: Frames per second of its videos.
         data_sha256: Digest of the test clips' poses (`model.training.data_digest`).
         labels_sha256: Digest of the frame labels, and of which frames are judged.
         versions: Versions of the libraries used.
@@ -60,6 +58,7 @@ class Provenance:
     checkpoint_sha256: str
     data: str
     layout: str
+    frame_rate_hz: float
     data_sha256: str
     labels_sha256: str
     versions: dict[str, str]
@@ -83,30 +82,14 @@ class Evaluation:
         return {"provenance": asdict(self.provenance), "scorers": reports}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Split:
-    """A test split.
-
-    Attributes:
-        name: Of the data set.
-        frame_rate_hz: Frames per second of its video.
-        test: The clips.
-        labels: Frame labels by clip name, 1 is anomalous.
-        judged: Frames to judge by clip name; None for all.
-    """
-
-    name: str
-    frame_rate_hz: float
-    test: Sequence[PoseClip]
-    labels: Mapping[str, NDArray[np.int64]]
-    judged: Mapping[str, NDArray[np.bool_]] | None
-
-
 def evaluate(
     data: Path,
     checkpoint: Path = DEFAULT_CHECKPOINT,
     *,
-    layout: str = "poselift",
+    layout: Layout = "poselift",
+    frame_rate_hz: float | None = None,
+    axes: Axes = "auto",
+    extractor: Extractor | None = None,
     device: str = "cpu",
     replicates: int = 1000,
     seed: int = 0,
@@ -119,7 +102,10 @@ def evaluate(
     Args:
         data: Folder of the data set.
         checkpoint: The checkpoint's file.
-        layout: One of `LAYOUTS`.
+        layout: How the data set lies on disk.
+        frame_rate_hz: Frames per second of its videos; None takes what the data set says.
+        axes: Which coordinate of a keypoint comes first in its files, see `model.dataset`.
+        extractor: Makes poses of videos that have none yet.
         device: Where to score.
         replicates: Samples of clips for each interval.
         seed: Decides them.
@@ -127,12 +113,14 @@ def evaluate(
 
     Raises:
         CheckpointError: The file is no checkpoint.
-        DatasetError: The layout is unknown, or the data is missing or malformed.
+        DatasetError: The data or its labels are missing or malformed.
         DeviceUnavailableError: The device is not there.
         ValueError: The split cannot be judged.
     """
     trained = Checkpoint.load(checkpoint)
-    split = _read(layout, data)
+    split = read_dataset(layout, data, splits=("test",), frame_rate_hz=frame_rate_hz, axes=axes, extractor=extractor)
+    if not split.labels:
+        raise DatasetError(f"{data}: no frame labels to judge by")
     scorers: list[FootageScorer] = [
         *_ways(trained.name, trained, device),
         *(_ways(f"{trained.name}, pose alone", trained.pose_alone(), device) if trained.witnesses else ()),
@@ -144,12 +132,13 @@ def evaluate(
         for scorer in scorers
     }
     common = common_frames(list(scores.values()))
+    judged = _judged(split)
     reports = {
         name: judge(
             own,
             split.labels,
             frame_rate_hz=split.frame_rate_hz,
-            judged=split.judged,
+            judged=judged,
             common=common,
             replicates=replicates,
             seed=seed,
@@ -160,8 +149,9 @@ def evaluate(
         command=command,
         checkpoint=trained.name,
         checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        data=split.name,
+        data=data.resolve().name,
         layout=layout,
+        frame_rate_hz=split.frame_rate_hz,
         data_sha256=data_digest(split.test),
         labels_sha256=_labels_digest(split),
         versions=library_versions() | {name: version(name) for name in ("daflow-live", "scikit-learn", "scipy")},
@@ -237,19 +227,19 @@ def _ways(name: str, checkpoint: Checkpoint, device: str) -> list[FootageScorer]
     ]
 
 
-def _read(layout: str, folder: Path) -> _Split:
-    if layout not in LAYOUTS:
-        raise DatasetError(f"there is no layout {layout!r}, only {', '.join(LAYOUTS)}")
-    clips, labels = read_split(folder / "pose" / "test"), read_masks(folder / "gt" / "test_frame_mask")
-    return _Split(folder.resolve().name, 15.0, clips, labels, None)
+def _judged(split: Dataset) -> dict[str, NDArray[np.bool_]] | None:
+    """Frames to judge of every clip; None for all."""
+    if not split.judged:
+        return None
+    return {name: split.judged.get(name, np.ones(len(own), bool)) for name, own in split.labels.items()}
 
 
-def _labels_digest(split: _Split) -> str:
+def _labels_digest(split: Dataset) -> str:
     digest = hashlib.sha256()
     for name, labels in sorted(split.labels.items()):
         digest.update(f"{name} {len(labels)} ".encode())
         digest.update(labels.astype("u1").tobytes())
-        if split.judged is not None:
+        if name in split.judged:
             digest.update(split.judged[name].astype("u1").tobytes())
     return digest.hexdigest()
 

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
-from model.dataset import DatasetError
+from model.dataset import DatasetError, abnormal_windows, clip_windows
+from model.layouts import read_dataset
 from model.scorer import DeviceUnavailableError, Scorer
 from model.training import Epoch, TrainingError, TrainingSettings, train
-from tests.model.skeletons import write_training_set
+from tests.model.skeletons import write_supervised_training_set, write_training_set
 
 
 class KilledError(Exception):
@@ -113,6 +114,78 @@ def test_data_that_cannot_be_learnt_from_is_refused(settings: TrainingSettings, 
         train(replace(settings, config=DAFlowConfig(length=500, steps=1)))
     with pytest.raises(DeviceUnavailableError):
         train(replace(settings, device="cuda:99"))
+
+
+def test_the_frame_rate_comes_from_the_data_set_unless_it_is_given(
+    settings: TrainingSettings, data: Path, tmp_path: Path
+) -> None:
+    short = replace(settings, epochs=1)
+    expected = train(short)
+    assert train(replace(short, frame_rate_hz=15.0)).epochs == expected.epochs
+    plain = replace(short, data=data / "pose" / "train", layout="json")
+    with pytest.raises(DatasetError, match="the frame rate is not known"):
+        train(plain)
+    given = replace(plain, frame_rate_hz=15.0)
+    assert train(given).checkpoint.provenance.data_sha256 == expected.checkpoint.provenance.data_sha256
+    assert train(given).epochs == expected.epochs
+    assert train(replace(given, frame_rate_hz=30.0)).train_windows < expected.train_windows
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_supervised_training_set(tmp_path_factory.mktemp("streets"))
+
+
+def test_abnormal_windows_learnt_as_such_become_less_likely(
+    settings: TrainingSettings, streets: Path, tmp_path: Path
+) -> None:
+    plain = replace(settings, data=streets, frame_rate_hz=15.0, heldout_share=0.5, epochs=12)
+    reports = {
+        layout: train(replace(plain, layout=layout, output=tmp_path / layout))
+        for layout in ("ubnormal", "ubnormal-supervised")
+    }
+    unsupervised, supervised = reports.values()
+    assert (unsupervised.train_clips, unsupervised.heldout_clips, unsupervised.abnormal_windows) == (2, 2, 0)
+    assert (supervised.train_clips, supervised.heldout_clips) == (3, 2)
+    # A window a stride of 6 points, and its mirror image, as long as the first pose is marked.
+    assert supervised.abnormal_windows == 2 * 180 // 6
+    assert f"windows of 3 clips, {supervised.abnormal_windows} of them abnormal, " in supervised.account()
+    assert "of them abnormal" not in unsupervised.account()
+    assert supervised.heldout_windows == unsupervised.heldout_windows
+    assert supervised.chosen == min(supervised.epochs, key=lambda epoch: epoch.heldout_nll)
+
+    (clip,) = read_dataset("ubnormal-supervised", streets, splits=("train",)).train_abnormal
+    windows = clip_windows(clip, plain.spec, frame_rate_hz=15.0)
+    abnormal = torch.from_numpy(abnormal_windows(clip, windows, plain.spec, frame_rate_hz=15.0))
+    assert abnormal.any()
+    worse, before = (
+        Checkpoint.load(report.output).flow().nll(windows.tensor[abnormal]).mean()
+        for report in (supervised, unsupervised)
+    )
+    assert worse > before + 0.5
+
+
+def test_supervised_training_can_be_resumed_on_the_same_marks_only(settings: TrainingSettings, tmp_path: Path) -> None:
+    streets = write_supervised_training_set(tmp_path / "streets")
+    whole = replace(settings, data=streets, layout="ubnormal-supervised", heldout_share=0.5, epochs=2)
+    expected = train(whole)
+    content = settings.output.read_bytes()
+    kept = replace(whole, resume=tmp_path / "state.safetensors")
+    train(replace(kept, epochs=1))
+    assert train(kept).epochs == expected.epochs
+    assert settings.output.read_bytes() == content
+    with pytest.raises(TrainingError, match="state of another run; different: data_sha256"):
+        train(replace(kept, layout="ubnormal"))
+    (streets / "gt" / "abnormal_scene_1_scenario_9_tracks.txt").write_text("1,0,100\n")
+    with pytest.raises(TrainingError, match="state of another run; different: data_sha256"):
+        train(kept)
+
+
+def test_windows_of_consecutive_frames_need_the_frame_rate_of_the_data(settings: TrainingSettings) -> None:
+    published = replace(settings, slicing="published", frame_rate_hz=30.0, epochs=1)
+    with pytest.raises(TrainingError, match="published windows hold consecutive frames: rate_hz must be the 30"):
+        train(published)
+    assert train(replace(published, rate_hz=30.0)).checkpoint.spec.rate_hz == 30.0
 
 
 def test_clips_too_short_to_calibrate_on_give_a_checkpoint_that_says_so(

@@ -7,10 +7,11 @@ from pathlib import Path
 import av
 import pytest
 
+from model.checkpoint import Checkpoint
 from model.evaluation import Report
 from service.results import ClipResult
 from tests import media
-from tests.model.skeletons import write_test_set
+from tests.model.skeletons import write_test_set, write_ubnormal_test_set
 from tests.service.servers import PATIENCE_S, command, environment
 
 
@@ -37,7 +38,8 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
     script = "import sys; import service.cli; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
     assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
     finished = run(tmp_path, "--help")
-    assert all(name in finished.stdout for name in ("serve", "score", "train", "evaluate", "import-stgnf", "doctor"))
+    names = ("serve", "score", "extract", "train", "evaluate", "import-stgnf", "doctor")
+    assert all(name in finished.stdout for name in names)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,11 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
         (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),
         (("train", "--data", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
         (("train", "--data", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
+        (("train", "--data", ".", "--output", "x.safetensors", "--layout", "mars"), {}, "there is no layout 'mars'"),
+        (("extract", "nowhere.mp4", "--output", "poses"), {}, "there is no file or folder nowhere.mp4"),
         (("evaluate", "--data", "."), {}, "no files named"),
-        (("evaluate", "--data", ".", "--layout", "avenue"), {}, "there is no layout 'avenue', only poselift"),
+        (("evaluate", "--data", ".", "--layout", "mars"), {}, "there is no layout 'mars'; there are poselift, "),
+        (("evaluate", "--data", ".", "--layout", "videos"), {}, "expected test/*, or their poses"),
         (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
         (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
         (("import-stgnf", "nowhere.tar", "checkpoint.safetensors"), {}, "nowhere.tar: no such file"),
@@ -107,6 +112,39 @@ def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: 
         assert sum(1 for _ in container.decode(video=0)) == 36
 
 
+def test_videos_are_extracted_past_a_broken_one_and_the_poses_train_a_checkpoint(
+    tmp_path: Path, pose_weights: Path, test_data: Path
+) -> None:
+    fights = test_data / "clips" / "surveillance-fight" / "noFight"
+    broken = media.text_named_mp4(tmp_path)
+    names = ("nofi001", "nofi003", "nofi005", "nofi007")
+    sources = [broken, *(fights / f"{name}.mp4" for name in names)]
+    finished = run(tmp_path, "extract", *sources, "--output", "poses", pose_weights=pose_weights)
+    assert finished.returncode == 1
+    first, *others = finished.stderr.strip().splitlines()
+    assert first.startswith(f"error: {broken}: the file is not a video")
+    assert len(others) == 4
+    assert all("frames" in line for line in others)
+    options = ("--data", "poses", "--layout", "json", "--output", "own.safetensors", "--epochs", "1")
+    trained = run(tmp_path, "train", *options, "--frame-rate", 20)
+    assert trained.returncode == 0, trained.stderr
+    assert Checkpoint.load(tmp_path / "own.safetensors").provenance.data == "poses"
+
+
+def test_training_on_videos_extracts_their_poses_first(tmp_path: Path, pose_weights: Path) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    media.constant_black(tmp_path / "data" / "train").rename(tmp_path / "data" / "train" / "01_001.mp4")
+    media.constant_black(tmp_path / "data" / "train").rename(tmp_path / "data" / "train" / "01_002.mp4")
+    options = ("--data", "data", "--layout", "videos", "--output", "own.safetensors")
+    finished = run(tmp_path, "train", *options, pose_weights=pose_weights)
+    assert finished.returncode == 1
+    *done, complaint = finished.stderr.strip().splitlines()
+    assert [line.rpartition(": ")[0] for line in done] == [
+        f"data/pose/train/{name}_alphapose_tracked_person.json" for name in ("01_001", "01_002")
+    ]
+    assert complaint == "error: nothing to learn from: 0 training windows, 0 held out"
+
+
 def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
     data = write_test_set(tmp_path / "swaying")
     finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
@@ -124,6 +162,21 @@ def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_pat
     assert middle.conditional.frames < covering.conditional.frames == 480
     assert presence.published.micro.auc_roc == 0.5
     assert all(name in finished.stdout for name in ("presence", "number of people"))
+
+
+def test_only_the_frames_that_count_of_another_layout_are_judged(tmp_path: Path) -> None:
+    write_ubnormal_test_set(tmp_path / "streets")
+    options = ("--data", "streets", "--layout", "ubnormal-hr", "--json", "figures.json", "--replicates", 0)
+    finished = run(tmp_path, "evaluate", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert "streets: 4 clips, 360 frames (80 anomalous)" in finished.stdout
+    first = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert (first["layout"], first["frame_rate_hz"]) == ("ubnormal-hr", 30.0)
+    finished = run(tmp_path, "evaluate", *options, "--frame-rate", 15, "--axes", "yx")
+    assert finished.returncode == 0, finished.stderr
+    second = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert second["frame_rate_hz"] == 15.0
+    assert second["data_sha256"] != first["data_sha256"]
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
