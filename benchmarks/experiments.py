@@ -37,7 +37,7 @@ from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
 from model.cost import measure
-from model.dataset import Axes, PersonTrack, PoseClip, Slicing, clip_windows, read_masks, read_split
+from model.dataset import Axes, DatasetError, PersonTrack, PoseClip, Slicing, clip_windows
 from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
@@ -50,6 +50,7 @@ from model.evaluation import (
     score_split,
 )
 from model.footage import PoseFootage
+from model.layouts import Dataset, Layout, read_dataset
 from model.perturbation import perturbed
 from model.scorer import PosePart, available_device, highest_over_people
 from model.stgnf import load_stgnf
@@ -69,7 +70,6 @@ LARGEST_SHARE: Final = 0.1
 """Of contamination."""
 
 _SUFFIX: Final = "_alphapose_tracked_person.json"
-_RATES_HZ: Final = {"poselift": 15.0}
 _STGNF_EPOCHS: Final = 8
 _ACTNORM_WINDOWS: Final = 512
 _STRANGER: Final = 1_000_000
@@ -78,45 +78,26 @@ _APART: Final = 60
 """Frames between people put into a training clip, too far apart to be a pair."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Data:
-    """A data set.
-
-    Attributes:
-        train: Clips of normal life.
-        test: Clips to judge.
-        labels: Frame labels of every test clip, 1 is anomalous.
-        frame_rate_hz: Frames per second of the videos.
-        judged: Frames that count, of clips of which not all do.
-    """
-
-    train: Sequence[PoseClip]
-    test: Sequence[PoseClip]
-    labels: Mapping[str, Labels]
-    frame_rate_hz: float
-    judged: Mapping[str, Mask]
-
-    def digest(self) -> str:
-        """Of all that is read."""
-        labels = "".join(f"{name}{''.join(map(str, own.tolist()))}" for name, own in sorted(self.labels.items()))
-        parts = [data_digest(self.train), data_digest(self.test), labels, str(self.frame_rate_hz)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def poses(self) -> int:
-        """Number of poses to learn from."""
-        return sum(len(track.frames) for clip in self.train for track in clip.tracks)
+def dataset_digest(data: Dataset) -> str:
+    """Of all that is read."""
+    labels = "".join(f"{name}{''.join(map(str, own.tolist()))}" for name, own in sorted(data.labels.items()))
+    judged = "".join(f"{name}{np.packbits(own).tobytes().hex()}" for name, own in sorted(data.judged.items()))
+    clips = [data_digest(part) for part in (data.train, data.test)]
+    parts = [*clips, labels, str(data.frame_rate_hz), *([judged] if judged else [])]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @cache
-def read_data(layout: str, folder: Path, axes: Axes = "auto") -> Data:
-    """Read a data set; a second time it is at hand.
+def read_data(layout: Layout, folder: Path, axes: Axes = "auto") -> Dataset:
+    """Read a data set whose poses lie on disk; a second time it is at hand.
 
     Raises:
-        DatasetError: Something is missing or malformed.
+        DatasetError: Something is missing or malformed, or there are no frame labels.
     """
-    labels = read_masks(folder / "gt" / "test_frame_mask")
-    clips = {split: read_split(folder / "pose" / split, axes) for split in ("train", "test")}
-    return Data(clips["train"], clips["test"], labels, _RATES_HZ[layout], {})
+    data = read_dataset(layout, folder, axes=axes)
+    if not data.labels:
+        raise DatasetError(f"{folder}: no frame labels to judge by")
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +111,7 @@ class Workspace:
         cache: Folder for checkpoints and changed data.
     """
 
-    layout: str
+    layout: Layout
     folders: Mapping[str, Path]
     files: Mapping[str, Path]
     cache: Path
@@ -147,7 +128,7 @@ class Workspace:
             return cost(settings)
         raise ValueError(f"unknown kind of task {kind!r}")
 
-    def data(self, source: Settings) -> Data:
+    def data(self, source: Settings) -> Dataset:
         """A data set with its training and test clips as the source says."""
         found = read_data(self.layout, self.folders[source["data"]], source["axes"])
         clips, test = list(found.train), list(found.test)
@@ -166,7 +147,7 @@ class Workspace:
             test = [perturbed(clip, source["perturbation"], source["level"], seed=1) for clip in test]
         labels = {clip.name: found.labels[clip.name] for clip in test}
         judged = {name: mask for name, mask in found.judged.items() if name in labels}
-        return Data(clips, test, labels, found.frame_rate_hz, judged)
+        return replace(found, train=tuple(clips), test=tuple(test), labels=labels, judged=judged)
 
     def train(self, settings: Settings, digest: str) -> Mapping[str, Any]:
         """Train a flow and leave its checkpoint in the cache, under the digest."""
@@ -302,7 +283,7 @@ class _PerCamera:
         return own.score_clip(clip, frames, frame_rate_hz)
 
 
-def camera_calibrations(scorer: WindowFootageScorer, data: Data) -> dict[str, Calibration]:
+def camera_calibrations(scorer: WindowFootageScorer, data: Dataset) -> dict[str, Calibration]:
     """What scores are normal on each camera that has enough footage for that, and under ``""`` on all.
 
     Raises:
@@ -336,7 +317,7 @@ def donors(labels: Mapping[str, Labels]) -> frozenset[str]:
     return frozenset(np.random.default_rng(0).permutation(names)[: len(names) // 2].tolist())
 
 
-def contaminated(data: Data, share: float) -> list[PoseClip]:
+def contaminated(data: Dataset, share: float) -> list[PoseClip]:
     """Some normal training clips, in which a share of the windows shows anomalies.
 
     Anomalous poses of the donors are cut at every phase of the stride, so that each of their windows is there once at
@@ -381,7 +362,7 @@ def contaminated(data: Data, share: float) -> list[PoseClip]:
     return [PoseClip(clip.name, tuple(guests[clip.name])) for clip in clips]
 
 
-def contamination_share(data: Data, spec: WindowSpec) -> float:
+def contamination_share(data: Dataset, spec: WindowSpec) -> float:
     """Share of a training set's windows that are strangers'."""
     windows = _training_windows(data, spec)
     return float((windows.track_ids >= _STRANGER).mean()) if len(windows) else 0.0
@@ -473,7 +454,7 @@ def _window_score(checkpoints: Sequence[Checkpoint], names: Sequence[str], combi
 
 
 @cache
-def _common(layout: str, folder: Path, ways: str) -> Mapping[str, Mask]:
+def _common(layout: Layout, folder: Path, ways: str) -> Mapping[str, Mask]:
     """Frames of a test split that all of some ways to cut windows score."""
     splits = []
     for way in json.loads(ways):
@@ -488,7 +469,7 @@ def _nothing(windows: Windows) -> Floats:
     return np.zeros(len(windows))
 
 
-def _training_windows(data: Data, spec: WindowSpec) -> Windows:
+def _training_windows(data: Dataset, spec: WindowSpec) -> Windows:
     cut = [clip_windows(clip, spec, frame_rate_hz=data.frame_rate_hz, stride=STRIDE) for clip in data.train]
     return Windows.concatenate(cut) if cut else Windows.empty(spec)
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from benchmarks.experiments import RATE_HZ, Data, Workspace, donors, read_data
+from benchmarks.experiments import RATE_HZ, Workspace, donors, read_data
 from benchmarks.runs import Result, Settings, Task
 from model.attention import Attention
 from model.config import DAFlowConfig
+from model.layouts import Dataset
 from model.perturbation import Perturbation
 
 Cells = dict[str, dict[str, Any]]
@@ -183,11 +184,11 @@ class Plans:
     """
 
     def __init__(
-        self, space: Workspace, options: Options, data: Data, digests: Mapping[str, str], files: Mapping[str, str]
+        self, space: Workspace, options: Options, data: Dataset, digests: Mapping[str, str], files: Mapping[str, str]
     ) -> None:
         self.space, self.options, self.data, self.digests, self.files = space, options, data, digests, files
         self.home = next(iter(digests))
-        self._poses = data.poses()
+        self._poses = sum(len(track.frames) for clip in data.train for track in clip.tracks)
 
     def all(self) -> dict[str, Plan]:
         """The tables asked for, in order."""
@@ -553,7 +554,7 @@ class Plans:
         return ONE_TRAINING_S * self._poses * self.options.epochs * length
 
 
-def read_home(space: Workspace, name: str) -> Data:
+def read_home(space: Workspace, name: str) -> Dataset:
     """A data set of the workspace as it is.
 
     Raises:
