@@ -215,12 +215,13 @@ def _main(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 
 Baselines that look at nobody's movement, plain scorers, flows with random weights and trained flows, on the same test
 clips. *Presence* asks whether anybody is there, the *number of people* counts them; both score every frame, so that
-their conditional AUC is that of all frames without smoothing. *Motion energy* is the speed of joints, the *Gaussian* one normal distribution over windows, the *autoencoder* a small network that restores windows;
-these have windows of 24 frames. *STG-NF, files as stored* is its public protocol to the letter: x and y as the files
-have them, poses in the order its code gives them; *STG-NF* alone is the same flow and schedule on people who stand
-upright and move in the order of time. *A1* and *A2* are the two readings of DA-Flow's description with 488 parameters:
-one partition that reaches 8 bones with bias and a final ReLU, or a joint and its neighbours apart. *Recommended* scores
-the frames at the ends of a track as well and adds the surprises of motion and pairs to that of the pose.
+their conditional AUC is that of all frames without smoothing. *Motion energy* is the speed of joints, the *Gaussian*
+one normal distribution over windows, the *autoencoder* a small network that restores windows; these have windows of 24
+frames. *STG-NF, files as stored* is its public protocol to the letter: x and y as the files have them, poses in the
+order its code gives them; *STG-NF* alone is the same flow and schedule on people who stand upright and move in the
+order of time. *A1* and *A2* are the two readings of DA-Flow's description with 488 parameters: one partition that
+reaches 8 bones with bias and a final ReLU, or a joint and its neighbours apart. *Recommended* scores the frames at the
+ends of a track as well and adds the surprises of motion and pairs to that of the pose.
 
 {table(frames, rows)}
 
