@@ -576,7 +576,7 @@ def train_mixed(
     folder = settings.data / "pose" / "train"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    calm = [resampled(clip.poses, clip.rate_hz, settings.frame_rate_hz, settings.max_gap_s) for clip in learnt]
+    calm = [resampled(clip.poses, clip.rate_hz, settings.rate_hz, settings.max_gap_s) for clip in learnt]
     for clip in [*read_split(data / "pose" / "train"), *calm]:
         _write(clip, folder)
     return train(settings, console=console).checkpoint

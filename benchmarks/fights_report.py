@@ -105,10 +105,10 @@ def page(result: Result, plot: str, data: str) -> str:
         "kept. Both are in the table. Parts, features, windows and smoothing were settled before.",
         "",
         "A clip's score is the highest that a live camera would have published in it: only windows that have ended, "
-        f"smoothed causally with a time constant of {protocol['tau_s']:g} s. The raw score of a part becomes a surprise "
-        "in bits, how rarely normal footage reaches it, and the surprises of a frame are added (Fisher) or the largest is "
-        "taken (smallest p). Clips in which nobody is scored rank lowest; *AUC of scored* leaves them out. Intervals "
-        f"draw clips again, {protocol['replicates']} times. *Over splits* is the mean and standard deviation over "
+        f"smoothed causally with a time constant of {protocol['tau_s']:g} s. The raw score of a part becomes a "
+        "surprise in bits, how rarely normal footage reaches it, the surprises of a frame are added (Fisher) or the "
+        "largest is taken (smallest p). Clips in which nobody is scored rank lowest; *AUC of scored* leaves them out. "
+        f"Intervals draw clips again, {protocol['replicates']} times. *Over splits* is the mean and deviation over "
         f"{len(protocol['seeds'])} draws of the normal clips; all other figures are those of the first draw.",
         "",
         *_details(result),
@@ -126,10 +126,10 @@ def page(result: Result, plot: str, data: str) -> str:
         "rate, frame size and length know nothing of people; how far their AUC lies from 0.5, on either side, is the "
         "bias of the collection. The number of people and of tracks share in it: they grow with the length of a clip, "
         "with its frames per second, and with how crowded a place was filmed. But fights also break tracks in truth, "
-        "which is why tracking is one of the parts. *AUC of matched pairs* compares a fight only with clips of the same "
-        "frame size and frame rate, the longer at most "
-        f"{protocol['longer']:g} times as long as the other: {main['rows'][0]['matched_pairs']} pairs, so its intervals "
-        "are wide. A score that keeps its AUC there does not live off the files.",
+        "which is why tracking is one of the parts. *AUC of matched pairs* compares a fight only with clips of "
+        "the same frame size and frame rate, the longer at most "
+        f"{protocol['longer']:g} times as long as the other: {main['rows'][0]['matched_pairs']} pairs, so its "
+        "intervals are wide. A score that keeps its AUC there does not live off the files.",
         "",
         "## Clips",
         "",
