@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -194,7 +195,7 @@ def joined_ts(directory: Path) -> Path:
     return _write(directory / "joined.ts", once + once)
 
 
-def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0) -> Path:
+def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0, frames: int | None = None) -> Path:
     """Decode a real clip and encode every n-th frame again, at nearly no loss and at its own presentation time.
 
     Args:
@@ -202,6 +203,7 @@ def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0) 
         target: The new clip, H.264.
         every: Keep frames 0, `every`, 2 `every`, and so on: 3 turns 30 fps into 10.
         scale: Factor on width and height, which are rounded to even numbers.
+        frames: Stop after so many frames of the source.
     """
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
@@ -212,7 +214,7 @@ def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0) 
         stream.width, stream.height = (2 * round(side * scale / 2) for side in (video.width, video.height))
         stream.pix_fmt, stream.options = "yuv420p", {**_SHARP, "bf": "0"}
         stream.codec_context.time_base = video.time_base
-        for index, frame in enumerate(reader.decode(video)):
+        for index, frame in enumerate(islice(reader.decode(video), frames)):
             if index % every:
                 continue
             image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
