@@ -59,7 +59,7 @@ def test_fights_that_break_tracks_are_found_and_tracking_says_so(clips: list[Fig
     assert len(spoke) == 6
     assert {"tracking", "pair"} <= set(spoke.values())
     assert {row["name"]: row["auc"] for row in result["baselines"]}["number of tracks"] == 1.0
-    assert "not above number of tracks" in verdicts(result)[0]
+    assert "not above people per frame, number of tracks" in verdicts(result)[0]
     result["provenance"] = {"command": "c", "versions": {}, "poses_sha256": "p", "made_with": []}
     result["provenance"] |= {"checkpoint_sha256": "c", "stgnf_sha256": None}
     write_report(result, tmp_path / "fights.json")
