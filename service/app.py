@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from service.api import calibration, cameras, clips, incidents, problems, skeletons, system
+from service.api import calibration, cameras, clips, incidents, keys, problems, skeletons, system
+from service.api.door import Door, Guard
 from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies
 from service.events import clip_event_adapter
 from service.runtime import Runtime
@@ -35,6 +36,10 @@ Add a camera with `PUT /v1/cameras/{camera_id}` and follow its scores on the Web
 `/v1/cameras/{camera_id}/scores`, or the incidents of all cameras on the WebSocket `/v1/incidents` and as server-sent
 events on `/v1/incidents/stream`. [`/v1/asyncapi.json`](/v1/asyncapi.json) describes every message.
 
+Where the service asks for keys, send `Authorization: Bearer <key>`. A WebSocket may also send
+`{"type": "authenticate", "key": "<key>"}` as its first message, or offer the subprotocols `daflow` and
+`daflow.ticket.<ticket>` with a ticket from `/v1/tickets`. A browser logs in with `POST /v1/session`.
+
 Errors are RFC 9457 problem documents.
 """
 
@@ -43,6 +48,7 @@ _TAGS: Final = [
     {"name": "cameras", "description": "Live cameras: add, look at, follow their scores, calibrate."},
     {"name": "incidents", "description": "What happened: history, evidence, feedback, and what is happening now."},
     {"name": "skeletons", "description": "Keypoints instead of video, for privacy at the edge."},
+    {"name": "keys", "description": "Who may come in, and who changed what."},
     {"name": "system", "description": "Health, metrics, explanations."},
 ]
 
@@ -77,14 +83,22 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.skeletons = skeletons.WaitingRoom()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
+    guard = Guard(
+        authenticated=runtime.settings.authenticated,
+        keys=runtime.keys,
+        limits=runtime.limits,
+        camera_of=lambda incident_id: runtime.incidents.get(incident_id).camera,
+    )
+    app.add_middleware(Door, router=app.router, guard=guard)
     app.add_middleware(SameOrigin)
-    if runtime.settings.auth is Auth.AUTO:
+    # Where keys are asked for, a page that gives this machine its own name has none.
+    if runtime.settings.auth is Auth.AUTO and not runtime.settings.authenticated:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
     app.add_middleware(LetGo, closing=app.state.closing)
     problems.install(app)
-    for room in (clips, cameras, calibration, incidents, skeletons):
+    for room in (clips, cameras, calibration, incidents, skeletons, keys):
         app.include_router(room.router)
     app.include_router(system.router)
     _document(app)

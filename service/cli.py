@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from service.files import StartupError
+from service.keys_cli import app as keys_app
+from service.keys_cli import first_key
 from service.logs import configure_logging
 from service.settings import Settings, SettingsError, load_settings, unknown_variables
 
@@ -35,6 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(keys_app, name="keys")
 
 _err = Console(stderr=True)
 _out = Console()
@@ -79,6 +83,7 @@ def serve(
     with _one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
+    first_key(settings, runtime.keys)
     application = create_app(runtime)
     config = uvicorn.Config(
         application,

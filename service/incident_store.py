@@ -258,6 +258,7 @@ class IncidentStore:
         open: bool | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        cameras: Collection[str] | None = None,
     ) -> tuple[list[IncidentInfo], int | None]:
         """Incidents, newest first.
 
@@ -269,6 +270,7 @@ class IncidentStore:
             open: Only incidents that are open, or only those that are over.
             since: Only incidents that started at this time or later.
             until: Only incidents that started before this time.
+            cameras: Only incidents of these cameras; None for all.
 
         Returns:
             The incidents, and `before` for the next page; None when there are no more.
@@ -278,6 +280,8 @@ class IncidentStore:
             query = query.where(IncidentRow.sequence < before)
         if camera is not None:
             query = query.where(IncidentRow.camera_id == camera)
+        if cameras is not None:
+            query = query.where(IncidentRow.camera_id.in_(sorted(cameras)))
         if severity is not None:
             query = query.where(IncidentRow.severity == severity)
         if open is not None:

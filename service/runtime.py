@@ -31,6 +31,8 @@ from service.files import EVIDENCE_KINDS, DataFolder, EvidenceStore, StartupErro
 from service.incident_log import IncidentLog
 from service.incident_store import IncidentStore
 from service.jobs import ClipRunner
+from service.keys import KeyStore
+from service.limits import Limits
 from service.live_view import LiveView
 from service.metrics import CameraCollector, ClipCollector, Metrics
 from service.models import Models
@@ -70,6 +72,8 @@ class Runtime:
         cameras: The cameras.
         calibrator: What makes and keeps their calibrations.
         janitor: Retention.
+        keys: Who may come in.
+        limits: How much they may ask.
     """
 
     settings: Settings
@@ -93,6 +97,8 @@ class Runtime:
     cameras: CameraManager
     calibrator: Calibrator
     janitor: Janitor
+    keys: KeyStore
+    limits: Limits
 
     @classmethod
     def open(cls, settings: Settings, load: Callable[[Settings], ClipScorer] = ClipScorer.load) -> Self:
@@ -219,6 +225,8 @@ class Runtime:
             live_view=LiveView(settings.evidence_width),
             cameras=cameras,
             calibrator=calibrator,
+            keys=KeyStore(database),
+            limits=Limits(settings.requests_per_minute),
             janitor=Janitor(
                 store,
                 folder,

@@ -32,6 +32,7 @@ class Auth(StrEnum):
     """Who may use the service."""
 
     AUTO = "auto"
+    REQUIRED = "required"
     OFF = "off"
 
 
@@ -64,11 +65,15 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("data"), description="Folder for clips, results and the database; one process owns it.")
-    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback needs `DAFLOW_AUTH=off`.")
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback everybody needs a key.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
     auth: Auth = Field(
         Auth.AUTO,
-        description="`auto` serves this machine only; `off` lets everybody who reaches the port use the service.",
+        description="`auto` asks for keys unless only this machine can reach the port; `required` always does; `off` "
+        "lets everybody who reaches the port use the service.",
+    )
+    requests_per_minute: PositiveInt = Field(
+        3000, description="Requests of one key, or of one address without a key, in a minute."
     )
     device: str = Field("auto", description="Where the models run: `auto`, `cpu`, `cuda` or `cuda:N`.")
     pose_weights: str = Field(
@@ -194,15 +199,6 @@ class Settings(BaseSettings):
         return url
 
     @model_validator(mode="after")
-    def _refuse_open_door(self) -> Self:
-        if self.auth is not Auth.OFF and not is_loopback(self.host):
-            raise ValueError(
-                f"{ENV_PREFIX}HOST={self.host} offers the service to the network without authentication; "
-                f"listen on 127.0.0.1, or set {ENV_PREFIX}AUTH=off to accept that"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _stalls_before_it_ends(self) -> Self:
         if self.camera_stall_s > self.camera_read_s:
             raise ValueError(
@@ -219,6 +215,11 @@ class Settings(BaseSettings):
                 f"({ENV_PREFIX}MAX_CLIP_BYTES={self.max_clip_bytes})"
             )
         return self
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether whoever asks must show a key."""
+        return self.auth is Auth.REQUIRED or (self.auth is Auth.AUTO and not is_loopback(self.host))
 
     @property
     def database(self) -> str:

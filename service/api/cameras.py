@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import Background, CameraId, NewCameraId, RuntimeDep
+from service.api.dependencies import Background, CameraId, NewCameraId, PrincipalDep, RuntimeDep
 from service.api.documents import CameraList
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
@@ -69,9 +69,9 @@ def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig
 
 
 @router.get("", summary="List cameras", responses=responses())
-def list_cameras(runtime: RuntimeDep) -> CameraList:
-    """All cameras and how they are, in the order of their ids."""
-    return CameraList(cameras=runtime.cameras.statuses())
+def list_cameras(runtime: RuntimeDep, principal: PrincipalDep) -> CameraList:
+    """All cameras that the key may see and how they are, in the order of their ids."""
+    return CameraList(cameras=[status for status in runtime.cameras.statuses() if principal.sees(status.id)])
 
 
 @router.get("/{camera_id}", summary="Look at a camera", responses=responses(Kind.CAMERA_NOT_FOUND))

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, cast
 from fastapi import Depends, Path
 from starlette.requests import HTTPConnection
 
+from service.api.door import principal_of
 from service.messages import CAMERA_ID
 from service.runtime import Runtime
+from service.security import Principal
 
 
 def get_runtime(connection: HTTPConnection) -> Runtime:
@@ -17,6 +19,8 @@ def get_runtime(connection: HTTPConnection) -> Runtime:
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+
+PrincipalDep = Annotated[Principal, Depends(principal_of)]
 
 ClipId = Annotated[
     str,

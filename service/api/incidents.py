@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator
 
-from service.api.dependencies import Background, IncidentId, RuntimeDep
+from service.api.dependencies import Background, IncidentId, PrincipalDep, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import send, send_text, tell
@@ -21,6 +21,7 @@ from service.files import EvidenceKind
 from service.incidents import Severity
 from service.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
 from service.runtime import Runtime
+from service.security import Principal
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
 
@@ -56,6 +57,7 @@ _BackgroundQuery = Annotated[
 @router.get("", summary="List incidents", responses=responses())
 def list_incidents(
     runtime: RuntimeDep,
+    principal: PrincipalDep,
     limit: Annotated[int, Query(ge=1, le=200, description="Most incidents in the answer.")] = 50,
     cursor: Annotated[
         str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
@@ -70,7 +72,7 @@ def list_incidents(
     ] = None,
     until: Annotated[_Moment | None, Query(description="Only incidents that started before.")] = None,
 ) -> IncidentPage:
-    """Incidents, newest first. Incidents that open meanwhile do not shift the pages."""
+    """Incidents of the cameras that the key may see, newest first. Those that open meanwhile do not shift the pages."""
     found, before = runtime.incidents.page(
         limit=limit,
         before=int(cursor) if cursor else None,
@@ -79,17 +81,23 @@ def list_incidents(
         open=open,
         since=since,
         until=until,
+        cameras=principal.cameras,
     )
     return IncidentPage(incidents=found, next=None if before is None else str(before))
 
 
 @router.websocket("")
 async def incident_events(
-    socket: WebSocket, runtime: RuntimeDep, camera: _Cameras = None, last_event_id: _LastEventId = None
+    socket: WebSocket,
+    runtime: RuntimeDep,
+    principal: PrincipalDep,
+    camera: _Cameras = None,
+    last_event_id: _LastEventId = None,
 ) -> None:
     """Tell a subscriber every event, from now or from where it left off."""
+    wanted = _visible(principal, camera)
     await socket.accept()
-    await tell(socket, _tell_events(socket, runtime, camera, last_event_id))
+    await tell(socket, _tell_events(socket, runtime, wanted, last_event_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,7 @@ class _Following:
 
 async def _following(
     runtime: RuntimeDep,
+    principal: PrincipalDep,
     camera: _Cameras = None,
     last_event_id: _LastEventId = None,
     resume_after: Annotated[
@@ -117,8 +126,9 @@ async def _following(
     """Follow events until the response is over; the framework does not close the generators that it streams from."""
     # A browser repeats the address it was given, and knows better by its header how far it came.
     after = _start(runtime, int(resume_after) if resume_after else last_event_id)
-    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
-        yield _Following(await _hello(runtime, camera, after), messages)
+    wanted = _visible(principal, camera)
+    async with aclosing(runtime.events.follow(after, _filter(wanted))) as messages:
+        yield _Following(await _hello(runtime, wanted, after), messages)
 
 
 @router.get(
@@ -213,6 +223,20 @@ def _start(runtime: Runtime, known: int | None) -> int:
 async def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hello:
     begin = await runtime.events.start(after)
     return Hello(cameras=camera or None, last_event_id=begin, heartbeat_s=runtime.events.heartbeat_s)
+
+
+def _visible(principal: Principal, camera: list[str] | None) -> list[str] | None:
+    """The cameras that were asked for, as far as they may be seen; None for all.
+
+    Raises:
+        ProblemError: Only cameras were asked for that may not be seen.
+    """
+    if principal.cameras is None:
+        return camera
+    wanted = sorted(principal.cameras & set(camera)) if camera else sorted(principal.cameras)
+    if not wanted:
+        raise ProblemError(Kind.FORBIDDEN, f"the key {principal.name!r} is not for these cameras")
+    return wanted
 
 
 def _filter(camera: list[str] | None) -> frozenset[str] | None:

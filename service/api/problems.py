@@ -20,6 +20,7 @@ from service.cameras import TooManyCameras
 from service.decoding import ClipRejected
 from service.files import StorageFull
 from service.incident_store import UnknownIncident
+from service.keys import UnknownKey
 from service.security import SAFE_HEADERS
 from service.storage import IllegalTransition, QueueFull, UnknownClip
 from service.stream_urls import StreamUrlError
@@ -73,6 +74,13 @@ class Kind(Enum):
         "The upload was cut short",
         "The connection ended before the body was complete.",
     )
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        401,
+        "Who is there?",
+        "A key is needed and none was shown, or it is unknown, expired or revoked.",
+    )
+    FORBIDDEN = ("forbidden", 403, "Not allowed", "The key does not allow this, or not for this camera.")
     CROSS_ORIGIN = ("cross-origin", 403, "Not from this page", "A web page of another origin sent the request.")
     NOT_FOUND = ("not-found", 404, "Nothing here", "The path does not exist.")
     CLIP_NOT_FOUND = (
@@ -88,6 +96,7 @@ class Kind(Enum):
         "No such incident",
         "The incident never happened, or its retention time is over.",
     )
+    KEY_NOT_FOUND = ("key-not-found", 404, "No such key", "There never was a key with this id.")
     EVIDENCE_MISSING = (
         "evidence-missing",
         404,
@@ -178,6 +187,12 @@ class Kind(Enum):
         "The queue is full",
         "Too many clips wait; the header `Retry-After` says when to come back.",
     )
+    TOO_MANY_REQUESTS = (
+        "too-many-requests",
+        429,
+        "Too many requests",
+        "More requests than allowed, or too many wrong keys; the header `Retry-After` says when to come back.",
+    )
     INTERNAL_ERROR = ("internal-error", 500, "Internal error", "A defect of the service; its log has the details.")
     MODELS_UNAVAILABLE = (
         "models-unavailable",
@@ -207,6 +222,16 @@ class Kind(Enum):
 
 SMALL_BODY: Final = (Kind.UPLOAD_INCOMPLETE, Kind.UPLOAD_STALLED, Kind.BODY_TOO_LARGE)
 """How a request may end that has a body, before it is looked at."""
+
+
+_ALWAYS: Final = (
+    Kind.UNAUTHENTICATED,
+    Kind.FORBIDDEN,
+    Kind.UNKNOWN_HOST,
+    Kind.INVALID_REQUEST,
+    Kind.TOO_MANY_REQUESTS,
+    Kind.INTERNAL_ERROR,
+)
 
 
 class ProblemError(Exception):
@@ -242,7 +267,7 @@ def problem_response(error: ProblemError) -> JSONResponse:
 def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
     by_status: dict[int | str, list[Kind]] = {}
-    for kind in (*kinds, Kind.UNKNOWN_HOST, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
+    for kind in (*kinds, *_ALWAYS):
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
     return {
@@ -306,6 +331,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UnknownIncident)
     async def on_unknown_incident(_request: Request, error: UnknownIncident) -> JSONResponse:
         return problem_response(ProblemError(Kind.INCIDENT_NOT_FOUND, str(error)))
+
+    @app.exception_handler(UnknownKey)
+    async def on_unknown_key(_request: Request, error: UnknownKey) -> JSONResponse:
+        return problem_response(ProblemError(Kind.KEY_NOT_FOUND, str(error)))
 
     @app.exception_handler(TooManyCameras)
     async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:
