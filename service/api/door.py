@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
-from starlette.routing import Match, Mount, Router
+from starlette.routing import BaseRoute, Match, Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import Kind, ProblemError, problem_response
@@ -61,6 +61,16 @@ class Guard:
     keys: KeyStore
     limits: Limits
     camera_of: Callable[[str], str]
+
+
+def registered(router: Router) -> Iterator[BaseRoute]:
+    """Every route and mounted application of a router, those of the routers included in it as well."""
+    for route in router.routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from registered(included)
 
 
 def principal_of(connection: HTTPConnection) -> Principal:
@@ -120,7 +130,7 @@ class _Route:
 
 def _route(router: Router, scope: Scope) -> _Route | None:
     method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
-    for route in router.routes:
+    for route in registered(router):
         match, found = route.matches(scope)
         if match is Match.FULL:
             path = cast(str, getattr(route, "path", ""))

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from pose.source import VideoInfo
-from service import camera_store, incident_store, storage
+from service import camera_store, incident_store, keys, storage
 from service.database import Base, Database, is_database_full
 from service.files import StartupError
 
@@ -49,6 +49,9 @@ TABLES = (
     camera_store.CalibrationRow,
     incident_store.IncidentRow,
     incident_store.EventRow,
+    keys.KeyRow,
+    keys.TokenRow,
+    keys.AuditRow,
 )
 
 

@@ -5,7 +5,18 @@ import hashlib
 
 import pytest
 
-from service.security import known_host, page_policy, same_origin
+from service.security import (
+    Principal,
+    Refusal,
+    Rule,
+    Scope,
+    Subject,
+    client_network,
+    known_host,
+    page_policy,
+    refusal,
+    same_origin,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +79,48 @@ def test_a_page_may_run_its_own_script_and_nothing_else() -> None:
     assert policy["style-src"] == digest("\nb { color: red }\n")
     assert policy["connect-src"] == policy["media-src"] == "'self'"
     assert policy["frame-ancestors"] == "'none'"
+
+
+ALL = {scope: Principal("k", "key", scope, None) for scope in Scope}
+YARD = {scope: Principal("k", "key", scope, frozenset({"yard"})) for scope in Scope}
+
+
+@pytest.mark.parametrize(
+    ("principal", "rule", "camera", "expected"),
+    [
+        (None, Rule(None), None, None),
+        (None, Rule(Scope.READ), None, Refusal.NO_KEY),
+        (None, Rule(Scope.READ, Subject.CAMERA), "yard", Refusal.NO_KEY),
+        (ALL[Scope.READ], Rule(Scope.READ), None, None),
+        (ALL[Scope.READ], Rule(Scope.OPERATE), None, Refusal.SCOPE),
+        (ALL[Scope.READ], Rule(Scope.ADMIN), None, Refusal.SCOPE),
+        (ALL[Scope.OPERATE], Rule(Scope.READ), None, None),
+        (ALL[Scope.OPERATE], Rule(Scope.OPERATE, Subject.CAMERA), "gate", None),
+        (ALL[Scope.OPERATE], Rule(Scope.ADMIN, Subject.SERVICE), None, Refusal.SCOPE),
+        (ALL[Scope.ADMIN], Rule(Scope.ADMIN, Subject.SERVICE), None, None),
+        (ALL[Scope.ADMIN], Rule(Scope.READ, Subject.CAMERA), None, None),
+        (YARD[Scope.READ], Rule(Scope.READ), None, None),
+        (YARD[Scope.READ], Rule(Scope.READ, Subject.CAMERA), "yard", None),
+        (YARD[Scope.READ], Rule(Scope.READ, Subject.CAMERA), "gate", Refusal.CAMERA),
+        (YARD[Scope.READ], Rule(Scope.READ, Subject.CAMERA), None, Refusal.CAMERA),
+        (YARD[Scope.READ], Rule(Scope.OPERATE, Subject.CAMERA), "yard", Refusal.SCOPE),
+        (YARD[Scope.ADMIN], Rule(Scope.READ, Subject.SERVICE), None, Refusal.SERVICE),
+        (YARD[Scope.ADMIN], Rule(Scope.ADMIN, Subject.CAMERA), "yard", None),
+    ],
+)
+def test_who_may_do_what(principal: Principal | None, rule: Rule, camera: str | None, expected: Refusal | None) -> None:
+    assert refusal(principal, rule, camera) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("", ""),
+    ],
+)
+def test_addresses_of_one_customer_count_as_one(address: str, network: str) -> None:
+    assert client_network(address) == network

@@ -23,8 +23,6 @@ def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("DAFLOW_HOST", "0.0.0.0"),  # noqa: S104 - the point of the test
-        ("DAFLOW_HOST", "camera-server"),
         ("DAFLOW_PORT", "70000"),
         ("DAFLOW_DEVICE", "gpu"),
         ("DAFLOW_CLIP_WORKERS", "0"),
@@ -46,10 +44,23 @@ def test_an_unsafe_or_nonsensical_value_refuses_to_start_with_one_line_that_name
     assert "\n" not in str(refusal.value)
 
 
-def test_the_network_is_served_when_that_is_said_explicitly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAFLOW_HOST", "::")
-    monkeypatch.setenv("DAFLOW_AUTH", "OFF")
-    assert load_settings().host == "::"
+@pytest.mark.parametrize(
+    ("host", "auth", "asked"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("0.0.0.0", "auto", True),  # noqa: S104 - the point of the test
+        ("camera-server", "auto", True),
+        ("::", "OFF", False),
+        ("127.0.0.1", "Required", True),
+    ],
+)
+def test_keys_are_asked_for_beyond_this_machine_unless_that_is_said_otherwise(
+    host: str, auth: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAFLOW_HOST", host)
+    monkeypatch.setenv("DAFLOW_AUTH", auth)
+    assert load_settings().authenticated is asked
 
 
 def test_a_password_in_a_database_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
