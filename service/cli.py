@@ -65,6 +65,7 @@ def serve(
 
     from service.app import create_app
     from service.clips import ModelUnavailable, resolve_device
+    from service.dashboard import mount
     from service.runtime import Runtime
     from service.server import Server
 
@@ -72,10 +73,15 @@ def serve(
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
     application = create_app(runtime)
+    mount(application, runtime)
     config = uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
+        # Those that all tests run with, whatever else is installed.
+        loop="asyncio",
+        http="h11",
+        ws="websockets",
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=5,

@@ -94,6 +94,6 @@ def test_blurred_people_keep_their_skeleton_and_lose_their_face() -> None:
     view = LiveView(640)
     picture, blurred = (decoded(view.jpeg("a", latest, ground)) for ground in ("picture", "blurred"))
     body, wall = np.s_[130:370, 120:180], np.s_[100:400, 300:500]
-    assert np.var(blurred[body]) < 0.3 * np.var(picture[body])
+    assert np.var(blurred[body]) < 0.5 * np.var(picture[body])
     np.testing.assert_array_equal(blurred[wall], picture[wall])
     assert noise.std() > 70
