@@ -81,7 +81,6 @@ def serve(
         # Those that all tests run with, whatever else is installed.
         loop="asyncio",
         http="h11",
-        ws="websockets",
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from fastapi import FastAPI
@@ -32,6 +33,8 @@ def mount(app: FastAPI, runtime: Runtime) -> None:
         app: The application whose public API the page talks to.
         runtime: What it runs on: what is new is heard from its buses.
     """
+    # Which questions the page asks in its own process is no news.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     watch = Watch(runtime)
     pages.on_startup(watch.start)
     pages.on_shutdown(watch.stop)

@@ -86,7 +86,8 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
 
     count()
     watch.incident.subscribe(hear)
-    with ui.element("main").props('id="content" tabindex="-1"'):
+    # NiceGUI's layout is the main landmark already.
+    with ui.element("div").classes("content").props('id="content" tabindex="-1"'):
         yield
 
 
@@ -154,7 +155,7 @@ def bar(name: str, share: float, words: str, tone: str = "") -> str:
 
 def button(label: str, act: Callable[[], Any], *, icon: str | None = None, kind: str = "") -> ui.button:
     """A button; `kind` is ``primary``, ``danger`` or nothing."""
-    return ui.button(label, on_click=act, icon=icon).props("no-caps unelevated").classes(f"act {kind}")
+    return ui.button(label, on_click=act, icon=icon, color=None).props("no-caps unelevated").classes(f"act {kind}")
 
 
 async def attempt(doing: Awaitable[Any], done: str | None = None) -> Any:

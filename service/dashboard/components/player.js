@@ -93,7 +93,7 @@ export default {
     draw() {
       const style = getComputedStyle(document.documentElement), ink = (name) => style.getPropertyValue(`--${name}`).trim();
       this.ink = ink("ink");
-      const points = this.points ?? [], limit = this.limit ?? null, plain = !points.length;
+      const points = this.points ?? [], limit = this.limit ?? null, plain = !points.some(([, level]) => level != null);
       const top = Math.min(HIGHEST, Math.ceil(Math.max(2, 1.1 * (limit ?? 0), ...points.map(([, level]) => level ?? 0))));
       const axis = { axisLabel: { color: ink("soft"), fontSize: 11 }, axisLine: { lineStyle: { color: ink("edge") } } };
       const flags = (this.marks ?? []).map(({ at, name }) => ({ xAxis: at, name,
@@ -108,13 +108,15 @@ export default {
           axisLabel: { ...axis.axisLabel, formatter: (second) => clock(second).replace(/\.\d$/, "") } },
         yAxis: { type: "value", show: !plain, min: 0, max: plain ? 1 : top, interval: 1, ...axis,
           axisLabel: { ...axis.axisLabel, formatter: label }, splitLine: { lineStyle: { color: ink("line") } } },
-        visualMap: limit === null || plain ? undefined : { show: false, dimension: 1, seriesIndex: 0,
-          pieces: [{ lt: limit, color: ink("calm") }, { gte: limit, color: ink("hot") }] },
-        series: [{ type: "line", showSymbol: false, connectNulls: false, data: points, silent: true,
-          lineStyle: { width: 1.8 }, areaStyle: { opacity: 0.12 },
-          markLine: { silent: true, symbol: "none", animation: false, data: [...line, ...flags] },
-          markArea: { silent: true, itemStyle: { color: ink("hot-soft") },
-            data: (this.spans ?? []).map(([from, to]) => [{ xAxis: from }, { xAxis: to }]) } }],
+        series: [
+          { type: "line", showSymbol: false, data: plain ? [] : points, silent: true, color: ink("calm"),
+            lineStyle: { width: 1.8 }, areaStyle: { opacity: 0.12 },
+            markLine: { silent: true, symbol: "none", animation: false, data: [...line, ...flags] },
+            markArea: { silent: true, itemStyle: { color: ink("hot-soft") },
+              data: (this.spans ?? []).map(([from, to]) => [{ xAxis: from }, { xAxis: to }]) } },
+          { type: "line", symbol: "circle", symbolSize: 4, silent: true, color: ink("hot"), lineStyle: { width: 2.2 },
+            data: limit === null ? [] : points.map(([at, level]) => [at, level >= limit ? level : null]) },
+        ],
       }, { replaceMerge: ["series"] });
       this.showAt();
     },
