@@ -83,14 +83,15 @@ class Zones(Element, component="components/zones.js"):
     Args:
         camera: Whose picture.
         zones: Those there are.
+        seen: Whether it has shown a picture yet.
     """
 
-    def __init__(self, camera: str, zones: list[Any]) -> None:
+    def __init__(self, camera: str, zones: list[Any], *, seen: bool) -> None:
         super().__init__()
         self.zones = zones
         self._props.update(
             {
-                "picture": f"/v1/cameras/{camera}/snapshot.jpg",
+                "picture": f"/v1/cameras/{camera}/snapshot.jpg" if seen else "",
                 "alt": "What the camera shows now",
                 "value": zones,
             }
@@ -197,7 +198,7 @@ class _View:
     def _settings_form(self, config: dict[str, Any]) -> None:
         heading("Parts of the picture to ignore", 3)
         text("Nobody is scored whose feet are in a zone. Draw one with the pointer.", "p", "soft small")
-        zones = Zones(self._camera, config["ignore"])
+        zones = Zones(self._camera, config["ignore"], seen=self._watch.trace(self._camera).latest is not None)
         heading("Source", 3)
         with ui.element("div").classes("form"):
             name = ui.input("Name", value=config["name"] or "").props("outlined maxlength=100")

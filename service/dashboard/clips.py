@@ -129,7 +129,7 @@ class _View:
             with ui.element("div").classes("head").style("margin: 0"):
                 with ui.element("a").classes("plain backlink").props(f'href="{path("/clips")}"'):
                     text("All clips", "span")
-                heading(_name(clip), 1)
+                heading(_name(clip)).classes("name")
                 text(_STATES[clip["state"]], "span", f"pill {_TONES[clip['state']]}")
                 ui.element("span").classes("grow")
                 if clip["state"] in ("queued", "running"):

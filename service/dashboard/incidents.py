@@ -212,7 +212,7 @@ class _View:
         with ui.element("div").classes("head").style("margin-bottom: .4rem"):
             with ui.element("a").classes("plain backlink").props(f'href="{path("/incidents")}"'):
                 text("All incidents", "span")
-            heading(self._name(incident), 1)
+            heading(self._name(incident)).classes("name")
             alert = incident["severity"] == "alert"
             text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
             text(_standing(incident), "span", "soft")

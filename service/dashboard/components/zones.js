@@ -24,7 +24,7 @@ export default {
   </div>
 </div>`,
   props: { picture: String, alt: String, value: Array },
-  data() { return { zones: this.value.map((zone) => zone.map((corner) => [...corner])), missing: false }; },
+  data() { return { zones: this.value.map((zone) => zone.map((corner) => [...corner])), missing: !this.picture }; },
   methods: {
     place({ clientX, clientY }) {
       const { left, top, width, height } = this.$refs.board.getBoundingClientRect();
