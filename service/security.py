@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,7 +18,6 @@ SAFE_HEADERS: Final = {
 }
 """Headers of every answer."""
 
-_INLINE: Final = re.compile(r"<(?P<tag>script|style)>(?P<content>.*?)</(?P=tag)>", re.DOTALL)
 _HOST: Final = re.compile(r"(?P<name>[^\s:/?#@\[\]]+|\[(?P<address>[0-9a-f:.]+)\])(?::\d*)?", re.IGNORECASE)
 
 
@@ -54,28 +51,3 @@ def same_origin(origin: str | None, host: str | None) -> bool:
     if origin is None:
         return True
     return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
-
-
-def page_policy(page: str) -> str:
-    """The ``Content-Security-Policy`` of a page that carries its script and style within and asks only us.
-
-    Args:
-        page: The page as it is sent; its script and style are allowed by their digests, and no others.
-    """
-    digests: dict[str, list[str]] = {"script": [], "style": []}
-    for found in _INLINE.finditer(page):
-        digest = base64.b64encode(hashlib.sha256(found["content"].encode()).digest()).decode()
-        digests[found["tag"]].append(f"'sha256-{digest}'")
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {' '.join(digests['script'])}",
-            f"style-src {' '.join(digests['style'])}",
-            "img-src 'self' data:",
-            "media-src 'self'",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
