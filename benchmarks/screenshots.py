@@ -33,14 +33,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     _FOLDER.mkdir(exist_ok=True)
-    with service(arguments.clips, pose_image_size=320, evidence_after_s=2, evidence_before_s=4) as running:
+    with service(arguments.clips, pose_image_size=416, evidence_after_s=2, evidence_before_s=4) as running:
         clip = _score(running, arguments.score)
         for name, file in zip(_NAMES, arguments.clips, strict=False):
             running.add_looped(
                 name.lower().replace(" ", "-"),
                 file,
                 name=name,
-                max_fps=8,
+                max_fps=4,
                 false_alarms_per_hour=100,
                 min_duration_s=0.2,
                 quiet_s=4,
