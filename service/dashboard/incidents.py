@@ -176,7 +176,7 @@ class _View:
             self._entries.select(incident)
         if follow:
             self._columns.classes(add="chosen")
-            ui.navigate.history.replace(f"/incidents/{incident}")
+            ui.navigate.history.replace(path(f"/incidents/{incident}"))
         await self._show()
 
     async def _show(self) -> None:
