@@ -78,7 +78,7 @@ class _View:
             self._pick("severity", "Severity", _SEVERITIES)
             self._pick("since", "Time", _SINCE)
             self._pick("state", "State", _STATES)
-        self._columns = ui.element("div").classes("columns list")
+        self._columns = ui.element("div").classes(f"columns list {'chosen' if self._selected else ''}")
         with self._columns:
             with ui.element("div").classes("stack side"), card():
                 await self._list()
