@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from service.api import calibration, cameras, clips, incidents, keys, problems, skeletons, system
+from service.api import calibration, cameras, clips, incidents, keys, login, problems, skeletons, system
 from service.api.door import Door, Guard
 from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies
 from service.events import clip_event_adapter
@@ -101,6 +101,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     for room in (clips, cameras, calibration, incidents, skeletons, keys):
         app.include_router(room.router)
     app.include_router(system.router)
+    app.include_router(login.router)
     _document(app)
     _serve_docs(app)
     return app

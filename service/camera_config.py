@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from service.messages import CAMERA_ID
+from service.zones import MOST_ZONES, Zone
 
 MOST_FPS: Final = 60.0
 
@@ -53,6 +54,13 @@ class CameraConfig(BaseModel):
     picture: bool = Field(
         default=True,
         description="Whether pictures may be shown and kept; otherwise only skeletons leave this camera.",
+    )
+    ignore: tuple[Zone, ...] = Field(
+        default=(),
+        max_length=MOST_ZONES,
+        description="Polygons of the picture in which nobody is scored, as corners in shares of its width and height. "
+        "A person is in one when the middle of the lower edge of the box is.",
+        examples=[[[[0.6, 0.0], [1.0, 0.0], [1.0, 0.4], [0.6, 0.4]]]],
     )
     false_alarms_per_hour: float | None = Field(
         default=None,

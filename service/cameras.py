@@ -152,7 +152,13 @@ class Camera:
         self._detector: IncidentDetector | None = None
         self.source = self._source() if config.enabled else None
         self.lane = (
-            Lane(camera_id, self.source, self._deliver, max_fps=config.max_fps or self._usual_fps())
+            Lane(
+                camera_id,
+                self.source,
+                self._deliver,
+                max_fps=config.max_fps or self._usual_fps(),
+                ignore=config.ignore,
+            )
             if self.source
             else None
         )
@@ -182,6 +188,8 @@ class Camera:
         """Watch on with other rules; the source stays as it is."""
         with self._lock:
             self.config = config
+            if self.lane is not None:
+                self.lane.ignore = config.ignore
             self._renew_rules()
 
     def set_model(self, model: CameraModel | None) -> None:

@@ -77,6 +77,7 @@ def serve(
 
     from service.app import create_app
     from service.clips import ModelUnavailable, resolve_device
+    from service.dashboard import mount
     from service.runtime import Runtime
     from service.server import Server
 
@@ -85,10 +86,14 @@ def serve(
         runtime = Runtime.open(settings)
     first_key(settings, runtime.keys)
     application = create_app(runtime)
+    mount(application, runtime)
     config = uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
+        # Those that all tests run with, whatever else is installed.
+        loop="asyncio",
+        http="h11",
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=5,

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.clips import ClipScorer, ModelUnavailable, resolve_device
+from service.results import ModelInfo
 from service.settings import Settings, unknown_variables
 
 _LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")
@@ -39,8 +40,13 @@ class Finding:
     setting: str | None = None
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything that scoring a clip needs; loads the models, and leaves clips and database alone."""
+def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]:
+    """Look at everything that scoring a clip needs; leaves clips and database alone.
+
+    Args:
+        settings: What the operator chose.
+        model: What is loaded already; the models are loaded if it is left out.
+    """
     # Looked at before the models are loaded, which makes the folder.
     folder = _data_folder(settings.data_dir)
     return [
@@ -50,7 +56,7 @@ def examine(settings: Settings) -> list[Finding]:
         *(Finding(library, version(library)) for library in _LIBRARIES),
         Finding("cuda", _cuda()),
         _device(settings),
-        *_models(settings),
+        *_models(settings, model),
         folder,
         _disk(settings),
         _database(settings.database),
@@ -72,9 +78,9 @@ def _device(settings: Settings) -> Finding:
         return Finding("device", str(error), ok=False, setting=error.setting)
 
 
-def _models(settings: Settings) -> list[Finding]:
+def _models(settings: Settings, model: ModelInfo | None) -> list[Finding]:
     try:
-        model = ClipScorer.load(settings).model
+        model = model or ClipScorer.load(settings).model
     except ModelUnavailable as error:
         return [Finding("models", str(error), ok=False, setting=error.setting)]
     return [

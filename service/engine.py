@@ -34,6 +34,7 @@ from service.clips import ClipScorer
 from service.metrics import Metrics
 from service.models import Models
 from service.results import MissingScore
+from service.zones import Zone, standing_in
 
 LOST_S: Final = 1.0
 """Seconds for which a person out of sight keeps the number; a longer silence of the camera begins with new people."""
@@ -133,12 +134,22 @@ class Lane:
         inbox: Where its frames wait.
         deliver: Called on the engine's thread with every processed frame.
         max_fps: Frames per second that are processed at most.
+        ignore: Where in the picture nobody is scored; any thread may change it.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, camera_id: str, inbox: Inbox, deliver: Callable[[Scored], None], *, max_fps: float) -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        inbox: Inbox,
+        deliver: Callable[[Scored], None],
+        *,
+        max_fps: float,
+        ignore: tuple[Zone, ...] = (),
+    ) -> None:
         self.camera_id = camera_id
+        self.ignore = ignore
         self.number = next(self._numbers)
         self.inbox = inbox
         self.deliver = deliver
@@ -211,13 +222,14 @@ class Lane:
         known = self.rate * LOST_S >= 1 and gap <= LOST_S
         self.rate = 1 / (1 / self.rate + _RATE_WEIGHT * (gap - 1 / self.rate) if known else gap)
         if isinstance(poses, TrackedPoses):
-            return poses
+            return self._minded(poses, scene)
         if self._tracker is None:
             self._tracker = Tracker(self.rate or 1 / self._period, lost_s=LOST_S, first=self._next_track)
         self._tracker.expect(self.rate or 1 / self._period)
         people = self._tracker.update(poses, scene[:2])
         self._next_track = self._tracker.next_number
-        return people
+        # After tracking, so that who crosses a zone stays the same person.
+        return self._minded(people, scene)
 
     def finish(
         self,
@@ -289,6 +301,14 @@ class Lane:
     def key(self, track: int) -> int:
         """The track's number among those of all cameras."""
         return self.number << _TRACK_BITS | (self._scenes & 0xFF) << _SCENE_BITS | track
+
+    def _minded(self, people: TrackedPoses, scene: tuple[int, int, int]) -> TrackedPoses:
+        """Everybody but those who stand where nobody is scored."""
+        height, width, _ = scene
+        (kept,) = np.nonzero(~standing_in(people.boxes, self.ignore, (width, height)))
+        if len(kept) == len(people):
+            return people
+        return TrackedPoses([people.track_ids[index] for index in kept], people.boxes[kept], people.keypoints[kept])
 
     def _lose(self, reason: str) -> None:
         self._under_way = False

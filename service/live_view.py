@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 import cv2
 
 from service.messages import Score
-from service.overlay import Image, draw_live, fitted_size
+from service.overlay import Image, blur_people, draw_live, fitted_size, resized
 
 QUALITY: Final = 85
+
+Ground = Literal["picture", "blurred", "none"]
+"""What is drawn onto: the picture, the picture with people made unrecognisable, or nothing."""
 
 
 class Latest(Protocol):
@@ -43,35 +46,39 @@ class LiveView:
     def __init__(self, width: int) -> None:
         self._width = width
         self._lock = threading.Lock()
-        self._shown: dict[tuple[str, bool], _Shown] = {}
+        self._shown: dict[tuple[str, Ground], _Shown] = {}
 
-    def jpeg(self, camera_id: str, latest: Latest, *, background: bool = True) -> bytes:
+    def jpeg(self, camera_id: str, latest: Latest, ground: Ground = "picture") -> bytes:
         """The newest frame of a camera with all that was found in it, see `draw_live`.
 
         Args:
             camera_id: The camera.
             latest: Its newest frame.
-            background: Draw onto the picture; otherwise onto a plain ground.
+            ground: What to draw onto.
         """
         with self._lock:
-            shown = self._shown.setdefault((camera_id, background), _Shown())
+            shown = self._shown.setdefault((camera_id, ground), _Shown())
         # Who comes while it is being drawn waits for it instead of drawing it again.
         with shown.lock:
             if shown.latest is not latest:
-                shown.jpeg = self._draw(latest, background=background)
+                shown.jpeg = self._draw(latest, ground)
                 shown.latest = latest
             return shown.jpeg
 
     def forget(self, camera_id: str) -> None:
         """Let go of the pictures of a camera that was removed."""
         with self._lock:
-            for background in (True, False):
-                self._shown.pop((camera_id, background), None)
+            for ground in get_args(Ground):
+                self._shown.pop((camera_id, ground), None)
 
-    def _draw(self, latest: Latest, *, background: bool) -> bytes:
-        score = latest.score
+    def _draw(self, latest: Latest, ground: Ground) -> bytes:
+        image, score = latest.image, latest.score
         size = fitted_size(score.width, score.height, self._width)
-        return encode_jpeg(draw_live(latest.image, score, background=background, size=size))
+        if image is not None and ground == "blurred":
+            image = resized(image, size).copy()
+            scale = size[0] / score.width, size[1] / score.height
+            blur_people(image, [person.box for person in score.people], scale)
+        return encode_jpeg(draw_live(image, score, background=ground != "none", size=size))
 
 
 def encode_jpeg(image: Image, quality: int = QUALITY) -> bytes:

@@ -7,7 +7,7 @@ clips and live pictures share these functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from typing import Final
 
@@ -48,6 +48,8 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_TEXT: Final = 9
 _SMALLEST_SIDE: Final = 16
 _VISIBLE_JOINT: Final = 0.3
+_MOSAIC_CELLS: Final = 12
+_MOSAIC_MARGIN: Final = 0.08
 
 _GRAPH_JOINTS: Final = tuple(1.5 if name.endswith("shoulder") else 1.0 for name in COCO_JOINTS)
 """Joints of the 18-joint graph that speak through each COCO joint: the neck counts half to each shoulder."""
@@ -216,6 +218,28 @@ def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) 
     if used + 2 * margin + size <= width - margin:
         colour = level_colour(frame.level, result.threshold.level)
         _write(band, words, (width - margin - size, height), caption, scale, _PAPER if anomalous else colour)
+
+
+def blur_people(image: Image, boxes: Iterable[Sequence[float]], scale: tuple[float, float] = (1.0, 1.0)) -> None:
+    """Make people unrecognisable: a mosaic in which a head has a few cells. Who was not detected stays visible.
+
+    Args:
+        image: The picture, changed in place.
+        boxes: Left, top, right, bottom of each person.
+        scale: Pixels of this picture for one of the boxes', across and down.
+    """
+    height, width = image.shape[:2]
+    for box in boxes:
+        left, top, right, bottom = (side * factor for side, factor in zip(box, (*scale, *scale), strict=True))
+        across, down = _MOSAIC_MARGIN * (right - left), _MOSAIC_MARGIN * (bottom - top)
+        rows = slice(max(int(top - down), 0), min(math.ceil(bottom + down), height))
+        columns = slice(max(int(left - across), 0), min(math.ceil(right + across), width))
+        part = image[rows, columns]
+        if part.size:
+            cell = max(part.shape[0], part.shape[1]) / _MOSAIC_CELLS
+            cells = max(1, round(part.shape[1] / cell)), max(1, round(part.shape[0] / cell))
+            small = cv2.resize(part, cells, interpolation=cv2.INTER_AREA)
+            part[:] = cv2.resize(small, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_NEAREST)
 
 
 def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import Background, CameraId, NewCameraId, PrincipalDep, RuntimeDep
+from service.api.dependencies import CameraId, NewCameraId, PrincipalDep, RuntimeDep
 from service.api.documents import CameraList
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
@@ -23,6 +23,7 @@ from service.camera_config import MOST_FPS, CameraConfig, CameraPatch
 from service.camera_store import UnknownCamera
 from service.cameras import CameraStatus, NotASkeletonFeed
 from service.feeds import SkeletonFeed
+from service.live_view import Ground
 from service.messages import Heartbeat, Hello, Lagged, Score
 from service.runtime import Runtime
 from service.skeletons import BadSkeletons, FeedAck, FeedError, FeedHello, parse_frame
@@ -44,7 +45,11 @@ _UNKNOWN: Final = "there is no such camera"
 _REMOVED: Final = "the camera was removed"
 
 _BackgroundQuery = Annotated[
-    Background, Query(description="`none` draws skeletons on a plain ground, without the picture.")
+    Ground,
+    Query(
+        description="`none` draws skeletons on a plain ground, without the picture; `blurred` makes everybody who was "
+        "detected unrecognisable."
+    ),
 ]
 
 _ADDED: Final[dict[int | str, dict[str, Any]]] = {
@@ -120,7 +125,7 @@ def get_snapshot(runtime: RuntimeDep, camera_id: CameraId, background: _Backgrou
     if latest is None:
         state = runtime.cameras.status(camera_id).state
         raise ProblemError(Kind.NO_PICTURE, f"camera {camera_id} is {state} and has shown nothing yet", state=state)
-    jpeg = runtime.live_view.jpeg(camera_id, latest, background=background == "picture")
+    jpeg = runtime.live_view.jpeg(camera_id, latest, background)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
 
@@ -142,7 +147,7 @@ def get_live(
     A reader who is slow gets fewer pictures, never older ones.
     """
     runtime.cameras.latest(camera_id)
-    pictures = _pictures(runtime, camera_id, background=background == "picture", period=1 / fps)
+    pictures = _pictures(runtime, camera_id, background, period=1 / fps)
     media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
     return StreamingResponse(pictures, media_type=media_type, headers={"cache-control": "no-store"})
 
@@ -251,7 +256,7 @@ class _Intake:
         return feed is not self._feed or feed.connection != self._connection
 
 
-async def _pictures(runtime: Runtime, camera_id: str, *, background: bool, period: float) -> AsyncIterator[bytes]:
+async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, period: float) -> AsyncIterator[bytes]:
     shown, shown_at = None, 0.0
     # A boundary follows each picture at once, because browsers wait for it before they show the picture.
     boundary = f"--{_BOUNDARY}\r\n".encode()
@@ -264,7 +269,7 @@ async def _pictures(runtime: Runtime, camera_id: str, *, background: bool, perio
             return
         # The same picture again, now and then, shows whether somebody is still looking.
         if latest is not None and (latest is not shown or began - shown_at >= runtime.settings.heartbeat_s):
-            jpeg = await run_in_threadpool(runtime.live_view.jpeg, camera_id, latest, background=background)
+            jpeg = await run_in_threadpool(runtime.live_view.jpeg, camera_id, latest, background)
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
             shown, shown_at = latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))

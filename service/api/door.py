@@ -8,15 +8,18 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
+from urllib.parse import urlencode
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
+from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match, Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.login import LOGIN, PAGES
 from service.api.problems import Kind, ProblemError, problem_response
 from service.api.rules import WEBSOCKET, rule_of
 from service.incident_store import UnknownIncident
@@ -181,11 +184,20 @@ class _Visit:
 
     async def refuse(self, error: ProblemError) -> None:
         """Say no, in the way that the client can hear."""
+        if error.kind is Kind.UNAUTHENTICATED and self._is_for_people():
+            query = urlencode({"next": self._scope["path"]})
+            await RedirectResponse(f"{LOGIN}?{query}", 303)(self._scope, self._receive, self._send)
+            return
         if not self._opened:
             await problem_response(error)(self._scope, self._receive, self._send)
             return
         code = UNAUTHENTICATED_CODE if error.kind is Kind.UNAUTHENTICATED else FORBIDDEN_CODE
         await self._send({"type": "websocket.close", "code": code, "reason": error.detail[:120]})
+
+    def _is_for_people(self) -> bool:
+        """Whether somebody wants to look at a page."""
+        wanted = self._scope["type"] == "http" and self._scope["path"].startswith(f"{PAGES}/")
+        return wanted and "text/html" in self._headers.get("accept", "")
 
     async def run(self, app: ASGIApp, principal: Principal | None) -> None:
         """Let it happen, as long as the key holds, and write down what was changed."""

@@ -69,12 +69,17 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/v1/incidents/{incident_id}/clip.mp4"): _READ_CAMERA,
     ("POST", "/v1/incidents/{incident_id}/acknowledge"): _OPERATE_CAMERA,
     ("POST", "/v1/incidents/{incident_id}/false-alarm"): _OPERATE_CAMERA,
-    # The page is a shell without anything of the service's in it; what it shows it asks for with the session.
     ("GET", "/"): _OPEN,
+    ("GET", "/login"): _OPEN,
 }
 """By method and path of the route."""
 
-MOUNTS: Final[Mapping[str, Rule]] = {"/docs/assets": _OPEN}
+MOUNTS: Final[Mapping[str, Rule]] = {
+    "/docs/assets": _OPEN,
+    # The page shows figures of the whole service. For all else, and for all it does, it asks the routes above, with the
+    # session of whoever looks at it.
+    "/dashboard": _READ_SERVICE,
+}
 """By path of whole applications, of which every path needs the same."""
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,12 +14,8 @@ from service.api.documents import Alive, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
 from service.asyncapi import asyncapi
 from service.runtime import Runtime
-from service.security import page_policy
 
 router = APIRouter(tags=["system"])
-
-_PAGE: Final = (Path(__file__).parent.parent / "dashboard" / "index.html").read_text(encoding="utf-8")
-_POLICY: Final = page_policy(_PAGE)
 
 
 @router.get("/healthz", summary="Alive?", responses=responses())
@@ -68,12 +62,6 @@ async def explain_problem(
         if kind.slug == slug:
             return ProblemKind(type=kind.type, title=kind.title, status=kind.status, description=kind.description)
     raise ProblemError(Kind.NOT_FOUND, f"there is no kind of problem {slug}")
-
-
-@router.get("/", include_in_schema=False)
-async def dashboard() -> HTMLResponse:
-    """The web page."""
-    return HTMLResponse(_PAGE, headers={"content-security-policy": _POLICY})
 
 
 def _models(runtime: Runtime) -> dict[str, str] | None:

@@ -182,7 +182,9 @@ def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator
     """Serve on a free loopback port until the block ends."""
     runtime = Runtime.open(settings, load)
     app = create_app(runtime)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, loop="asyncio", http="h11", log_config=None, timeout_graceful_shutdown=1
+    )
     server = Server(config, app.state.closing)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -304,3 +304,15 @@ def test_pages_of_other_origins_may_not_listen(live: LiveServer) -> None:
     for path in ("/v1/cameras/gate/scores", "/v1/cameras/gate/skeletons", "/v1/incidents"):
         with pytest.raises(InvalidStatus, match="403"):
             connect(f"ws://127.0.0.1:{live.port}{path}", additional_headers={"origin": "https://elsewhere.example"})
+
+
+def test_people_in_an_ignored_zone_are_not_seen_until_the_zone_is_gone(live: LiveServer) -> None:
+    everything = [[[0, 0], [1, 0], [1, 1], [0, 1]]]
+    assert add(live, ignore=everything)["config"]["ignore"] == everything
+    with device(live, "gate"), open_socket(live, "/v1/cameras/gate/scores") as scores:
+        read(scores)
+        assert [read(scores)["people"] for _ in range(10)] == [[]] * 10
+        assert live.client.patch("/v1/cameras/gate", json={"ignore": []}).json()["config"]["ignore"] == []
+        eventually(lambda: read(scores)["people"], "the person is seen")
+    for wrong in ([[[0, 0], [1, 1]]], [[[0, 0], [2, 0], [1, 1]]], everything * 17):
+        problem(live.client.patch("/v1/cameras/gate", json={"ignore": wrong}), Kind.INVALID_REQUEST)

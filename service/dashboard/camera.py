@@ -1,0 +1,439 @@
+"""One camera: what it shows, what its scores were, who is there, and how it is watched."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.element import Element
+from starlette.requests import Request
+
+from service.dashboard.charts import Trend
+from service.dashboard.frame import (
+    Moment,
+    attempt,
+    bar,
+    button,
+    card,
+    empty,
+    fact_rows,
+    facts,
+    frame,
+    heading,
+    path,
+    text,
+)
+from service.dashboard.visitor import Refused, Visitor
+from service.dashboard.wall import GROUNDS, choice
+from service.dashboard.watch import STEP_S, Point, Watch
+from service.dashboard.words import (
+    DROPS,
+    PARTS,
+    STATES,
+    TONES,
+    camera_name,
+    cover,
+    duration,
+    number,
+    rarity,
+    rarity_words,
+    rate,
+)
+from service.runtime import Runtime
+
+_TREND_S: Final = 300.0
+_ASK_EVERY: Final = 4
+_TAKEN_S: Final = 10.0
+_STATES: Final = {
+    "gathering": "Gathering normal life",
+    "fitting": "Fitting",
+    "done": "Done",
+    "refused": "Refused",
+    "cancelled": "Cancelled",
+    "failed": "Failed",
+}
+
+
+class Screen(Element, component="components/screen.js"):
+    """The live picture.
+
+    Args:
+        camera: Whose.
+        alt: What it shows, in words.
+    """
+
+    def __init__(self, camera: str, alt: str) -> None:
+        super().__init__()
+        self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": ""})
+
+    def show(self, ground: str) -> None:
+        """Show the picture, blurred people, or skeletons only."""
+        self._props["ground"] = ground
+
+    def cover(self, words: str) -> None:
+        """Say why there is no picture; nothing uncovers it."""
+        self._props["cover"] = words
+
+
+class Zones(Element, component="components/zones.js"):
+    """Zones drawn on the picture.
+
+    Args:
+        camera: Whose picture.
+        zones: Those there are.
+        seen: Whether it has shown a picture yet.
+    """
+
+    def __init__(self, camera: str, zones: list[Any], *, seen: bool) -> None:
+        super().__init__()
+        self.zones = zones
+        self._props.update(
+            {
+                "picture": f"/v1/cameras/{camera}/snapshot.jpg" if seen else "",
+                "alt": "What the camera shows now",
+                "value": zones,
+            }
+        )
+        self.on("zones", lambda event: setattr(self, "zones", event.args))
+
+
+class _View:
+    """One open page of a camera."""
+
+    def __init__(self, visitor: Visitor, watch: Watch, camera: str, settings: Any) -> None:
+        self._visitor = visitor
+        self._watch = watch
+        self._camera = camera
+        self._settings = settings
+        self._status: dict[str, Any] = {}
+        self._told = 0
+        self._stale = 0
+
+    async def open(self) -> None:
+        status = self._status = await self._visitor.get(f"/v1/cameras/{self._camera}")
+        name = camera_name(status)
+        screen = self._screen = Screen(self._camera, f"{name}, live, with skeletons")
+        with ui.element("div").classes("head"):
+            heading(name, 1)
+            self._state = text("", "span", "pill")
+            self._incident = ui.element("a").classes("act danger")
+            with self._incident:
+                text("Open incident", "span")
+            ui.element("span").classes("grow")
+            choice(GROUNDS, "What is shown", screen.show)
+        with ui.element("div").classes("columns"):
+            with ui.element("div").classes("stack"):
+                with card(classes="live") as shown:
+                    screen.move(shown)
+                with card("Level of the last five minutes"):
+                    self._trend = Trend(self._points(), self._limit(), f"Level of {name}, the last five minutes")
+                    text(
+                        "How unusual the most unusual person is: 0.99 is one in a hundred of normal life. Above the "
+                        "threshold an incident opens.",
+                        "p",
+                        "soft small",
+                    )
+                with card("Settings"):
+                    self._settings_form(status["config"])
+            with ui.element("div").classes("stack"):
+                with card("People"):
+                    self._people = ui.html("", sanitize=False, tag="ul").classes("bars")
+                with card("Figures"):
+                    self._figures = facts([])
+                    self._drops = text("", "p", "soft small")
+                self._calibration = _Calibration(self._visitor, self._camera)
+                await self._calibration.open()
+        self._show()
+        self._watch.camera.subscribe(self._changed)
+        ui.timer(STEP_S, self._step)
+
+    def _changed(self, camera: str) -> None:
+        if camera == self._camera:
+            self._stale = 0
+
+    async def _step(self) -> None:
+        self._stale -= 1
+        if self._stale <= 0:
+            self._stale = _ASK_EVERY
+            try:
+                self._status = await self._visitor.get(f"/v1/cameras/{self._camera}")
+            except Refused:
+                self._screen.cover("The camera was removed.")
+                return
+            await self._calibration.step()
+        self._show()
+        told = self._told
+        try:
+            await self._trend.run_method("update", self._points(), self._limit(), timeout=_TAKEN_S)
+        except TimeoutError:
+            self._told = told
+
+    def _show(self) -> None:
+        status, latest = self._status, self._watch.trace(self._camera).latest
+        state = status["state"]
+        self._state.set_content(STATES[state])
+        self._state.classes(replace=f"pill {TONES.get(state, 'bad')}")
+        incident = self._watch.open_at(self._camera)
+        self._incident.set_visibility(incident is not None)
+        if incident is not None:
+            self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
+        self._screen.cover(cover(status, seen=latest is not None))
+        self._figures.set_content(fact_rows(_figures(status)))
+        drops = [f"{count} {DROPS.get(why, why)}" for why, count in status["dropped"].items() if count]
+        self._drops.set_content(f"Frames left out: {'; '.join(drops)}." if drops else "")
+        self._people.set_content(_people(latest) if state == "online" else _NOBODY)
+
+    def _points(self) -> list[list[float | None]]:
+        trace = self._watch.trace(self._camera)
+        points = trace.since(max(self._told, trace.count - round(_TREND_S / STEP_S)))
+        self._told = max(trace.count - 1, 0)
+        return [_place(point) for point in points]
+
+    def _limit(self) -> float | None:
+        thresholds = self._status["thresholds"]
+        return rarity(thresholds["open"]) if thresholds else None
+
+    def _settings_form(self, config: dict[str, Any]) -> None:
+        heading("Parts of the picture to ignore", 3)
+        text("Nobody is scored whose feet are in a zone. Draw one with the pointer.", "p", "soft small")
+        zones = Zones(self._camera, config["ignore"], seen=self._watch.trace(self._camera).latest is not None)
+        heading("Source", 3)
+        with ui.element("div").classes("form"):
+            name = ui.input("Name", value=config["name"] or "").props("outlined maxlength=100")
+            url = ui.input("Address", value=str(config["url"])).props("outlined spellcheck=false")
+            fps = ui.number("Pictures per second", value=config["max_fps"], min=0.1, max=60).props(
+                f'outlined hint="empty is {self._settings.camera_fps:g}"'
+            )
+        with ui.element("div").classes("row"):
+            enabled = ui.switch("Watch this camera", value=config["enabled"])
+            picture = ui.switch("Pictures may be shown and kept", value=config["picture"])
+            tls = ui.switch("Certificates must be valid", value=config["verify_tls"])
+        heading("Incidents", 3)
+        with ui.element("div").classes("form"):
+            opens = ui.number("False alarms per hour", value=config["false_alarms_per_hour"], min=0.001).props(
+                f'outlined hint="where an incident opens; empty is {self._settings.false_alarms_per_hour:g}"'
+            )
+            alert = ui.number("…of which alerts", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
+                'outlined hint="per hour; empty is a tenth"'
+            )
+            held = ui.number("Opens after, seconds", value=config["min_duration_s"], min=0, max=60).props(
+                'outlined hint="so long the level stays up"'
+            )
+            quiet = ui.number("Ends after, seconds of quiet", value=config["quiet_s"], min=0.1).props("outlined")
+            cooldown = ui.number("Pause after one, seconds", value=config["cooldown_s"], min=0).props(
+                'outlined hint="in which only worse ones open"'
+            )
+        kept = duration(3600 * self._settings.incident_retention_hours)
+        text(f"Incidents are kept for {kept} (DAFLOW_INCIDENT_RETENTION_HOURS).", "p", "soft small")
+
+        async def save() -> None:
+            address = int(url.value) if url.value.isdecimal() else url.value.strip()
+            patch = {
+                "name": name.value or None,
+                "url": address,
+                "max_fps": fps.value,
+                "enabled": enabled.value,
+                "picture": picture.value,
+                "verify_tls": tls.value,
+                "false_alarms_per_hour": opens.value,
+                "alert_false_alarms_per_hour": alert.value,
+                "min_duration_s": held.value,
+                "quiet_s": quiet.value,
+                "cooldown_s": cooldown.value,
+                "ignore": zones.zones,
+            }
+            await attempt(self._visitor.patch(f"/v1/cameras/{self._camera}", patch), "Saved.")
+            self._stale = 0
+
+        with ui.element("div").classes("row").style("margin-top: 1rem"):
+            button("Save", save, kind="primary")
+            button("Remove the camera…", self._remove, kind="danger")
+
+    def _remove(self) -> None:
+        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove the camera"'):
+            heading(f"Remove {camera_name(self._status)}?")
+            text("It is watched no more, and its calibration is forgotten. Its incidents stay.")
+
+            async def remove() -> None:
+                if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
+                    ui.navigate.to("/")
+
+            with ui.element("div").classes("row"):
+                button("Remove", remove, kind="danger")
+                button("Keep", dialog.close)
+
+
+class _Calibration:
+    """What the scores of a camera mean, and how to let them mean more."""
+
+    def __init__(self, visitor: Visitor, camera: str) -> None:
+        self._visitor = visitor
+        self._address = f"/v1/cameras/{camera}/calibration"
+        self._status: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        self._status = await self._visitor.get(self._address)
+        with card("Calibration"):
+            self._body()
+
+    async def step(self) -> None:
+        before = self._status
+        self._status = await self._visitor.get(self._address)
+        if self._status != before:
+            self._body.refresh()
+
+    @ui.refreshable_method
+    def _body(self) -> None:
+        status = self._status
+        state = status["state"]
+        if state in ("gathering", "fitting"):
+            self._running()
+            return
+        active = next((one for one in status["versions"] if one["active"]), None)
+        if active is None:
+            text(
+                "The threshold comes from other footage. Let this camera learn what is normal here: pick a time in "
+                "which nothing unusual happens.",
+                "p",
+                "soft",
+            )
+        else:
+            self._report(active)
+        if state == "refused" and status["refusal"]:
+            refusal = status["refusal"]
+            more = f" About {duration(refusal['needed_s'])} more would do." if refusal["needed_s"] else ""
+            text(f"{refusal['detail'][:1].upper()}{refusal['detail'][1:]}.{more}", "p", "trouble")
+        if state == "failed":
+            text(f"It failed: {status['problem']}.", "p", "trouble")
+        with ui.element("div").classes("form").style("margin-top: .8rem"):
+            minutes = ui.number("Minutes of normal life", value=60, min=0.2, max=10_080).props("outlined")
+            wanted = ui.number("False alarms per hour", min=0.001).props('outlined hint="empty is as set"')
+        adapt = ui.checkbox("Also adapt the model to this camera")
+
+        async def start() -> None:
+            request = {
+                "seconds": 60 * (minutes.value or 0),
+                "false_alarms_per_hour": wanted.value,
+                "adapt": adapt.value,
+            }
+            await attempt(self._visitor.post(self._address, request), "Calibration has begun.")
+            await self.step()
+
+        async def back() -> None:
+            await attempt(self._visitor.post(f"{self._address}/rollback"), "The calibration before is in use.")
+            await self.step()
+
+        with ui.element("div").classes("row"):
+            button("Calibrate", start, kind="primary")
+            if active is not None:
+                button("Go back", back)
+
+    def _running(self) -> None:
+        status = self._status
+        gathering = status["state"] == "gathering"
+        asked = (status["request"] or {}).get("seconds")
+        share = min(status["gathered_s"] / asked, 1.0) if gathering and asked else status["progress"]
+        words = _STATES[status["state"]]
+        if gathering and asked:
+            words += f": {duration(status['gathered_s'])} of {duration(asked)}, {status['gathered_poses']:,} poses"
+        text(f"{words}…").props('role="status"')
+        value = "" if share is None else f' value="{share:.3f}"'
+        ui.element("progress").props(f'max="1" aria-label="{words}"{value}')
+
+        async def cancel() -> None:
+            await attempt(self._visitor.delete(self._address), "Cancelled.")
+            await self.step()
+
+        with ui.element("div").classes("row").style("margin-top: .8rem"):
+            button("Cancel", cancel)
+
+    def _report(self, version: dict[str, Any]) -> None:
+        report = version["report"]
+        low, high = report["interval"]
+        facts(
+            [
+                ("Promises", rate(report["false_alarms_per_hour"])),
+                ("Truly between", f"{low:.2g} and {high:.2g} per hour"),
+                ("Rests on", duration(report["footage_s"])),
+                ("Version", str(version["version"])),
+            ]
+        )
+        with ui.element("p").classes("soft small"):
+            text("Made ", "span")
+            Moment(version["created_at"])
+        adaptation = report["adaptation"]
+        if adaptation is None:
+            return
+        heading("Adaptation", 3)
+        text(f"{'Used' if adaptation['accepted'] else 'Not used'}: {adaptation['reason']}.", "p", "small")
+        before, after = adaptation["before"], adaptation["after"]
+        if before is not None and after is not None:
+            low, span = min(before, after, 0), max(abs(before), abs(after), 1e-9) - min(before, after, 0)
+            rows = bar("before", (before - low) / span, f"{before:.3f} bits") + bar(
+                "after", (after - low) / span, f"{after:.3f} bits"
+            )
+            ui.html(rows, sanitize=False, tag="ul").classes("bars").props(
+                'aria-label="Score of footage held out from learning; lower is more usual"'
+            )
+
+
+def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
+    """Serve the view."""
+
+    @ui.page("/cameras/{camera}")
+    async def camera_page(request: Request, camera: str) -> None:
+        with frame("Camera", watch):
+            try:
+                await _View(Visitor(app, request), watch, camera, runtime.settings).open()
+            except Refused as error:
+                with card(), empty("There is no such camera", str(error), "videocam_off"):
+                    ui.link("To the wall", path("/"))
+
+
+def _place(point: Point) -> list[float | None]:
+    return [math.floor(1000 * point.at), rarity(point.level)]
+
+
+def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
+    thresholds = status["thresholds"]
+    size = f"{status['width']} by {status['height']}" if status["width"] else "-"
+    age = status["last_score_age_s"]
+    return [
+        ("Pictures come", number(status["fps_in"], " / s")),
+        ("Pictures scored", number(status["fps_processed"], " / s")),
+        ("Age of a score", "-" if age is None else f"{1000 * age:.0f} ms"),
+        ("Size", size),
+        ("Reconnects", str(status["reconnects"])),
+        ("Held back", str(status["suppressed"])),
+        ("Threshold", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
+        ("From", "-" if not thresholds else _origin(thresholds)),
+    ]
+
+
+def _origin(thresholds: dict[str, Any]) -> str:
+    if thresholds["calibration"] == "shipped":
+        return "other footage"
+    return "this camera, adapted" if thresholds["adapted"] else "this camera"
+
+
+_NOBODY: Final = '<li class="soft">Nobody in the picture.</li>'
+
+
+def _people(latest: Any) -> str:
+    if latest is None or not latest.people:
+        return _NOBODY
+    rows = []
+    for person in sorted(latest.people, key=lambda one: -1.0 if one.level is None else one.level, reverse=True)[:12]:
+        if person.level is None:
+            rows.append(bar(f"Person {person.track}", 0.0, "not yet scored"))
+            continue
+        hot = person.level >= latest.threshold
+        share = (rarity(person.level) or 0.0) / 4
+        words = rarity_words(person.level)
+        rows.append(bar(f"Person {person.track}", share, words, "hot" if hot else ""))
+        if hot and person.parts:
+            part = max(person.parts, key=lambda name: person.parts[name])
+            rows.append(f'<li class="soft small">Person {person.track}: above all {PARTS.get(part, part)}</li>')
+    return "".join(rows)

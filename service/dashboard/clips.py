@@ -1,0 +1,302 @@
+"""Clips: drop a video, watch it being scored, look at what was found."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from fastapi import FastAPI
+from nicegui import background_tasks, run, ui
+from nicegui.element import Element
+from starlette.requests import Request
+
+from service.dashboard.charts import Player
+from service.dashboard.frame import Moment, attempt, button, card, empty, facts, frame, heading, path, text
+from service.dashboard.visitor import Refused, Visitor
+from service.dashboard.watch import Watch
+from service.dashboard.words import duration, rarity, rarity_words, rate, size
+from service.events import FinalEvent, Progress, State
+from service.overlay import clock_text
+from service.results import ClipResult
+from service.runtime import Runtime
+
+_PAGE: Final = 50
+_POINTS: Final = 1200
+_STATES: Final = {
+    "queued": "Waiting",
+    "running": "Being scored",
+    "done": "Done",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+_TONES: Final = {"done": "good", "failed": "alert", "running": "", "queued": "", "cancelled": ""}
+_DOWNLOADS: Final = {
+    "annotated.mp4": "Video (MP4)",
+    "scores.csv": "Scores (CSV)",
+    "result.json": "Scores (JSON)",
+    "timeline.png": "Timeline (PNG)",
+}
+
+
+class Drop(Element, component="components/drop.js"):
+    """Takes a video.
+
+    Args:
+        hint: What it may be.
+    """
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
+        self._props["hint"] = hint
+
+
+class _View:
+    """One open page of clips."""
+
+    def __init__(self, visitor: Visitor, runtime: Runtime, selected: str) -> None:
+        self._visitor = visitor
+        self._runtime = runtime
+        self._selected = selected
+        self._clip: dict[str, Any] = {}
+        self._followed: set[str] = set()
+
+    async def open(self) -> None:
+        settings = self._runtime.settings
+        with ui.element("div").classes("head"):
+            heading("Clips", 1)
+        with ui.element("div").classes(f"columns list {'chosen' if self._selected else ''}"):
+            with ui.element("div").classes("stack"):
+                with card():
+                    drop = Drop(f"up to {size(settings.max_clip_bytes)} and {duration(settings.max_clip_seconds)}")
+                    drop.on("accepted", lambda event: ui.navigate.to(f"/clips/{event.args}"))
+                with card("Earlier clips", "side"):
+                    await self._list()
+            self._detail = ui.element("div").classes("stack")
+        if self._selected:
+            await self._show()
+        else:
+            with self._detail, card(), empty("No clip chosen", _ADVICE, "movie"):
+                pass
+
+    @ui.refreshable_method
+    async def _list(self) -> None:
+        clips = (await self._visitor.get("/v1/clips", limit=_PAGE))["clips"]
+        if not clips:
+            text("None yet. Videos that you drop above are kept here for some days.", "p", "soft")
+            return
+        with ui.element("div").classes("scroll"), ui.element("ul").classes("entries"):
+            for clip in clips:
+                self._entry(clip)
+
+    def _entry(self, clip: dict[str, Any]) -> None:
+        here = str(clip["id"] == self._selected).lower()
+        href = path(f"/clips/{clip['id']}")
+        with (
+            ui.element("li"),
+            ui.element("a").classes("entry text").props(f'href="{href}" aria-current="{here}"'),
+        ):
+            text(_name(clip), "span", "name")
+            text(_STATES[clip["state"]], "span", f"pill {_TONES[clip['state']]}")
+            with ui.element("span").classes("meta"):
+                Moment(clip["created_at"], "ago")
+                text(duration(clip["video"]["duration_s"]), "span")
+        if clip["state"] in ("queued", "running"):
+            self._follow(clip["id"])
+
+    async def _show(self) -> None:
+        try:
+            self._clip = await self._visitor.get(f"/v1/clips/{self._selected}") if self._running() else {}
+            self._clip = self._clip or await self._visitor.get(f"/v1/clips/{self._selected}")
+        except Refused as error:
+            self._detail.clear()
+            with self._detail, card(), empty("There is no such clip", str(error), "search_off"):
+                ui.link("To all clips", path("/clips"))
+            return
+        result = self._clip.pop("result", None)
+        digest = await run.io_bound(_digest, result) if result else None
+        self._detail.clear()
+        with self._detail:
+            self._head()
+            if digest is not None:
+                self._result(digest)
+
+    def _running(self) -> bool:
+        return self._runtime.runner.running(self._selected) is not None
+
+    def _head(self) -> None:
+        clip = self._clip
+        with card():
+            with ui.element("div").classes("head").style("margin: 0"):
+                with ui.element("a").classes("plain backlink").props(f'href="{path("/clips")}"'):
+                    text("All clips", "span")
+                heading(_name(clip)).classes("name")
+                text(_STATES[clip["state"]], "span", f"pill {_TONES[clip['state']]}")
+                ui.element("span").classes("grow")
+                if clip["state"] in ("queued", "running"):
+                    button("Cancel", self._cancel)
+                else:
+                    button("Delete…", self._ask_delete, kind="danger")
+            if clip["state"] in ("queued", "running"):
+                self._words = text("", "p", "soft").props('role="status"')
+                self._bar = ui.element("progress").props('aria-label="Frames scored"')
+                self._advance(clip["frames_done"], clip["frames_total"])
+                self._follow(clip["id"])
+            if clip["error"]:
+                detail = clip["error"]["detail"]
+                text(f"{detail[:1].upper()}{detail[1:]}.", "p", "trouble")
+
+    def _advance(self, done: int, total: int) -> None:
+        if self._clip["state"] == "queued" and not done:
+            self._words.set_content("Waiting for its turn.")
+            return
+        self._words.set_content(f"Frame {done:,} of {total:,}")
+        self._bar.props(f'max="{max(total, 1)}" value="{min(done, total)}"')
+
+    def _follow(self, clip: str) -> None:
+        """Hear of a clip until it has finished, or until nobody looks."""
+        if clip not in self._followed:
+            self._followed.add(clip)
+            task = background_tasks.create(self._hear(clip), name=f"clip {clip}")
+            ui.context.client.on_delete(lambda: task.cancel())
+
+    async def _hear(self, clip: str) -> None:
+        shown = 0
+        with self._runtime.bus.subscribe(clip) as events:
+            job = await run.io_bound(self._runtime.store.get, clip)
+            if job is None or job.state.finished:
+                await self._settle(clip)
+                return
+            async for event in events:
+                if isinstance(event, FinalEvent):
+                    break
+                if isinstance(event, State) and clip == self._selected:
+                    self._clip["state"] = event.state
+                if isinstance(event, Progress) and clip == self._selected:
+                    # Some are left out when they come fast; the bar needs no more than a hundred.
+                    if event.frames_done - shown < event.frames_total / 100:
+                        continue
+                    shown = event.frames_done
+                    with self._detail:
+                        self._advance(event.frames_done, event.frames_total)
+        await self._settle(clip)
+
+    async def _settle(self, clip: str) -> None:
+        with self._detail:
+            self._list.refresh()
+            if clip == self._selected:
+                await self._show()
+
+    def _result(self, found: dict[str, Any]) -> None:
+        clip, title = self._clip, _name(self._clip)
+        with card("What was found"):
+            Player(
+                f"/v1/clips/{clip['id']}/annotated.mp4",
+                title,
+                seconds=found["seconds"],
+                points=found["points"],
+                limit=found["limit"],
+                spans=found["spans"],
+                ratio=found["ratio"],
+            )
+        with ui.element("div").classes("halves"):
+            with card("Unusual moments"):
+                if not found["anomalies"]:
+                    text(found["nothing"], "p", "soft")
+                with ui.element("ul").classes("entries"):
+                    for moment in found["anomalies"]:
+                        with ui.element("li").classes("entry text").style("cursor: default"):
+                            text(moment["when"], "span", "name")
+                            text(moment["how"], "span", "pill alert")
+                            text(moment["who"], "span", "meta")
+                for note in found["notes"]:
+                    text(f"{note[:1].upper()}{note[1:]}.", "p", "soft small")
+            with card("Figures and downloads"):
+                facts(found["facts"])
+                with ui.element("div").classes("row").style("margin-top: 1rem"):
+                    for file, label in _DOWNLOADS.items():
+                        href = f"/v1/clips/{clip['id']}/{file}"
+                        link = ui.element("a").classes("act").props(f'href="{href}" download="{clip["id"]}-{file}"')
+                        with link:
+                            text(label, "span")
+
+    async def _cancel(self) -> None:
+        await attempt(self._visitor.post(f"/v1/clips/{self._selected}/cancel"), "Cancelled.")
+
+    def _ask_delete(self) -> None:
+        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Delete the clip"'):
+            heading(f"Delete {_name(self._clip)}?")
+            text("The video and its scores are removed.")
+
+            async def delete() -> None:
+                if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
+                    ui.navigate.to("/clips")
+
+            with ui.element("div").classes("row"):
+                button("Delete", delete, kind="danger")
+                button("Keep", dialog.close)
+
+
+def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
+    """Serve the view."""
+
+    @ui.page("/clips")
+    @ui.page("/clips/{clip}")
+    async def clips_page(request: Request, clip: str = "") -> None:
+        with frame("Clips", watch):
+            await _View(Visitor(app, request), runtime, clip).open()
+
+
+_ADVICE: Final = (
+    "Drop a video, or choose an earlier one: people, how unusually they move, and the video with their skeletons "
+    "appear here."
+)
+
+
+def _name(clip: dict[str, Any]) -> str:
+    return str(clip["filename"] or f"clip {clip['id'][:8]}")
+
+
+def _digest(document: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of a result, which may be large."""
+    result = ClipResult.model_validate(document)
+    return digest(result)
+
+
+def digest(result: ClipResult) -> dict[str, Any]:
+    """What the page shows of a result: of long clips the highest level of every few frames, so that no peak is lost."""
+    levels = np.array([np.nan if frame.level is None else frame.level for frame in result.frames])
+    times = [frame.time_s for frame in result.frames]
+    every = max(1, -(-len(levels) // _POINTS))
+    starts = np.arange(0, len(levels), every)
+    highest = np.fmax.reduceat(levels, starts) if len(levels) else levels
+    points = [
+        [round(times[start], 3), None if np.isnan(level) else rarity(float(level))]
+        for start, level in zip(starts.tolist(), highest.tolist(), strict=True)
+    ]
+    threshold, clip = result.threshold, result.clip
+    scored = sum(not np.isnan(level) for level in levels)
+    return {
+        "points": points,
+        "limit": rarity(threshold.level),
+        "seconds": clip.duration_s,
+        "ratio": f"{clip.width} / {clip.height}",
+        "spans": [[one.start_s, max(one.end_s, one.start_s + clip.duration_s / 500)] for one in result.anomalies],
+        "anomalies": [
+            {
+                "when": f"{clock_text(one.start_s)} to {clock_text(one.end_s)}",
+                "how": rarity_words(one.peak_level),
+                "who": ", ".join(f"person {track}" for track in one.tracks),
+            }
+            for one in result.anomalies
+        ],
+        "nothing": "None: everybody moves as usual." if scored else "Nobody could be scored.",
+        "notes": result.notes,
+        "facts": [
+            ("Length", f"{duration(clip.duration_s)}, {clip.frames:,} frames"),
+            ("Picture", f"{clip.width} by {clip.height}, {clip.fps:.4g} fps"),
+            ("People", str(len(result.tracks))),
+            ("Frames scored", f"{scored:,}"),
+            ("Threshold", rate(threshold.false_alarms_per_hour)),
+            ("Model", f"{result.model.checkpoint}, {result.model.parameters} parameters"),
+        ],
+    }

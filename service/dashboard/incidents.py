@@ -1,0 +1,370 @@
+"""Incidents: what happened, what it looked like, who was in it, and what people make of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.element import Element
+from starlette.requests import Request
+
+from service.dashboard.charts import Player
+from service.dashboard.frame import (
+    Moment,
+    attempt,
+    bar,
+    button,
+    card,
+    empty,
+    facts,
+    frame,
+    heading,
+    path,
+    text,
+)
+from service.dashboard.visitor import Refused, Visitor
+from service.dashboard.watch import Watch
+from service.dashboard.words import ENDS, camera_name, duration, rarity, rarity_words
+from service.messages import IncidentInfo
+from service.runtime import Runtime
+
+_PAGE: Final = 50
+_SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
+_SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings"}
+_STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
+
+
+class Entries(Element, component="components/incidents.js"):
+    """The list.
+
+    Args:
+        rows: What is in it.
+        selected: Id of the incident that is shown.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], selected: str) -> None:
+        super().__init__()
+        self._props["initial"] = rows
+        self.select(selected)
+
+    def select(self, incident: str) -> None:
+        """Mark the incident that is shown."""
+        self._props["selected"] = incident
+
+
+class _View:
+    """One open page of incidents."""
+
+    def __init__(self, visitor: Visitor, watch: Watch, selected: str, clip: tuple[float, float]) -> None:
+        self._visitor = visitor
+        self._watch = watch
+        self._selected = selected
+        self._before_s, self._after_s = clip
+        self._filter = {"camera": "", "severity": "", "since": "", "state": ""}
+        self._names: dict[str, str] = {}
+        self._shown: dict[str, Any] | None = None
+        self._player: str | None = None
+        self._entries: Entries | None = None
+
+    async def open(self) -> None:
+        cameras = (await self._visitor.get("/v1/cameras"))["cameras"]
+        self._names = {camera["id"]: camera_name(camera) for camera in cameras}
+        with ui.element("div").classes("head"):
+            heading("Incidents", 1)
+            ui.element("span").classes("grow")
+            self._pick("camera", "Camera", {"": "All cameras", **self._names})
+            self._pick("severity", "Severity", _SEVERITIES)
+            self._pick("since", "Time", _SINCE)
+            self._pick("state", "State", _STATES)
+        self._columns = ui.element("div").classes(f"columns list {'chosen' if self._selected else ''}")
+        with self._columns:
+            with ui.element("div").classes("stack side"), card():
+                await self._list()
+            self._detail = ui.element("div").classes("stack")
+        rows = self._rows
+        if not self._selected and rows:
+            await self._choose(rows[0]["id"], follow=False)
+        else:
+            await self._show()
+        self._watch.incident.subscribe(self._hear)
+
+    @ui.refreshable_method
+    async def _list(self) -> None:
+        page = await self._visitor.get("/v1/incidents", limit=_PAGE, **self._query())
+        self._rows = [self._row(incident) for incident in page["incidents"] if self._wanted(incident)]
+        if not self._rows:
+            self._entries = None
+            if any(self._filter.values()):
+                with empty("Nothing like that", "Choose another camera, time or state above.", "filter_alt_off"):
+                    pass
+            else:
+                with empty(
+                    "No incident yet",
+                    "When somebody moves unusually, it appears here by itself. Until then, calibrate your cameras: "
+                    "that tells the service what is normal.",
+                    "notifications_none",
+                ):
+                    ui.link("To the cameras", path("/"))
+            return
+        self._entries = Entries(self._rows, self._selected)
+        self._entries.on("choose", lambda event: self._choose(event.args))
+        text("Keys: J and K go through the list, A acknowledges, F marks a false alarm.", "p", "soft small").style(
+            "margin-top: .75rem"
+        )
+
+    def _pick(self, name: str, label: str, options: dict[str, str]) -> None:
+        async def change(event: Any) -> None:
+            self._filter[name] = event.value
+            self._list.refresh()
+
+        ui.select(options, value="", on_change=change).props(
+            f'outlined dense options-dense behavior=menu aria-label="{label}"'
+        ).style("min-width: 9.5rem")
+
+    def _query(self) -> dict[str, str]:
+        query = {name: self._filter[name] for name in ("camera", "severity") if self._filter[name]}
+        if self._filter["since"]:
+            query["since"] = (datetime.now(UTC) - timedelta(hours=int(self._filter["since"]))).isoformat()
+        if self._filter["state"] == "open":
+            query["open"] = "true"
+        return query
+
+    def _wanted(self, incident: dict[str, Any]) -> bool:
+        chosen = self._filter
+        since = datetime.now(UTC) - timedelta(hours=int(chosen["since"] or 0))
+        return (
+            chosen["camera"] in ("", incident["camera"])
+            and chosen["severity"] in ("", incident["severity"])
+            and (not chosen["since"] or datetime.fromisoformat(incident["started_at"]) >= since)
+            and (chosen["state"] != "open" or incident["ended_at"] is None)
+            and (chosen["state"] != "new" or not (incident["acknowledged_at"] or incident["false_alarm"]))
+            and (chosen["state"] != "false" or incident["false_alarm"])
+        )
+
+    def _row(self, incident: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "id": incident["id"],
+            "href": path(f"/incidents/{incident['id']}"),
+            "name": self._name(incident),
+            "severity": incident["severity"],
+            "at": incident["started_at"],
+            "words": _standing(incident),
+            "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
+        }
+
+    def _name(self, incident: dict[str, Any]) -> str:
+        camera: str = incident["camera"]
+        return self._names.get(camera, camera)
+
+    async def _hear(self, incident: IncidentInfo) -> None:
+        document = incident.model_dump(mode="json")
+        if incident.id == self._selected:
+            with self._detail:
+                await self._show()
+        if not self._wanted(document):
+            return
+        if self._entries is None:
+            self._list.refresh()
+        else:
+            self._entries.run_method("put", self._row(document))
+
+    async def _choose(self, incident: str, *, follow: bool = True) -> None:
+        self._selected = incident
+        if self._entries is not None:
+            self._entries.select(incident)
+        if follow:
+            self._columns.classes(add="chosen")
+            ui.navigate.history.replace(path(f"/incidents/{incident}"))
+        await self._show()
+
+    async def _show(self) -> None:
+        if not self._selected:
+            return
+        try:
+            incident = await self._visitor.get(f"/v1/incidents/{self._selected}")
+        except Refused as error:
+            self._detail.clear()
+            with self._detail, card(), empty("There is no such incident", str(error), "search_off"):
+                ui.link("To all incidents", path("/incidents"))
+            return
+        if self._shown is None or self._shown["id"] != incident["id"]:
+            self._build(incident)
+        self._shown = incident
+        self._summary.refresh()
+        self._evidence()
+
+    def _build(self, incident: dict[str, Any]) -> None:
+        self._shown, self._player = incident, None
+        self._detail.clear()
+        with self._detail:
+            with card():
+                self._summary()
+            with card("What it looked like"):
+                self._video = ui.element("div")
+
+    @ui.refreshable_method
+    def _summary(self) -> None:
+        incident = self._shown
+        if incident is None:
+            return
+        with ui.element("div").classes("head").style("margin-bottom: .4rem"):
+            with ui.element("a").classes("plain backlink").props(f'href="{path("/incidents")}"'):
+                text("All incidents", "span")
+            heading(self._name(incident)).classes("name")
+            alert = incident["severity"] == "alert"
+            text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
+            text(_standing(incident), "span", "soft")
+        with ui.element("div").classes("row").style("margin-bottom: 1rem"):
+            if incident["acknowledged_at"] is None:
+                button("Acknowledge", self._acknowledge, icon="check", kind="primary")
+            marked = incident["false_alarm"]
+            button(
+                "It was not a false alarm" if marked else "False alarm",
+                self._judge,
+                icon="undo" if marked else "thumb_down_off_alt",
+            )
+            camera = path(f"/cameras/{incident['camera']}")
+            with ui.element("a").classes("act").props(f'href="{camera}"'):
+                text("See the camera", "span")
+        began, ended = incident["started_at"], incident["ended_at"]
+        until = datetime.fromisoformat(ended or incident["updated_at"])
+        lasted = (until - datetime.fromisoformat(began)).total_seconds()
+        with ui.element("dl").classes("facts"):
+            _fact("Began", began)
+            _fact("Highest at", incident["peak_at"], "time")
+            if incident["acknowledged_at"]:
+                _fact("Acknowledged", incident["acknowledged_at"])
+        why = ENDS.get(incident["end_reason"] or "", "")
+        facts(
+            [
+                ("Lasted" if ended else "Lasts for", duration(max(lasted, 1))),
+                ("As unusual as", rarity_words(incident["peak_level"])),
+                *([("Ended because", why)] if why else []),
+                *([("Held back before", str(incident["suppressed"]))] if incident["suppressed"] else []),
+            ]
+        ).style("margin-top: .8rem")
+        heading("Who was in it", 3)
+        people = sorted(incident["people"].items(), key=lambda one: -one[1])
+        rows = [
+            bar(f"Person {track}", (rarity(level) or 0) / 4, rarity_words(level), "hot" if index == 0 else "")
+            for index, (track, level) in enumerate(people[:12])
+        ]
+        ui.html("".join(rows) or '<li class="soft">Nobody in particular.</li>', sanitize=False, tag="ul").classes(
+            "bars"
+        )
+
+    def _evidence(self) -> None:
+        incident = self._shown
+        if incident is None:
+            return
+        key = f"{incident['id']} {incident['clip']} {incident['snapshot']}"
+        if key == self._player:
+            return
+        self._player = key
+        self._video.clear()
+        with self._video:
+            if incident["clip"] == "ready":
+                began = datetime.fromisoformat(incident["started_at"])
+                at = {
+                    name: self._before_s + (datetime.fromisoformat(incident[moment]) - began).total_seconds()
+                    for name, moment in (("onset", "started_at"), ("peak", "peak_at"), ("end", "ended_at"))
+                    if incident[moment]
+                }
+                Player(
+                    _file(incident, "clip"),
+                    f"the incident at {self._name(incident)}",
+                    marks=[
+                        {"at": at["onset"], "name": "onset"},
+                        *([{"at": at["peak"], "name": "peak"}] if at["peak"] - at["onset"] > 1 else []),
+                    ],
+                    spans=[[at["onset"], max(at.get("end", at["onset"]), at["onset"] + 0.5)]],
+                    points=self._curve(incident),
+                    limit=None,
+                )
+                with ui.element("div").classes("row").style("margin-top: .5rem"):
+                    for label, query in (("Download the video", ""), ("Skeletons only", "?background=none")):
+                        href = f"/v1/incidents/{incident['id']}/clip.mp4{query}"
+                        with ui.element("a").classes("act").props(f'href="{href}" download'):
+                            text(label, "span")
+                return
+            if incident["snapshot"] == "ready":
+                with ui.element("div").classes("view"):
+                    ui.element("img").props(f'src="{_file(incident, "snapshot")}" alt="The peak of the incident"')
+            problem = incident["evidence_problem"]
+            words = {
+                "pending": "The video is made when the incident is over.",
+                "missing": f"There is no video: {problem or 'it was removed'}.",
+                "off": "This camera keeps no pictures.",
+                "ready": "",
+            }[incident["clip"]]
+            text(words, "p", "soft").style("margin-top: .6rem")
+
+    def _curve(self, incident: dict[str, Any]) -> list[list[float | None]]:
+        """Levels around the incident, while they are remembered."""
+        start = datetime.fromisoformat(incident["started_at"]).timestamp() - self._before_s
+        end = datetime.fromisoformat(incident["ended_at"] or incident["updated_at"]).timestamp() + self._after_s
+        points = self._watch.trace(incident["camera"]).points
+        if not points or points[0].at > start + self._before_s:
+            return []
+        return [[round(point.at - start, 2), rarity(point.level)] for point in points if start <= point.at <= end]
+
+    async def _acknowledge(self) -> None:
+        if self._shown is not None and self._shown["acknowledged_at"] is None:
+            await attempt(self._visitor.post(f"/v1/incidents/{self._selected}/acknowledge"), "Acknowledged.")
+            await self._show()
+
+    async def _judge(self) -> None:
+        if self._shown is None:
+            return
+        wrong = not self._shown["false_alarm"]
+        done = "Marked as a false alarm." if wrong else "No false alarm any more."
+        await attempt(
+            self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
+            done,
+        )
+        await self._show()
+
+    async def key(self, event: Any) -> None:
+        """Answer to a key."""
+        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
+            return
+        if event.key == "a":
+            await self._acknowledge()
+        elif event.key == "f":
+            await self._judge()
+
+
+def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
+    """Serve the view."""
+    settings = runtime.settings
+    clip = (min(settings.evidence_before_s, settings.evidence_max_s / 2), settings.evidence_after_s)
+
+    @ui.page("/incidents")
+    @ui.page("/incidents/{incident}")
+    async def incidents_page(request: Request, incident: str = "") -> None:
+        with frame("Incidents", watch):
+            view = _View(Visitor(app, request), watch, incident, clip)
+            await view.open()
+            ui.keyboard(on_key=view.key, ignore=["input", "select", "textarea"])
+
+
+def _file(incident: dict[str, Any], kind: str) -> str:
+    name = {"snapshot": "snapshot.jpg", "clip": "clip.mp4"}[kind]
+    return f"/v1/incidents/{incident['id']}/{name}"
+
+
+def _standing(incident: dict[str, Any]) -> str:
+    if incident["ended_at"] is None:
+        return "still open"
+    if incident["false_alarm"]:
+        return "false alarm"
+    return "acknowledged" if incident["acknowledged_at"] else "new"
+
+
+def _fact(name: str, at: str, style: str = "ago") -> None:
+    with ui.element("div"):
+        text(name, "dt")
+        with ui.element("dd"):
+            Moment(at, style)

@@ -1,0 +1,162 @@
+"""What the page knows of now: scores and incidents as they come, kept once for all who look.
+
+However many browsers there are, each camera has one subscription here. A browser is told twice a second what is new
+since it was last told, and only after it has taken that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from nicegui import Event as Signal
+from starlette.concurrency import run_in_threadpool
+
+from service.messages import CameraState, Event, Heartbeat, IncidentInfo, Lagged, Score
+from service.runtime import Runtime
+
+KEPT_S: Final = 600.0
+"""Seconds of scores kept."""
+
+STEP_S: Final = 0.5
+"""Seconds that one kept point stands for: the highest level in them, so that no peak is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The highest level of half a second.
+
+    Attributes:
+        at: Seconds since 1970, the end of it.
+        level: In 0..1; None where nobody was scored.
+        limit: The threshold then.
+    """
+
+    at: float
+    level: float | None
+    limit: float
+
+
+@dataclass(slots=True)
+class Trace:
+    """The last minutes of one camera.
+
+    Attributes:
+        points: Oldest first.
+        count: Points that there ever were.
+        latest: The newest score.
+    """
+
+    points: deque[Point] = field(default_factory=lambda: deque(maxlen=round(KEPT_S / STEP_S)))
+    count: int = 0
+    latest: Score | None = None
+    _begun: float = 0.0
+
+    def add(self, score: Score) -> None:
+        """Take note of a score."""
+        at = score.captured_at.timestamp()
+        self.latest = score
+        if self.points and at - self._begun < STEP_S:
+            last = self.points[-1]
+            known = [level for level in (last.level, score.level) if level is not None]
+            self.points[-1] = Point(at, max(known, default=None), score.threshold)
+            return
+        self._begun = at
+        self.points.append(Point(at, score.level, score.threshold))
+        self.count += 1
+
+    def since(self, count: int) -> list[Point]:
+        """The points after the first `count`, of those that are kept, without the one that still grows."""
+        new = min(self.count - 1 - count, len(self.points) - 1)
+        return list(self.points)[-1 - new : -1] if new > 0 else []
+
+
+class Watch:
+    """Listens to all cameras and to all incidents, for the pages.
+
+    Args:
+        runtime: Whose.
+
+    Attributes:
+        traces: The last minutes of each camera.
+        open: Open incidents by id.
+        incident: Emitted with every incident that changed.
+        camera: Emitted with the id of a camera that changed its state.
+        authenticated: Whether the service asks for keys, so that one can log out.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.traces: dict[str, Trace] = {}
+        self.open: dict[str, IncidentInfo] = {}
+        self.incident: Signal[IncidentInfo] = Signal()
+        self.camera: Signal[str] = Signal()
+        self.authenticated = runtime.settings.authenticated
+        self._runtime = runtime
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._events: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen, on the event loop."""
+        self._events = asyncio.create_task(self._follow_events())
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        tasks = [task for task in (self._events, *self._tasks.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def trace(self, camera: str) -> Trace:
+        """The last minutes of a camera."""
+        return self.traces.get(camera) or Trace()
+
+    def open_at(self, camera: str) -> IncidentInfo | None:
+        """The open incident of a camera."""
+        return next(self._open_at(camera), None)
+
+    async def _follow_events(self) -> None:
+        runtime = self._runtime
+        after = runtime.events.newest_id
+        found, _ = await run_in_threadpool(runtime.incidents.page, limit=200, open=True)
+        self.open = {incident.id: incident for incident in found}
+        for status in runtime.cameras.statuses():
+            self._listen(status.id)
+        async with aclosing(runtime.events.follow(after)) as events:
+            async for event in events:
+                if not isinstance(event, Lagged | Heartbeat):
+                    self._note(event)
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, CameraState):
+            self._listen(event.camera)
+            self.camera.emit(event.camera)
+            return
+        incident = event.incident
+        if incident.ended_at is None:
+            self.open[incident.id] = incident
+        else:
+            self.open.pop(incident.id, None)
+        self.incident.emit(incident)
+
+    def _listen(self, camera: str) -> None:
+        if camera not in self._tasks:
+            self._tasks[camera] = asyncio.create_task(self._follow_scores(camera))
+
+    async def _follow_scores(self, camera: str) -> None:
+        trace = self.traces[camera] = Trace()
+        try:
+            with self._runtime.scores.subscribe(camera) as scores:
+                async for score in scores:
+                    if isinstance(score, Score):
+                        trace.add(score)
+        finally:
+            # The camera was removed; one that takes its name begins anew.
+            self._tasks.pop(camera, None)
+            self.traces.pop(camera, None)
+
+    def _open_at(self, camera: str) -> Iterator[IncidentInfo]:
+        return (incident for incident in self.open.values() if incident.camera == camera)

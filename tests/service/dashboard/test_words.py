@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from service.dashboard import words
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0.2, "usual"), (0.9, "1 in 10"), (0.9998, "1 in 5,000"), (0.9999999, "rarer than 1 in 1,000,000")],
+)
+def test_levels_are_said_as_how_rare_they_are(level: float, said: str) -> None:
+    assert words.rarity_words(level) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(4.4, "4 s"), (125, "2 min 5 s"), (120, "2 min"), (12_000, "3 h 20 min"), (7200, "2 h"), (604_800, "7 days")],
+)
+def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None:
+    assert words.duration(seconds) == said
+
+
+def test_sizes_and_rates_are_said_in_units_that_fit() -> None:
+    assert [words.size(count) for count in (12, 1500, 537_000_000)] == ["12 B", "1.5 KB", "537 MB"]
+    assert [words.rate(one) for one in (1.0, 0.25)] == ["1 false alarm per hour", "0.25 false alarms per hour"]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("online", ""), ("stopped", "Switch it on in its settings."), ("reconnecting", "The camera is off.")],
+)
+def test_a_camera_without_a_picture_says_why(state: str, said: str) -> None:
+    status = {"state": state, "problem": {"cause": "refused", "detail": "the camera is off"}}
+    assert words.cover(status, seen=True) == said
