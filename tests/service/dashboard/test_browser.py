@@ -229,3 +229,40 @@ def test_a_page_asks_nobody_but_the_service(operator: Operator) -> None:
         operator.go(view)
     own = f"http://127.0.0.1:{operator.server.port}/"
     assert asked and all(url.startswith((own, "data:", "blob:")) for url in asked)
+
+
+@pytest.fixture
+def locked(tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
+    """A service that asks for keys."""
+    with server_process(tmp_path / "data", ready=False, pose_weights=pose_weights, auth="required") as running:
+        yield running
+
+
+def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Browser) -> None:
+    first = re.search(r"dfl_\w{12}_[\w-]{43}", locked.log.read_text())
+    assert first, "the first start prints a key"
+    assert locked.client.get("/dashboard/").status_code == 401
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/incidents")
+    expect(page).to_have_url(re.compile("/login"))
+    results = Axe().run(page)
+    assert [found["id"] for found in results.response["violations"] if found["impact"] in ("serious", "critical")] == []
+    page.get_by_label("Key").fill("dfl_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("this key is not known")
+    page.get_by_label("Key").fill(first.group())
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/dashboard/incidents$"))
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    # What the server tells a page comes over a WebSocket, which the session opens as well.
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
+    expect(page.get_by_text("No camera yet")).to_be_visible()
+    page.get_by_role("link", name="Key", exact=True).click()
+    expect(page.get_by_text("You are in with the key first start")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Key")).to_be_visible()
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
+    expect(page).to_have_url(re.compile("/login"))
+    context.close()
