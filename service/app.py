@@ -15,11 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from service.api import calibration, cameras, clips, incidents, problems, skeletons, system
-from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies
+from service.api import calibration, cameras, clips, incidents, notifications, problems, skeletons, system
+from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies, StreamsOnly
 from service.events import clip_event_adapter
 from service.runtime import Runtime
-from service.settings import Auth
+from service.settings import Auth, Role
 from service.skeletons import SkeletonSequence
 
 _SCHEMAS: Final = "#/components/schemas/{model}"
@@ -42,6 +42,7 @@ _TAGS: Final = [
     {"name": "clips", "description": "Video files: post, follow, fetch scores."},
     {"name": "cameras", "description": "Live cameras: add, look at, follow their scores, calibrate."},
     {"name": "incidents", "description": "What happened: history, evidence, feedback, and what is happening now."},
+    {"name": "notifications", "description": "What the webhook has not taken."},
     {"name": "skeletons", "description": "Keypoints instead of video, for privacy at the edge."},
     {"name": "system", "description": "Health, metrics, explanations."},
 ]
@@ -77,6 +78,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.skeletons = skeletons.WaitingRoom()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
+    if runtime.settings.role is Role.API:
+        app.add_middleware(StreamsOnly)
     app.add_middleware(SameOrigin)
     if runtime.settings.auth is Auth.AUTO:
         app.add_middleware(KnownHost, host=runtime.settings.host)
@@ -84,7 +87,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(SafeHeaders)
     app.add_middleware(LetGo, closing=app.state.closing)
     problems.install(app)
-    for room in (clips, cameras, calibration, incidents, skeletons):
+    for room in (clips, cameras, calibration, incidents, notifications, skeletons):
         app.include_router(room.router)
     app.include_router(system.router)
     _document(app)

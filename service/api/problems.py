@@ -20,6 +20,7 @@ from service.cameras import TooManyCameras
 from service.decoding import ClipRejected
 from service.files import StorageFull
 from service.incident_store import UnknownIncident
+from service.notifications.store import UnknownDelivery
 from service.security import SAFE_HEADERS
 from service.storage import IllegalTransition, QueueFull, UnknownClip
 from service.stream_urls import StreamUrlError
@@ -139,6 +140,18 @@ class Kind(Enum):
         "The clip is too large",
         "The clip has more than `limit_bytes` bytes; told while it is being sent.",
     )
+    DELIVERY_NOT_FOUND = (
+        "delivery-not-found",
+        404,
+        "No such delivery",
+        "The event was delivered, or never was to be.",
+    )
+    NOT_HERE = (
+        "not-here",
+        421,
+        "Not served here",
+        "This process serves incidents and streams only (`DAFLOW_ROLE=api`); the one that runs the cameras does more.",
+    )
     UNKNOWN_HOST = (
         "unknown-host",
         421,
@@ -242,7 +255,7 @@ def problem_response(error: ProblemError) -> JSONResponse:
 def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
     by_status: dict[int | str, list[Kind]] = {}
-    for kind in (*kinds, Kind.UNKNOWN_HOST, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
+    for kind in (*kinds, Kind.UNKNOWN_HOST, Kind.NOT_HERE, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
     return {
@@ -306,6 +319,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UnknownIncident)
     async def on_unknown_incident(_request: Request, error: UnknownIncident) -> JSONResponse:
         return problem_response(ProblemError(Kind.INCIDENT_NOT_FOUND, str(error)))
+
+    @app.exception_handler(UnknownDelivery)
+    async def on_unknown_delivery(_request: Request, error: UnknownDelivery) -> JSONResponse:
+        return problem_response(ProblemError(Kind.DELIVERY_NOT_FOUND, str(error)))
 
     @app.exception_handler(TooManyCameras)
     async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:

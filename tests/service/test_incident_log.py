@@ -64,10 +64,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("service.incident_log._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("service.incident_log._LONGEST_PAUSE_S", 0.05)
-    scene = Scene(f"sqlite:///{tmp_path / 'daflow.db'}")
+    scene = Scene(database_url)
     yield scene
     scene.broken.clear()
     scene.log.stop(PATIENCE_S)
@@ -343,13 +343,12 @@ for number in range(1_000_000):
 """
 
 
-def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'daflow.db'}"
-    command = [sys.executable, "-c", DYING, url, str(tmp_path / "newest")]
+def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_path: Path, database_url: str) -> None:
+    command = [sys.executable, "-c", DYING, database_url, str(tmp_path / "newest")]
     died = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=Path(__file__).parents[2])
     assert died.returncode == -signal.SIGKILL, died.stderr
     published = int((tmp_path / "newest").read_text())
-    scene = Scene(url)
+    scene = Scene(database_url)
     before = scene.stored()
     assert [told.id for told in before][:published] == list(range(1, published + 1))
     started = [told.incident.id for told in before if told.type == "incident.started"]
