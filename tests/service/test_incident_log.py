@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,28 @@ class Scene:
             raise OperationalError("", None, Exception("the database is gone"))
 
 
-@pytest.fixture
-def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+@contextmanager
+def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("service.incident_log._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("service.incident_log._LONGEST_PAUSE_S", 0.05)
-    scene = Scene(database_url)
+    scene = Scene(url)
     yield scene
     scene.broken.clear()
     scene.log.stop(PATIENCE_S)
     scene.database.close()
+
+
+@pytest.fixture
+def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with impatient(database_url, monkeypatch) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """On SQLite, whose room can be limited, whatever the others run on."""
+    with impatient(f"sqlite:///{tmp_path / 'daflow.db'}", monkeypatch) as scene:
+        yield scene
 
 
 def ended(open_incident: Incident) -> Ended:
@@ -117,7 +131,8 @@ def test_a_database_that_fails_for_a_while_loses_nothing_and_holds_nobody_up(sce
     assert scene.published == scene.stored()
 
 
-def test_a_database_without_room_is_tried_again_until_there_is_some(tmp_path: Path, scene: Scene) -> None:
+def test_a_database_without_room_is_tried_again_until_there_is_some(scene_in_a_file: Scene) -> None:
+    scene = scene_in_a_file
     pages: dict[str, int] = {"max": 1}
 
     def limit(connection: Any, *_: Any) -> None:
