@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -179,7 +180,7 @@ class Broker(Engine):
         self._userinfo = ""
         if credentials:
             user, password = credentials
-            self._userinfo = f"{user}:{password}@"
+            self._userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}@"
             subprocess.run(
                 [_found("mosquitto_passwd"), "-c", "-b", str(folder / "users"), user, password],
                 check=True,
