@@ -38,6 +38,8 @@ EXPECTED = {
     ("get", "/v1/incidents/{incident_id}/clip.mp4"): {"404", "421", "422", "500"},
     ("post", "/v1/incidents/{incident_id}/acknowledge"): {"403", "404", "421", "422", "500"},
     ("post", "/v1/incidents/{incident_id}/false-alarm"): {"400", "403", "404", "408", "413", "421", "422", "500"},
+    ("get", "/v1/notifications"): {"421", "422", "500"},
+    ("post", "/v1/notifications/{delivery_id}/retry"): {"403", "404", "421", "422", "500"},
     ("post", "/v1/skeletons"): {"400", "403", "408", "413", "421", "422", "429", "500", "503"},
     ("get", "/healthz"): {"421", "422", "500"},
     ("get", "/readyz"): {"421", "422", "500", "503"},
