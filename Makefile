@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean
+.PHONY: help run test test-engines check format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,9 @@ run: $(STAMP) ## Start the service on http://127.0.0.1:8000
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest
+
+test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
+	$(BIN)/python -m pytest tests/service --backends=servers
 
 check: $(STAMP) ## Check format, lint and types
 	$(BIN)/ruff format --check .
