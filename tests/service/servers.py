@@ -182,7 +182,7 @@ def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator
     """Serve on a free loopback port until the block ends."""
     runtime = Runtime.open(settings, load)
     app = create_app(runtime)
-    # FastAPI completes its routes when they are first used, and hushes warnings meanwhile for the threads of all servers.
+    # FastAPI completes its routes at their first use, and hushes warnings meanwhile for the threads of all servers.
     app.openapi()
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1)
     server = Server(config, app.state.closing)

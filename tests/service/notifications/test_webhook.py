@@ -118,6 +118,7 @@ def test_after_the_last_attempt_an_event_is_given_up_and_the_next_one_told(scene
         assert hook.problem == "the receiver answered 500"
         scene.happen("two")
         hook.wake()
+        eventually(lambda: len(web.posted) == 4, "the next one is told")
         scene.settled()
         (dead,) = scene.store.page(limit=10, state=DeliveryState.DEAD)[0]
         assert dead.attempts == 3
