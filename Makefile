@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean
+.PHONY: help run test test-engines check format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,14 @@ run: $(STAMP) ## Start the service on http://127.0.0.1:8000
 
 test: $(STAMP) ## Run the tests, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Stores, bus and streams; `make test-engines ENGINES=tests/service` runs every test of the service that opens a database.
+ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_camera_store.py test_database.py \
+	test_feed.py test_incident_log.py test_incident_store.py test_jobs.py test_lease.py test_replicas.py \
+	test_retention.py test_storage.py)
+
+test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
+	$(BIN)/python -m pytest --backends=servers $(ENGINES)
 
 check: $(STAMP) ## Check format, lint and types
 	$(BIN)/ruff format --check .

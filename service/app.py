@@ -15,12 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from service.api import calibration, cameras, clips, incidents, keys, login, problems, skeletons, system
+from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
 from service.api.door import Door, Guard
-from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies
+from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies, StreamsOnly
 from service.events import clip_event_adapter
 from service.runtime import Runtime
-from service.settings import Auth
+from service.settings import Auth, Role
 from service.skeletons import SkeletonSequence
 
 _SCHEMAS: Final = "#/components/schemas/{model}"
@@ -47,6 +47,7 @@ _TAGS: Final = [
     {"name": "clips", "description": "Video files: post, follow, fetch scores."},
     {"name": "cameras", "description": "Live cameras: add, look at, follow their scores, calibrate."},
     {"name": "incidents", "description": "What happened: history, evidence, feedback, and what is happening now."},
+    {"name": "notifications", "description": "What the webhook has not taken."},
     {"name": "skeletons", "description": "Keypoints instead of video, for privacy at the edge."},
     {"name": "keys", "description": "Who may come in, and who changed what."},
     {"name": "system", "description": "Health, metrics, explanations."},
@@ -83,6 +84,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.skeletons = skeletons.WaitingRoom()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
+    if runtime.settings.role is Role.API:
+        app.add_middleware(StreamsOnly)
     guard = Guard(
         authenticated=runtime.settings.authenticated,
         keys=runtime.keys,
@@ -98,7 +101,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(SafeHeaders)
     app.add_middleware(LetGo, closing=app.state.closing)
     problems.install(app)
-    for room in (clips, cameras, calibration, incidents, skeletons, keys):
+    for room in (clips, cameras, calibration, incidents, notifications, skeletons, keys):
         app.include_router(room.router)
     app.include_router(system.router)
     app.include_router(login.router)

@@ -147,6 +147,12 @@ class Bus(Generic[K, M]):
             return len(self._subscriptions.get(key, ()))
 
     @property
+    def subscribed(self) -> set[K]:
+        """Keys that somebody subscribes to."""
+        with self._lock:
+            return set(self._subscriptions)
+
+    @property
     def subscribers(self) -> int:
         """Number of subscriptions to all keys."""
         with self._lock:

@@ -33,6 +33,7 @@ from service.incidents import Change, Ended, EndReason, IncidentDetector, Observ
 from service.messages import LivePerson, Score
 from service.metrics import Metrics
 from service.models import Models
+from service.relay import RelayedScores
 from service.results import Document, Level
 from service.settings import Settings
 from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, open_capture, parse
@@ -412,7 +413,7 @@ class Post:
     settings: Settings
     models: Models
     engine: Engine
-    scores: ScoreBus
+    scores: ScoreBus | RelayedScores
     log: IncidentLog
     evidence: EvidenceRecorder
     policy: StreamPolicy

@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import DateTime, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event, func, select, text
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -24,6 +25,16 @@ Clock = Callable[[], datetime]
 _POSTGRES_DISK_FULL: Final = "53100"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_MS: Final = 10_000
+_POSTGRES: Final = "postgresql+psycopg"
+_TURNS: Final = 0xDAF
+"""Sets our advisory locks apart from those of other programs in the same database."""
+
+
+_CONNECTING: Final = {"connect_timeout": "5", "tcp_user_timeout": "10000", "options": f"-c lock_timeout={_BUSY_MS}"}
+"""What libpq is told, unless the URL says otherwise: a server that is gone must not hold anybody for minutes."""
+
+Counter: Final = BigInteger().with_variant(Integer, "sqlite")
+"""A number that never runs out; SQLite counts in 64 bits whatever it is told."""
 
 
 class Utc(TypeDecorator[datetime]):
@@ -39,6 +50,15 @@ class Utc(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         """From the database."""
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class Turn(IntEnum):
+    """What only one transaction at a time may do."""
+
+    MIGRATE = 1
+    TELL = 2
+    ENQUEUE = 3
+    LEASE = 4
 
 
 class Base(DeclarativeBase):
@@ -70,7 +90,7 @@ class Database:
             StartupError: The database cannot be reached or migrated; the password of the URL is not repeated.
         """
         try:
-            engine = _engine(url)
+            engine = connect(url)
             migrate(engine)
         except (SQLAlchemyError, ImportError) as error:
             shown = make_url(url).render_as_string(hide_password=True)
@@ -91,6 +111,26 @@ class Database:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
 
 
+def take_turn(connection: Connection | Session, turn: Turn) -> None:
+    """Wait until no other transaction has this turn, and keep it to the end of this one.
+
+    SQLite has one writer at a time in any case.
+    """
+    bound = connection.get_bind() if isinstance(connection, Session) else connection
+    if bound.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_TURNS, int(turn))))
+
+
+def database_url(text: str) -> URL:
+    """A URL with the driver that comes with us, where it names none.
+
+    Raises:
+        ArgumentError: It is no URL.
+    """
+    url = make_url(text)
+    return url.set(drivername=_POSTGRES) if url.drivername in ("postgres", "postgresql") else url
+
+
 def reason(error: Exception) -> str:
     """Why the database did not do what it was asked to, in one line without statement and values."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -108,13 +148,23 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
+        take_turn(connection, Turn.MIGRATE)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _engine(url: str) -> Engine:
+def connect(text: str) -> Engine:
+    """Where connections to a database come from; none is made yet.
+
+    Raises:
+        SQLAlchemyError: The URL is none, or names a database that is not supported.
+        ImportError: The driver that it names is not installed.
+    """
+    url = database_url(text)
+    postgres = url.get_backend_name() == "postgresql"
+    told = {name: value for name, value in _CONNECTING.items() if name not in url.query} if postgres else {}
     # Values may hold passwords of cameras, and errors are logged.
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=told)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_immediate)

@@ -5,22 +5,32 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Final
 
 import torch
-from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
+from pydantic import SecretStr
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from pose.live import SourceError
+from service import relay
+from service.addresses import broker_url
 from service.clips import ClipScorer, ModelUnavailable, resolve_device
+from service.database import connect, database_url, reason
+from service.notifications.webhook import webhook_address
 from service.results import ModelInfo
 from service.settings import Settings, unknown_variables
+from service.stream_urls import StreamPolicy, StreamUrlError, redact
 
 _LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")
 _GIB: Final = 1024**3
+_CONNECT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]
         folder,
         _disk(settings),
         _database(settings.database),
+        *_engines(settings),
         *(Finding(name, "is no setting of daflow; misspelt?", ok=False, setting=name) for name in unknown_variables()),
     ]
 
@@ -112,19 +123,53 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", value)
 
 
+def _engines(settings: Settings) -> list[Finding]:
+    """Redis, the webhook and the broker, where they are wanted; nothing is posted or published."""
+    wanted: list[tuple[str, SecretStr | None, Callable[[str], str]]] = [
+        ("redis", settings.redis_url, _redis),
+        ("webhook", settings.webhook_url, partial(_webhook, settings)),
+        ("mqtt", settings.mqtt_url, _mqtt),
+    ]
+    findings = []
+    for name, url, look in wanted:
+        if url is None:
+            continue
+        try:
+            findings.append(Finding(name, look(url.get_secret_value())))
+        except (RedisError, StreamUrlError, SourceError, OSError) as error:
+            findings.append(Finding(name, str(error), ok=False, setting=f"DAFLOW_{name.upper()}_URL"))
+    return findings
+
+
+def _redis(url: str) -> str:
+    return f"{redact(url)}, version {relay.check(url)}"
+
+
+def _webhook(settings: Settings, url: str) -> str:
+    address = webhook_address(url)
+    pinned = StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs).pin(address)
+    socket.create_connection((pinned.address, pinned.port), _CONNECT_S).close()
+    return f"{address.scheme}://{address.host}:{address.port}" + ("" if settings.webhook_secret else ", not signed")
+
+
+def _mqtt(url: str) -> str:
+    broker = broker_url(url)
+    socket.create_connection((broker.host, broker.port), _CONNECT_S).close()
+    return f"{broker.host}:{broker.port}"
+
+
 def _database(url: str) -> Finding:
-    parsed = make_url(url)
+    parsed = database_url(url)
     shown = parsed.render_as_string(hide_password=True)
     # Connecting would make the file.
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return Finding("database", f"{shown}, will be made")
     try:
-        engine = create_engine(url)
+        engine = connect(url)
         try:
             engine.connect().close()
         finally:
             engine.dispose()
     except (SQLAlchemyError, ImportError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return Finding("database", f"{shown}: {reason}", ok=False, setting="DAFLOW_DATABASE_URL")
+        return Finding("database", f"{shown}: {reason(error)}", ok=False, setting="DAFLOW_DATABASE_URL")
     return Finding("database", shown)

@@ -3,6 +3,7 @@
 ```
 data/
   daflow.lock          held by the one process that owns the folder
+  instance             name of the process that owns the folder, the same after every start
   daflow.db            SQLite, unless DAFLOW_DATABASE_URL says otherwise
   uploads/<id>         a clip on its way in
   clips/<id>/source    the clip as uploaded
@@ -92,6 +93,37 @@ class DataFolder:
                 f"data folder {root} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR"
             ) from error
         return folder
+
+    @classmethod
+    def share(cls, root: Path) -> Self:
+        """Look into a folder that another process may own; it is created where needed, and not locked.
+
+        Raises:
+            StartupError: It cannot be created.
+        """
+        root = root.resolve()
+        try:
+            (root / "incidents").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartupError(
+                f"data folder {root} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR"
+            ) from error
+        return cls(root, FileLock(root / "daflow.lock", is_singleton=False))
+
+    def instance(self) -> str:
+        """A name for the process that owns the folder, which stays the same when it starts again.
+
+        Raises:
+            StartupError: It cannot be written down.
+        """
+        path = self.root / "instance"
+        try:
+            if not path.exists():
+                with atomic_write(path) as stream:
+                    stream.write(uuid.uuid4().hex.encode())
+            return path.read_text(encoding="ascii")
+        except OSError as error:
+            raise StartupError(f"{path} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR") from error
 
     def close(self) -> None:
         """Give up the lock."""

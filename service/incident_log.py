@@ -79,12 +79,24 @@ class IncidentLog:
     of the updates of one incident only the newest waits, so memory stays bounded.
 
     Args:
-        store: Where incidents and events are kept; nobody else writes to it, but for pruning.
+        store: Where incidents and events are kept; other processes may write to it as well.
         feed: Where events are published.
         clock: What moments mean as times of day.
+        on_written: Called with every event that was written here, after it was published.
+        on_published: Called after every event that was published, whoever wrote it.
     """
 
-    def __init__(self, store: IncidentStore, feed: EventFeed, clock: SteadyClock) -> None:
+    def __init__(
+        self,
+        store: IncidentStore,
+        feed: EventFeed,
+        clock: SteadyClock,
+        *,
+        on_written: Callable[[Event], None] = lambda event: None,
+        on_published: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_written = on_written
+        self._on_published = on_published
         self._store = store
         self._feed = feed
         self._clock = clock
@@ -195,6 +207,20 @@ class IncidentLog:
         """
         self._commit(lambda: self._store.mark_false_alarm(incident_id, false_alarm))
         return self._store.get(incident_id)
+
+    def receive(self, event: Event) -> None:
+        """Publish an event that another process has written; one that is known already is left out."""
+        with self._writing:
+            if event.id == self._feed.newest_id + 1:
+                self._feed.publish(event)
+                self._on_published()
+            elif event.id > self._feed.newest_id:
+                self._publish_rest(ours=False)
+
+    def look(self) -> None:
+        """Publish what other processes have written meanwhile."""
+        with self._writing:
+            self._publish_rest(ours=False)
 
     def _info(self, incident: Incident, evidence: EvidenceState) -> IncidentInfo:
         # The clock may be following a correction while it is asked; the order of moments is kept all the same.
@@ -310,26 +336,33 @@ class IncidentLog:
             else:
                 self._publish(event)
 
-    def _publish_rest(self) -> None:
-        """Publish what is in the store and was not published; later, where that fails."""
-        self._unpublished = True
+    def _publish_rest(self, *, ours: bool = True) -> None:
+        """Publish what is in the store and was not published; later, where that fails.
+
+        Args:
+            ours: Some of it was written here.
+        """
+        self._unpublished = ours or self._unpublished
         try:
-            self._catch_up()
+            self._catch_up(ours=self._unpublished)
         except SQLAlchemyError as error:
             log.warning("events cannot be read; publishing them later", error=reason(error))
         except Exception:
             # What could not be read has been stored, and the writer has more to write.
             log.exception("events cannot be published; trying again later")
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, ours: bool = True) -> None:
         while events := self._store.events_after(self._feed.newest_id, _PAGE):
             for event in events:
-                self._publish(event)
+                self._publish(event, ours=ours)
         self._unpublished = False
 
-    def _publish(self, event: Event) -> None:
+    def _publish(self, event: Event, *, ours: bool = True) -> None:
         self._feed.publish(event)
-        _tell(event)
+        self._on_published()
+        if ours:
+            self._on_written(event)
+            _tell(event)
 
 
 def _is_entry_wrong(error: SQLAlchemyError) -> bool:

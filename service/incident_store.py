@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from sqlalchemy import JSON, Double, Index, String, delete, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.live import SourceState
-from service.database import Base, Clock, Database, Utc, utc_now
+from service.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 from service.files import EvidenceKind
 from service.incidents import EndReason, Severity
 from service.messages import Event, EvidenceState, IncidentInfo, event_adapter
@@ -81,7 +82,7 @@ class EventRow(Base):
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_camera_id_id", "camera_id", "id"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     at: Mapped[datetime] = mapped_column(Utc, index=True)
     camera_id: Mapped[str] = mapped_column(String(64))
     incident_id: Mapped[str | None] = mapped_column(String(32), index=True)
@@ -97,8 +98,8 @@ class EventRow(Base):
 class IncidentStore:
     """Incidents and events. Every method is one transaction; a change returns the event that tells of it.
 
-    Ids of events grow in the order of the calls, provided that writing calls do not overlap: `IncidentLog` sees to
-    that, and is the way to write.
+    Ids of events grow in the order in which they become visible, whichever process writes them: who has read up to one
+    never has to look back.
 
     Args:
         database: Where they are kept.
@@ -117,7 +118,7 @@ class IncidentStore:
         """
         values = incident.model_dump(exclude={"camera", "people"})
         row = IncidentRow(**values, camera_id=incident.camera, people=_json(incident.people))
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             if _find(session, incident.id) is not None:
                 raise IncidentExists(incident.id)
             session.add(row)
@@ -132,7 +133,7 @@ class IncidentStore:
         Raises:
             UnknownIncident: It never started, or was removed.
         """
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             row = _row(session, incident.id)
             if row.ended_at is not None:
                 return None
@@ -148,7 +149,7 @@ class IncidentStore:
         """
         if incident.ended_at is None or incident.end_reason is None:
             raise ValueError(f"incident {incident.id} has not ended")
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             row = _row(session, incident.id)
             if row.ended_at is not None:
                 return None
@@ -165,7 +166,7 @@ class IncidentStore:
             UnknownIncident: It never started, or was removed.
         """
         problem = problem[:_PROBLEM] if problem else None
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             row = _row(session, incident_id)
             if getattr(row, kind) == state and problem in (None, row.evidence_problem):
                 return None
@@ -179,7 +180,7 @@ class IncidentStore:
         Raises:
             UnknownIncident: There is none.
         """
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             row = _row(session, incident_id)
             if row.acknowledged_at is not None:
                 return None
@@ -192,7 +193,7 @@ class IncidentStore:
         Raises:
             UnknownIncident: There is none.
         """
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             row = _row(session, incident_id)
             if row.false_alarm == false_alarm:
                 return None
@@ -210,7 +211,7 @@ class IncidentStore:
         """A camera changed its state."""
         payload = {"state": state, "previous": previous, "cause": cause, "detail": detail}
         row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.state", payload=payload)
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             session.add(row)
             session.flush()
             return row.event()
@@ -227,7 +228,7 @@ class IncidentStore:
         """
         unsettled = or_(IncidentRow.ended_at.is_(None), *(getattr(IncidentRow, kind) == "pending" for kind in _KINDS))
         events = []
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             for row in session.scalars(select(IncidentRow).where(unsettled).order_by(IncidentRow.sequence)):
                 for kind in _KINDS:
                     if getattr(row, kind) == "pending":
@@ -326,7 +327,7 @@ class IncidentStore:
         """
         old = IncidentRow.ended_at < older_than
         of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < older_than)
-        with self._sessions.begin() as session:
+        with self._writing() as session:
             for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
                 session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))
             return list(session.scalars(delete(IncidentRow).where(old).returning(IncidentRow.id)))
@@ -342,6 +343,13 @@ class IncidentStore:
                 ).select_from(IncidentRow)
             ).one()
         return IncidentCounts(total, total - closed, false_alarms)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """A transaction that tells; no other one takes an id until it has ended."""
+        with self._sessions.begin() as session:
+            take_turn(session, Turn.TELL)
+            yield session
 
     def _tell(self, session: Session, kind: str, incident: IncidentRow) -> Event:
         row = EventRow(

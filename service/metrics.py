@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -15,6 +15,7 @@ from service.storage import Store
 
 if TYPE_CHECKING:
     from service.cameras import CameraStatus
+    from service.notifications.store import DeliveryState
 
 _AGES: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _STAGES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
@@ -82,6 +83,12 @@ class Metrics:
             buckets=(0, *_BATCHES),
             registry=self.registry,
         )
+        self.notifications = Counter(
+            "daflow_notifications",
+            "Attempts to notify, by sink and outcome: delivered, failed and tried again, or dead.",
+            ["sink", "outcome"],
+            registry=self.registry,
+        )
         self.engine_restarts = Counter(
             "daflow_engine_restarts", "Times that the live loop failed and started again.", registry=self.registry
         )
@@ -114,6 +121,45 @@ class Metrics:
         self.score_age.remove_by_labels({"camera": camera_id})
         self.camera_states.remove_by_labels({"camera": camera_id})
         self.incidents.remove_by_labels({"camera": camera_id})
+
+
+class EnginesCollector(Collector):
+    """How what stands behind URLs is at the time of asking.
+
+    Args:
+        problems: What is wrong with each, by name; None for one that works.
+        waiting: Messages that Redis has not got yet, and scores that it never got; None without Redis.
+        deliveries: Deliveries of the webhook by state; None without a webhook.
+    """
+
+    def __init__(
+        self,
+        problems: Callable[[], Mapping[str, str | None]],
+        waiting: Callable[[], tuple[int, int]] | None,
+        deliveries: Callable[[], Mapping[DeliveryState, int]] | None,
+    ) -> None:
+        self._problems = problems
+        self._waiting = waiting
+        self._deliveries = deliveries
+
+    def collect(self) -> Iterator[Metric]:
+        """One series for each; a database that cannot be read leaves its metric out."""
+        up = GaugeMetricFamily("daflow_engine_up", "1 while Redis, the webhook or MQTT works.", labels=["engine"])
+        for name, problem in self._problems().items():
+            up.add_metric([name], problem is None)
+        yield up
+        if self._waiting is not None:
+            waiting, dropped = self._waiting()
+            yield GaugeMetricFamily("daflow_relay_waiting", "Messages that wait for Redis.", waiting)
+            yield CounterMetricFamily("daflow_relay_scores_dropped", "Scores that Redis never got.", dropped)
+        if self._deliveries is not None:
+            deliveries = GaugeMetricFamily("daflow_deliveries", "Events for the webhook by state.", labels=["state"])
+            try:
+                for state, number in self._deliveries().items():
+                    deliveries.add_metric([state], number)
+            except SQLAlchemyError:
+                return
+            yield deliveries
 
 
 class ClipCollector(Collector):

@@ -13,6 +13,7 @@ import structlog
 from service.database import Clock, utc_now
 from service.files import DataFolder, EvidenceStore
 from service.incident_store import IncidentStore
+from service.notifications.store import NotificationStore
 from service.storage import Store, UnknownClip
 
 _EVERY_S: Final = 60.0
@@ -63,6 +64,27 @@ def to_remove(policy: RetentionPolicy, finished: Sequence[Stored], unfinished_by
         removed.append(one.id)
         total -= one.size_bytes
     return removed
+
+
+class NotificationRetention:
+    """Retention of notifications that were given up: they go by age.
+
+    Args:
+        store: Where they are kept.
+        max_age: Time that one is kept.
+        clock: What time it is.
+    """
+
+    def __init__(self, store: NotificationStore, max_age: timedelta, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._max_age = max_age
+        self._clock = clock
+
+    def sweep(self) -> None:
+        """Apply the rule once."""
+        removed = self._store.prune(self._clock() - self._max_age)
+        if removed:
+            log.info("notifications removed by retention", number=removed)
 
 
 class IncidentRetention:
@@ -134,6 +156,7 @@ class Janitor:
         policy: The rule for clips.
         clock: What time it is.
         incidents: Retention of incidents.
+        notifications: Retention of notifications that were given up.
     """
 
     def __init__(
@@ -144,12 +167,13 @@ class Janitor:
         clock: Clock = utc_now,
         *,
         incidents: IncidentRetention | None = None,
+        notifications: NotificationRetention | None = None,
     ) -> None:
         self._store = store
         self._folder = folder
         self._policy = policy
         self._clock = clock
-        self._incidents = incidents
+        self._others = [retention for retention in (incidents, notifications) if retention is not None]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="retention", daemon=True)
 
@@ -191,7 +215,7 @@ class Janitor:
         log.info("clip removed by retention", clip=clip_id)
 
     def _serve(self) -> None:
-        sweeps = [self.sweep] if self._incidents is None else [self.sweep, self._incidents.sweep]
+        sweeps: list[Callable[[], object]] = [self.sweep, *(retention.sweep for retention in self._others)]
         while True:
             for sweep in sweeps:
                 try:

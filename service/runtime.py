@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,13 +35,17 @@ from service.incident_log import IncidentLog
 from service.incident_store import IncidentStore
 from service.jobs import ClipRunner
 from service.keys import KeyStore
+from service.lease import Lease
 from service.limits import Limits
 from service.live_view import LiveView
-from service.metrics import CameraCollector, ClipCollector, Metrics
+from service.metrics import CameraCollector, ClipCollector, EnginesCollector, Metrics
 from service.models import Models
+from service.notifications.notifier import Notifier
+from service.notifications.store import NotificationStore
+from service.relay import Relay, RelayedScores
 from service.renditions import Renditions
-from service.retention import IncidentRetention, Janitor, RetentionPolicy
-from service.settings import Settings
+from service.retention import IncidentRetention, Janitor, NotificationRetention, RetentionPolicy
+from service.settings import Role, Settings
 from service.storage import Store
 from service.stream_urls import StreamPolicy
 from service.uploads import Intake
@@ -54,11 +61,16 @@ class Runtime:
         settings: What the operator chose.
         folder: The data folder, locked.
         database: The database.
+        lease: The right to run the cameras in it; None for a process that runs none.
         store: Clips in it.
+        camera_store: Cameras in it.
         incidents: Incidents in it.
         bus: Events of clips.
         scores: Scores of cameras.
         events: Events of incidents and cameras.
+        relay: The way to the other processes of the service; None where there is no Redis.
+        notifications: What is told to other programs and has not arrived.
+        notifier: What tells them.
         metrics: What is counted.
         models: The scorer, when it is there.
         runner: The workers.
@@ -79,11 +91,16 @@ class Runtime:
     settings: Settings
     folder: DataFolder
     database: Database
+    lease: Lease | None
     store: Store
+    camera_store: CameraStore
     incidents: IncidentStore
     bus: EventBus
     scores: ScoreBus
     events: EventFeed
+    relay: Relay | None
+    notifications: NotificationStore
+    notifier: Notifier
     metrics: Metrics
     models: Models
     runner: ClipRunner
@@ -104,6 +121,8 @@ class Runtime:
     def open(cls, settings: Settings, load: Callable[[Settings], ClipScorer] = ClipScorer.load) -> Self:
         """Lock the data folder, open the database, settle what the last process left, and wire the parts.
 
+        A process that runs no cameras shares both with the one that does, and settles nothing.
+
         Args:
             settings: What the operator chose.
             load: Loads the models.
@@ -111,14 +130,18 @@ class Runtime:
         Raises:
             StartupError: The folder, the database or the file of cameras cannot be used.
         """
-        folder = DataFolder.open(settings.data_dir)
+        shares = settings.role is Role.API
+        folder = DataFolder.share(settings.data_dir) if shares else DataFolder.open(settings.data_dir)
         try:
             database = Database.open(settings.database)
         except BaseException:
             folder.close()
             raise
+        lease = None if shares else Lease(database, folder.instance(), _give_up)
         try:
-            return cls._wire(settings, folder, database, load)
+            if lease is not None:
+                lease.acquire()
+            return cls._wire(settings, folder, database, lease, load)
         except BaseException as error:
             database.close()
             folder.close()
@@ -132,18 +155,23 @@ class Runtime:
         settings: Settings,
         folder: DataFolder,
         database: Database,
+        lease: Lease | None,
         load: Callable[[Settings], ClipScorer],
     ) -> Self:
         clock, metrics = SteadyClock(), Metrics()
-        store, camera_store = Store(database), CameraStore(database)
+        store, camera_store, notifications = Store(database), CameraStore(database), NotificationStore(database)
         incidents = IncidentStore(database, lambda: clock.utc(clock.now()))
         bus, scores = EventBus(), ScoreBus()
         events = EventFeed(incidents, clock, heartbeat_s=settings.heartbeat_s)
-        incident_log = IncidentLog(incidents, events, clock)
-        _recover(store, folder, settings.clip_max_attempts)
-        incident_log.settle(folder.evidence.has)
-        for name in folder.evidence.remove_orphans(incidents.ids()):
-            log.warning("removed an orphan", name=name)
+        incident_log = IncidentLog(
+            incidents,
+            events,
+            clock,
+            on_written=lambda event: None if relay is None else relay.event(event),
+            on_published=lambda: notifier.wake(),
+        )
+        relay = _relay(settings, scores, incident_log)
+        policy = StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs)
         recorder = EvidenceRecorder(
             folder.evidence,
             before_s=settings.evidence_before_s,
@@ -163,10 +191,10 @@ class Runtime:
                 settings=settings,
                 models=models,
                 engine=engine,
-                scores=scores,
+                scores=scores if relay is None else RelayedScores(scores, relay),
                 log=incident_log,
                 evidence=recorder,
-                policy=StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs),
+                policy=policy,
                 timing=LiveTiming(
                     open_s=settings.camera_open_s,
                     read_s=settings.camera_read_s,
@@ -179,12 +207,19 @@ class Runtime:
             calibrator.equip,
             calibrator.forget,
         )
-        try:
-            cameras.load()
-        except CamerasFileError as error:
-            raise StartupError(f"{error}; set DAFLOW_CAMERAS_FILE") from error
-        for name in calibrator.remove_orphans():
-            log.warning("removed an orphan", name=name)
+        notifier = Notifier.of(settings, notifications, incidents, cameras.statuses, policy, metrics)
+        if lease is not None:
+            notifications.keep(notifier.sinks)
+            _recover(store, folder, settings.clip_max_attempts)
+            incident_log.settle(folder.evidence.has)
+            for name in folder.evidence.remove_orphans(incidents.ids()):
+                log.warning("removed an orphan", name=name)
+            try:
+                cameras.load()
+            except CamerasFileError as error:
+                raise StartupError(f"{error}; set DAFLOW_CAMERAS_FILE") from error
+            for name in calibrator.remove_orphans():
+                log.warning("removed an orphan", name=name)
         metrics.registry.register(ClipCollector(store))
         metrics.registry.register(CameraCollector(cameras.statuses))
         metrics.watch(
@@ -196,16 +231,28 @@ class Runtime:
             events_waiting=lambda: incident_log.waiting,
             evidence_dropped=lambda: recorder.frames_dropped,
         )
+        metrics.registry.register(
+            EnginesCollector(
+                lambda: _problems(relay, notifier),
+                None if relay is None else lambda: (relay.waiting, relay.dropped),
+                notifications.count if notifier.has_webhook else None,
+            )
+        )
         limits = clip_limits(settings)
         return cls(
             settings=settings,
             folder=folder,
             database=database,
+            lease=lease,
             store=store,
+            camera_store=camera_store,
             incidents=incidents,
             bus=bus,
             scores=scores,
             events=events,
+            relay=relay,
+            notifications=notifications,
+            notifier=notifier,
             metrics=metrics,
             models=models,
             runner=ClipRunner(store, folder, models, bus, metrics, workers=settings.clip_workers),
@@ -231,6 +278,7 @@ class Runtime:
                 store,
                 folder,
                 RetentionPolicy(timedelta(hours=settings.clip_retention_hours), settings.clip_storage_bytes),
+                notifications=NotificationRetention(notifications, timedelta(hours=settings.incident_retention_hours)),
                 incidents=IncidentRetention(
                     incidents,
                     folder.evidence,
@@ -243,12 +291,18 @@ class Runtime:
 
     def start(self) -> None:
         """Start the threads."""
+        self.log.start()
+        if self.relay is not None:
+            self.relay.start()
+        if self.lease is None:
+            return
+        self.lease.start()
         self.models.start()
         self.runner.start()
         self.janitor.start()
-        self.log.start()
         self.recorder.start()
         self.engine.start()
+        self.notifier.start()
         self.cameras.start()
 
     def stop(self) -> None:
@@ -257,23 +311,74 @@ class Runtime:
         A part that cannot be stopped does not keep the others from it; its error is raised when all are.
         """
         with ExitStack() as stopping:
-            # What is entered first is stopped last: whatever the others have to say is written.
-            for part in (
-                self.log,
-                self.janitor,
-                self.recorder,
-                self.runner,
-                self.engine,
-                self.cameras,
-                self.calibrator,
-                self.models,
-            ):
-                stopping.callback(part.stop)
+            # What is entered first is stopped last: whatever the others have to say is written, and told to others.
+            if self.lease is None:
+                parts: tuple[_Part | None, ...] = (self.relay, self.log)
+            else:
+                parts = (
+                    self.lease,
+                    self.relay,
+                    self.notifier,
+                    self.log,
+                    self.janitor,
+                    self.recorder,
+                    self.runner,
+                    self.engine,
+                    self.cameras,
+                    self.calibrator,
+                    self.models,
+                )
+            for part in parts:
+                if part is not None:
+                    stopping.callback(part.stop)
+
+    @property
+    def problems(self) -> dict[str, str | None]:
+        """What is wrong with Redis and the sinks of notifications, by name; the service goes on without them."""
+        return _problems(self.relay, self.notifier)
+
+    def check_camera(self, camera_id: str) -> None:
+        """Ask for a camera, wherever it runs.
+
+        Raises:
+            UnknownCamera: There is none.
+            SQLAlchemyError: It runs in another process, and the database cannot be read.
+        """
+        if self.lease is None:
+            self.camera_store.get(camera_id)
+        else:
+            self.cameras.camera(camera_id)
 
     def close(self) -> None:
         """Close the database and unlock the folder; once more does nothing."""
         self.database.close()
         self.folder.close()
+
+
+class _Part(Protocol):
+    def stop(self) -> None: ...
+
+
+def _relay(settings: Settings, scores: ScoreBus, incident_log: IncidentLog) -> Relay | None:
+    if settings.redis_url is None:
+        return None
+    return Relay(
+        settings.redis_url.get_secret_value(),
+        uuid.uuid4().hex,
+        scores,
+        incident_log.receive,
+        incident_log.look,
+        listen_to_scores=settings.role is Role.API,
+    )
+
+
+def _problems(relay: Relay | None, notifier: Notifier) -> dict[str, str | None]:
+    return ({} if relay is None else {"redis": relay.problem}) | notifier.problems
+
+
+def _give_up() -> None:
+    """End as if told to: whoever started the service starts it again, and then it waits for its turn."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _lose_evidence(incident_log: IncidentLog, incident_id: str) -> None:

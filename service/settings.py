@@ -10,10 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from service.addresses import broker_url, check_redis_url, webhook_key
 
 ENV_PREFIX: Final = "DAFLOW_"
 ENV_FILE: Final = ".env"
@@ -21,6 +23,7 @@ ENV_FILE: Final = ".env"
 TEST_VARIABLES: Final = frozenset({"DAFLOW_TEST_DATA"})
 """Variables that share the prefix and are no settings: where the test suite finds its clips."""
 
+_SHORTEST_SECRET: Final = 16
 _DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -34,6 +37,13 @@ class Auth(StrEnum):
     AUTO = "auto"
     REQUIRED = "required"
     OFF = "off"
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    ALL = "all"
+    API = "api"
 
 
 class LogLevel(StrEnum):
@@ -95,7 +105,33 @@ class Settings(BaseSettings):
         True, description="Judge motion and pairs of people beside the pose; off is DA-Flow's likelihood alone."
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the database, one per service; unset is SQLite in the data folder."
+        None,
+        description="URL of the database, one per service, such as `postgresql://user:password@host/daflow`; unset is "
+        "SQLite in the data folder.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="URL of Redis, such as `redis://:password@host:6379/0`, over which processes with the same "
+        "database share scores and events; unset keeps them in this process.",
+    )
+    role: Role = Field(
+        Role.ALL,
+        description="`all` runs the cameras and clips, in one process per database; `api` serves incidents and streams "
+        "only, in as many as you like, and needs `DAFLOW_REDIS_URL`.",
+    )
+    webhook_url: SecretStr | None = Field(
+        None,
+        description="Address that every event is posted to; private and local ones must be listed in "
+        "`DAFLOW_ALLOWED_STREAM_CIDRS`.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="What posted events are signed with, 16 characters or more, or `whsec_` and base64."
+    )
+    mqtt_url: SecretStr | None = Field(
+        None, description="MQTT broker, `mqtt://user:password@host:1883`, or `mqtts://` for TLS."
+    )
+    mqtt_prefix: str = Field(
+        "daflow", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", description="First level of all MQTT topics."
     )
     false_alarms_per_hour: PositiveFloat = Field(
         1.0, description="Threshold: false alarms per hour of footage like the calibration footage."
@@ -172,7 +208,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {device!r}")
         return device
 
-    @field_validator("log_level", "log_format", "auth", mode="before")
+    @field_validator("log_level", "log_format", "auth", "role", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -197,6 +233,35 @@ class Settings(BaseSettings):
                 # The URL may hold a password, so it is not repeated.
                 raise ValueError("is not an SQLAlchemy URL such as sqlite:////var/lib/daflow/daflow.db") from error
         return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_redis_url(url.get_secret_value())
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(webhook_key(secret.get_secret_value())) < _SHORTEST_SECRET:
+            raise ValueError(f"is too short to protect anything; {_SHORTEST_SECRET} bytes are the least")
+        return secret
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _broker_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            broker_url(url.get_secret_value())
+        return url
+
+    @model_validator(mode="after")
+    def _replicas_share_a_bus(self) -> Self:
+        if self.role is Role.API and self.redis_url is None:
+            raise ValueError(
+                f"{ENV_PREFIX}ROLE=api hears of scores and incidents through Redis; set {ENV_PREFIX}REDIS_URL"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stalls_before_it_ends(self) -> Self:

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, String, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.source import VideoInfo
-from service.database import Base, Clock, Database, Utc, utc_now
+from service.database import Base, Clock, Database, Turn, Utc, take_turn, utc_now
 
 
 class ClipState(StrEnum):
@@ -169,6 +169,7 @@ class Store:
             created_at=self._clock(),
         )
         with self._sessions.begin() as session:
+            take_turn(session, Turn.ENQUEUE)
             if _count(session, ClipState.QUEUED) >= limit:
                 raise QueueFull(f"{limit} clips are waiting already")
             session.add(row)

@@ -19,6 +19,23 @@ def contained_ultralytics(tmp_path_factory: pytest.TempPathFactory) -> None:
     configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backends",
+        choices=("embedded", "servers"),
+        default="embedded",
+        help="what stands behind the service: SQLite and this process, or PostgreSQL and Redis; with servers, only the "
+        "tests run to which that makes a difference",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--backends") == "servers":
+        kept = [item for item in items if "backend" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
 @pytest.fixture(scope="session")
 def pose_weights() -> Path:
     """The pose weights that `DAFLOW_POSE_WEIGHTS` names."""

@@ -159,7 +159,7 @@ async def camera_scores(socket: WebSocket, runtime: RuntimeDep, camera_id: str) 
     # Subscribed before the camera is looked up, so that it cannot be deleted in between unnoticed.
     with runtime.scores.subscribe(camera_id) as subscription:
         try:
-            runtime.cameras.config(camera_id)
+            await run_in_threadpool(runtime.check_camera, camera_id)
         except UnknownCamera:
             await socket.close(UNKNOWN_CODE, _UNKNOWN)
             return

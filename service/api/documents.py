@@ -9,7 +9,8 @@ from pydantic import Field
 from service.cameras import CameraStatus
 from service.events import Failure, failure
 from service.jobs import RunningClip
-from service.messages import IncidentInfo
+from service.messages import Event, IncidentInfo
+from service.notifications.store import Delivery, DeliveryState
 from service.results import ClipResult, Document, ModelInfo, Threshold
 from service.storage import ClipJob, ClipState
 
@@ -86,12 +87,40 @@ class Alive(Document):
     status: str = Field(default="alive", description="Always `alive`.", examples=["alive"])
 
 
+class DeliveryInfo(Document):
+    """An event that the webhook has not taken yet."""
+
+    id: int = Field(description="Number of the delivery; name it to have it tried again.", examples=[12])
+    state: DeliveryState = Field(description="`pending`: it is tried again; `dead`: it was given up.")
+    event: Event = Field(description="What is to be told, as it is posted.")
+    attempts: int = Field(description="Times that it was tried.", examples=[3])
+    problem: str | None = Field(description="What went wrong last.", examples=["the receiver answered 500"])
+    created_at: datetime = Field(description="When it was first to be told.")
+    next_at: datetime | None = Field(description="When it is tried next; null if it was given up.")
+
+
+class DeliveryPage(Document):
+    """Some events that the webhook has not taken, newest first."""
+
+    deliveries: list[DeliveryInfo] = Field(description="The deliveries of this page.")
+    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
+
+
+class Degraded(Document):
+    """What does not work at the moment, and what the service goes on without."""
+
+    what: str = Field(description="`redis`, `webhook` or `mqtt`.", examples=["redis"])
+    setting: str = Field(description="The variable that says where it is.", examples=["DAFLOW_REDIS_URL"])
+    detail: str = Field(description="What is wrong.")
+
+
 class Ready(Document):
-    """Clips can be scored now."""
+    """Clips can be scored now, or, by a process that runs no cameras, incidents be told."""
 
     ready: bool = Field(default=True, description="Always true; otherwise the answer is a problem with status 503.")
-    model: ModelInfo = Field(description="What computes the scores.")
-    threshold: Threshold = Field(description="Where a level becomes an anomaly.")
+    model: ModelInfo | None = Field(description="What computes the scores; null where no cameras run.")
+    threshold: Threshold | None = Field(description="Where a level becomes an anomaly; null where no cameras run.")
+    degraded: list[Degraded] = Field(description="What does not work, and does not keep the service from its work.")
 
 
 class ProblemKind(Document):
@@ -125,4 +154,17 @@ def clip_document(job: ClipJob, running: RunningClip | None) -> Clip:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+    )
+
+
+def delivery_document(delivery: Delivery) -> DeliveryInfo:
+    """What the API says about a delivery."""
+    return DeliveryInfo(
+        id=delivery.id,
+        state=delivery.state,
+        event=delivery.event,
+        attempts=delivery.attempts,
+        problem=delivery.problem,
+        created_at=delivery.created_at,
+        next_at=None if delivery.state is DeliveryState.DEAD else delivery.next_at,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Set
 from typing import Final
 
@@ -20,6 +21,12 @@ from service.uploads import UploadRefused, read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
 """Bytes of a body that is no upload; everything of a camera fits many times."""
+
+_SERVED_BY_ALL: Final = re.compile(
+    r"/(v1/(incidents|notifications|session|tickets|keys|audit)(/|\Z)|v1/cameras/[^/]+/scores\Z|v1/asyncapi\.json\Z"
+    r"|(login|healthz|readyz|metrics|openapi\.json)\Z|(docs|problems)(/|\Z))"
+)
+"""What lies in the database or comes over Redis, and what a process says of itself."""
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
@@ -68,6 +75,21 @@ class KnownHost:
                 )
                 await problem_response(ProblemError(Kind.UNKNOWN_HOST, detail))(scope, receive, send)
                 return
+        await self._app(scope, receive, send)
+
+
+class StreamsOnly:
+    """Refuses what only the process that runs the cameras can answer: every such request and every WebSocket."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] in ("http", "websocket") and not _SERVED_BY_ALL.match(scope["path"]):
+            detail = f"{scope['path']} is served by the process that runs the cameras, and this one runs none"
+            await problem_response(ProblemError(Kind.NOT_HERE, detail))(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 

@@ -21,6 +21,7 @@ from service.decoding import ClipRejected
 from service.files import StorageFull
 from service.incident_store import UnknownIncident
 from service.keys import UnknownKey
+from service.notifications.store import UnknownDelivery
 from service.security import SAFE_HEADERS
 from service.storage import IllegalTransition, QueueFull, UnknownClip
 from service.stream_urls import StreamUrlError
@@ -148,6 +149,18 @@ class Kind(Enum):
         "The clip is too large",
         "The clip has more than `limit_bytes` bytes; told while it is being sent.",
     )
+    DELIVERY_NOT_FOUND = (
+        "delivery-not-found",
+        404,
+        "No such delivery",
+        "The event was delivered, or never was to be.",
+    )
+    NOT_HERE = (
+        "not-here",
+        421,
+        "Not served here",
+        "This process serves incidents and streams only (`DAFLOW_ROLE=api`); the one that runs the cameras does more.",
+    )
     UNKNOWN_HOST = (
         "unknown-host",
         421,
@@ -228,6 +241,7 @@ _ALWAYS: Final = (
     Kind.UNAUTHENTICATED,
     Kind.FORBIDDEN,
     Kind.UNKNOWN_HOST,
+    Kind.NOT_HERE,
     Kind.INVALID_REQUEST,
     Kind.TOO_MANY_REQUESTS,
     Kind.INTERNAL_ERROR,
@@ -335,6 +349,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UnknownKey)
     async def on_unknown_key(_request: Request, error: UnknownKey) -> JSONResponse:
         return problem_response(ProblemError(Kind.KEY_NOT_FOUND, str(error)))
+
+    @app.exception_handler(UnknownDelivery)
+    async def on_unknown_delivery(_request: Request, error: UnknownDelivery) -> JSONResponse:
+        return problem_response(ProblemError(Kind.DELIVERY_NOT_FOUND, str(error)))
 
     @app.exception_handler(TooManyCameras)
     async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.dependencies import RuntimeDep
-from service.api.documents import Alive, ProblemKind, Ready
+from service.api.documents import Alive, Degraded, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
 from service.asyncapi import asyncapi
 from service.runtime import Runtime
@@ -26,13 +26,25 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", summary="Ready?", responses=responses(Kind.NOT_READY))
 def readyz(runtime: RuntimeDep) -> Ready:
-    """Clips and cameras can be scored and stored; otherwise what is missing and which setting fixes it."""
-    missing = [found for check in (_models, _database, _folder, _engine, _log) if (found := check(runtime))]
+    """Clips and cameras can be scored and stored; otherwise what is missing and which setting fixes it.
+
+    A process that runs no cameras is ready when the database is. Redis, the webhook and MQTT keep nobody from being
+    ready: the service goes on without them and makes up for it.
+    """
+    checks = (_database, _log) if runtime.lease is None else (_models, _database, _folder, _engine, _log)
+    missing = [found for check in checks if (found := check(runtime))]
     scorer = runtime.models.scorer
-    if missing or scorer is None:
+    if missing or (scorer is None and runtime.lease is not None):
         detail = "; ".join(item["detail"] for item in missing)
         raise ProblemError(Kind.NOT_READY, detail, missing=missing)
-    return Ready(model=scorer.model, threshold=scorer.threshold)
+    degraded = [
+        Degraded(what=name, setting=f"DAFLOW_{name.upper()}_URL", detail=problem)
+        for name, problem in runtime.problems.items()
+        if problem is not None
+    ]
+    if scorer is None:
+        return Ready(model=None, threshold=None, degraded=degraded)
+    return Ready(model=scorer.model, threshold=scorer.threshold, degraded=degraded)
 
 
 @router.get(

@@ -182,6 +182,8 @@ def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator
     """Serve on a free loopback port until the block ends."""
     runtime = Runtime.open(settings, load)
     app = create_app(runtime)
+    # FastAPI completes its routes at their first use, and hushes warnings meanwhile for the threads of all servers.
+    app.openapi()
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, loop="asyncio", http="h11", log_config=None, timeout_graceful_shutdown=1
     )
@@ -222,10 +224,11 @@ class ServerProcess:
 
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
-    """The environment of a ``daflow`` command: nothing of ours but what the test sets."""
+    """The environment of a ``daflow`` command: nothing of ours but what the test sets, and the servers of the run."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DAFLOW_")}
     ours = {f"DAFLOW_{name.upper()}": str(value) for name, value in settings.items()}
-    return inherited | {"DAFLOW_DATA_DIR": str(data_dir)} | ours
+    behind = {name: os.environ[name] for name in ("DAFLOW_DATABASE_URL", "DAFLOW_REDIS_URL") if name in os.environ}
+    return inherited | {"DAFLOW_DATA_DIR": str(data_dir)} | behind | ours
 
 
 def command(*arguments: str) -> list[str]:

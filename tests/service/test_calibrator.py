@@ -147,6 +147,7 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
 
 
+@pytest.mark.usefixtures("backend")
 def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     with live_server(settings, lambda _: CardboardScorer()) as live:
@@ -213,6 +214,7 @@ def test_too_little_footage_is_refused_with_what_is_lacking(serve: Serve) -> Non
     assert thresholds(live)["calibration"] == "shipped"
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_calibration_with_another_checkpoint_is_left_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -400,6 +402,7 @@ def test_calibrations_and_rollbacks_at_once_leave_what_the_store_says(serve: Ser
     assert camera.calibration() == Calibration.from_dict(stored.calibration or {})
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_service_that_stops_gives_calibrations_up(tmp_path: Path) -> None:
     with live_server(Settings(data_dir=tmp_path / "data"), lambda _: CardboardScorer()) as live:
         put(live)

@@ -157,6 +157,7 @@ def test_the_service_does_not_start_with_a_file_that_holds_a_camera_that_may_not
         runtime.close()
 
 
+@pytest.mark.usefixtures("backend")
 def test_cameras_of_the_file_are_added_or_changed_and_others_stay(tmp_path: Path) -> None:
     path = written(tmp_path, "gate: {url: 'skeletons:', name: Gate}\nyard: {url: 'skeletons:'}")
     settings = Settings(data_dir=tmp_path / "data", cameras_file=path)

@@ -27,6 +27,8 @@ from tests.service.live import RATE_HZ, device, lying, socket_reader
 from tests.service.servers import CardboardScorer, LiveServer, Serve, eventually, free_port, live_server
 from tests.streams import peer, silent
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FEED = {"url": "skeletons:"}
 LOOPBACK = {"allowed_stream_cidrs": (ip_network("127.0.0.0/8"),)}
 SENSITIVE = {"false_alarms_per_hour": 60, "min_duration_s": 0.2, "quiet_s": 1, "cooldown_s": 0}

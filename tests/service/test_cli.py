@@ -12,7 +12,7 @@ from model.evaluation import Report
 from service.results import ClipResult
 from tests import media
 from tests.model.skeletons import write_test_set, write_ubnormal_test_set
-from tests.service.servers import PATIENCE_S, command, environment
+from tests.service.servers import PATIENCE_S, command, environment, free_port
 
 
 def run(data_dir: Path, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -194,6 +194,9 @@ def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path
         "--json",
         pose_weights=tmp_path / "none.onnx",
         database_url="unknown+driver://user:hunter2@host/db",
+        redis_url=f"redis://:hunter2@127.0.0.1:{free_port()}",
+        webhook_url="http://user:hunter2@127.0.0.1/",
+        mqtt_url=f"mqtt://user:hunter2@127.0.0.1:{free_port()}",
         max_clip_bytes=2**60,
         clip_storage_bytes=2**60,
     )
@@ -203,5 +206,8 @@ def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path
     assert missing == {
         "models": "DAFLOW_POSE_WEIGHTS",
         "database": "DAFLOW_DATABASE_URL",
+        "redis": "DAFLOW_REDIS_URL",
+        "webhook": "DAFLOW_WEBHOOK_URL",
+        "mqtt": "DAFLOW_MQTT_URL",
         "disk": "DAFLOW_DATA_DIR",
     }

@@ -1,35 +1,30 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, create_engine, event, insert, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from pose.source import VideoInfo
-from service import camera_store, incident_store, keys, storage
-from service.database import Base, Database, is_database_full
+from service import camera_store, incident_store, keys, lease, storage
+from service.database import Base, Database, is_database_full, migrate
 from service.files import StartupError
+from service.notifications import store as notifications
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'daflow.db'}"
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    database = Database.open(url)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database.open(database_url)
     yield database
     database.close()
 
@@ -52,6 +47,9 @@ TABLES = (
     keys.KeyRow,
     keys.TokenRow,
     keys.AuditRow,
+    lease.LeaseRow,
+    notifications.SinkRow,
+    notifications.DeliveryRow,
 )
 
 
@@ -62,20 +60,18 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_uses(database: Dat
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of_cameras(url: str) -> None:
-    engine = create_engine(url)
+def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of_cameras(database_url: str) -> None:
+    engine = create_engine(database_url)
+    migrate(engine)
+    move(engine, command.downgrade, "base")
     move(engine, command.upgrade, "0001")
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO clips VALUES (7, 'old', 'done', 'a.mp4', 9, 1, :video, 1, 20, 20, NULL, NULL,"
-                " '2026-01-31 09:26:53.000000', NULL, '2026-01-31 09:27:00.000000')"
-            ),
-            {"video": json.dumps(asdict(VIDEO))},
-        )
+        accepted, finished = datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC), datetime(2026, 1, 31, 9, 27, tzinfo=UTC)
+        values = (7, "old", "done", "a.mp4", 9, True, asdict(VIDEO), 1, 20, 20, None, None, accepted, None, finished)
+        connection.execute(insert(storage.ClipRow.__table__).values(values))
         assert not inspect(connection).has_table("incidents")
     engine.dispose()
-    database = Database.open(url)
+    database = Database.open(database_url)
     job = storage.Store(database).get("old")
     assert (job.sequence, job.video, job.created_at) == (7, VIDEO, datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC))
     assert camera_store.CameraStore(database).put("door", {"url": 0})
@@ -91,8 +87,16 @@ def test_the_migrations_can_be_undone(database: Database) -> None:
 def test_a_database_that_cannot_be_written_is_noticed(database: Database) -> None:
     database.check_writable()
     database.engine.dispose()
-    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
-    with pytest.raises(OperationalError, match="readonly"):
+    postgres = database.engine.dialect.name == "postgresql"
+    forbid = "SET default_transaction_read_only = on" if postgres else "PRAGMA query_only=ON"
+
+    def forbid_writing(connection: Any, _record: object) -> None:
+        connection.execute(forbid)
+        if postgres:
+            connection.commit()
+
+    event.listen(database.engine, "connect", forbid_writing)
+    with pytest.raises(DBAPIError, match=r"read-?only"):
         database.check_writable()
 
 
@@ -120,7 +124,7 @@ def test_a_database_without_room_is_told_apart_from_a_broken_one() -> None:
 
 
 def test_errors_do_not_repeat_values_which_may_hold_passwords_of_cameras(database: Database) -> None:
-    with pytest.raises(OperationalError) as raised, database.sessions.begin() as session:
+    with pytest.raises(DBAPIError) as raised, database.sessions.begin() as session:
         session.execute(text("INSERT INTO nowhere VALUES (:url)"), {"url": "rtsp://viewer:hunter2@door/live"})
     assert "nowhere" in str(raised.value)
     assert "hunter2" not in str(raised.value)

@@ -13,6 +13,8 @@ import pytest
 from tests import media
 from tests.service.servers import PATIENCE_S, ServerProcess, eventually, raw_connection, server_process
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 MIB = 1024**2
 
 

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ Message = Event | Lagged | Heartbeat
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[IncidentStore]:
-    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+def store(database_url: str) -> Iterator[IncidentStore]:
+    database = Database.open(database_url)
     yield IncidentStore(database)
     database.close()
 

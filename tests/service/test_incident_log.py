@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,28 @@ class Scene:
             raise OperationalError("", None, Exception("the database is gone"))
 
 
-@pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+@contextmanager
+def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("service.incident_log._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("service.incident_log._LONGEST_PAUSE_S", 0.05)
-    scene = Scene(f"sqlite:///{tmp_path / 'daflow.db'}")
+    scene = Scene(url)
     yield scene
     scene.broken.clear()
     scene.log.stop(PATIENCE_S)
     scene.database.close()
+
+
+@pytest.fixture
+def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with impatient(database_url, monkeypatch) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """On SQLite, whose room can be limited, whatever the others run on."""
+    with impatient(f"sqlite:///{tmp_path / 'daflow.db'}", monkeypatch) as scene:
+        yield scene
 
 
 def ended(open_incident: Incident) -> Ended:
@@ -117,7 +131,8 @@ def test_a_database_that_fails_for_a_while_loses_nothing_and_holds_nobody_up(sce
     assert scene.published == scene.stored()
 
 
-def test_a_database_without_room_is_tried_again_until_there_is_some(tmp_path: Path, scene: Scene) -> None:
+def test_a_database_without_room_is_tried_again_until_there_is_some(scene_in_a_file: Scene) -> None:
+    scene = scene_in_a_file
     pages: dict[str, int] = {"max": 1}
 
     def limit(connection: Any, *_: Any) -> None:
@@ -343,13 +358,12 @@ for number in range(1_000_000):
 """
 
 
-def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'daflow.db'}"
-    command = [sys.executable, "-c", DYING, url, str(tmp_path / "newest")]
+def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_path: Path, database_url: str) -> None:
+    command = [sys.executable, "-c", DYING, database_url, str(tmp_path / "newest")]
     died = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=Path(__file__).parents[2])
     assert died.returncode == -signal.SIGKILL, died.stderr
     published = int((tmp_path / "newest").read_text())
-    scene = Scene(url)
+    scene = Scene(database_url)
     before = scene.stored()
     assert [told.id for told in before][:published] == list(range(1, published + 1))
     started = [told.incident.id for told in before if told.type == "incident.started"]

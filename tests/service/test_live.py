@@ -13,6 +13,8 @@ from tests.rtsp import rtsp_server
 from tests.service.live import device, lying, socket_reader, sse_reader
 from tests.service.servers import ServerProcess, eventually, server_process
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 EAGER = {"false_alarms_per_hour": 1000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
 """Opens an incident at the lowest level that the calibration speaks of."""
 

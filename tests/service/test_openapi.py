@@ -54,6 +54,8 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/session"): set(),
     ("delete", "/v1/session"): set(),
     ("post", "/v1/tickets"): set(),
+    ("get", "/v1/notifications"): set(),
+    ("post", "/v1/notifications/{delivery_id}/retry"): {"404"},
 }
 
 

@@ -45,10 +45,10 @@ def test_what_is_too_old_goes_and_then_the_oldest_until_the_rest_fits(
     assert to_remove(policy, clips, unfinished, NOW) == removed
 
 
-def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path: Path) -> None:
+def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path: Path, database_url: str) -> None:
     time = [NOW]
     folder = DataFolder.open(tmp_path)
-    store = Store.open(f"sqlite:///{tmp_path / 'daflow.db'}", clock=lambda: time[0])
+    store = Store.open(database_url, clock=lambda: time[0])
     janitor = Janitor(store, folder, RetentionPolicy(24 * HOUR, 100), clock=lambda: time[0])
     for name in ("done", "later", "waiting"):
         folder.clip(name).mkdir()
@@ -107,9 +107,9 @@ class Evidence:
 
 
 @pytest.fixture
-def evidence(tmp_path: Path) -> Iterator[Evidence]:
+def evidence(tmp_path: Path, database_url: str) -> Iterator[Evidence]:
     now = [NOW]
-    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    database = Database.open(database_url)
     (tmp_path / "incidents").mkdir()
     yield Evidence(IncidentStore(database, lambda: now[0]), EvidenceStore(tmp_path / "incidents"), now)
     database.close()
@@ -143,10 +143,10 @@ def test_evidence_that_is_being_recorded_stays_and_counts(evidence: Evidence) ->
     assert evidence.files.ids() == {"recording"}
 
 
-def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path: Path) -> None:
+def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path: Path, database_url: str) -> None:
     evidence.add("old", hours_ago=25)
     folder = DataFolder.open(tmp_path)
-    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    database = Database.open(database_url)
     janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
     janitor.start()
     assert eventually(lambda: not evidence.store.ids(), "the incident is gone")
@@ -156,7 +156,7 @@ def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path
 
 
 def test_a_sweep_that_meets_a_defect_costs_neither_the_other_nor_the_next(
-    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     monkeypatch.setattr("service.retention._EVERY_S", 0.01)
     sweeps: list[None] = []
@@ -168,7 +168,7 @@ def test_a_sweep_that_meets_a_defect_costs_neither_the_other_nor_the_next(
     monkeypatch.setattr(Janitor, "sweep", fail)
     evidence.add("old", hours_ago=25)
     folder = DataFolder.open(tmp_path)
-    database = Database.open(f"sqlite:///{tmp_path / 'daflow.db'}")
+    database = Database.open(database_url)
     janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
     janitor.start()
     eventually(lambda: not evidence.store.ids() and len(sweeps) > 1, "the incident is gone, and retention goes on")

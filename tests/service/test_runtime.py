@@ -17,6 +17,7 @@ def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
     assert tmp_path / "late.onnx" in _watched(Settings(pose_weights="~/late.onnx"))
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_part_that_cannot_be_stopped_does_not_keep_the_others_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

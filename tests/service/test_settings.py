@@ -32,6 +32,13 @@ def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
         ("DAFLOW_DATABASE_URL", "the usual one"),
         ("DAFLOW_CLIP_STORAGE_BYTES", "1000"),
         ("DAFLOW_AUTH", "maybe"),
+        ("DAFLOW_ROLE", "api"),
+        ("DAFLOW_ROLE", "some"),
+        ("DAFLOW_REDIS_URL", "http://cache"),
+        ("DAFLOW_WEBHOOK_SECRET", "too short"),
+        ("DAFLOW_WEBHOOK_SECRET", "whsec_no base64"),
+        ("DAFLOW_MQTT_URL", "broker:1883"),
+        ("DAFLOW_MQTT_PREFIX", "house/#"),
     ],
 )
 def test_an_unsafe_or_nonsensical_value_refuses_to_start_with_one_line_that_names_the_variable(
@@ -68,6 +75,20 @@ def test_a_password_in_a_database_url_is_not_repeated(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as refusal:
         load_settings()
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DAFLOW_REDIS_URL", "redis://:hunter2@cache:6379/0"),
+        ("DAFLOW_WEBHOOK_URL", "https://web/hooks?key=hunter2"),
+        ("DAFLOW_WEBHOOK_SECRET", "hunter2 and more of it"),
+        ("DAFLOW_MQTT_URL", "mqtts://daflow:hunter2@broker"),
+    ],
+)
+def test_what_is_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    assert "hunter2" not in repr(load_settings())
 
 
 def test_an_override_wins_over_the_environment_unless_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

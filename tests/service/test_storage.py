@@ -4,7 +4,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -24,14 +23,9 @@ NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'daflow.db'}"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
+def store(database_url: str) -> Iterator[Store]:
     seconds = itertools.count()
-    store = Store.open(url, clock=lambda: NOW + timedelta(seconds=next(seconds)))
+    store = Store.open(database_url, clock=lambda: NOW + timedelta(seconds=next(seconds)))
     yield store
     store.close()
 
@@ -161,10 +155,10 @@ def test_what_is_unknown_is_named(store: Store) -> None:
             call("nobody")
 
 
-def test_everything_survives_a_restart(store: Store, url: str) -> None:
+def test_everything_survives_a_restart(store: Store, database_url: str) -> None:
     job = bring(store, ClipState.FAILED)
     store.close()
-    again = Store.open(url)
+    again = Store.open(database_url)
     assert again.get("clip") == job
     again.close()
 

@@ -1,0 +1,1 @@
+"""Tells other programs what happens: webhook and MQTT, each event at least once, from the store."""

@@ -1,0 +1,303 @@
+"""MQTT: every event in order, the state of each camera retained, a last will, and discovery by Home Assistant.
+
+| topic | payload | retained |
+|---|---|---|
+| ``<prefix>/available`` | ``online``, or ``offline`` (also the last will) | yes |
+| ``<prefix>/events`` | every event, as JSON | no |
+| ``<prefix>/<camera>/incidents`` | events of incidents, as JSON | no |
+| ``<prefix>/<camera>/state`` | ``online``, ``reconnecting`` … | yes |
+| ``<prefix>/<camera>/incident`` | ``ON`` while an incident is open, else ``OFF`` | yes |
+| ``homeassistant/<component>/<prefix>_<camera>/<name>/config`` | discovery, as JSON | yes |
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.addresses import BrokerUrl
+from service.cameras import CameraStatus
+from service.database import reason
+from service.incident_store import IncidentStore
+from service.messages import CameraState, Event, IncidentEnded, IncidentStarted
+from service.metrics import Metrics
+from service.notifications.store import NotificationStore
+
+SINK: Final = "mqtt"
+
+_PAGE: Final = 64
+_LOOK_S: Final = 2.0
+_STEP_S: Final = 0.5
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 10.0
+_FAREWELL_S: Final = 2.0
+_KEEPALIVE_S: Final = 20
+_DISCOVERY: Final = "homeassistant"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message for the broker."""
+
+    topic: str
+    payload: str
+    retain: bool = False
+
+
+def messages_of(event: Event, prefix: str) -> Iterator[Message]:
+    """What an event is to subscribers."""
+    text = event.model_dump_json()
+    yield Message(f"{prefix}/events", text)
+    if isinstance(event, CameraState):
+        yield Message(f"{prefix}/{event.camera}/state", event.state.value, retain=True)
+        return
+    yield Message(f"{prefix}/{event.camera}/incidents", text)
+    if isinstance(event, IncidentStarted | IncidentEnded):
+        open = "ON" if isinstance(event, IncidentStarted) else "OFF"
+        yield Message(f"{prefix}/{event.camera}/incident", open, retain=True)
+
+
+def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
+    """What a subscriber that comes late has to know of a camera, and how Home Assistant finds it."""
+    for component, name, config in discovery(camera.id, camera.config.name, prefix):
+        topic = f"{_DISCOVERY}/{component}/{_node(camera.id, prefix)}/{name}/config"
+        yield Message(topic, json.dumps(config), retain=True)
+    yield Message(f"{prefix}/{camera.id}/state", camera.state.value, retain=True)
+    yield Message(f"{prefix}/{camera.id}/incident", "OFF" if camera.incident is None else "ON", retain=True)
+
+
+def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
+    """Takes back what is retained of a camera that was removed."""
+    for component, name, _ in discovery(camera_id, None, prefix):
+        yield Message(f"{_DISCOVERY}/{component}/{_node(camera_id, prefix)}/{name}/config", "", retain=True)
+    for name in ("state", "incident"):
+        yield Message(f"{prefix}/{camera_id}/{name}", "", retain=True)
+
+
+def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Component, name and configuration of the two entities that a camera is to Home Assistant."""
+    node = _node(camera_id, prefix)
+    shared = {
+        "availability_topic": f"{prefix}/available",
+        "device": {
+            "identifiers": [node],
+            "name": name or camera_id,
+            "manufacturer": "DA-Flow Live",
+            "model": "Camera",
+            "sw_version": version("daflow-live"),
+        },
+        "origin": {"name": "DA-Flow Live", "sw_version": version("daflow-live")},
+    }
+    incident = {
+        "name": "Incident",
+        "unique_id": f"{node}_incident",
+        "state_topic": f"{prefix}/{camera_id}/incident",
+        "json_attributes_topic": f"{prefix}/{camera_id}/incidents",
+        "device_class": "problem",
+    }
+    state = {
+        "name": "State",
+        "unique_id": f"{node}_state",
+        "state_topic": f"{prefix}/{camera_id}/state",
+        "icon": "mdi:cctv",
+        "entity_category": "diagnostic",
+    }
+    yield "binary_sensor", "incident", incident | shared
+    yield "sensor", "state", state | shared
+
+
+class Mqtt:
+    """Publishes events in their order, in a thread of its own, and moves on when the broker has taken them.
+
+    Args:
+        store: How far it has come.
+        incidents: Where events are read.
+        cameras: Says how all cameras are.
+        url: The broker.
+        prefix: First level of all topics.
+        metrics: What is counted.
+    """
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        incidents: IncidentStore,
+        cameras: Callable[[], Sequence[CameraStatus]],
+        url: BrokerUrl,
+        prefix: str,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._incidents = incidents
+        self._cameras = cameras
+        self._url = url
+        self._prefix = prefix
+        self._metrics = metrics
+        self._problem: str | None = f"not connected to {url.host}:{url.port} yet"
+        self._work = threading.Event()
+        self._stopping = threading.Event()
+        self._greeted = False
+        self._known: set[str] = set()
+        self._answered = threading.Condition()
+        self._taken: set[int] = set()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.reconnect_delay_set(1, 10)
+        self._client.will_set(f"{prefix}/available", "offline", qos=1, retain=True)
+        if url.user is not None:
+            self._client.username_pw_set(url.user, url.password)
+        if url.tls:
+            self._client.tls_set()
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_publish = self._on_publish
+        self._client.on_disconnect = self._on_disconnect
+        self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is published at the moment."""
+        return self._problem
+
+    def start(self) -> None:
+        """Connect, and begin to publish."""
+        self._client.connect_async(self._url.host, self._url.port, _KEEPALIVE_S)
+        self._client.loop_start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye; what is not published waits in the store for the next start."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread.ident is None:
+            return
+        self._thread.join()
+        if self._client.is_connected():
+            self._publish([Message(f"{self._prefix}/available", "offline", retain=True)], _FAREWELL_S)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def wake(self) -> None:
+        """Tell that there is something new; never waits."""
+        self._work.set()
+
+    def _serve(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            self._work.clear()
+            if not self._client.is_connected():
+                self._work.wait(_LOOK_S)
+                continue
+            try:
+                if not self._greeted:
+                    self._greet()
+                elif not self._tell_next():
+                    self._work.wait(_LOOK_S)
+            except SQLAlchemyError as error:
+                log.warning("events cannot be read for MQTT; trying again", error=reason(error))
+                self._stopping.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            except Exception:
+                # Whatever one event does, the others are to be told.
+                log.exception("MQTT failed; trying again")
+                self._stopping.wait(_LONGEST_PAUSE_S)
+            else:
+                pause = _FIRST_PAUSE_S
+
+    def _greet(self) -> None:
+        """Say what is retained: the broker may have forgotten it."""
+        self._greeted = True
+        available = Message(f"{self._prefix}/available", "online", retain=True)
+        self._publish([available, *self._changes(greeted=set())])
+
+    def _tell_next(self) -> bool:
+        """Publish the next events; whether there were any."""
+        events = self._incidents.events_after(self._store.position(SINK), _PAGE)
+        if not events:
+            return False
+        changes = self._changes(greeted=self._known)
+        messages = [
+            message
+            for event in events
+            for message in messages_of(event, self._prefix)
+            # Nothing is retained of a camera that is gone.
+            if event.camera in self._known or not message.retain
+        ]
+        if self._publish([*messages, *changes]):
+            self._store.advance(SINK, events[-1].id)
+            self._metrics.notifications.labels(SINK, "delivered").inc(len(events))
+        return True
+
+    def _changes(self, greeted: Set[str]) -> list[Message]:
+        """What to say of the cameras that are there and were not greeted, and of those that are gone."""
+        cameras = {camera.id: camera for camera in self._cameras()}
+        gone, self._known = sorted(self._known - cameras.keys()), set(cameras)
+        added = [
+            message
+            for name in sorted(cameras.keys() - greeted)
+            for message in messages_about(cameras[name], self._prefix)
+        ]
+        return [*added, *(message for name in gone for message in farewell_to(name, self._prefix))]
+
+    def _publish(self, messages: Sequence[Message], limit_s: float | None = None) -> bool:
+        """Hand messages to the broker and wait until it has taken them; whether it has.
+
+        The library sends what is under way once more after a lost connection, so waiting is all there is to do.
+
+        Args:
+            messages: What to publish, in this order.
+            limit_s: How long to wait; None waits until the service stops.
+        """
+        with self._answered:
+            self._taken.clear()
+        wanted = {
+            self._client.publish(message.topic, message.payload, qos=1, retain=message.retain).mid
+            for message in messages
+        }
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        with self._answered:
+            while not wanted <= self._taken:
+                if self._stopping.is_set() if deadline is None else time.monotonic() > deadline:
+                    return False
+                self._answered.wait(_STEP_S)
+        return True
+
+    def _on_publish(self, _client: Any, _data: Any, number: int, _code: Any, _properties: Any) -> None:
+        with self._answered:
+            self._taken.add(number)
+            self._answered.notify()
+
+    def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        if code.is_failure:
+            self._problem = f"the broker refuses the connection: {code}"
+            log.warning("the MQTT broker refuses the connection", reason=str(code))
+            return
+        self._problem = None
+        self._greeted = False
+        log.info("connected to the MQTT broker", host=self._url.host, port=self._url.port)
+        self._work.set()
+
+    def _on_connect_fail(self, _client: Any, _data: Any) -> None:
+        self._problem = f"the broker at {self._url.host}:{self._url.port} cannot be reached"
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        if self._stopping.is_set():
+            return
+        if self._problem is None:
+            self._problem = f"the connection to the broker was lost: {code}"
+        log.warning("the connection to the MQTT broker was lost", reason=str(code))
+
+
+def _node(camera_id: str, prefix: str) -> str:
+    return f"{prefix.replace('/', '_')}_{camera_id}"

@@ -1,0 +1,89 @@
+"""All sinks of notifications of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from service.addresses import broker_url, webhook_key
+from service.cameras import CameraStatus
+from service.files import StartupError
+from service.incident_store import IncidentStore
+from service.metrics import Metrics
+from service.notifications import mqtt, webhook
+from service.notifications.mqtt import Mqtt
+from service.notifications.store import NotificationStore
+from service.notifications.webhook import Webhook, webhook_address
+from service.settings import Role, Settings
+from service.stream_urls import StreamPolicy, StreamUrlError
+
+
+class Notifier:
+    """The webhook and MQTT, where they are wanted.
+
+    Args:
+        sinks: By name.
+    """
+
+    def __init__(self, sinks: dict[str, Webhook | Mqtt]) -> None:
+        self._sinks = sinks
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        store: NotificationStore,
+        incidents: IncidentStore,
+        cameras: Callable[[], Sequence[CameraStatus]],
+        policy: StreamPolicy,
+        metrics: Metrics,
+    ) -> Self:
+        """The sinks that the operator chose; a process that runs no cameras has none.
+
+        Raises:
+            StartupError: The address of the webhook is refused.
+        """
+        sinks: dict[str, Webhook | Mqtt] = {}
+        if settings.role is Role.ALL and settings.webhook_url is not None:
+            try:
+                url = webhook_address(settings.webhook_url.get_secret_value())
+                policy.check(url)
+            except StreamUrlError as error:
+                raise StartupError(f"{error}; set DAFLOW_WEBHOOK_URL") from error
+            secret = settings.webhook_secret
+            key = None if secret is None else webhook_key(secret.get_secret_value())
+            sinks[webhook.SINK] = Webhook(store, url, key, policy, metrics)
+        if settings.role is Role.ALL and settings.mqtt_url is not None:
+            broker = broker_url(settings.mqtt_url.get_secret_value())
+            sinks[mqtt.SINK] = Mqtt(store, incidents, cameras, broker, settings.mqtt_prefix, metrics)
+        return cls(sinks)
+
+    @property
+    def sinks(self) -> list[str]:
+        """Names of the sinks."""
+        return [*self._sinks]
+
+    @property
+    def has_webhook(self) -> bool:
+        """Whether there are deliveries."""
+        return webhook.SINK in self._sinks
+
+    @property
+    def problems(self) -> dict[str, str | None]:
+        """What is wrong with each sink; None for one that works."""
+        return {name: sink.problem for name, sink in self._sinks.items()}
+
+    def start(self) -> None:
+        """Start the sinks."""
+        for sink in self._sinks.values():
+            sink.start()
+
+    def stop(self) -> None:
+        """Stop the sinks; what was not told waits in the store."""
+        for sink in self._sinks.values():
+            sink.stop()
+
+    def wake(self) -> None:
+        """Tell that there is something new; never waits."""
+        for sink in self._sinks.values():
+            sink.wake()

@@ -1,0 +1,244 @@
+"""How far each sink of notifications has come, and what a webhook has still to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import JSON, Index, String, delete, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from service.database import Base, Clock, Counter, Database, Utc, utc_now
+from service.incident_store import EventRow
+from service.messages import Event, event_adapter
+
+_PROBLEM: Final = 1000
+_PAGE: Final = 256
+
+
+class DeliveryState(StrEnum):
+    """Where the delivery of an event stands; what was delivered is forgotten."""
+
+    PENDING = "pending"
+    DEAD = "dead"
+
+
+class UnknownDelivery(LookupError):
+    """There is no delivery with this id."""
+
+    def __init__(self, delivery_id: int) -> None:
+        super().__init__(f"there is no delivery {delivery_id}")
+        self.delivery_id = delivery_id
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to the webhook.
+
+    Attributes:
+        id: Order of arrival, unique.
+        event: What is to be told.
+        state: Whether it will be tried again.
+        attempts: Times that it was tried.
+        problem: What went wrong last.
+        created_at: When it was taken from the log of events.
+        next_at: When it is tried next; of a dead one, when it was given up.
+    """
+
+    id: int
+    event: Event
+    state: DeliveryState
+    attempts: int
+    problem: str | None
+    created_at: datetime
+    next_at: datetime
+
+
+class SinkRow(Base):
+    """Table of sinks: the last event that each has taken over."""
+
+    __tablename__ = "sinks"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    event_id: Mapped[int] = mapped_column(Counter)
+
+
+class DeliveryRow(Base):
+    """Table of deliveries; see `Delivery` for the columns."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("ix_deliveries_state_next_at", "state", "next_at"),)
+
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    event_id: Mapped[int] = mapped_column(Counter)
+    event: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    problem: Mapped[str | None] = mapped_column(String(_PROBLEM))
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    next_at: Mapped[datetime] = mapped_column(Utc)
+
+    def delivery(self) -> Delivery:
+        """A copy that outlives the session."""
+        event = event_adapter.validate_python(self.event)
+        state = DeliveryState(self.state)
+        return Delivery(self.id, event, state, self.attempts, self.problem, self.created_at, self.next_at)
+
+
+class NotificationStore:
+    """Sinks and deliveries. Every method is one transaction.
+
+    Args:
+        database: Where they are kept.
+        clock: What time it is.
+    """
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self._sessions = database.sessions
+        self._clock = clock
+
+    def keep(self, sinks: Collection[str]) -> None:
+        """Begin with these sinks, and forget all others.
+
+        A sink that is new is told what happens from now on; one that was kept goes on where it was.
+        """
+        with self._sessions.begin() as session:
+            session.execute(delete(SinkRow).where(SinkRow.name.not_in(sinks)))
+            newest = session.scalar(select(func.max(EventRow.id))) or 0
+            known = set(session.scalars(select(SinkRow.name)))
+            session.add_all(SinkRow(name=name, event_id=newest) for name in sorted(set(sinks) - known))
+
+    def position(self, sink: str) -> int:
+        """Id of the last event that a sink has taken over."""
+        with self._sessions() as session:
+            return _position(session, sink)
+
+    def advance(self, sink: str, event_id: int) -> None:
+        """A sink has taken over everything up to an event."""
+        with self._sessions.begin() as session:
+            _advance(session, sink, event_id)
+
+    def take_over(self, sink: str) -> int:
+        """Make deliveries of the next events, and move the sink on.
+
+        Returns:
+            How many events there were; more may follow where it is not 0.
+        """
+        now = self._clock()
+        with self._sessions.begin() as session:
+            query = select(EventRow).where(EventRow.id > _position(session, sink)).order_by(EventRow.id).limit(_PAGE)
+            rows = session.scalars(query).all()
+            for row in rows:
+                session.add(
+                    DeliveryRow(
+                        event_id=row.id,
+                        event=row.event().model_dump(mode="json"),
+                        state=DeliveryState.PENDING,
+                        attempts=0,
+                        created_at=now,
+                        next_at=now,
+                    )
+                )
+            if rows:
+                _advance(session, sink, rows[-1].id)
+            return len(rows)
+
+    def due(self, limit: int) -> list[Delivery]:
+        """Deliveries whose time has come, oldest event first."""
+        query = (
+            select(DeliveryRow)
+            .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= self._clock())
+            .order_by(DeliveryRow.id)
+            .limit(limit)
+        )
+        with self._sessions() as session:
+            return [row.delivery() for row in session.scalars(query)]
+
+    def delivered(self, delivery_id: int) -> None:
+        """An event has arrived."""
+        with self._sessions.begin() as session:
+            session.execute(delete(DeliveryRow).where(DeliveryRow.id == delivery_id))
+
+    def failed(self, delivery_id: int, problem: str, next_at: datetime | None) -> None:
+        """An event has not arrived.
+
+        Args:
+            delivery_id: Which.
+            problem: What went wrong.
+            next_at: When it is tried again; None gives it up.
+        """
+        state = DeliveryState.DEAD if next_at is None else DeliveryState.PENDING
+        with self._sessions.begin() as session:
+            session.execute(
+                update(DeliveryRow)
+                .where(DeliveryRow.id == delivery_id)
+                .values(
+                    state=state,
+                    attempts=DeliveryRow.attempts + 1,
+                    problem=problem[:_PROBLEM],
+                    next_at=next_at or self._clock(),
+                )
+            )
+
+    def retry(self, delivery_id: int) -> Delivery:
+        """Try an event again now, from the first attempt on.
+
+        Raises:
+            UnknownDelivery: There is none, perhaps because it has arrived.
+        """
+        with self._sessions.begin() as session:
+            row = session.get(DeliveryRow, delivery_id)
+            if row is None:
+                raise UnknownDelivery(delivery_id)
+            row.state, row.attempts, row.next_at = DeliveryState.PENDING, 0, self._clock()
+            return row.delivery()
+
+    def page(
+        self, *, limit: int, before: int | None = None, state: DeliveryState | None = None
+    ) -> tuple[list[Delivery], int | None]:
+        """Deliveries, newest first.
+
+        Args:
+            limit: Most deliveries to return.
+            before: What the page before said; None for the first page.
+            state: Only deliveries in this state.
+
+        Returns:
+            The deliveries, and `before` for the next page; None when there are no more.
+        """
+        query = select(DeliveryRow).order_by(DeliveryRow.id.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(DeliveryRow.id < before)
+        if state is not None:
+            query = query.where(DeliveryRow.state == state)
+        with self._sessions() as session:
+            found = [row.delivery() for row in session.scalars(query)]
+        return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+    def count(self) -> dict[DeliveryState, int]:
+        """Number of deliveries in each state."""
+        with self._sessions() as session:
+            rows = session.execute(select(DeliveryRow.state, func.count()).group_by(DeliveryRow.state))
+            found = {DeliveryState(state): number for state, number in rows}
+        return {state: found.get(state, 0) for state in DeliveryState}
+
+    def prune(self, older_than: datetime) -> int:
+        """Forget what was given up before a time.
+
+        Returns:
+            How many deliveries that were.
+        """
+        old = (DeliveryRow.state == DeliveryState.DEAD) & (DeliveryRow.next_at < older_than)
+        with self._sessions.begin() as session:
+            return len(session.scalars(delete(DeliveryRow).where(old).returning(DeliveryRow.id)).all())
+
+
+def _position(session: Session, sink: str) -> int:
+    return session.scalars(select(SinkRow.event_id).where(SinkRow.name == sink)).one()
+
+
+def _advance(session: Session, sink: str, event_id: int) -> None:
+    session.execute(update(SinkRow).where(SinkRow.name == sink).values(event_id=event_id))

@@ -1,0 +1,228 @@
+"""Webhook: every event is posted to one address, signed, and posted again until it was taken or is given up.
+
+Requests follow Standard Webhooks: ``webhook-id`` is the same for every attempt, so that a receiver can tell a
+repetition, and ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import httpx
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from pose.live import SourceError
+from service.database import Clock, reason, utc_now
+from service.messages import Event
+from service.metrics import Metrics
+from service.notifications.store import Delivery, NotificationStore
+from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, parse
+
+SINK: Final = "webhook"
+
+_PAGE: Final = 32
+_LOOK_S: Final = 2.0
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 10.0
+_TIMEOUT_S: Final = 10.0
+_STOP_S: Final = 15.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When an event is posted again: after a pause that doubles.
+
+    Attributes:
+        attempts: Times that it is tried before it is given up.
+        first_s: Pause after the first attempt.
+        longest_s: Longest pause.
+    """
+
+    attempts: int = 12
+    first_s: float = 5.0
+    longest_s: float = 3600.0
+
+    def pause(self, failures: int) -> timedelta | None:
+        """The pause after so many failures; None when they were enough."""
+        if failures >= self.attempts:
+            return None
+        return timedelta(seconds=min(self.first_s * 2 ** (failures - 1), self.longest_s))
+
+
+class NotDelivered(Exception):
+    """The receiver has not taken an event; the message says why, in one line without the address."""
+
+
+def webhook_address(url: str) -> StreamUrl:
+    """Understand the address of a webhook.
+
+    Raises:
+        StreamUrlError: It is no address of the web.
+    """
+    parsed = parse(url)
+    if parsed.kind is not Kind.STREAM or parsed.scheme not in ("http", "https"):
+        raise StreamUrlError("scheme", "the address of a webhook must begin with https:// or http://")
+    return parsed
+
+
+def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """Value of ``webhook-signature``: ``v1,base64(HMAC-SHA256(key, id.timestamp.body))``."""
+    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+class Webhook:
+    """Takes events over from the log and posts them, oldest first, in a thread of its own.
+
+    Args:
+        store: Where deliveries are kept.
+        url: Where to post.
+        key: What requests are signed with; None leaves the signature out.
+        policy: Which addresses may be posted to.
+        metrics: What is counted.
+        schedule: When an event is posted again.
+        clock: What time it is.
+    """
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        url: StreamUrl,
+        key: bytes | None,
+        policy: StreamPolicy,
+        metrics: Metrics,
+        *,
+        schedule: Schedule | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._store = store
+        self._url = url
+        self._key = key
+        self._policy = policy
+        self._metrics = metrics
+        self._schedule = schedule or Schedule()
+        self._clock = clock
+        self._work = threading.Event()
+        self._stopping = threading.Event()
+        self._problem: str | None = None
+        self._thread = threading.Thread(target=self._serve, name="webhook", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last event was not delivered."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is not delivered waits in the store for the next start."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_S)
+
+    def wake(self) -> None:
+        """Tell that there is something new; never waits."""
+        self._work.set()
+
+    def _serve(self) -> None:
+        pause = _FIRST_PAUSE_S
+        with httpx.Client(timeout=_TIMEOUT_S, verify=ssl.create_default_context(), trust_env=False) as client:
+            while not self._stopping.is_set():
+                self._work.clear()
+                try:
+                    while not self._stopping.is_set() and self._store.take_over(SINK):
+                        pass
+                    busy = self._deliver_due(client)
+                except SQLAlchemyError as error:
+                    log.warning("notifications cannot be read or noted; trying again", error=reason(error))
+                    self._stopping.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+                except Exception:
+                    # Whatever one event does, the others are to be told.
+                    log.exception("notifications failed; trying again")
+                    self._stopping.wait(_LONGEST_PAUSE_S)
+                else:
+                    pause = _FIRST_PAUSE_S
+                    if not busy:
+                        self._work.wait(self._look_s())
+
+    def _look_s(self) -> float:
+        return min(_LOOK_S, self._schedule.first_s)
+
+    def _deliver_due(self, client: httpx.Client) -> bool:
+        """Try what is due; whether there was anything."""
+        due = self._store.due(_PAGE)
+        for delivery in due:
+            if self._stopping.is_set():
+                break
+            self._deliver(client, delivery)
+        return bool(due)
+
+    def _deliver(self, client: httpx.Client, delivery: Delivery) -> None:
+        try:
+            self._post(client, delivery.event)
+        except NotDelivered as error:
+            self._problem = str(error)
+            pause = self._schedule.pause(delivery.attempts + 1)
+            self._store.failed(delivery.id, str(error), None if pause is None else self._clock() + pause)
+            self._metrics.notifications.labels(SINK, "dead" if pause is None else "failed").inc()
+            told = log.bind(event_id=delivery.event.id, attempt=delivery.attempts + 1, reason=str(error))
+            if pause is None:
+                told.error("a notification is given up")
+            else:
+                told.warning("a notification was not taken", again_s=pause.total_seconds())
+        else:
+            self._problem = None
+            self._store.delivered(delivery.id)
+            self._metrics.notifications.labels(SINK, "delivered").inc()
+
+    def _post(self, client: httpx.Client, event: Event) -> None:
+        try:
+            pinned = self._policy.pin(self._url)
+        except SourceError as error:
+            raise NotDelivered(str(error)) from error
+        body, number, timestamp = event.model_dump_json().encode(), f"evt_{event.id}", int(time.time())
+        default = {"http": 80, "https": 443}[pinned.scheme]
+        named = f"[{pinned.host}]" if ":" in pinned.host else pinned.host
+        headers = {
+            "host": named if pinned.port == default else f"{named}:{pinned.port}",
+            "content-type": "application/json",
+            "user-agent": "daflow",
+            "webhook-id": number,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = sign(self._key, number, timestamp, body)
+        address = httpx.URL(
+            scheme=pinned.scheme, host=pinned.address, port=pinned.port, raw_path=pinned.target.encode()
+        )
+        user = None if pinned.user is None else (pinned.user, pinned.password or "")
+        try:
+            with client.stream(
+                "POST",
+                address,
+                content=body,
+                headers=headers,
+                auth=user,
+                # The connection goes to the address that was judged; its certificate has to be that of the name.
+                extensions={"sni_hostname": pinned.host},
+            ) as answer:
+                status = answer.status_code
+        except httpx.HTTPError as error:
+            raise NotDelivered(f"the receiver cannot be reached: {error or type(error).__name__}") from error
+        if not 200 <= status < 300:
+            raise NotDelivered(f"the receiver answered {status}")

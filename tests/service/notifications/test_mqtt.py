@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from pose.live import SourceState
+from service.addresses import broker_url
+from service.camera_config import CameraConfig
+from service.cameras import CameraStatus
+from service.database import Database
+from service.incident_store import IncidentStore
+from service.metrics import Metrics
+from service.notifications.mqtt import SINK, Mqtt
+from service.notifications.store import NotificationStore
+from tests.engines import Broker, running
+from tests.service.live_records import at, incident_info, over
+from tests.service.servers import PATIENCE_S, eventually
+
+
+@pytest.fixture(scope="module")
+def running_broker() -> Iterator[Broker]:
+    with running(Broker, credentials=("daflow", "p@ss:word")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(running_broker: Broker) -> Broker:
+    """With nothing retained."""
+    running_broker.kill()
+    running_broker.start()
+    return running_broker
+
+
+def camera(name: str, state: SourceState = SourceState.ONLINE, incident: str | None = None) -> CameraStatus:
+    return CameraStatus(
+        id=name, config=CameraConfig(url="skeletons:", name="Front door"), state=state, since=at(0), problem=None,
+        picture="ok", width=None, height=None, fps_in=None, fps_processed=None, frames_read=0, frames_processed=0,
+        dropped={}, reconnects=0, last_score_at=None, last_score_age_s=None, thresholds=None, incident=incident,
+        suppressed=0,
+    )  # fmt: skip
+
+
+@dataclass
+class Ear:
+    """Hears everything at a broker."""
+
+    heard: list[tuple[str, str, bool]] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    def of(self, topic: str) -> list[str]:
+        return [payload for name, payload, _ in list(self.heard) if name == topic]
+
+    def last(self, topic: str) -> str | None:
+        return (self.of(topic) or [None])[-1]
+
+
+@contextmanager
+def ear(broker: Broker) -> Iterator[Ear]:
+    """Listen until the block ends, and again after every restart of the broker."""
+    kept = Ear()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    url = broker_url(broker.url)
+    client.username_pw_set(url.user or "", url.password)
+    client.reconnect_delay_set(1, 1)
+    client.on_connect = lambda *_: client.subscribe("#", qos=1)
+    client.on_subscribe = lambda *_: kept.ready.set()
+    client.on_message = lambda _c, _d, message: kept.heard.append(
+        (message.topic, message.payload.decode(), message.retain)
+    )
+    client.connect(url.host, url.port)
+    client.loop_start()
+    assert kept.ready.wait(PATIENCE_S)
+    try:
+        yield kept
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+class Scene:
+    def __init__(self, database: Database) -> None:
+        self.incidents = IncidentStore(database)
+        self.store = NotificationStore(database)
+        self.store.keep([SINK])
+        self.cameras = [camera("door")]
+        self.gate = threading.Event()
+        self.gate.set()
+
+    @contextmanager
+    def mqtt(self, broker: Broker) -> Iterator[Mqtt]:
+        mqtt = Mqtt(self.store, self.incidents, self.ask, broker_url(broker.url), "daflow", Metrics())
+        mqtt.start()
+        try:
+            yield mqtt
+        finally:
+            mqtt.stop()
+
+    def ask(self) -> list[CameraStatus]:
+        self.gate.wait(PATIENCE_S)
+        return self.cameras
+
+    def told(self) -> bool:
+        return self.store.position(SINK) == (self.incidents.newest_event_id() or 0)
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    database = Database.open(database_url)
+    yield Scene(database)
+    database.close()
+
+
+def ids(payloads: list[str]) -> list[int]:
+    return [json.loads(payload)["id"] for payload in payloads]
+
+
+def test_events_go_to_the_topics_of_all_and_of_their_camera(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/available") == "online", "it is announced")
+        state = scene.incidents.camera_state("door", SourceState.RECONNECTING, SourceState.ONLINE)
+        started = scene.incidents.started(incident_info("one"))
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/incident") == "ON", "the incident opens")
+        assert heard.last("daflow/door/state") == "reconnecting"
+        ended = scene.incidents.ended(over(incident_info("one")))
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/incident") == "OFF", "and ends")
+        eventually(scene.told, "all is told")
+        assert mqtt.problem is None
+    assert ended is not None
+    assert ids(heard.of("daflow/events")) == [state.id, started.id, ended.id]
+    assert ids(heard.of("daflow/door/incidents")) == [started.id, ended.id]
+    assert json.loads(heard.of("daflow/door/incidents")[0])["incident"]["camera"] == "door"
+
+
+def test_who_comes_late_is_told_how_cameras_are_and_that_the_service_left(scene: Scene, broker: Broker) -> None:
+    scene.cameras = [camera("door", SourceState.STALLED, incident="one"), camera("yard")]
+    with scene.mqtt(broker) as mqtt:
+        eventually(lambda: mqtt.problem is None and mqtt._known, "it has greeted")
+        with ear(broker) as heard:
+            eventually(lambda: heard.last("daflow/yard/incident") == "OFF", "the rest follows")
+            assert heard.last("daflow/available") == "online"
+            assert (heard.last("daflow/door/state"), heard.last("daflow/door/incident")) == ("stalled", "ON")
+    with ear(broker) as heard:
+        eventually(lambda: heard.last("daflow/available") == "offline", "it said goodbye")
+        assert all(retained for _, _, retained in heard.heard)
+
+
+def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Scene, broker: Broker) -> None:
+    base = "homeassistant/binary_sensor/daflow_door/incident/config"
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        incident = json.loads(eventually(lambda: heard.last(base), "the incident is an entity"))
+        state = json.loads(
+            eventually(lambda: heard.last("homeassistant/sensor/daflow_door/state/config"), "and the state")
+        )
+        for config, topic in ((incident, "daflow/door/incident"), (state, "daflow/door/state")):
+            assert config["state_topic"] == topic
+            assert config["availability_topic"] == "daflow/available"
+            assert config["device"]["identifiers"] == ["daflow_door"]
+            assert config["device"]["name"] == "Front door"
+            assert config["origin"]["name"]
+        assert incident["device_class"] == "problem"
+        assert incident["unique_id"] != state["unique_id"]
+        scene.cameras = [camera("yard")]
+        scene.incidents.camera_state("door", SourceState.STOPPED, SourceState.ONLINE)
+        scene.incidents.camera_state("yard", SourceState.ONLINE, None)
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/yard/state") == "online", "the new one is announced")
+        eventually(lambda: heard.last(base) == "", "the old one is taken back")
+        eventually(scene.told, "all is told")
+    with ear(broker) as late:
+        eventually(lambda: late.last("daflow/yard/state"), "what is retained arrives")
+        assert not [topic for topic, _, _ in late.heard if "door" in topic]
+
+
+def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        scene.incidents.started(incident_info("one"))
+        mqtt.wake()
+        eventually(lambda: len(heard.of("daflow/events")) == 1, "the first is told")
+        broker.kill()
+        eventually(lambda: mqtt.problem, "the loss is noticed")
+        for number in range(100):
+            scene.incidents.started(incident_info(f"incident{number}"))
+            mqtt.wake()
+        # Nothing more is said until somebody is there to hear it.
+        scene.gate.clear()
+        heard.ready.clear()
+        broker.start()
+        assert heard.ready.wait(PATIENCE_S)
+        scene.gate.set()
+        eventually(scene.told, "everything is told")
+        eventually(lambda: set(ids(heard.of("daflow/events"))) == set(range(1, 102)), "and heard")
+        eventually(lambda: heard.last("daflow/available") == "online", "what was retained is retained again")
+        assert mqtt.problem is None
+
+
+def test_a_service_that_dies_is_declared_absent_by_the_broker(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/available") == "online", "it is there")
+        sock: Any = mqtt._client.socket()
+        mqtt._client.reconnect_delay_set(60, 60)
+        sock.close()
+        eventually(lambda: heard.last("daflow/available") == "offline", "the last will is read")
+
+
+def test_a_refused_password_is_told_and_nothing_is_lost(scene: Scene, broker: Broker) -> None:
+    scene.incidents.started(incident_info("one"))
+    mqtt = Mqtt(
+        scene.store,
+        scene.incidents,
+        lambda: scene.cameras,
+        broker_url(f"mqtt://daflow:wrong@127.0.0.1:{broker.port}"),
+        "daflow",
+        Metrics(),
+    )
+    mqtt.start()
+    eventually(lambda: "refuses" in str(mqtt.problem), "the refusal is told")
+    mqtt.stop()
+    with ear(broker) as heard, scene.mqtt(broker):
+        eventually(lambda: len(heard.of("daflow/events")) == 1, "it is told with the right one")
+
+
+@pytest.mark.parametrize(
+    "url", ["broker:1883", "http://broker", "mqtt://", "mqtt://broker:none", "mqtt://broker/topic", "mqtt://broker?x=1"]
+)
+def test_an_address_that_is_none_is_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="is not an address such as") as refusal:
+        broker_url(url)
+    assert "broker:none" not in str(refusal.value)
+
+
+def test_the_parts_of_an_address_are_told_apart() -> None:
+    url = broker_url("mqtts://daflow:p%40ss@broker.example")
+    assert (url.host, url.port, url.tls, url.user, url.password) == ("broker.example", 8883, True, "daflow", "p@ss")
+    assert "p@ss" not in repr(url)
+    assert broker_url("mqtt://[::1]:1884").host == "::1"
