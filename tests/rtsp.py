@@ -15,7 +15,7 @@ import pytest
 from tests.service.servers import free_port
 
 _PYTHON: Final = "/usr/bin/python3"
-_SCRIPT: Final = Path(__file__).with_name("rtsp_server.py")
+_SCRIPT: Final = Path(__file__).parent.parent / "docker/rtsp/server.py"
 _BINDINGS: Final = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); "
     "from gi.repository import Gst, GstRtspServer; Gst.init(None); "

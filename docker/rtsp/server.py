@@ -1,7 +1,8 @@
-"""A real RTSP server for tests, by GStreamer; run by the system's Python, which has its bindings.
+"""An RTSP server that loops clips as cameras, by GStreamer; run by the system's Python, which has its bindings.
 
-Arguments: the port, then ``name=path[@codec]`` for each mount, and ``--user name:password``. The clip at `path`, MP4
-with H.264, is played for ever, as it is or coded anew. Prints ``ready`` once it listens.
+Arguments: the port, then ``name=path[@codec]`` for each mount, ``--user name:password``, and ``--address`` to be reached
+from elsewhere. The clip at `path`, MP4 with H.264, is played for ever, as it is or coded anew. Prints ``ready`` once it
+listens. The sample camera of the containers, and of the tests.
 """
 
 import argparse
@@ -41,7 +42,12 @@ def coded_pictures(path):
 
 
 class LoopedClip(GstRtspServer.RTSPMediaFactory):
-    """Plays a clip, and begins again when it ends, without a seam in its times."""
+    """Plays a clip, and begins again when it ends, without a seam in its times.
+
+    Args:
+        path: The clip.
+        codec: What it is coded to: one of `PAYLOADERS`.
+    """
 
     def __init__(self, path, codec):
         super().__init__()
@@ -51,6 +57,7 @@ class LoopedClip(GstRtspServer.RTSPMediaFactory):
         self.connect("media-configure", self.configure)
 
     def configure(self, _factory, media):
+        """Begin to play to the first viewer."""
         source = media.get_element().get_by_name("clip")
         source.set_property("caps", self.caps)
         rounds = itertools.count()
@@ -58,6 +65,7 @@ class LoopedClip(GstRtspServer.RTSPMediaFactory):
         source.connect("need-data", self.feed, shifted)
 
     def feed(self, source, _wanted, shifted):
+        """Hand over one picture, later by the rounds that were played."""
         (data, pts, dts, duration), shift = next(shifted)
         buffer = Gst.Buffer.new_wrapped(data)
         buffer.pts, buffer.dts, buffer.duration = pts + shift, dts + shift, duration
@@ -65,14 +73,16 @@ class LoopedClip(GstRtspServer.RTSPMediaFactory):
 
 
 def main():
+    """Serve until killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port")
     parser.add_argument("mounts", nargs="+")
     parser.add_argument("--user")
+    parser.add_argument("--address", default="127.0.0.1")
     arguments = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(arguments.address)
     server.set_service(arguments.port)
     if arguments.user:
         name, password = arguments.user.split(":")
@@ -92,7 +102,8 @@ def main():
             permissions.add_permission_for_role("viewer", "media.factory.construct", True)
             factory.set_permissions(permissions)
         server.get_mount_points().add_factory(f"/{name}", factory)
-    assert server.attach(None), "the port is taken"
+    if not server.attach(None):
+        raise SystemExit(f"port {arguments.port} is taken")
     print("ready", flush=True)
     GLib.MainLoop().run()
 
