@@ -72,7 +72,8 @@ def routes(house: House) -> list[tuple[str, str]]:
 
 
 def address(path: str, camera: str = "gate") -> str:
-    names = {"camera_id": camera, "incident_id": "i" * 32, "clip_id": "c" * 32, "key_id": "0" * 12, "slug": "forbidden"}
+    names = {"camera_id": camera, "incident_id": "i" * 32, "clip_id": "c" * 32, "key_id": "0" * 12, "delivery_id": "1"}
+    names["slug"] = "forbidden"
     return path.format(**names)
 
 
