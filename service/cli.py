@@ -79,12 +79,13 @@ def serve(
     from service.clips import ModelUnavailable, resolve_device
     from service.dashboard import mount
     from service.runtime import Runtime
-    from service.server import Server
+    from service.server import PromptProtocol, Server, raise_file_limit
 
     with _one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
     first_key(settings, runtime.keys)
+    raise_file_limit()
     application = create_app(runtime)
     mount(application, runtime)
     config = uvicorn.Config(
@@ -93,7 +94,7 @@ def serve(
         port=settings.port,
         # Those that all tests run with, whatever else is installed.
         loop="asyncio",
-        http="h11",
+        http=PromptProtocol,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
@@ -18,9 +19,11 @@ class Limits:
 
     Args:
         per_minute: Requests of one key, or without a key of one address.
+        open_at_once: Requests, streams and WebSockets of one address.
     """
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, open_at_once: int) -> None:
+        self._open_at_once, self._open = open_at_once, Counter[str]()
         storage = MemoryStorage()
         self._requests, self._request = FixedWindowRateLimiter(storage), RateLimitItemPerMinute(per_minute)
         self._guesses, self._guess = MovingWindowRateLimiter(storage), RateLimitItemPerSecond(GUESSES, GUESSES_S)
@@ -28,6 +31,19 @@ class Limits:
     def ask(self, who: str) -> bool:
         """Count a request; whether it may go on."""
         return self._requests.hit(self._request, "request", who)
+
+    def enter(self, address: str) -> bool:
+        """Count something that begins; whether it may. What may not is not counted."""
+        if self._open[address] >= self._open_at_once:
+            return False
+        self._open[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Something that was counted has ended."""
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
 
     def guessed(self, address: str) -> None:
         """Count a wrong key."""

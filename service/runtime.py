@@ -273,7 +273,7 @@ class Runtime:
             cameras=cameras,
             calibrator=calibrator,
             keys=KeyStore(database),
-            limits=Limits(settings.requests_per_minute),
+            limits=Limits(settings.requests_per_minute, settings.connections_per_address),
             janitor=Janitor(
                 store,
                 folder,

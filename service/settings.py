@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     requests_per_minute: PositiveInt = Field(
         3000, description="Requests of one key, or of one address without a key, in a minute."
     )
+    connections_per_address: PositiveInt = Field(
+        256, description="Requests, streams and WebSockets that one address may have open at a time."
+    )
     device: str = Field("auto", description="Where the models run: `auto`, `cpu`, `cuda` or `cuda:N`.")
     pose_weights: str = Field(
         "yolov8n-pose.pt",

@@ -76,6 +76,16 @@ def registered(router: Router) -> Iterator[BaseRoute]:
             yield from registered(included)
 
 
+def too_many(detail: str, seconds: int) -> ProblemError:
+    """The problem of whoever asks too much.
+
+    Args:
+        detail: Of what it was too much.
+        seconds: When to come back.
+    """
+    return ProblemError(Kind.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(seconds)})
+
+
 def principal_of(connection: HTTPConnection) -> Principal:
     """Who asks, as the door found out.
 
@@ -113,14 +123,21 @@ class Door:
             await self._app(scope, receive, send)
             return
         visit = _Visit(self._guard, scope, receive, send, route)
-        try:
-            principal = await visit.admit()
-        except ProblemError as error:
-            await visit.refuse(error)
+        limits, address = self._guard.limits, visit.address
+        if not limits.enter(address):
+            await visit.refuse(too_many("more is open from here than DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10))
             return
-        if principal is not None:
-            scope["principal"] = principal
-        await visit.run(self._app, principal)
+        try:
+            try:
+                principal = await visit.admit()
+            except ProblemError as error:
+                await visit.refuse(error)
+                return
+            if principal is not None:
+                scope["principal"] = principal
+            await visit.run(self._app, principal)
+        finally:
+            limits.leave(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +169,7 @@ class _Visit:
         self._send = send
         self._route = route
         self._headers = Headers(scope=scope)
-        self._address = client_network((scope.get("client") or ("",))[0])
+        self.address = client_network((scope.get("client") or ("",))[0])
         self._opened = False
         self._announced = False
         self._protocol: str | None = None
@@ -170,11 +187,11 @@ class _Visit:
         guard = self._guard
         if not guard.authenticated:
             return EVERYBODY
-        if guard.limits.locked_out(self._address):
-            raise self._too_many(f"too many wrong keys came from here; wait up to {GUESSES_S} s", GUESSES_S)
+        if guard.limits.locked_out(self.address):
+            raise too_many(f"too many wrong keys came from here; wait up to {GUESSES_S} s", GUESSES_S)
         principal = await self._identify(ask=rule.scope is not None)
-        if not guard.limits.ask(principal.key_id if principal else self._address):
-            raise self._too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
+        if not guard.limits.ask(principal.key_id if principal else self.address):
+            raise too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
         reason = refusal(principal, rule, await self._camera(principal, rule))
         if reason is Refusal.NO_KEY:
             raise self._unauthenticated("show a key: Authorization: Bearer …")
@@ -234,8 +251,8 @@ class _Visit:
     async def _checked(self, look: Callable[[str], Principal | None], secret: str, otherwise: str) -> Principal:
         found = await run_in_threadpool(look, secret)
         if found is None:
-            self._guard.limits.guessed(self._address)
-            log.warning("a wrong key was shown", address=self._address, path=self._scope["path"])
+            self._guard.limits.guessed(self.address)
+            log.warning("a wrong key was shown", address=self.address, path=self._scope["path"])
             raise self._unauthenticated(otherwise)
         return found
 
@@ -330,9 +347,6 @@ class _Visit:
             await run_in_threadpool(lambda: self._guard.keys.record(**record))
         except SQLAlchemyError as error:
             log.error("a change could not be written down", reason=str(getattr(error, "orig", error)))
-
-    def _too_many(self, detail: str, seconds: int) -> ProblemError:
-        return ProblemError(Kind.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(seconds)})
 
     def _unauthenticated(self, detail: str) -> ProblemError:
         return ProblemError(Kind.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
