@@ -29,8 +29,9 @@ endif
 run: $(STAMP) ## Start the service on http://127.0.0.1:8000
 	$(BIN)/daflow serve
 
+# Two processes that each compute on all cores would wait for each other most of the time.
 test: $(STAMP) ## Run the tests, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Stores, bus and streams; `make test-engines ENGINES=tests/service` runs every test of the service that opens a database.
 ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_camera_store.py test_database.py \
@@ -38,7 +39,7 @@ ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_c
 	test_retention.py test_storage.py)
 
 test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
-	$(BIN)/python -m pytest --backends=servers $(ENGINES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)
 
 check: $(STAMP) ## Check format, lint and types
 	$(BIN)/ruff format --check .
