@@ -242,7 +242,7 @@ def forward_kinematics(lengths: Floats, poses: Floats, places: Floats, headings:
     joints = np.zeros((people, len(BODY_JOINTS), 3))
 
     def put(name: str, start: Floats, frame: Floats, forward: Floats, left: Floats, up: Floats) -> Floats:
-        end = start + (frame @ np.stack(np.broadcast_arrays(forward, left, up), axis=-1)[..., None])[..., 0]
+        end = start + frame[..., 0] * forward[..., None] + frame[..., 1] * left[..., None] + frame[..., 2] * up[..., None]
         joints[:, [INDEX[f"left_{name}"], INDEX[f"right_{name}"]] if end.ndim == 3 else INDEX[name]] = end
         return end
 
@@ -295,26 +295,30 @@ def reach(thigh: float, shank: float, ahead: float, below: float) -> tuple[float
 def _rotation(yaw: Floats, pitch: Floats, roll: Floats) -> Floats:
     """Matrices that roll around forward, then pitch around left, then yaw around up."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    rows = (
+    return _matrices(
         (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
         (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
         (-sp, cp * sr, cp * cr),
     )
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def _limb(flexion: Floats, abduction: Floats, twist: Floats) -> Floats:
     """Matrices that twist a limb around its axis, lift it sideways, and swing it forward."""
     swing = _hinge(-flexion)
     ca, sa, ct, st = np.cos(abduction), np.sin(abduction), np.cos(twist), np.sin(twist)
-    zero = np.zeros_like(ca)
-    rows = ((ct, -st, zero), (ca * st, ca * ct, -sa), (sa * st, sa * ct, ca))
-    return swing @ np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    return swing @ _matrices((ct, -st, 0.0), (ca * st, ca * ct, -sa), (sa * st, sa * ct, ca))
 
 
 def _hinge(angle: Floats) -> Floats:
     """Matrices that turn around the axis to the left."""
     cosine, sine = np.cos(angle), np.sin(angle)
-    zero, one = np.zeros_like(cosine), np.ones_like(cosine)
-    rows = ((cosine, zero, sine), (zero, one, zero), (-sine, zero, cosine))
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    return _matrices((cosine, 0.0, sine), (0.0, 1.0, 0.0), (-sine, 0.0, cosine))
+
+
+def _matrices(*rows: tuple[Floats | float, ...]) -> Floats:
+    """Matrices ``(..., 3, 3)`` of their entries, the first of which is an array."""
+    matrices = np.empty((*np.shape(rows[0][0]), 3, 3))
+    for number, row in enumerate(rows):
+        for place, entry in enumerate(row):
+            matrices[..., number, place] = entry
+    return matrices

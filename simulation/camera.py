@@ -159,14 +159,12 @@ class Sensor:
         # Neighbouring pixels share colour, so noise has grain.
         grain = 0.8 * grain + 0.9 * cv2.GaussianBlur(grain, (3, 3), 0)
         self._grain = np.round(camera.noise * grain).astype(np.int16)
-        levels = np.arange(256) / 255
-        self._gain = np.clip(255 * levels * 2.0**camera.exposure, 0, 255).astype(np.uint8)
 
     def expose(self, light: Image) -> Image:
         """The frame that comes of a picture of shape ``(height, width, 3)``, BGR."""
         frame = cv2.GaussianBlur(light, (3, 3), 0.55)
         if self._camera.exposure:
-            frame = cv2.LUT(frame, self._gain)
+            frame = cv2.convertScaleAbs(frame, alpha=2.0**self._camera.exposure)
         if self._camera.noise:
             top, left = self._rng.integers(0, _GRAIN, 2)
             grain = self._grain[top : top + light.shape[0], left : left + light.shape[1]]

@@ -99,10 +99,17 @@ class Figures:
         self._stature = np.array([body.stature for body in bodies])
         self._girth = self._stature * np.array([body.girth for body in bodies])
         self._view = camera.position - joints[:, INDEX["skull"]]
+        # How much each face looks into the camera: 1 straight into it, -1 straight away.
+        look = joints[:, INDEX["nose"]] - 0.6 * joints[:, INDEX["skull"]] - 0.4 * joints[:, INDEX["chin"]]
+        self._facing = (look * self._view).sum(-1) / (np.linalg.norm(look, axis=-1) * np.linalg.norm(self._view, axis=-1))
+        self._away = self._behind_the_head()
         self._outlines = self._capsules()
 
     def faces_away(self) -> NDArray[np.bool_]:
         """Shape ``(P, 5)``: which of nose, eyes and ears the head itself hides."""
+        return self._away
+
+    def _behind_the_head(self) -> NDArray[np.bool_]:
         face = self._joints[:, :5] - self._joints[:, INDEX["skull"], None]
         away = (face * self._view[:, None]).sum(axis=-1)
         reach = np.linalg.norm(face, axis=-1) * np.linalg.norm(self._view, axis=-1)[:, None]
@@ -180,7 +187,7 @@ class Figures:
             return np.asarray(cv2.convexHull(_fixed(points))[:, 0], np.int32)
 
         loose = clothing.loose
-        away = self._facing(person) < -0.1
+        away = float(self._facing[person]) < -0.1
         back = self._joints[person, INDEX["neck"]] - self._ahead(person) * 0.17 * unit
         if clothing.bag is not None and not away:
             self._bag(brush, person, clothing.bag, back)
@@ -195,10 +202,12 @@ class Figures:
         )
         chest = 0.55 * at[INDEX["neck"]] + 0.45 * at[INDEX["waist"]]
         torso = np.concatenate([torso, chest + _CIRCLE * 0.066 * loose * unit * scale[INDEX["waist"]]])
-        middle = torso.mean(axis=0)
-        light = np.array([-0.5, -0.6]) * 0.05 * unit * scale[INDEX["waist"]]
+        outline = hull(torso)
+        middle = outline.mean(axis=0)
+        light = np.array([-1.1, -1.3]) * 0.05 * unit * scale[INDEX["waist"]] * (1 << _SHIFT)
         for width, shift, tone in _LAYERS:
-            brush.fill(hull(middle + (torso - middle) * width + light * shift * 2.2), clothing.top, tone, mark=shift == 0)
+            layer = (middle + (outline - middle) * width + light * shift).astype(np.int32)
+            brush.fill(layer, clothing.top, tone, mark=shift == 0)
         self._pattern(brush, person, clothing, away=away)
         if clothing.bag is not None and away:
             self._bag(brush, person, clothing.bag, back)
@@ -248,11 +257,12 @@ class Figures:
         up = (at[INDEX["crown"]] - at[INDEX["chin"]]) / size
         nose = at[INDEX["nose"]]
         look = (nose - skull - 0.15 * (at[INDEX["chin"]] - skull)) / size
-        facing = self._facing(person)
+        facing = float(self._facing[person])
         hair = clothing.cap or clothing.hair
 
         def blob(middle: Floats, along: Floats, thick: float) -> Polygon:
-            return _capsule((middle - along)[None], (middle + along)[None], np.array([thick]), np.array([thick]))[0]
+            ends = np.sign(_CIRCLE @ along)[:, None] * along
+            return _fixed(middle + _CIRCLE * thick + ends)
 
         back = skull - 0.16 * look * size + 0.05 * up * size
         if clothing.long_hair:
@@ -271,7 +281,7 @@ class Figures:
             brush.fill(blob(back + np.array([-0.06, -0.06]) * size, 0.06 * up * size, 0.22 * size), hair, 1.2, mark=False)
         if size < 9:
             return
-        hidden = self.faces_away()[person]
+        hidden = self._away[person]
         for ear in (3, 4):
             if not hidden[ear] and not clothing.long_hair:
                 brush.fill(blob(at[ear], 0.05 * up * size, 0.06 * size), clothing.skin, 0.75)
@@ -291,13 +301,6 @@ class Figures:
         across = joints[INDEX["left_shoulder"]] - joints[INDEX["right_shoulder"]]
         ahead = np.cross(across, joints[INDEX["neck"]] - joints[INDEX["pelvis"]])
         return np.asarray(ahead / max(float(np.linalg.norm(ahead)), 1e-9))
-
-    def _facing(self, person: int) -> float:
-        """How much the face looks into the camera: 1 straight into it, -1 straight away."""
-        joints = self._joints[person]
-        look = joints[INDEX["nose"]] - (0.6 * joints[INDEX["skull"]] + 0.4 * joints[INDEX["chin"]])
-        view = self._view[person]
-        return float(look @ view / max(float(np.linalg.norm(look) * np.linalg.norm(view)), 1e-9))
 
 
 def draw_shadows(image: Image, camera: Camera, joints: Floats, light: tuple[float, float], shade: float) -> None:

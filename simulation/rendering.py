@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,10 @@ OUTSIDE: Final = 0
 HIDDEN: Final = 1
 VISIBLE: Final = 2
 """What COCO says of a keypoint: not in the picture, behind something, or seen."""
+
+
+_NEAR: Final = np.array([(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)])
+"""A pixel and those around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +106,8 @@ def _draw(
         else:
             left, top, mask = background.masks[item - len(actors)]
             area = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
-            inside = mask > 0
-            image[area][inside] = background.image[area][inside]
-            labels[area][inside] = 0
+            cv2.copyTo(background.image[area], mask, image[area])
+            cv2.bitwise_and(labels[area], cv2.bitwise_not(mask), dst=labels[area])
     boxes = figures.boxes(camera)
     away = figures.faces_away()
     people = []
@@ -153,8 +157,5 @@ def _seen(camera: Camera, labels: Image, pixels: Floats, label: int) -> NDArray[
     inside = camera.contains(pixels)
     x = np.clip(np.round(pixels[:, 0]).astype(int), 1, camera.width - 2)
     y = np.clip(np.round(pixels[:, 1]).astype(int), 1, camera.height - 2)
-    own = np.zeros(len(pixels), bool)
-    for down in (-1, 0, 1):
-        for across in (-1, 0, 1):
-            own |= labels[y + down, x + across] == label
+    own = (labels[y[:, None] + _NEAR[:, 0], x[:, None] + _NEAR[:, 1]] == label).any(axis=1)
     return np.where(inside, np.where(own, VISIBLE, HIDDEN), OUTSIDE)

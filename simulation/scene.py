@@ -170,10 +170,10 @@ def random_camera(rng: np.random.Generator) -> Camera:
     height = rng.uniform(2.5, 4.5)
     return Camera(
         height_m=height,
-        # The middle of the picture lies about seven metres away.
-        tilt_deg=math.degrees(math.atan((height - 0.9) / rng.uniform(6.0, 8.0))),
+        # The middle of the picture lies six metres away or a little more.
+        tilt_deg=math.degrees(math.atan((height - 0.9) / rng.uniform(5.4, 7.4))),
         yaw_deg=rng.uniform(-10, 10),
-        focal=rng.uniform(0.8, 1.05),
+        focal=rng.uniform(0.8, 1.1),
         k1=rng.uniform(-0.12, 0.0),
         exposure=rng.uniform(-0.5, 0.25),
         noise=rng.uniform(1.5, 6.0),

@@ -530,7 +530,7 @@ def visible_floor(camera: Camera, boxes: Sequence[Box]) -> Floats:
     Raises:
         ValueError: There are none.
     """
-    grid = np.stack(np.meshgrid(np.arange(-8, 8.01, 0.25), np.arange(2.0, 12.01, 0.25)), axis=-1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(np.arange(-8, 8.01, 0.25), np.arange(2.0, 10.51, 0.25)), axis=-1).reshape(-1, 2)
     margin = 0.04 * camera.height
     seen = np.ones(len(grid), bool)
     pixels = []
@@ -539,7 +539,7 @@ def visible_floor(camera: Camera, boxes: Sequence[Box]) -> Floats:
         inside = (pixel >= margin) & (pixel <= (camera.width - margin, camera.height - margin))
         seen &= inside.all(axis=1) & (depth > 1.5)
         pixels.append(pixel)
-    seen &= np.hypot(*(pixels[0] - pixels[1]).T) > 0.16 * camera.height
+    seen &= np.hypot(*(pixels[0] - pixels[1]).T) > 0.2 * camera.height
     for box in boxes:
         seen &= ~box.covers(grid, 0.6)
     if seen.sum() < 8:
