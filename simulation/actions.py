@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -71,7 +72,7 @@ def random_style(rng: np.random.Generator) -> Style:
         tempo=rng.uniform(0.7, 1.3),
         phases=tuple(rng.uniform(0, 2 * np.pi, 8)),
         side=int(rng.choice((-1, 1))),
-        direction=float(rng.choice((0, 15, 70, -70, 180, 165))),
+        direction=float(rng.choice((0, 90, -90, 180))),
     )
 
 
@@ -212,31 +213,31 @@ def fall(body: Body, style: Style, time_s: float) -> Floats:
     buckle = math.sin(math.pi * min(share * 1.1, 1.0))
     calm = 1 - math.exp(-max(time_s - FALL_S, 0.0) / 0.4)
     ahead, left = math.cos(math.radians(style.direction)), math.sin(math.radians(style.direction))
-    prone = max(ahead, 0.0)
-    breath = _wave(style, 0, 0.25, time_s)
+    front, back, aside = max(ahead, 0.0), max(-ahead, 0.0), abs(left)
     stir = _wave(style, 1, 0.13, time_s) * calm
-    throw_up = math.sin(math.pi * share) * 60
+    balance = 60 * math.sin(math.pi * share)
+    # Lying limbs stay in the plane of the ground, or they would hold the body up.
     return pose(
         forward=0.75 * body.leg * ahead * math.sin(tip * math.pi / 2),
         sideways=0.75 * body.leg * left * math.sin(tip * math.pi / 2),
-        root_pitch=86 * tip * ahead,
-        root_roll=-84 * tip * left,
-        spine_flexion=(24 * buckle if ahead >= 0 else 30 * buckle + 8 * tip) + 1.5 * breath,
-        spine_side=14 * left * tip,
-        head_pitch=-22 * prone * tip + 10 * buckle,
-        head_yaw=50 * prone * tip * style.side,
-        left_hip_flexion=34 * buckle + (10 + 22 * (1 - prone)) * tip,
-        right_hip_flexion=26 * buckle + 18 * (1 - prone) * tip,
-        left_hip_abduction=12 * tip,
-        right_hip_abduction=8 * tip,
-        left_knee=48 * buckle + 34 * tip,
-        right_knee=40 * buckle + (14 + 20 * (1 - prone)) * tip,
-        ankle=24 * tip,
-        left_shoulder_flexion=throw_up + (105 * prone + 24) * tip,
-        right_shoulder_flexion=throw_up + (60 * prone + 34) * tip + 6 * stir,
-        shoulder_abduction=26 + 18 * tip,
-        left_elbow=30 + 44 * tip,
-        right_elbow=24 + 58 * tip + 12 * stir,
+        root_pitch=88 * tip * ahead,
+        root_roll=-88 * tip * left,
+        spine_flexion=(26 * buckle + 8 * aside * tip) + 1.5 * stir,
+        spine_side=8 * left * tip,
+        head_pitch=(14 * back - 8 * front) * tip + 10 * buckle,
+        head_yaw=55 * front * tip * style.side + 12 * stir * back,
+        left_hip_flexion=34 * buckle + (38 * aside + 6 * back) * tip,
+        right_hip_flexion=26 * buckle + (52 * aside + 26 * back) * tip + 3 * stir * back,
+        hip_abduction=9 * (1 - aside) * tip,
+        left_knee=48 * buckle + (6 + 34 * aside) * tip,
+        right_knee=40 * buckle + (10 + 40 * (1 - front)) * tip,
+        ankle=(25 + 45 * front) * tip,
+        left_shoulder_flexion=balance + 75 * aside * tip,
+        right_shoulder_flexion=balance + 55 * aside * tip,
+        left_shoulder_abduction=24 + ((110 if style.side > 0 else 8) * front + 34 * back - 22 * aside) * tip,
+        right_shoulder_abduction=24 + ((110 if style.side < 0 else 8) * front + 16 * back - 22 * aside) * tip,
+        left_elbow=30 * (1 - tip) + (34 * back + 30 * aside) * tip + 6 * stir * (1 - front),
+        right_elbow=24 * (1 - tip) + (18 * back + 50 * aside) * tip,
     )
 
 
@@ -408,7 +409,13 @@ def _peak(style: Style, move: Move) -> Floats:
             return _changed(guard, root_pitch=14, spine_flexion=24, shoulder_flexion=88, elbow=8, shoulder_abduction=6)
         case "grapple":
             return _changed(
-                guard, root_pitch=20, spine_flexion=30, shoulder_flexion=78, elbow=48, shoulder_twist=35, head_yaw=25 * side
+                guard,
+                root_pitch=20,
+                spine_flexion=30,
+                shoulder_flexion=78,
+                elbow=48,
+                shoulder_twist=35,
+                head_yaw=25 * side,
             )
         case "recoil":
             return _changed(
@@ -475,7 +482,7 @@ def _legs(
 
 def _keyed(time_s: float, *keys: tuple[float, Floats]) -> Floats:
     """The pose at a time between poses at rising times."""
-    for (start, before), (end, after) in zip(keys, keys[1:], strict=False):
+    for (start, before), (end, after) in itertools.pairwise(keys):
         if time_s < end:
             share = max(time_s - start, 0.0) / (end - start)
             return before + share * share * (3 - 2 * share) * (after - before)

@@ -44,8 +44,6 @@ LIMB_ANGLES: Final = (
 )
 """What a pose says for the left and then for the right side, in degrees; twists turn inwards, ankles point the toes."""
 
-POSE_SIZE: Final = len(POSE_PARTS) + 2 * len(LIMB_ANGLES)
-
 EXTRA_JOINTS: Final = (
     "pelvis",
     "waist",
@@ -67,11 +65,18 @@ BODY_JOINTS: Final = COCO_JOINTS + EXTRA_JOINTS
 
 INDEX: Final = {name: index for index, name in enumerate(BODY_JOINTS)}
 
-_COLUMNS: Final[dict[str, list[int]]] = {name: [column] for column, name in enumerate(POSE_PARTS)}
-for _offset, _name in enumerate(LIMB_ANGLES):
-    _left = len(POSE_PARTS) + _offset
-    _right = _left + len(LIMB_ANGLES)
-    _COLUMNS |= {_name: [_left, _right], f"left_{_name}": [_left], f"right_{_name}": [_right]}
+_PARTS: Final = (
+    *POSE_PARTS,
+    *(f"left_{angle}" for angle in LIMB_ANGLES),
+    *(f"right_{angle}" for angle in LIMB_ANGLES),
+)
+"""Names of a pose's values in their order."""
+
+POSE_SIZE: Final = len(_PARTS)
+
+_COLUMNS: Final = {part: [place] for place, part in enumerate(_PARTS)} | {
+    angle: [_PARTS.index(f"left_{angle}"), _PARTS.index(f"right_{angle}")] for angle in LIMB_ANGLES
+}
 
 _FLESH: Final = {
     "nose": 0.02,
@@ -223,7 +228,9 @@ def forward_kinematics(lengths: Floats, poses: Floats, places: Floats, headings:
         Shape ``(P, len(BODY_JOINTS), 3)``: x, y and height in metres.
     """
     people = len(lengths)
-    stature, _, thigh, shank, sole, foot, hip, shoulder, lumbar, thorax, neck, head, upper_arm, forearm, hand = lengths.T
+    stature, _, thigh, shank, sole, foot, hip, shoulder, lumbar, thorax, neck, head, upper_arm, forearm, hand = (
+        lengths.T
+    )
     radians = np.deg2rad(poses)
     _, _, _, yaw, pitch, roll, flexion, side, twist, head_yaw, head_pitch, head_roll = radians[:, : len(POSE_PARTS)].T
     limbs = radians[:, len(POSE_PARTS) :].reshape(people, 2, len(LIMB_ANGLES))
@@ -242,7 +249,9 @@ def forward_kinematics(lengths: Floats, poses: Floats, places: Floats, headings:
     joints = np.zeros((people, len(BODY_JOINTS), 3))
 
     def put(name: str, start: Floats, frame: Floats, forward: Floats, left: Floats, up: Floats) -> Floats:
-        end = start + frame[..., 0] * forward[..., None] + frame[..., 1] * left[..., None] + frame[..., 2] * up[..., None]
+        end = (
+            start + frame[..., 0] * forward[..., None] + frame[..., 1] * left[..., None] + frame[..., 2] * up[..., None]
+        )
         joints[:, [INDEX[f"left_{name}"], INDEX[f"right_{name}"]] if end.ndim == 3 else INDEX[name]] = end
         return end
 

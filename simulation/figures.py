@@ -101,7 +101,9 @@ class Figures:
         self._view = camera.position - joints[:, INDEX["skull"]]
         # How much each face looks into the camera: 1 straight into it, -1 straight away.
         look = joints[:, INDEX["nose"]] - 0.6 * joints[:, INDEX["skull"]] - 0.4 * joints[:, INDEX["chin"]]
-        self._facing = (look * self._view).sum(-1) / (np.linalg.norm(look, axis=-1) * np.linalg.norm(self._view, axis=-1))
+        self._facing = (look * self._view).sum(-1) / (
+            np.linalg.norm(look, axis=-1) * np.linalg.norm(self._view, axis=-1)
+        )
         self._away = self._behind_the_head()
         self._outlines = self._capsules()
 
@@ -122,7 +124,7 @@ class Figures:
         skull = self.pixels[:, [INDEX["skull"], INDEX["crown"]]]
         points = np.concatenate([outlines, skull - head, skull + head, self.pixels[:, : INDEX["crown"] + 1]], axis=1)
         sides = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
-        return np.clip(sides, 0, (camera.width, camera.height) * 2)
+        return np.asarray(np.clip(sides, 0, (camera.width, camera.height) * 2))
 
     def draw(self, image: Image, labels: Image, person: int, label: int) -> None:
         """Draw one person, and write the label where the person is seen.
@@ -181,7 +183,9 @@ class Figures:
         unit = self._girth[person]
 
         def circles(*spots: tuple[str, float]) -> Floats:
-            return np.concatenate([at[INDEX[name]] + _CIRCLE * radius * unit * scale[INDEX[name]] for name, radius in spots])
+            return np.concatenate(
+                [at[INDEX[name]] + _CIRCLE * radius * unit * scale[INDEX[name]] for name, radius in spots]
+            )
 
         def hull(points: Floats) -> Polygon:
             return np.asarray(cv2.convexHull(_fixed(points))[:, 0], np.int32)
@@ -191,7 +195,11 @@ class Figures:
         back = self._joints[person, INDEX["neck"]] - self._ahead(person) * 0.17 * unit
         if clothing.bag is not None and not away:
             self._bag(brush, person, clothing.bag, back)
-        brush.fill(hull(circles(("waist", 0.058), ("left_hip", 0.053 * loose), ("right_hip", 0.053 * loose))), clothing.bottom, 0.85)
+        brush.fill(
+            hull(circles(("waist", 0.058), ("left_hip", 0.053 * loose), ("right_hip", 0.053 * loose))),
+            clothing.bottom,
+            0.85,
+        )
         torso = circles(
             ("left_shoulder", 0.034 * loose),
             ("right_shoulder", 0.034 * loose),
@@ -218,7 +226,8 @@ class Figures:
         low_left, low_right = at[INDEX["left_hip"]], at[INDEX["right_hip"]]
 
         def spot(across: float, down: float) -> Floats:
-            return (left * (1 - across) + right * across) * (1 - down) + (low_left * (1 - across) + low_right * across) * down
+            top, bottom = left + (right - left) * across, low_left + (low_right - low_left) * across
+            return np.asarray(top + (bottom - top) * down)
 
         def patch(left: float, right: float, top: float, bottom: float) -> Polygon:
             return _fixed(np.stack([spot(left, top), spot(right, top), spot(right, bottom), spot(left, bottom)]))
@@ -272,13 +281,17 @@ class Figures:
         if facing > 0.0:
             brush.fill(scalp, hair, 0.95)
             brush.fill(face, clothing.skin, 0.85)
-            lit = blob(skull + (0.14 * look - 0.1 * up) * size + np.array([-0.06, -0.04]) * size, 0.12 * up * size, 0.24 * size)
+            lit = blob(
+                skull + (0.14 * look - 0.1 * up) * size + np.array([-0.06, -0.04]) * size, 0.12 * up * size, 0.24 * size
+            )
             brush.fill(lit, clothing.skin, 1.05, mark=False)
             brush.fill(blob(skull + 0.3 * up * size - 0.04 * look * size, 0.02 * up * size, 0.28 * size), hair, 1.0)
         else:
             brush.fill(face, clothing.skin, 0.8)
             brush.fill(scalp, hair, 0.9)
-            brush.fill(blob(back + np.array([-0.06, -0.06]) * size, 0.06 * up * size, 0.22 * size), hair, 1.2, mark=False)
+            brush.fill(
+                blob(back + np.array([-0.06, -0.06]) * size, 0.06 * up * size, 0.22 * size), hair, 1.2, mark=False
+            )
         if size < 9:
             return
         hidden = self._away[person]
@@ -326,14 +339,16 @@ def draw_shadows(image: Image, camera: Camera, joints: Floats, light: tuple[floa
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return
-    mask = cv2.GaussianBlur(mask, (5, 5), 1.3)
+    cv2.GaussianBlur(mask, (5, 5), 1.3, dst=mask)
     left, top = max(left - 3, 0), max(top - 3, 0)
     part = mask[top : top + height + 6, left : left + width + 6]
     area = image[
         top * _SHADOW_SCALE : (top + part.shape[0]) * _SHADOW_SCALE,
         left * _SHADOW_SCALE : (left + part.shape[1]) * _SHADOW_SCALE,
     ]
-    soft = cv2.resize(part, (part.shape[1] * _SHADOW_SCALE, part.shape[0] * _SHADOW_SCALE), interpolation=cv2.INTER_LINEAR)
+    soft = cv2.resize(
+        part, (part.shape[1] * _SHADOW_SCALE, part.shape[0] * _SHADOW_SCALE), interpolation=cv2.INTER_LINEAR
+    )
     left_over = cv2.convertScaleAbs(soft[: area.shape[0], : area.shape[1]], alpha=-shade, beta=0)
     keep = cv2.cvtColor(255 - left_over, cv2.COLOR_GRAY2BGR)
     cv2.multiply(area, keep, dst=area, scale=1 / 255)
@@ -366,7 +381,8 @@ def _capsule(start: Floats, end: Floats, first: Floats, second: Floats) -> Polyg
     outline = np.concatenate(
         [
             end[..., None, :] + second[..., None, None] * np.stack([np.cos(around_end), np.sin(around_end)], axis=-1),
-            start[..., None, :] + first[..., None, None] * np.stack([np.cos(around_start), np.sin(around_start)], axis=-1),
+            start[..., None, :]
+            + first[..., None, None] * np.stack([np.cos(around_start), np.sin(around_start)], axis=-1),
         ],
         axis=-2,
     )

@@ -15,6 +15,9 @@ from simulation.scene import Scene
 Map = NDArray[np.float32]
 
 _OVERSAMPLING: Final = 2
+_FACES: Final = np.array([0.72, 0.9, 1.15], np.float32)
+"""Brightness of a box's sides, of its front and of its top."""
+
 _TABLE: Final = 256
 """Side of the table of chance that noise is read from."""
 
@@ -55,10 +58,9 @@ class Box:
         return np.clip(point, (self.left, self.near), (self.right, self.far))
 
     def hides(self, point: Floats) -> bool:
-        """Whether it stands between the camera, over the origin, and a point of the ground."""
+        """Whether no side of it parts a point of the ground from the camera, so that it may hide the point."""
         x, y = point
-        before = (y <= self.near < np.inf and self.near > 0) or (x <= self.left and self.left > 0)
-        return not (before or (x >= self.right and self.right < 0))
+        return not (y <= self.near or (x <= self.left and self.left > 0) or (x >= self.right and self.right < 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,7 @@ class Background:
     Attributes:
         image: Shape ``(height, width, 3)``, BGR.
         boxes: Its furniture.
-        masks: For each box, where it is seen: left, top, and a mask of shape ``(h, w)``, 255 inside; empty if out of sight.
+        masks: For each box, where it is seen: left, top, and a mask of shape ``(h, w)``, 255 inside, empty if nowhere.
         light: Horizontal metres, x and y, that a shadow falls for each metre of height.
         shade: Darkness of shadows, 0 to 1.
     """
@@ -151,7 +153,7 @@ class _Painter:
         self._blemish(picture)
         size = (camera.width, camera.height)
         small = cv2.resize(np.clip(picture, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-        cut = tuple(_cut(cv2.resize(mask, size, interpolation=cv2.INTER_AREA)) for mask in masks)
+        cut = tuple(_cut(np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.uint8)) for mask in masks)
         shade = 0.34 if self._scene.place in ("hall", "shop") else float(self._rng.uniform(0.3, 0.5))
         return Background(np.asarray(small, np.uint8), self._boxes, cut, self._light, shade)
 
@@ -162,9 +164,7 @@ class _Painter:
 
     def _rough(self, u: Map, v: Map, scale: float) -> Map:
         """Chance at several scales, around 0, at most 1."""
-        layers = [
-            (self._noise(u + 17 * octave, v, scale / 2.7**octave) - 0.5) * 0.6**octave for octave in range(4)
-        ]
+        layers = [(self._noise(u + 17 * octave, v, scale / 2.7**octave) - 0.5) * 0.6**octave for octave in range(4)]
         return np.asarray(sum(layers), np.float32)
 
     def _cells(self, u: Map, v: Map) -> Map:
@@ -193,15 +193,21 @@ class _Painter:
                 tone = np.where(line, 1.9 + 0.4 * rough, np.where(np.abs(v - kerb) < 0.09, 1.55, tone))
                 return _tinted(base, tone)
             case "park":
-                grass = _tinted(np.array((45, 105, 90), np.float32), 0.95 + 0.5 * rough + 0.35 * (self._noise(u, v, 0.05) - 0.5))
-                gravel = _tinted(np.array((140, 160, 175), np.float32), 0.95 + 0.25 * rough + 0.2 * (self._noise(u, v, 0.03) - 0.5))
+                grass = _tinted(
+                    np.array((45, 105, 90), np.float32), 0.95 + 0.5 * rough + 0.35 * (self._noise(u, v, 0.05) - 0.5)
+                )
+                gravel = _tinted(
+                    np.array((140, 160, 175), np.float32), 0.95 + 0.25 * rough + 0.2 * (self._noise(u, v, 0.03) - 0.5)
+                )
                 bend = 1.2 * self._noise(u, np.zeros_like(v), 6.0)
                 path = np.abs(v - 6.2 - bend) + 0.25 * rough < rng.uniform(1.0, 2.2)
                 return np.where(path[..., None], gravel, grass)
             case "shop":
                 base = np.array(rng.choice([(95, 135, 175), (70, 100, 135), (150, 155, 160)]), np.float32)
                 board = u / 0.16
-                tone = 0.88 + 0.2 * self._cells(board, v / 1.4 + 5 * np.floor(board)) + 0.12 * self._rough(u * 6, v, 1.2)
+                tone = (
+                    0.88 + 0.2 * self._cells(board, v / 1.4 + 5 * np.floor(board)) + 0.12 * self._rough(u * 6, v, 1.2)
+                )
                 return _tinted(base, tone * _joints(board, v / 1.4 + 0.37 * np.floor(board), 0.05, 0.8))
 
     def _upright(self, picture: Map, where: NDArray[np.bool_], u: Map, v: Map) -> None:
@@ -235,15 +241,16 @@ class _Painter:
             wide = rng.uniform(0.7, 1.5)
             inside = (u > left) & (u < left + wide) & (v > low) & (v < high)
             frame = inside & ((u < left + 0.07) | (u > left + wide - 0.07) | (v > high - 0.07))
-            colour[inside] = rng.uniform(50, 200, 3).astype(np.float32) * (1 + 0.3 * rough[inside])[:, None]
+            paint = (0.4 * rng.uniform(50, 200, 3) + 0.6 * rng.uniform(50, 200)).astype(np.float32)
+            colour[inside] = paint * (1 + 0.3 * rough[inside])[:, None]
             colour[frame] = rng.uniform(40, 220)
         picture[rows][where] = colour[where]
 
     def _box(self, picture: Map, reach: Map, rays: Map, box: Box) -> Image:
         """Paint a box where nothing is before it, and give its mask."""
         camera = self._scene.camera
-        low = np.array([box.left, box.near, 0.0], np.float32) - np.float32([0, 0, camera.height_m])
-        high = np.array([box.right, box.far, box.height], np.float32) - np.float32([0, 0, camera.height_m])
+        low = np.array([box.left, box.near, -camera.height_m], np.float32)
+        high = np.array([box.right, box.far, box.height - camera.height_m], np.float32)
         safe = np.where(np.abs(rays) < 1e-6, np.float32(1e-6), rays)
         enter, leave = np.minimum(low / safe, high / safe), np.maximum(low / safe, high / safe)
         first = enter.max(axis=-1)
@@ -254,12 +261,12 @@ class _Painter:
         left, top, width, height = cv2.boundingRect(mask)
         area = slice(top, top + height), slice(left, left + width)
         inside = hit[area]
-        point = rays[area] * first[area][..., None] + np.float32([0, 0, camera.height_m])
+        point = rays[area] * first[area][..., None] + camera.position.astype(np.float32)
         axis = enter[area].argmax(axis=-1)
         u = np.where(axis == 0, point[..., 1], point[..., 0])
         v = np.where(axis == 2, point[..., 1], point[..., 2])
         grid_u, grid_v = box.grid
-        tone = np.float32([0.72, 0.9, 1.15])[axis] * (1 + 0.22 * self._rough(u, v, 0.8))
+        tone = _FACES[axis] * (1 + 0.22 * self._rough(u, v, 0.8))
         tone *= _joints(u / grid_u, v / grid_v, 0.025 / grid_u, 0.6)
         if self._scene.place == "shop" and not box.seat:
             tone *= 0.6 + 0.8 * self._cells(u / grid_u * 2, v / grid_v)

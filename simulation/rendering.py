@@ -81,23 +81,21 @@ def empty(scene: Scene) -> Image:
     return draw_background(scene, furnish(scene)).image
 
 
-def _frames(scene: Scene, world: World, background: Background) -> Iterator[SimulatedFrame]:
-    sensor = Sensor(scene.camera, np.random.default_rng((scene.seed, 5)))
-    numbers = itertools.count() if scene.frames is None else range(scene.frames)
-    for number in numbers:
-        if number:
-            world.step(1 / scene.camera.fps)
-        joints = world.joints()
-        light = background.image.copy()
-        draw_shadows(light, scene.camera, joints, background.light, background.shade)
-        people = _draw(light, scene.camera, background, world.actors, joints)
-        yield SimulatedFrame(sensor.expose(light), number / scene.camera.fps, people)
-
-
-def _draw(
+def draw_people(
     image: Image, camera: Camera, background: Background, actors: Sequence[Actor], joints: Floats
 ) -> tuple[SimulatedPerson, ...]:
-    """Draw everybody from the farthest to the nearest, furniture in between, and say who is where."""
+    """Draw everybody from the farthest to the nearest, furniture in between, and say who is where.
+
+    Args:
+        image: The place with the shadows on its ground; changed.
+        camera: What sees it.
+        background: The place.
+        actors: Who is there.
+        joints: Shape ``(P, J, 3)``: their joints in metres.
+
+    Returns:
+        The truth about those of whom something is in the frame.
+    """
     figures = Figures(camera, joints, [actor.body for actor in actors], [actor.clothing for actor in actors])
     labels = np.zeros(image.shape[:2], np.uint8)
     for item in _order(background, actors, joints):
@@ -128,6 +126,19 @@ def _draw(
             )
         )
     return tuple(people)
+
+
+def _frames(scene: Scene, world: World, background: Background) -> Iterator[SimulatedFrame]:
+    sensor = Sensor(scene.camera, np.random.default_rng((scene.seed, 5)))
+    numbers = itertools.count() if scene.frames is None else range(scene.frames)
+    for number in numbers:
+        if number:
+            world.step()
+        joints = world.joints()
+        light = background.image.copy()
+        draw_shadows(light, scene.camera, joints, background.light, background.shade)
+        people = draw_people(light, scene.camera, background, world.actors, joints)
+        yield SimulatedFrame(sensor.expose(light), number / scene.camera.fps, people)
 
 
 def _order(background: Background, actors: Sequence[Actor], joints: Floats) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -90,9 +91,11 @@ class Scene:
             raise ValueError(f"a scene has 1 to {MOST_PEOPLE} people, got {self.people}")
         if not self.duration_s > 0:
             raise ValueError(f"a scene must last longer than 0 s, got {self.duration_s}")
-        for before, after in zip(self.incidents, self.incidents[1:], strict=False):
+        for before, after in itertools.pairwise(self.incidents):
             if after.onset_s < before.end_s:
-                raise ValueError(f"incidents must follow each other; one at {after.onset_s} s begins before {before.end_s}")
+                raise ValueError(
+                    f"incidents must follow each other; one at {after.onset_s} s begins before {before.end_s}"
+                )
         if self.incident_every_s is not None:
             if self.incidents:
                 raise ValueError("a scene has either its own incidents or one every so many seconds, not both")

@@ -110,7 +110,7 @@ class Actor:
             keeps_place = action == "sit" or self.action == "sit"
             if not keeps_place:
                 cosine, sine = math.cos(self.heading), math.sin(self.heading)
-                self.place = self.place + (cosine * ahead - sine * left, sine * ahead + cosine * left)
+                self.place = self.place + np.array([cosine * ahead - sine * left, sine * ahead + cosine * left])
                 self.shown[[_FORWARD, _SIDEWAYS]] = 0.0
         self.action, self.since, self.until = action, time_s, time_s + duration_s
         self.stiffness = stiffness
@@ -152,6 +152,7 @@ class World:
         self._next = next(self._schedule, None)
         self._cast: list[Actor] = []
         self._identities = 0
+        self._number = 0
         self.time_s = 0.0
         self.actors: list[Actor] = []
         for _ in range(scene.people):
@@ -161,9 +162,11 @@ class World:
             self._assemble(self._next, at_once=True)
         self._show(0.0)
 
-    def step(self, seconds: float) -> None:
-        """Let time pass."""
-        self.time_s += seconds
+    def step(self) -> None:
+        """Let one frame's time pass."""
+        seconds = 1 / self._scene.camera.fps
+        self._number += 1
+        self.time_s = self._number / self._scene.camera.fps
         self._direct()
         for actor in self.actors:
             if actor.incident is None:
@@ -216,7 +219,7 @@ class World:
             spot = centre
             if incident.cast == 2:
                 actor.partner = self._cast[1 - number]
-                spot = centre + ((number - 0.5) * 1.1, 0.0)
+                spot = centre + np.array([(number - 0.5) * 1.1, 0.0])
             if at_once:
                 actor.place, actor.heading = spot.copy(), math.pi * number
                 actor.shown = None
@@ -389,7 +392,9 @@ class World:
         step = actor.speed * seconds
         actor.place = actor.place + step * np.array([math.cos(actor.heading), math.sin(actor.heading)])
         stride = (
-            0.75 if actor.action == "crawl" else actions.stride_length(actor.body, actor.speed, running=actor.action == "run")
+            0.75
+            if actor.action == "crawl"
+            else actions.stride_length(actor.body, actor.speed, running=actor.action == "run")
         )
         actor.phase += step / stride
 
