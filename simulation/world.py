@@ -148,6 +148,7 @@ class World:
         self._boxes = boxes
         self._rng = np.random.default_rng((scene.seed, 2))
         self._floor = visible_floor(scene.camera, boxes)
+        self._stage = clear_floor(self._floor, boxes)
         self._schedule: Iterator[Incident] = scene.schedule()
         self._next = next(self._schedule, None)
         self._cast: list[Actor] = []
@@ -208,8 +209,8 @@ class World:
 
     def _assemble(self, incident: Incident, *, at_once: bool) -> None:
         """Choose who takes part, those nearest to the middle, and send them there, or put them there at the start."""
-        middle = self._floor.mean(axis=0)
-        centre = self._floor[np.argmin(((self._floor - middle) ** 2).sum(axis=1))]
+        middle = self._stage.mean(axis=0)
+        centre = self._stage[np.argmin(((self._stage - middle) ** 2).sum(axis=1))]
         free = [actor for actor in self.actors if not actor.leaving and actor.body.stature > 1.45] or self.actors
         grown = sorted(free, key=lambda actor: float(np.hypot(*(actor.place - centre))))
         rest = [actor for actor in self.actors if actor not in grown]
@@ -246,7 +247,7 @@ class World:
             actor.begin(action, self.time_s, stiffness={"fall": 14.0, "crawl": 4.0}.get(action, 9.0))
             actor.move_since = self.time_s - 10.0
         if action in _MOVING and (actor.target is None or self._arrived(actor)):
-            actor.target = self._far_spot(actor) if action == "run" else self._spot()
+            actor.target = self._far_spot(actor) if action == "run" else self._stage_spot()
         if action == "fight":
             self._choose_move(actor)
 
@@ -261,7 +262,7 @@ class World:
                     actor.begin("talk", self.time_s)
             actor.facing = _angle(partner.place - actor.place)
         elif actor.action == "walk" and (actor.target is None or self._arrived(actor)):
-            actor.target = self._spot()
+            actor.target = self._stage_spot()
 
     def _choose_move(self, actor: Actor) -> None:
         partner = actor.partner
@@ -504,6 +505,10 @@ class World:
         spot: Floats = self._floor[self._rng.integers(len(self._floor))]
         return spot
 
+    def _stage_spot(self) -> Floats:
+        spot: Floats = self._stage[self._rng.integers(len(self._stage))]
+        return spot
+
     def _free_spot(self) -> Floats:
         """A spot as far as chance has it from everybody."""
         spots = self._floor[self._rng.integers(len(self._floor), size=12)]
@@ -550,6 +555,18 @@ def visible_floor(camera: Camera, boxes: Sequence[Box]) -> Floats:
     if seen.sum() < 8:
         raise ValueError("this camera sees nobody from head to foot; change its height, tilt or focal length")
     return np.asarray(grid[seen])
+
+
+def clear_floor(floor: Floats, boxes: Sequence[Box]) -> Floats:
+    """Those of the points ``(N, 2)`` where somebody can lie down in sight; all of them if these are too few."""
+    clear = np.ones(len(floor), bool)
+    for box in boxes:
+        clear &= ~box.covers(floor, 1.3)
+        corners = [math.atan2(x, y) for x in (box.left, box.right) for y in (box.near, box.far)]
+        across = np.arctan2(floor[:, 0], floor[:, 1])
+        hidden = (across > min(corners) - 0.12) & (across < max(corners) + 0.12) & (floor[:, 1] > box.near)
+        clear &= ~hidden
+    return np.asarray(floor[clear]) if clear.sum() >= 8 else floor
 
 
 def _unit(way: Floats) -> Floats:
