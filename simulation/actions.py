@@ -452,7 +452,7 @@ def _legs(
     hip = low + (high - low) * (0.5 - 0.5 * math.cos(4 * math.pi * phase))
     angles: dict[str, float] = {}
     heights = []
-    ball, sole = 0.5 * body.foot, body.sole
+    toe, sole = 0.75 * body.foot, body.sole
     for name, offset in (("left", 0.0), ("right", 0.5)):
         share = (phase + offset) % 1.0
         if share < stance:
@@ -467,8 +467,8 @@ def _legs(
             height = clearance * body.leg * math.sin(math.pi * done**0.8)
             place = first - travel + travel * (ease + 0.25 * done * (1 - done) * (1 - 2 * done))
         tip = math.radians(max(pitch, 0.0))
-        ankle_x = place + ball - ball * math.cos(tip) + sole * math.sin(tip)
-        ankle_z = height + ball * math.sin(tip) + sole * math.cos(tip) - sole
+        ankle_x = place + toe - toe * math.cos(tip) + sole * math.sin(tip)
+        ankle_z = height + toe * math.sin(tip) + sole * math.cos(tip) - sole
         flexion, knee = reach(body.thigh, body.shank, ankle_x, hip - ankle_z)
         angles |= {
             f"{name}_hip_flexion": flexion,

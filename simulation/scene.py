@@ -83,8 +83,7 @@ class Scene:
     incident_every_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"a seed must not be negative, got {self.seed}")
+        _check_seed(self.seed)
         if self.place not in PLACES:
             raise ValueError(f"there is no place {self.place!r}; there are {', '.join(PLACES)}")
         if not 1 <= self.people <= MOST_PEOPLE:
@@ -124,8 +123,12 @@ class Scene:
 
 
 def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
-    """A scene in which nothing is out of the ordinary; camera, place and people are chosen by the seed."""
-    rng = np.random.default_rng((seed, 0))
+    """A scene in which nothing is out of the ordinary; camera, place and people are chosen by the seed.
+
+    Raises:
+        ValueError: The seed is negative, or the scene has no length.
+    """
+    rng = _choices(seed)
     return Scene(
         seed=seed,
         camera=random_camera(rng),
@@ -139,11 +142,11 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
     """A scene with one event, which begins at `onset_s` and after which life goes on for four seconds.
 
     Raises:
-        ValueError: There is no such event.
+        ValueError: There is no such event, or the seed or the onset is negative.
     """
     if event not in EVENTS:
         raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
-    rng = np.random.default_rng((seed, 0))
+    rng = _choices(seed)
     incident = Incident(event, onset_s, onset_s + EVENT_S[event])
     return Scene(
         seed=seed,
@@ -156,8 +159,12 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
 
 
 def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
-    """A scene without an end, with an incident every so many seconds or never."""
-    rng = np.random.default_rng((seed, 0))
+    """A scene without an end, with an incident every so many seconds or never.
+
+    Raises:
+        ValueError: The seed is negative, or there is too little time between incidents.
+    """
+    rng = _choices(seed)
     return Scene(
         seed=seed,
         camera=random_camera(rng),
@@ -182,3 +189,14 @@ def random_camera(rng: np.random.Generator) -> Camera:
         noise=rng.uniform(1.5, 6.0),
         jpeg_quality=int(rng.integers(55, 92)),
     )
+
+
+def _choices(seed: int) -> np.random.Generator:
+    """Source of the settings that a seed chooses."""
+    _check_seed(seed)
+    return np.random.default_rng((seed, 0))
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"a seed must not be negative, got {seed}")

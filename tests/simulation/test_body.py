@@ -100,8 +100,8 @@ def test_the_foot_on_the_ground_does_not_slide_while_walking() -> None:
     phases = np.linspace(0.03, 0.3, 20)
     joints = np.array([stand_up(body, actions.walk(body, style, phase, 1.2)) for phase in phases])
     toe = joints[:, INDEX["left_toe"]]
-    assert np.ptp(toe[:, 0] + stride * phases) < 0.03
-    assert abs(toe[:, 2]).max() < 0.04
+    assert np.ptp(toe[:, 0] + stride * phases) < 0.01
+    assert abs(toe[:, 2]).max() < 0.01
 
 
 def test_whoever_has_fallen_lies_low() -> None:
