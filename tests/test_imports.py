@@ -1,4 +1,4 @@
-"""Imports go one way: service → model → pose."""
+"""Imports go one way: service → model → pose; the simulation knows only the skeleton."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"pose", "model", "service"}
+OURS = {"pose", "model", "service", "simulation"}
 WEB = {"fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "sqlalchemy", "typer"}
 ALLOWED_FROM_POSE = {"pose.skeleton", "pose.windows"}
 
@@ -38,10 +38,16 @@ def test_pose_knows_only_itself(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules("model"), ids=lambda path: path.stem)
 def test_model_knows_only_windows_and_the_skeleton(path: Path) -> None:
-    assert not roots(path) & ({"service", "ultralytics", "cv2"} | WEB)
+    assert not roots(path) & ({"service", "simulation", "ultralytics", "cv2"} | WEB)
     assert {name for name in imported(path) if name.startswith("pose.")} <= ALLOWED_FROM_POSE
 
 
 @pytest.mark.parametrize("path", modules("service"), ids=lambda path: path.stem)
 def test_the_service_leaves_ultralytics_to_pose(path: Path) -> None:
     assert "ultralytics" not in roots(path)
+
+
+@pytest.mark.parametrize("path", modules("simulation"), ids=lambda path: path.stem)
+def test_the_simulation_knows_only_the_skeleton(path: Path) -> None:
+    assert not roots(path) & (OURS - {"simulation", "pose"} | WEB | {"torch", "ultralytics"})
+    assert {name for name in imported(path) if name.startswith("pose")} <= {"pose.skeleton"}

@@ -1,0 +1,202 @@
+"""What happens in front of which camera: the settings of a scene, and scenes made from a seed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from simulation.camera import Camera
+
+Event = Literal["running", "fall", "fight", "throw", "crawl"]
+"""What is anomalous; everything else that people do is normal."""
+
+EVENTS: Final[tuple[Event, ...]] = get_args(Event)
+
+Place = Literal["hall", "street", "park", "shop"]
+"""Where it happens."""
+
+PLACES: Final[tuple[Place, ...]] = get_args(Place)
+
+EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0, "throw": 7.0, "crawl": 8.0}
+"""Seconds that an event lasts unless its incident says otherwise."""
+
+MOST_PEOPLE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An event at a known time.
+
+    Attributes:
+        event: What happens.
+        onset_s: When it begins, in seconds of the scene.
+        end_s: When it is over.
+
+    Raises:
+        ValueError: There is no such event, or it ends before it begins.
+    """
+
+    event: Event
+    onset_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if self.event not in EVENTS:
+            raise ValueError(f"there is no event {self.event!r}; there are {', '.join(EVENTS)}")
+        if not 0 <= self.onset_s < self.end_s:
+            raise ValueError(f"an incident must end after it begins, got {self.onset_s} to {self.end_s} s")
+
+    @property
+    def cast(self) -> int:
+        """How many people it takes."""
+        return 2 if self.event == "fight" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Settings of a scene; the same settings give the same frames.
+
+    Attributes:
+        seed: Who is there, how they look and what they do.
+        camera: What looks at them.
+        place: Where they are.
+        people: How many there are at a time, 1 to 8.
+        duration_s: Seconds of video; infinite for a scene without an end.
+        incidents: What happens out of the ordinary, in order of time and one after the other.
+        incident_every_s: Beside these, one every so many seconds, the first half a period after the start.
+
+    Raises:
+        ValueError: A setting is out of its range, or incidents overlap.
+    """
+
+    seed: int = 0
+    camera: Camera = field(default_factory=Camera)
+    place: Place = "hall"
+    people: int = 4
+    duration_s: float = 20.0
+    incidents: tuple[Incident, ...] = ()
+    incident_every_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        if self.place not in PLACES:
+            raise ValueError(f"there is no place {self.place!r}; there are {', '.join(PLACES)}")
+        if not 1 <= self.people <= MOST_PEOPLE:
+            raise ValueError(f"a scene has 1 to {MOST_PEOPLE} people, got {self.people}")
+        if not self.duration_s > 0:
+            raise ValueError(f"a scene must last longer than 0 s, got {self.duration_s}")
+        for before, after in itertools.pairwise(self.incidents):
+            if after.onset_s < before.end_s:
+                raise ValueError(
+                    f"incidents must follow each other; one at {after.onset_s} s begins before {before.end_s}"
+                )
+        if self.incident_every_s is not None:
+            if self.incidents:
+                raise ValueError("a scene has either its own incidents or one every so many seconds, not both")
+            if not self.incident_every_s >= 15:
+                raise ValueError(f"incidents need at least 15 s each, got one every {self.incident_every_s} s")
+        if self.people < max((incident.cast for incident in self.incidents), default=1):
+            raise ValueError("a fight needs at least 2 people")
+
+    @property
+    def frames(self) -> int | None:
+        """Number of frames; none for a scene without an end."""
+        return None if math.isinf(self.duration_s) else max(1, round(self.duration_s * self.camera.fps))
+
+    def schedule(self) -> Iterator[Incident]:
+        """Its incidents in order of time; without an end where one comes every so many seconds."""
+        yield from self.incidents
+        if self.incident_every_s is None:
+            return
+        rng = np.random.default_rng((self.seed, 1))
+        possible = [event for event in EVENTS if event != "fight" or self.people > 1]
+        onset = self.incident_every_s / 2
+        while onset < self.duration_s:
+            event = possible[rng.integers(len(possible))]
+            yield Incident(event, onset, onset + EVENT_S[event])
+            onset += self.incident_every_s
+
+
+def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
+    """A scene in which nothing is out of the ordinary; camera, place and people are chosen by the seed.
+
+    Raises:
+        ValueError: The seed is negative, or the scene has no length.
+    """
+    rng = _choices(seed)
+    return Scene(
+        seed=seed,
+        camera=random_camera(rng),
+        place=PLACES[rng.integers(len(PLACES))],
+        people=int(rng.integers(1, 7)),
+        duration_s=duration_s,
+    )
+
+
+def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
+    """A scene with one event, which begins at `onset_s` and after which life goes on for four seconds.
+
+    Raises:
+        ValueError: There is no such event, or the seed or the onset is negative.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
+    rng = _choices(seed)
+    incident = Incident(event, onset_s, onset_s + EVENT_S[event])
+    return Scene(
+        seed=seed,
+        camera=random_camera(rng),
+        place=PLACES[rng.integers(len(PLACES))],
+        people=int(rng.integers(2, 6)),
+        duration_s=incident.end_s + 4.0,
+        incidents=(incident,),
+    )
+
+
+def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
+    """A scene without an end, with an incident every so many seconds or never.
+
+    Raises:
+        ValueError: The seed is negative, or there is too little time between incidents.
+    """
+    rng = _choices(seed)
+    return Scene(
+        seed=seed,
+        camera=random_camera(rng),
+        place=PLACES[rng.integers(len(PLACES))],
+        people=4,
+        duration_s=math.inf,
+        incident_every_s=incident_every_s,
+    )
+
+
+def random_camera(rng: np.random.Generator) -> Camera:
+    """A camera as they hang under ceilings and on lamp posts."""
+    height = rng.uniform(2.5, 4.5)
+    return Camera(
+        height_m=height,
+        # The middle of the picture lies six metres away or a little more.
+        tilt_deg=math.degrees(math.atan((height - 0.9) / rng.uniform(5.4, 7.4))),
+        yaw_deg=rng.uniform(-10, 10),
+        focal=rng.uniform(0.8, 1.1),
+        k1=rng.uniform(-0.12, 0.0),
+        exposure=rng.uniform(-0.5, 0.25),
+        noise=rng.uniform(1.5, 6.0),
+        jpeg_quality=int(rng.integers(55, 92)),
+    )
+
+
+def _choices(seed: int) -> np.random.Generator:
+    """Source of the settings that a seed chooses."""
+    _check_seed(seed)
+    return np.random.default_rng((seed, 0))
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"a seed must not be negative, got {seed}")
