@@ -64,16 +64,22 @@ class SimulatedFrame:
     people: tuple[SimulatedPerson, ...]
 
 
-def render(scene: Scene) -> Iterator[SimulatedFrame]:
+def render(scene: Scene, *, every: int = 1) -> Iterator[SimulatedFrame]:
     """The frames of a scene, one after the other; without an end if the scene has none.
 
+    Args:
+        scene: What happens, and what looks at it.
+        every: Draw only one of so many frames. Life goes on in between, which costs far less than drawing it.
+
     Raises:
-        ValueError: The scene's camera cannot see anybody from head to foot.
+        ValueError: The scene's camera cannot see anybody from head to foot, or `every` is less than 1.
     """
+    if every < 1:
+        raise ValueError(f"one of at least 1 frame can be drawn, got one of {every}")
     boxes = furnish(scene)
     world = World(scene, boxes)
     background = draw_background(scene, boxes)
-    return _frames(scene, world, background)
+    return _frames(scene, world, background, every)
 
 
 def empty(scene: Scene) -> Image:
@@ -128,12 +134,14 @@ def draw_people(
     return tuple(people)
 
 
-def _frames(scene: Scene, world: World, background: Background) -> Iterator[SimulatedFrame]:
+def _frames(scene: Scene, world: World, background: Background, every: int) -> Iterator[SimulatedFrame]:
     sensor = Sensor(scene.camera, np.random.default_rng((scene.seed, 5)))
     numbers = itertools.count() if scene.frames is None else range(scene.frames)
     for number in numbers:
         if number:
             world.step()
+        if number % every:
+            continue
         joints = world.joints()
         light = background.image.copy()
         draw_shadows(light, scene.camera, joints, background.light, background.shade)

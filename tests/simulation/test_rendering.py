@@ -34,6 +34,21 @@ def staged(*places: tuple[float, float]) -> tuple[list[SimulatedPerson], Scene]:
     return list(people), scene
 
 
+def test_what_is_not_drawn_happens_all_the_same() -> None:
+    scene = replace(demo_scene(3), camera=replace(SMALL, noise=0.0), duration_s=2.0)
+    some = list(render(scene, every=7))
+    assert [frame.time_s for frame in some] == [frame.time_s for frame in filmed(scene, 30)[::7]]
+    for one, two in zip(some, filmed(scene, 30)[::7], strict=True):
+        assert [person.identity for person in one.people] == [person.identity for person in two.people]
+        for mine, yours in zip(one.people, two.people, strict=True):
+            np.testing.assert_array_equal(mine.keypoints, yours.keypoints)
+
+
+def test_no_frame_in_less_than_one_can_be_drawn() -> None:
+    with pytest.raises(ValueError, match="got one of 0"):
+        render(demo_scene(3), every=0)
+
+
 def test_the_same_seed_gives_the_same_bytes() -> None:
     scene = replace(scene_with("fight", 7, onset_s=0.5), camera=SMALL)
     first, second = filmed(scene, 20), filmed(scene, 20)
