@@ -142,15 +142,13 @@ def motion_features(poses: Tensor, rate_hz: float) -> Tensor:
     times = _times(xy, rate_hz)
     squares = times.square() - times.square().mean()
     acceleration = 2 * _slope(root, squares)
-    limbs = xy - root[:, :, None]
-    step = (limbs[:, 2:] - limbs[:, :-2]).square().sum(-1) * (rate_hz / 2) ** 2
-    weight = poses[:, 1:-1, :, 2].clamp_min(_MIN_CONFIDENCE)
-    energy = (step * weight).sum((1, 2)) / weight.sum((1, 2))
-    fastest = step.mean(dim=1).topk(_FASTER + 1, dim=1).values[:, _FASTER]
+    energies = _energies(xy, root, rate_hz)
+    limbs = _limbs(energies, poses)
+    fastest = energies.mean(dim=1).topk(_FASTER + 1, dim=1).values[:, _FASTER]
     size = (xy - xy.mean(dim=2, keepdim=True)).square().sum(-1).mean(-1).sqrt().clamp_min(1e-2).log()
     growth = _slope(size[..., None], times)[:, 0].abs()
     speed = _slope(root, times).norm(dim=-1)
-    return torch.stack([speed, acceleration.norm(dim=-1), energy.sqrt(), fastest.sqrt(), growth], dim=1)
+    return torch.stack([speed, acceleration.norm(dim=-1), limbs, fastest.sqrt(), growth], dim=1)
 
 
 def pair_features(poses: Tensor, first: NDArray[np.int64], second: NDArray[np.int64], rate_hz: float) -> Tensor:
@@ -165,11 +163,14 @@ def pair_features(poses: Tensor, first: NDArray[np.int64], second: NDArray[np.in
     Returns:
         Shape ``(P, 2)``; zero for people who are out of each other's reach, or at different distances from the camera.
     """
-    heights = body_heights(poses)
-    limbs = motion_features(poses, rate_hz)[:, MOTION_FEATURES.index("limbs")]
+    if not len(first):
+        return poses.new_zeros((0, len(PAIR_FEATURES)))
+    heights, root = body_heights(poses), _root(poses[..., :2])
+    xy = poses[..., :2] / heights[:, None, None, None]
+    limbs = _limbs(_energies(xy, _root(xy), rate_hz), poses)
     a, b = (torch.from_numpy(index).to(poses.device) for index in (first, second))
     scale = (heights[a] + heights[b]) / 2
-    apart = (_root(poses[a][..., :2]) - _root(poses[b][..., :2])) / scale[:, None, None]
+    apart = (root[a] - root[b]) / scale[:, None, None]
     distance = apart.norm(dim=-1).mean(dim=1)
     alike = torch.minimum(heights[a], heights[b]) >= _ALIKE * torch.maximum(heights[a], heights[b])
     near = (1 - distance / REACH).clamp_min(0) * alike
@@ -207,6 +208,18 @@ def _offsets(features: Sequence[str]) -> NDArray[np.float64]:
 def _root(xy: Tensor) -> Tensor:
     """Where the torso is: ``(N, T, 18, 2)`` to ``(N, T, 2)``."""
     return xy[:, :, _TORSO].mean(dim=2)
+
+
+def _energies(xy: Tensor, root: Tensor, rate_hz: float) -> Tensor:
+    """Squared speed of each joint relative to the torso, ``(N, T - 2, 18)``."""
+    limbs = xy - root[:, :, None]
+    return (limbs[:, 2:] - limbs[:, :-2]).square().sum(-1) * (rate_hz / 2) ** 2
+
+
+def _limbs(energies: Tensor, poses: Tensor) -> Tensor:
+    """Root of the mean of squared speeds ``(N, T - 2, 18)`` weighted by confidence, ``(N,)``."""
+    weight = poses[:, 1:-1, :, 2].clamp_min(_MIN_CONFIDENCE)
+    return ((energies * weight).sum((1, 2)) / weight.sum((1, 2))).sqrt()
 
 
 def _times(like: Tensor, rate_hz: float) -> Tensor:
