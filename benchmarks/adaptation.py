@@ -30,7 +30,7 @@ from benchmarks.poselift import FRAME_RATE_HZ
 from benchmarks.scorer import machine
 from model.adaptation import AdaptationSettings, adapt_weights
 from model.checkpoint import Checkpoint
-from model.dataset import PoseClip, read_masks, read_split
+from model.dataset import SUFFIX, PoseClip, read_masks, read_split
 from model.evaluation import ClipScores, FrameReport, WindowFootageScorer, judge, score_split
 from model.footage import PoseFootage
 from model.training import TrainingSettings, train
@@ -139,7 +139,7 @@ def base_without(camera: str, normal: Sequence[PoseClip], data: Path, folder: Pa
         train_folder.mkdir(parents=True)
         for clip in normal:
             if clip.camera != camera:
-                name = f"{clip.name}_alphapose_tracked_person.json"
+                name = f"{clip.name}{SUFFIX}"
                 (train_folder / name).symlink_to((data / "pose" / "train" / name).resolve())
         settings = TrainingSettings(Path(subset), path, epochs=EPOCHS, decay=DECAY, batch_size=BATCH_SIZE)
         return train(settings, console=Console(stderr=True)).checkpoint

@@ -37,7 +37,7 @@ from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
 from model.cost import measure
-from model.dataset import Axes, DatasetError, PersonTrack, PoseClip, Slicing, clip_windows
+from model.dataset import SUFFIX, Axes, DatasetError, PersonTrack, PoseClip, Slicing, clip_windows
 from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
@@ -69,7 +69,6 @@ STRIDE: Final = 6
 LARGEST_SHARE: Final = 0.1
 """Of contamination."""
 
-_SUFFIX: Final = "_alphapose_tracked_person.json"
 _STGNF_EPOCHS: Final = 8
 _ACTNORM_WINDOWS: Final = 512
 _STRANGER: Final = 1_000_000
@@ -379,7 +378,7 @@ def write_clips(clips: Sequence[PoseClip], folder: Path) -> None:
             }
             for track in clip.tracks
         }
-        (folder / f"{clip.name}{_SUFFIX}").write_text(json.dumps(people, separators=(",", ":")))
+        (folder / f"{clip.name}{SUFFIX}").write_text(json.dumps(people, separators=(",", ":")))
 
 
 def cost(settings: Settings) -> Mapping[str, Any]:

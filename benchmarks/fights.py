@@ -38,13 +38,15 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.experiments import write_clips
 from benchmarks.fights_report import print_tables, write_report
 from model.baselines import MotionEnergyBaseline
 from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.dataset import PersonTrack, PoseClip, read_clip, read_split
+from model.dataset import SUFFIX, PersonTrack, PoseClip, read_clip, read_split
 from model.evaluation import people_counts
 from model.footage import PoseFootage, online_series
+from model.layouts import META_SUFFIX
 from model.metrics import bootstrap_by_clip
 from model.scorer import Footage, PosePart, fit_witnesses
 from model.smoothing import DEFAULT_GAP_S, DEFAULT_TAU_S, smooth_causally
@@ -68,8 +70,6 @@ LEARNT_CLIPS: Final = 25
 """Of the normal clips, those that the flow trained here learns from; the rest calibrate it."""
 EPOCHS: Final = 20
 REPLICATES: Final = 2000
-POSES_SUFFIX: Final = "_alphapose_tracked_person.json"
-META_SUFFIX: Final = ".meta.json"
 
 ALL_FOUR: Final = "all four, Fisher's sum"
 TRACKS: Final = "number of tracks"
@@ -575,10 +575,8 @@ def train_mixed(
     )
     folder = settings.data / "pose" / "train"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     calm = [resampled(clip.poses, clip.rate_hz, settings.rate_hz, settings.max_gap_s) for clip in learnt]
-    for clip in [*read_split(data / "pose" / "train"), *calm]:
-        _write(clip, folder)
+    write_clips([*read_split(data / "pose" / "train"), *calm], folder)
     return train(settings, console=console).checkpoint
 
 
@@ -603,7 +601,7 @@ def resampled(clip: PoseClip, from_hz: float, to_hz: float, max_gap_s: float) ->
 
 
 def _read(video: Path, poses: Path, fight: bool) -> FightClip:
-    path, meta = poses / f"{video.stem}{POSES_SUFFIX}", poses / f"{video.stem}{META_SUFFIX}"
+    path, meta = poses / f"{video.stem}{SUFFIX}", poses / f"{video.stem}{META_SUFFIX}"
     record = json.loads(meta.read_bytes())
     if record["source_sha256"] != _digest(video) or record["poses_sha256"] != _digest(path):
         raise FightsError(f"{path} was not made from {video}; extract it again")
@@ -613,17 +611,6 @@ def _read(video: Path, poses: Path, fight: bool) -> FightClip:
     if not pixels:
         raise FightsError(f"{video}: cannot be read as a video")
     return FightClip(read_clip(path), fight, record["frames"], record["fps"], pixels, record["poses_sha256"])
-
-
-def _write(clip: PoseClip, folder: Path) -> None:
-    people = {
-        str(track.person): {
-            str(frame): {"keypoints": pose}
-            for frame, pose in zip(track.frames.tolist(), track.keypoints.flatten(1).tolist(), strict=True)
-        }
-        for track in clip.tracks
-    }
-    (folder / f"{clip.name}{POSES_SUFFIX}").write_text(json.dumps(people, separators=(",", ":")), encoding="utf-8")
 
 
 def _together(series: Sequence[Floats], rule: Rule, length: int) -> Floats:
