@@ -53,7 +53,7 @@ def render(results: Mapping[str, Any], output: Path) -> None:
         table = results["tables"].get(name)
         if table is None or not table["rows"]:
             continue
-        parts.append(section(table["rows"], results))
+        parts.append(f"{section(table['rows'], results).strip()}\n\nCommand: {_command(results, name)}")
         for stem, plot in _PLOTS.get(name, {}).items():
             figure = plot(table["rows"])
             if figure is None:
@@ -123,6 +123,13 @@ def _mean_text(row: Row, name: str, text: Callable[[float], str]) -> str:
     return _NONE if mean is None else text(mean)
 
 
+_PUBLISHED: Final = _value("published AUC", "published")
+_CONDITIONAL: Final = _value("conditional AUC", "conditional")
+_SHARED: Final = _value("shared AUC", "common")
+_SCORED: Final = _share("frames scored", "scored")
+_MODEL: Final = _fact("model", "name")
+_SCORER: Final = _fact("scorer", "name")
+_PARAMETERS: Final = _whole("parameters", "parameters")
 _SEEDS: Final = Column("seeds", _seeds)
 
 
@@ -173,18 +180,18 @@ How to read the tables:
 
 def _main(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     frames = [
-        _fact("scorer", "name"),
+        _SCORER,
         _SEEDS,
-        _value("published AUC", "published"),
+        _PUBLISHED,
         _value("macro AUC", "published macro"),
         _value("AUC-PR", "published AUC-PR"),
         _value("EER", "published EER"),
-        _value("conditional AUC", "conditional"),
-        _value("shared AUC", "common"),
-        _share("frames scored", "scored"),
+        _CONDITIONAL,
+        _SHARED,
+        _SCORED,
     ]
     people = [
-        _fact("scorer", "name"),
+        _SCORER,
         _value("track AUC, highest", "tracks_highest"),
         _value("track AUC, mean", "tracks_mean"),
         _value("clip AUC", "clip_level"),
@@ -192,7 +199,7 @@ def _main(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
         _value("live conditional AUC", "online conditional"),
     ]
     events = [
-        _fact("scorer", "name"),
+        _SCORER,
         _value("best F1, tIoU 0.2", "live F1@0.2"),
         _value("best F1, tIoU 0.5", "live F1@0.5"),
         _value("recall at 1/h", "live @1 recall"),
@@ -239,8 +246,6 @@ one false alarm per camera-hour; *delay* is the median time from the onset of a 
 the last two columns are of live scores.{short}
 
 {table(events, rows)}
-
-Command: {_command(results, "main")}
 """
 
 
@@ -248,11 +253,11 @@ def _attention(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
         _fact("attention", "name"),
         _SEEDS,
-        _whole("parameters", "parameters"),
+        _PARAMETERS,
         _value("held-out NLL, bits/dimension", "heldout_nll"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
-        _value("shared AUC", "common"),
+        _PUBLISHED,
+        _CONDITIONAL,
+        _SHARED,
     ]
     return f"""
 ## Attention
@@ -262,18 +267,16 @@ log-likelihood of normal clips that were not learnt from, mirror images included
 between variants, as it knows no test label.
 
 {table(columns, rows)}
-
-Command: {_command(results, "attention")}
 """
 
 
 def _questions(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
         _fact("variant", "name"),
-        _whole("parameters", "parameters"),
+        _PARAMETERS,
         _value("held-out NLL", "heldout_nll"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
+        _PUBLISHED,
+        _CONDITIONAL,
     ]
     return f"""
 ## Open questions of the paper's description
@@ -282,19 +285,17 @@ What is known of DA-Flow leaves these choices open. Each row changes one of them
 which changes two. The ranges are wide: most variants cannot be told apart by the test split.
 
 {table(columns, rows)}
-
-Command: {_command(results, "questions")}
 """
 
 
 def _length(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
         _fact("window", "name"),
-        _whole("parameters", "parameters"),
+        _PARAMETERS,
         _value("held-out NLL", "heldout_nll"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
-        _share("frames scored", "scored"),
+        _PUBLISHED,
+        _CONDITIONAL,
+        _SCORED,
     ]
     return f"""
 ## Window length
@@ -304,19 +305,17 @@ frames without a score, as most people are in view for seconds only. Likelihoods
 windows and cannot be compared.
 
 {table(columns, rows)}
-
-Command: {_command(results, "length")}
 """
 
 
 def _untrained(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         _fact("weights", "weights"),
         _SEEDS,
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
-        _value("shared AUC", "common"),
+        _PUBLISHED,
+        _CONDITIONAL,
+        _SHARED,
     ]
     return f"""
 ## Without training
@@ -326,8 +325,6 @@ on data* its layers standardise 512 normal windows once, and no step of an optim
 wide as the distance to trained flows says that a single seed proves nothing.
 
 {table(columns, rows)}
-
-Command: {_command(results, "untrained")}
 """
 
 
@@ -355,19 +352,18 @@ give other frames a score, above all lost frames, so values of different levels 
 scored is in results.json. Where fewer than {_FEWEST_FRAMES} frames have a score there is no value.
 
 {chr(10).join(f"{part}{chr(10)}" for part in parts)}
-Command: {_command(results, "robustness")}
 """
 
 
 def _contamination(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     name, facts = _home(results)
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         Column("share meant", lambda row: f"{row['x']:.0%}"),
         _share("share of windows", "contamination", 1),
         _whole("training windows", "windows"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
+        _PUBLISHED,
+        _CONDITIONAL,
     ]
     return f"""
 ## Contaminated training data
@@ -378,18 +374,16 @@ clips are a sample, the same for all shares, in which the largest share is reach
 are meant for windows of 24 frames and differ for others. One seed.
 
 {table(columns, sorted(rows, key=lambda row: row["name"]))}
-
-Command: {_command(results, "contamination")}
 """
 
 
 def _cameras(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         _fact("camera", "camera"),
         _fact("trained on", "trained on"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
+        _PUBLISHED,
+        _CONDITIONAL,
         _whole("frames scored", "conditional frames"),
     ]
     return f"""
@@ -399,19 +393,17 @@ Each camera's test clips, judged by a model that learnt from all cameras and by 
 seed; a camera has few test clips, so ranges are wide.
 
 {table(columns, sorted(rows, key=lambda row: (row["name"], row["camera"])))}
-
-Command: {_command(results, "cameras")}
 """
 
 
 def _data_sets(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         _fact("trained on", "trained on"),
         _fact("judged on", "judged on"),
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
-        _share("frames scored", "scored"),
+        _PUBLISHED,
+        _CONDITIONAL,
+        _SCORED,
     ]
     return f"""
 ## Across data sets
@@ -419,8 +411,6 @@ def _data_sets(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 Trained on one data set and judged on each. One seed.
 
 {table(columns, sorted(rows, key=lambda row: row["name"]))}
-
-Command: {_command(results, "data sets")}
 """
 
 
@@ -428,10 +418,10 @@ def _beyond(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
         _fact("score", "name"),
         _SEEDS,
-        _value("published AUC", "published"),
-        _value("conditional AUC", "conditional"),
-        _value("shared AUC", "common"),
-        _share("frames scored", "scored"),
+        _PUBLISHED,
+        _CONDITIONAL,
+        _SHARED,
+        _SCORED,
         _value("live published AUC", "online"),
         _value("live conditional AUC", "online conditional"),
     ]
@@ -445,15 +435,13 @@ Motion and pairs are witnesses beside the pose; their surprises are added (Fishe
 that of the likelihoods of several flows.
 
 {table(columns, rows)}
-
-Command: {_command(results, "beyond")}
 """
 
 
 def _synthetic(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     kinds = list(rows[0]["auc"])
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         _fact("score", "score"),
         *(Column(kind, lambda row, kind=kind: f"{row['auc'][kind]:.3f}") for kind in kinds),  # type: ignore[misc]
         Column("mean", lambda row: f"{row['mean']:.3f}"),
@@ -465,8 +453,6 @@ AUC of windows of held-out normal clips against the same clips made anomalous in
 involved, so this table may choose how to score.
 
 {table(columns, rows)}
-
-Command: {_command(results, "synthetic")}
 """
 
 
@@ -478,7 +464,7 @@ def _cost(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
         return _NONE if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 2**20:.0f}"
 
     columns = [
-        _fact("model", "name"),
+        _MODEL,
         _fact("device", "device"),
         Column("parameters", lambda row: f"{row['parameters']:,}"),
         Column("MACs, thousands", lambda row: f"{row['macs'] / 1000:,.0f}"),
@@ -496,8 +482,6 @@ call with 1 and with 256 windows, and the memory that 256 windows add, coarse on
 running on one thread ({machine["cpu"]}){f" and on a GPU ({machine['gpu']})" if machine["gpu"] else ""}.
 
 {table(columns, rows)}
-
-Command: {_command(results, "cost")}
 """
 
 
