@@ -19,7 +19,7 @@ import torch
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, Poses, WeightsUnavailable, configure_ultralytics, find_weights
-from pose.source import Frame
+from pose.source import Frame, VideoInfo
 from pose.tracker import TrackedPoses, Tracker
 from pose.windows import WindowBuffer, Windows
 from service.decoding import ClipLimits, frames, inspect
@@ -214,13 +214,16 @@ class ClipScorer:
         except ValueError as error:
             raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
 
-    def score(self, path: Path, observer: ClipObserver, *, keypoints: bool = True) -> ClipResult:
+    def score(
+        self, path: Path, observer: ClipObserver, *, keypoints: bool = True, video: VideoInfo | None = None
+    ) -> ClipResult:
         """Score a clip.
 
         Args:
             path: The video file.
             observer: Hears of progress and of every frame's scores, and can stop the work.
             keypoints: Whether the result carries the joints.
+            video: What `inspect` said of the file when it was accepted; None inspects it now.
 
         Returns:
             The scores.
@@ -229,7 +232,7 @@ class ClipScorer:
             ClipRejected: The file is not a video within the limits.
             Cancelled: The observer asked to stop.
         """
-        info = inspect(path, self._limits)
+        info = video or inspect(path, self._limits)
         scoring = _Scoring(self.scorer, self.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:

@@ -206,7 +206,7 @@ class ClipRunner:
 
     def _score(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> _Outcome:
         try:
-            result = scorer.score(self._folder.source(job.id), running, keypoints=job.keypoints)
+            result = scorer.score(self._folder.source(job.id), running, keypoints=job.keypoints, video=job.video)
             with atomic_write(self._folder.result(job.id)) as stream:
                 stream.write(result.model_dump_json().encode())
             return _Outcome(ClipState.DONE, frames=result.clip.frames)

@@ -104,7 +104,9 @@ class CardboardScorer:
     scorer: Scorer = field(default_factory=shipped_scorer)
     batch: int = 4
 
-    def score(self, path: Path, observer: ClipObserver, *, keypoints: bool = True) -> ClipResult:
+    def score(
+        self, path: Path, observer: ClipObserver, *, keypoints: bool = True, video: VideoInfo | None = None
+    ) -> ClipResult:
         content = path.read_bytes()
         self.started.append(path.parent.name)
         if content.startswith(b"crash"):
