@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import ClipId, RuntimeDep
+from service.api.dependencies import ClipId, Cursor, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
 from service.api.sockets import UNKNOWN_CODE, send, send_text, tell
@@ -103,9 +103,7 @@ async def post_clip(
 def list_clips(
     runtime: RuntimeDep,
     limit: Annotated[int, Query(ge=1, le=200, description="Most clips in the answer.")] = 50,
-    cursor: Annotated[
-        str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
-    ] = None,
+    cursor: Cursor = None,
     state: Annotated[ClipState | None, Query(description="Only clips in this state.")] = None,
 ) -> ClipPage:
     """Clips, newest first. Clips that arrive meanwhile do not shift the pages."""

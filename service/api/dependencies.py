@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 from starlette.requests import HTTPConnection
 
 from service.api.door import principal_of
@@ -39,5 +39,7 @@ NewCameraId = Annotated[
 ]
 
 IncidentId = Annotated[str, Path(description="Id of the incident.", examples=["5f0c2d7be0a94f7a8b6f7f1c5c0d9f3e"])]
+
+Cursor = Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])]
 
 Background = Literal["picture", "none"]

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator
 
-from service.api.dependencies import Background, IncidentId, PrincipalDep, RuntimeDep
+from service.api.dependencies import Background, Cursor, IncidentId, PrincipalDep, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import send, send_text, tell
@@ -59,9 +59,7 @@ def list_incidents(
     runtime: RuntimeDep,
     principal: PrincipalDep,
     limit: Annotated[int, Query(ge=1, le=200, description="Most incidents in the answer.")] = 50,
-    cursor: Annotated[
-        str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
-    ] = None,
+    cursor: Cursor = None,
     camera: Annotated[str | None, Query(description="Only incidents of this camera.")] = None,
     severity: Annotated[Severity | None, Query(description="Only incidents of this severity.")] = None,
     open: Annotated[

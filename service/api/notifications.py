@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.api.dependencies import RuntimeDep
+from service.api.dependencies import Cursor, RuntimeDep
 from service.api.documents import DeliveryInfo, DeliveryPage, delivery_document
 from service.api.problems import Kind, responses
 from service.notifications.store import DeliveryState
@@ -20,9 +20,7 @@ _DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Number of the
 def list_deliveries(
     runtime: RuntimeDep,
     limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries in the answer.")] = 50,
-    cursor: Annotated[
-        str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])
-    ] = None,
+    cursor: Cursor = None,
     state: Annotated[
         DeliveryState | None, Query(description="Only what is tried again, `pending`, or was given up, `dead`.")
     ] = None,
