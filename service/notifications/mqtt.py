@@ -23,23 +23,20 @@ from typing import Any, Final
 import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.addresses import BrokerUrl
 from service.cameras import CameraStatus
-from service.database import reason
 from service.incident_store import IncidentStore
 from service.messages import CameraState, Event, IncidentEnded, IncidentStarted
 from service.metrics import Metrics
 from service.notifications.store import NotificationStore
+from service.notifications.turns import take_turns
 
 SINK: Final = "mqtt"
 
 _PAGE: Final = 64
 _LOOK_S: Final = 2.0
 _STEP_S: Final = 0.5
-_FIRST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_S: Final = 10.0
 _FAREWELL_S: Final = 2.0
 _KEEPALIVE_S: Final = 20
 _DISCOVERY: Final = "homeassistant"
@@ -193,27 +190,16 @@ class Mqtt:
         self._work.set()
 
     def _serve(self) -> None:
-        pause = _FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            self._work.clear()
-            if not self._client.is_connected():
-                self._work.wait(_LOOK_S)
-                continue
-            try:
-                if not self._greeted:
-                    self._greet()
-                elif not self._tell_next():
-                    self._work.wait(_LOOK_S)
-            except SQLAlchemyError as error:
-                log.warning("events cannot be read for MQTT; trying again", error=reason(error))
-                self._stopping.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-            except Exception:
-                # Whatever one event does, the others are to be told.
-                log.exception("MQTT failed; trying again")
-                self._stopping.wait(_LONGEST_PAUSE_S)
-            else:
-                pause = _FIRST_PAUSE_S
+        take_turns(SINK, self._turn, self._stopping)
+
+    def _turn(self) -> None:
+        self._work.clear()
+        if not self._client.is_connected():
+            self._work.wait(_LOOK_S)
+        elif not self._greeted:
+            self._greet()
+        elif not self._tell_next():
+            self._work.wait(_LOOK_S)
 
     def _greet(self) -> None:
         """Say what is retained: the broker may have forgotten it."""

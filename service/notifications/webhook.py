@@ -18,21 +18,19 @@ from typing import Final
 
 import httpx
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from pose.live import SourceError
-from service.database import Clock, reason, utc_now
+from service.database import Clock, utc_now
 from service.messages import Event
 from service.metrics import Metrics
 from service.notifications.store import Delivery, NotificationStore
+from service.notifications.turns import take_turns
 from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, parse
 
 SINK: Final = "webhook"
 
 _PAGE: Final = 32
 _LOOK_S: Final = 2.0
-_FIRST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_S: Final = 10.0
 _TIMEOUT_S: Final = 10.0
 _STOP_S: Final = 15.0
 
@@ -139,29 +137,15 @@ class Webhook:
         self._work.set()
 
     def _serve(self) -> None:
-        pause = _FIRST_PAUSE_S
         with httpx.Client(timeout=_TIMEOUT_S, verify=ssl.create_default_context(), trust_env=False) as client:
-            while not self._stopping.is_set():
-                self._work.clear()
-                try:
-                    while not self._stopping.is_set() and self._store.take_over(SINK):
-                        pass
-                    busy = self._deliver_due(client)
-                except SQLAlchemyError as error:
-                    log.warning("notifications cannot be read or noted; trying again", error=reason(error))
-                    self._stopping.wait(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE_S)
-                except Exception:
-                    # Whatever one event does, the others are to be told.
-                    log.exception("notifications failed; trying again")
-                    self._stopping.wait(_LONGEST_PAUSE_S)
-                else:
-                    pause = _FIRST_PAUSE_S
-                    if not busy:
-                        self._work.wait(self._look_s())
+            take_turns(SINK, lambda: self._turn(client), self._stopping)
 
-    def _look_s(self) -> float:
-        return min(_LOOK_S, self._schedule.first_s)
+    def _turn(self, client: httpx.Client) -> None:
+        self._work.clear()
+        while not self._stopping.is_set() and self._store.take_over(SINK):
+            pass
+        if not self._deliver_due(client):
+            self._work.wait(min(_LOOK_S, self._schedule.first_s))
 
     def _deliver_due(self, client: httpx.Client) -> bool:
         """Try what is due; whether there was anything."""
