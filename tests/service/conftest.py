@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.database import Database
 from service.settings import Settings
 from tests.engines import Postgres, Redis, running
 from tests.service.servers import CardboardScorer, Client, LiveServer, Serve, cardboard_inspect, eventually, live_server
@@ -50,6 +51,14 @@ def backend(servers: Servers | None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def database_url(backend: str, tmp_path: Path) -> str:
     """The database of a store that a test opens."""
     return os.environ["DAFLOW_DATABASE_URL"] if backend == "servers" else f"sqlite:///{tmp_path / 'daflow.db'}"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, opened."""
+    database = Database.open(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,13 +9,6 @@ from service.camera_store import CameraStore, StoredCamera, UnknownCamera
 from service.database import Database
 
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database.open(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture

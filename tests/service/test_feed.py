@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -21,10 +21,8 @@ Message = Event | Lagged | Heartbeat
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[IncidentStore]:
-    database = Database.open(database_url)
-    yield IncidentStore(database)
-    database.close()
+def store(database: Database) -> IncidentStore:
+    return IncidentStore(database)
 
 
 def feed_of(store: IncidentStore, *, tail: int = 1024, heartbeat_s: float = 1000.0) -> EventFeed:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,13 +8,6 @@ from service.database import Database
 from service.files import StartupError
 from service.lease import Lease
 from tests.service.servers import PATIENCE_S
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database.open(database_url)
-    yield database
-    database.close()
 
 
 def never() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -26,10 +25,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    database = Database.open(database_url)
-    yield Scene(database)
-    database.close()
+def scene(database: Database) -> Scene:
+    return Scene(database)
 
 
 def test_a_sink_is_told_what_happens_after_it_was_added_and_goes_on_where_it_was(scene: Scene) -> None:

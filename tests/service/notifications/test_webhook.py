@@ -58,10 +58,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    database = Database.open(database_url)
-    yield Scene(database)
-    database.close()
+def scene(database: Database) -> Scene:
+    return Scene(database)
 
 
 def names(posted: list[Posted]) -> list[str]:
