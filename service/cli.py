@@ -6,18 +6,17 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from service.console import DataDir, complain, err, fail, one_line_for, out
 from service.files import StartupError
 from service.keys_cli import app as keys_app
 from service.keys_cli import first_key
@@ -40,10 +39,6 @@ app = typer.Typer(
 
 app.add_typer(keys_app, name="keys")
 
-_err = Console(stderr=True)
-_out = Console()
-
-DataDir = Annotated[Path | None, typer.Option(help="Overrides DAFLOW_DATA_DIR.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
 PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
 Layout = Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")]
@@ -81,7 +76,7 @@ def serve(
     from service.runtime import Runtime
     from service.server import PromptProtocol, Server, raise_file_limit
 
-    with _one_line_for(StartupError, ModelUnavailable):
+    with one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
     first_key(settings, runtime.keys)
@@ -129,7 +124,7 @@ def score(
     from service.decoding import ClipRejected
     from service.files import atomic_write
 
-    with _one_line_for(ModelUnavailable, ClipRejected, OSError), _progress() as progress:
+    with one_line_for(ModelUnavailable, ClipRejected, OSError), _progress() as progress:
         task = progress.add_task("loading models", total=None)
         scorer = ClipScorer.load(settings)
         result = scorer.score(clip, _Bar(progress, task), keypoints=keypoints or video_file is not None)
@@ -196,7 +191,7 @@ def train(
     from model.training import TrainingError, TrainingSettings
     from model.training import train as run
 
-    with _one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
+    with one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
         report = run(
             TrainingSettings(
                 data=data,
@@ -212,7 +207,7 @@ def train(
                 device=device,
                 command=shlex.join(["daflow", *sys.argv[1:]]),
             ),
-            console=_err,
+            console=err,
             extractor=_make_poses,
         )
     table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
@@ -225,7 +220,7 @@ def train(
     table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
     if report.uncalibrated:
         table.add_row("not calibrated", escape(report.uncalibrated))
-    _out.print(table)
+    out.print(table)
 
 
 @app.command()
@@ -253,7 +248,7 @@ def evaluate(
     from service.evaluation import tables
     from service.files import atomic_write
 
-    with _one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
+    with one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
         evaluation = run(
             data,
             checkpoint or DEFAULT_CHECKPOINT,
@@ -270,7 +265,7 @@ def evaluate(
             with atomic_write(json_file) as stream:
                 stream.write(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False).encode())
     for table in tables(evaluation):
-        _out.print(table)
+        out.print(table)
 
 
 @app.command()
@@ -287,14 +282,14 @@ def import_stgnf(
     from model.checkpoint import CheckpointError
     from model.stgnf import load_stgnf
 
-    with _one_line_for(CheckpointError, OSError):
+    with one_line_for(CheckpointError, OSError):
         command = shlex.join(["daflow", *sys.argv[1:]])
         checkpoint = load_stgnf(source, rate_hz=frame_rate, command=command)
         checkpoint.save(output)
-    _out.print(
+    out.print(
         f"wrote {escape(str(output))}: windows of {checkpoint.spec.length} frames at {checkpoint.spec.rate_hz} Hz"
     )
-    _out.print(escape(checkpoint.provenance.note), soft_wrap=True)
+    out.print(escape(checkpoint.provenance.note), soft_wrap=True)
 
 
 @app.command()
@@ -311,7 +306,7 @@ def doctor(
 
     findings = examine(settings)
     if as_json:
-        _out.print_json(json.dumps([asdict(finding) for finding in findings]))
+        out.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
         _print_findings(findings)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
@@ -350,7 +345,7 @@ def _extract(
     from service.extraction import ExtractionError, PoseExtractor, check_sources
 
     failed = 0
-    with _one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
+    with one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
         check_sources(sources)
         task = progress.add_task("loading models", total=None)
         extractor = PoseExtractor.load(settings, picture_rate_hz=rate)
@@ -364,11 +359,11 @@ def _extract(
                     on_progress=lambda frames, total: progress.update(task, completed=frames, total=total),
                 )
             except (ClipRejected, ExtractionError, OSError) as error:
-                _complain(f"{source}: {error}")
+                complain(f"{source}: {error}")
                 failed += 1
             else:
                 what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
-                _err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
+                err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
     return failed
 
 
@@ -384,47 +379,29 @@ def _progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=_err,
+        console=err,
         transient=True,
-        disable=not _err.is_interactive,
+        disable=not err.is_interactive,
     )
 
 
 def _settings(**overrides: object) -> Settings:
-    with _one_line_for(SettingsError):
+    with one_line_for(SettingsError):
         settings = load_settings(**overrides)
     for name in unknown_variables():
-        _err.print(f"[yellow]warning:[/] {escape(name)} is no setting of daflow; misspelt?", soft_wrap=True)
+        err.print(f"[yellow]warning:[/] {escape(name)} is no setting of daflow; misspelt?", soft_wrap=True)
     return settings
-
-
-@contextmanager
-def _one_line_for(*expected: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except expected as error:
-        setting = getattr(error, "setting", None)
-        _fail(f"{error} (set {setting})" if setting and setting not in str(error) else str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    _complain(message)
-    sys.exit(1)
-
-
-def _complain(message: str) -> None:
-    _err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)
 
 
 def _check_files(clip: Path | None, outputs: list[Path]) -> None:
     if clip is not None and not clip.is_file():
-        _fail(f"there is no file {clip}")
+        fail(f"there is no file {clip}")
     for output in outputs:
         if not output.parent.is_dir():
-            _fail(f"there is no folder {output.parent} to write {output.name} into")
+            fail(f"there is no folder {output.parent} to write {output.name} into")
         # The same file under another name, through a link of either kind, is the clip as well.
         if clip is not None and output.exists() and output.samefile(clip):
-            _fail(f"{output} is the clip itself and would be overwritten; give another name")
+            fail(f"{output} is the clip itself and would be overwritten; give another name")
 
 
 def _print_summary(clip: Path, result: ClipResult) -> None:
@@ -443,7 +420,7 @@ def _print_summary(clip: Path, result: ClipResult) -> None:
         table.add_row("anomaly", f"{span}, level {anomaly.peak_level:.4f}, track {tracks}")
     for note in result.notes:
         table.add_row("note", escape(note))
-    _out.print(table)
+    out.print(table)
 
 
 def _print_findings(findings: list[Finding]) -> None:
@@ -452,4 +429,4 @@ def _print_findings(findings: list[Finding]) -> None:
         mark = "[green]ok[/]" if finding.ok else "[red]missing[/]"
         fix = f" [bold](set {finding.setting})[/]" if finding.setting else ""
         table.add_row(mark, finding.name, f"{escape(finding.value)}{fix}")
-    _out.print(table)
+    out.print(table)

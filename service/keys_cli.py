@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.console import DataDir, err, one_line_for, out
 from service.database import Database
 from service.files import StartupError, atomic_write
 from service.keys import KeyInfo, KeyStore, UnknownKey
@@ -24,11 +23,6 @@ FIRST_KEY: Final = "first-key"
 """File in the data folder with the key of the first start, where nobody watches the terminal."""
 
 app = typer.Typer(help="Who may use the service.", no_args_is_help=True)
-
-_err = Console(stderr=True)
-_out = Console()
-
-DataDir = Annotated[Path | None, typer.Option(help="Overrides DAFLOW_DATA_DIR.", show_default=False)]
 
 
 @app.command()
@@ -47,7 +41,7 @@ def create(
         valid_for = None if days is None else timedelta(days=days)
         made = keys.create(name, scope, cameras=camera or None, valid_for=valid_for)
         _record(keys, "keys create", made.info)
-    _err.print(f"key {made.info.id} ({_may(made.info)}); it cannot be shown again:", highlight=False)
+    err.print(f"key {made.info.id} ({_may(made.info)}); it cannot be shown again:", highlight=False)
     print(made.text)
 
 
@@ -60,7 +54,7 @@ def list_keys(data_dir: DataDir = None) -> None:
             table.add_row(
                 key.id, escape(key.name), _may(key), _day(key.created_at), _day(key.last_used_at), _state(key)
             )
-    _out.print(table)
+    out.print(table)
 
 
 @app.command()
@@ -69,7 +63,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], data_dir: Dat
     with _keys(data_dir) as keys:
         info = keys.revoke(key_id)
         _record(keys, "keys revoke", info)
-    _err.print(f"key {info.id} ({escape(info.name)}) is revoked", highlight=False)
+    err.print(f"key {info.id} ({escape(info.name)}) is revoked", highlight=False)
 
 
 def first_key(settings: Settings, keys: KeyStore) -> None:
@@ -83,28 +77,22 @@ def first_key(settings: Settings, keys: KeyStore) -> None:
     made = keys.create("first start", Scope.ADMIN)
     _record(keys, "first start", made.info)
     if settings.log_format is LogFormat.CONSOLE:
-        _err.print(f"This service asks for keys, and there is none yet. Here is one, this once:\n\n  {made.text}\n")
+        err.print(f"This service asks for keys, and there is none yet. Here is one, this once:\n\n  {made.text}\n")
         return
     path = settings.data_dir / FIRST_KEY
     with atomic_write(path) as stream:
         stream.write(f"{made.text}\n".encode())
     path.chmod(0o600)
-    _err.print(f"This service asks for keys, and there is none yet. One is in {path}: read it and delete the file.")
+    err.print(f"This service asks for keys, and there is none yet. One is in {path}: read it and delete the file.")
 
 
 @contextmanager
 def _keys(data_dir: Path | None) -> Iterator[KeyStore]:
-    try:
+    with one_line_for(SettingsError, StartupError, UnknownKey, ValueError, OSError):
         settings = load_settings(data_dir=data_dir)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        database = Database.open(settings.database)
-        try:
+        with closing(Database.open(settings.database)) as database:
             yield KeyStore(database)
-        finally:
-            database.close()
-    except (SettingsError, StartupError, UnknownKey, ValueError, OSError) as error:
-        _err.print("[red]error:[/]", escape(" ".join(str(error).split())), soft_wrap=True, highlight=False)
-        sys.exit(1)
 
 
 def _record(keys: KeyStore, action: str, key: KeyInfo) -> None:
