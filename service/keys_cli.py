@@ -1,4 +1,7 @@
-"""The commands ``daflow keys …``: they open the database beside a service that may be running."""
+"""The commands ``daflow keys …``: they open the database beside a service that may be running.
+
+The database is imported by the commands, so that the help of all others is quick.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from service.console import DataDir, err, one_line_for, out
-from service.database import Database
 from service.files import StartupError, atomic_write
-from service.keys import KeyInfo, KeyStore, UnknownKey
 from service.security import Scope
 from service.settings import LogFormat, Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from service.keys import KeyInfo, KeyStore
 
 FIRST_KEY: Final = "first-key"
 """File in the data folder with the key of the first start, where nobody watches the terminal."""
@@ -88,6 +92,9 @@ def first_key(settings: Settings, keys: KeyStore) -> None:
 
 @contextmanager
 def _keys(data_dir: Path | None) -> Iterator[KeyStore]:
+    from service.database import Database
+    from service.keys import KeyStore, UnknownKey
+
     with one_line_for(SettingsError, StartupError, UnknownKey, ValueError, OSError):
         settings = load_settings(data_dir=data_dir)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
