@@ -170,10 +170,6 @@ class DataFolder:
         """Bytes that a clip and everything made from it take."""
         return _size(self.clip(clip_id))
 
-    def free_bytes(self) -> int:
-        """Bytes left on the volume."""
-        return shutil.disk_usage(self.root).free
-
     def check_writable(self) -> None:
         """Write and remove a small file.
 

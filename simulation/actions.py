@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 
@@ -16,8 +16,6 @@ Action = Literal["walk", "stand", "talk", "sit", "run", "fall", "rise", "fight",
 
 Move = Literal["guard", "left punch", "right punch", "kick", "push", "grapple", "recoil"]
 """What somebody in a fight is doing at the moment."""
-
-ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 MOVE_S: Final[dict[Move, float]] = {
     "guard": 0.5,
