@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +21,14 @@ from pose.skeleton import COCO_JOINTS
 if TYPE_CHECKING:
     from ultralytics import YOLO
 
-DOWNLOADABLE: Final = tuple(
-    f"{family}{size}-pose.pt" for family in ("yolov8", "yolo11", "yolo26") for size in ("n", "s", "m", "l", "x")
-)
-"""Names of weights that Ultralytics publishes for people and that `find_weights` may download."""
+DOWNLOADABLE: Final = {
+    "yolov8n-pose.pt": "c6fa93dd1ee4a2c18c900a45c1d864a1c6f7aba75d84f91648a30b7fb641d212",
+    "yolo11n-pose.pt": "869e83fcdffdc7371fa4e34cd8e51c838cc729571d1635e5141e3075e9319dc0",
+}
+"""Weights that Ultralytics publishes for people and that `find_weights` may download, with the SHA-256 of each.
+
+A file of another content is not used: loading it may run code.
+"""
 
 _RELEASE: Final = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 
@@ -79,30 +85,41 @@ def find_weights(weights: str, directory: Path) -> Path:
         Path of an existing file or folder.
 
     Raises:
-        WeightsUnavailable: There is no such file and it cannot be downloaded.
+        WeightsUnavailable: There is no such file, and it cannot be downloaded or is not the one that was published.
     """
     given = Path(weights).expanduser()
     if given.exists():
         return given
     kept = directory / given.name
     if str(given) != given.name or given.name not in DOWNLOADABLE:
-        names = ", ".join(name for name in DOWNLOADABLE if name.endswith("n-pose.pt"))
         raise WeightsUnavailable(
-            f"there are no pose weights at {weights}; give a path, or a published name like {names}"
+            f"there are no pose weights at {weights}; give a path, or one of the names that can be downloaded: "
+            f"{', '.join(DOWNLOADABLE)}"
         )
     if kept.exists():
         return kept
+    directory.mkdir(parents=True, exist_ok=True)
+    # Nobody finds a file under its name before its content was checked.
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as folder:
+        fetched = _download(given.name, Path(folder), directory)
+        with fetched.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != DOWNLOADABLE[given.name]:
+            raise WeightsUnavailable(
+                f"what was downloaded as {given.name} is not what Ultralytics published: its SHA-256 is {digest} "
+                f"instead of {DOWNLOADABLE[given.name]}; put the right file into {directory}, or give a path"
+            )
+        return fetched.replace(kept)
+
+
+def _download(name: str, folder: Path, directory: Path) -> Path:
     from ultralytics.utils.downloads import safe_download
 
     try:
-        return Path(
-            safe_download(
-                f"{_RELEASE}/{given.name}", file=given.name, dir=directory, unzip=False, retry=0, progress=False
-            )
-        )
+        return Path(safe_download(f"{_RELEASE}/{name}", file=name, dir=folder, unzip=False, retry=0, progress=False))
     except (ConnectionError, OSError, MemoryError) as error:
         raise WeightsUnavailable(
-            f"pose weights {given.name} are not in {directory} and could not be downloaded ({_first_line(error)}); "
+            f"pose weights {name} are not in {directory} and could not be downloaded ({_first_line(error)}); "
             "put the file there, or give the path of another one"
         ) from error
 

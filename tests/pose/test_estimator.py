@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose.estimator import PoseEstimator, WeightsUnavailable, find_weights
+from pose.estimator import DOWNLOADABLE, PoseEstimator, WeightsUnavailable, find_weights
 from pose.skeleton import COCO_JOINTS
 from pose.source import FileSource, Frame
 
@@ -85,7 +86,7 @@ def test_weights_are_found_by_path_by_name_or_not_at_all(tmp_path: Path) -> None
     kept.touch()
     assert find_weights(str(kept), tmp_path / "elsewhere") == kept
     assert find_weights("yolo11n-pose.pt", tmp_path) == kept
-    with pytest.raises(WeightsUnavailable, match=r"no pose weights at mine\.pt; give a path, or a published name"):
+    with pytest.raises(WeightsUnavailable, match=r"no pose weights at mine\.pt; give a path, or one of the names"):
         find_weights("mine.pt", tmp_path)
     with pytest.raises(WeightsUnavailable, match="no pose weights at"):
         find_weights(str(tmp_path / "missing" / "yolo11n-pose.pt"), tmp_path)
@@ -106,13 +107,22 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         thread.join()
 
 
-def test_published_weights_are_downloaded_once(release: Path, tmp_path: Path) -> None:
+def test_published_weights_are_downloaded_once(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (release / "yolov8n-pose.pt").write_bytes(bytes(200_000))
+    monkeypatch.setitem(DOWNLOADABLE, "yolov8n-pose.pt", hashlib.sha256(bytes(200_000)).hexdigest())
     found = find_weights("yolov8n-pose.pt", tmp_path / "weights")
     assert found == tmp_path / "weights" / "yolov8n-pose.pt"
     assert found.read_bytes() == bytes(200_000)
     (release / "yolov8n-pose.pt").unlink()
     assert find_weights("yolov8n-pose.pt", tmp_path / "weights") == found
+
+
+def test_a_download_of_other_content_is_not_used(release: Path, tmp_path: Path) -> None:
+    (release / "yolov8n-pose.pt").write_bytes(bytes(200_000))
+    with pytest.raises(WeightsUnavailable, match="is not what Ultralytics published: its SHA-256 is") as caught:
+        find_weights("yolov8n-pose.pt", tmp_path / "weights")
+    assert str(tmp_path / "weights") in str(caught.value)
+    assert not list((tmp_path / "weights").glob("*"))
 
 
 def test_a_download_that_is_refused_leaves_nothing(release: Path, tmp_path: Path) -> None:
