@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -30,12 +30,12 @@ from rich.progress import track
 
 from model.dataset import SUFFIX
 from model.layouts import META_SUFFIX
-from pose.estimator import PoseEstimator, configure_ultralytics
+from pose.estimator import PoseEstimator, Poses, configure_ultralytics
 from pose.skeleton import COCO_JOINTS
-from pose.tracker import Tracker
+from pose.tracker import TrackedPoses, Tracker
 from simulation.camera import Camera
 from simulation.rendering import OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, render
-from simulation.scene import EVENTS, Scene, normal_scene, scene_with
+from simulation.scene import DEMO_FPS, EVENTS, Scene, normal_scene, scene_with
 from simulation.weights import IMAGE_SIZE
 
 FIRST_SEED: Final = 100_000
@@ -49,9 +49,6 @@ _EVERY: Final = 15
 _ONSET_S: Final = 4.0
 _MIN_SEEN: Final = 3
 """Joints that must be seen of a person who is to be found."""
-
-_FILMED_FPS: Final = 10.0
-"""Rate of the demo's cameras."""
 
 _WIDTH: Final = 0.125
 _HALF_FROM: Final = 256
@@ -230,29 +227,41 @@ def _skeletons(options: argparse.Namespace) -> None:
 
 
 def _follow_scene(directory: Path, weights: Path, seconds: float, seed: int) -> None:
+    scene = at_demo_rate(normal_scene(seed, seconds))
+    people: dict[str, dict[str, Any]] = defaultdict(dict)
+    for number, (_, _, found) in enumerate(follow(scene, weights, directory)):
+        for person, keypoints in zip(found.track_ids, found.keypoints, strict=True):
+            pose = [round(float(value), 3) for value in keypoints.flatten()]
+            people[str(person)][str(number)] = {"keypoints": pose, "scores": None}
+    name = f"normal-{seed}"
+    (directory / f"{name}{SUFFIX}").write_text(json.dumps(people, separators=(",", ":")))
+    (directory / f"{name}{META_SUFFIX}").write_text(json.dumps({"fps": DEMO_FPS, "frames": scene.frames}))
+
+
+def at_demo_rate(scene: Scene) -> Scene:
+    """A scene as a camera of the demo would film it."""
+    return replace(scene, camera=replace(scene.camera, fps=DEMO_FPS))
+
+
+def follow(
+    scene: Scene, weights: Path, directory: Path, start_s: float = 0.0
+) -> Iterator[tuple[SimulatedFrame, Poses, TrackedPoses]]:
+    """A scene's frames, the people that the estimator finds in each, and those of them who have an identity.
+
+    Args:
+        scene: What is filmed.
+        weights: What finds people.
+        directory: Where Ultralytics may write its settings.
+        start_s: Begin so many seconds after life has begun.
+    """
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     configure_ultralytics(directory / "ultralytics")
-    scene = normal_scene(seed, seconds)
-    scene = replace(scene, camera=replace(scene.camera, fps=_FILMED_FPS))
-    people, count = followed(scene, weights)
-    name = f"normal-{seed}"
-    (directory / f"{name}{SUFFIX}").write_text(json.dumps(people, separators=(",", ":")))
-    (directory / f"{name}{META_SUFFIX}").write_text(json.dumps({"fps": _FILMED_FPS, "frames": count}))
-
-
-def followed(scene: Scene, weights: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """People of a scene as the estimator finds them: by track and frame, as PoseLift's files hold them."""
     estimator = PoseEstimator(weights, image_size=IMAGE_SIZE)
     tracker = Tracker(scene.camera.fps)
-    people: dict[str, dict[str, Any]] = defaultdict(dict)
-    count = 0
-    for count, frame in enumerate(render(scene), 1):
-        found = tracker.update(estimator([frame.image])[0], frame.image.shape[:2])
-        for number, keypoints in zip(found.track_ids, found.keypoints, strict=True):
-            pose = [round(float(value), 3) for value in keypoints.flatten()]
-            people[str(number)][str(count - 1)] = {"keypoints": pose, "scores": None}
-    return dict(people), count
+    for frame in render(scene, start_s=start_s):
+        poses = estimator([frame.image])[0]
+        yield frame, poses, tracker.update(poses, frame.image.shape[:2])
 
 
 if __name__ == "__main__":

@@ -375,16 +375,10 @@ class Camera:
     def _renew_rules(self) -> None:
         """Make or change the detector; nothing yet while no calibration is loaded."""
         self._thresholds = self._derive()
-        if self._thresholds is None:
+        calibration = self.calibration()
+        if calibration is None:
             return
-        rules = Rules(
-            open_level=self._thresholds.open,
-            close_level=self._thresholds.close,
-            alert_level=self._thresholds.alert,
-            min_duration_s=self.config.min_duration_s,
-            quiet_s=self.config.quiet_s,
-            cooldown_s=self.config.cooldown_s,
-        )
+        rules = rules_of(calibration, self.config, self.wanted_rate)
         if self._detector is None:
             self._detector = IncidentDetector(self.id, rules, lambda: uuid.uuid4().hex)
         else:
@@ -394,16 +388,35 @@ class Camera:
         calibration = self.calibration()
         if calibration is None:
             return None
-        asked = min(self.wanted_rate, calibration.highest_rate)
-        alert = min(self.config.alert_false_alarms_per_hour or _ALERT * asked, asked)
+        rules = rules_of(calibration, self.config, self.wanted_rate)
         return Thresholds(
-            open=calibration.threshold(asked),
-            close=calibration.threshold(min(_CLOSING * asked, calibration.highest_rate)),
-            alert=calibration.threshold(alert),
-            false_alarms_per_hour=asked,
+            open=rules.open_level,
+            close=rules.close_level,
+            alert=rules.alert_level,
+            false_alarms_per_hour=min(self.wanted_rate, calibration.highest_rate),
             calibration="shipped" if self._model is None else "camera",
             adapted=self._model is not None and self._model.checkpoint is not None,
         )
+
+
+def rules_of(calibration: Calibration, config: CameraConfig, wanted_rate: float) -> Rules:
+    """The rules by which the incidents of a camera begin and end.
+
+    Args:
+        calibration: What its scores mean.
+        config: What was chosen for it.
+        wanted_rate: False alarms per hour that it may cost.
+    """
+    opening = min(wanted_rate, calibration.highest_rate)
+    alert = min(config.alert_false_alarms_per_hour or _ALERT * opening, opening)
+    return Rules(
+        open_level=calibration.threshold(opening),
+        close_level=calibration.threshold(min(_CLOSING * opening, calibration.highest_rate)),
+        alert_level=calibration.threshold(alert),
+        min_duration_s=config.min_duration_s,
+        quiet_s=config.quiet_s,
+        cooldown_s=config.cooldown_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)

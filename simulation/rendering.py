@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -64,22 +65,26 @@ class SimulatedFrame:
     people: tuple[SimulatedPerson, ...]
 
 
-def render(scene: Scene, *, every: int = 1) -> Iterator[SimulatedFrame]:
+def render(scene: Scene, *, every: int = 1, start_s: float = 0.0) -> Iterator[SimulatedFrame]:
     """The frames of a scene, one after the other; without an end if the scene has none.
 
     Args:
         scene: What happens, and what looks at it.
         every: Draw only one of so many frames. Life goes on in between, which costs far less than drawing it.
+        start_s: Begin to draw so many seconds after life has begun.
 
     Raises:
-        ValueError: The scene's camera cannot see anybody from head to foot, or `every` is less than 1.
+        ValueError: The scene's camera cannot see anybody from head to foot, `every` is less than 1, or `start_s` is
+            negative.
     """
     if every < 1:
         raise ValueError(f"one of at least 1 frame can be drawn, got one of {every}")
+    if start_s < 0:
+        raise ValueError(f"a scene has no time before it begins, got {start_s} s")
     boxes = furnish(scene)
     world = World(scene, boxes)
     background = draw_background(scene, boxes)
-    return _frames(scene, world, background, every)
+    return _frames(scene, world, background, every, math.ceil(start_s * scene.camera.fps))
 
 
 def empty(scene: Scene) -> Image:
@@ -134,13 +139,13 @@ def draw_people(
     return tuple(people)
 
 
-def _frames(scene: Scene, world: World, background: Background, every: int) -> Iterator[SimulatedFrame]:
+def _frames(scene: Scene, world: World, background: Background, every: int, first: int) -> Iterator[SimulatedFrame]:
     sensor = Sensor(scene.camera, np.random.default_rng((scene.seed, 5)))
     numbers = itertools.count() if scene.frames is None else range(scene.frames)
     for number in numbers:
         if number:
             world.step()
-        if number % every:
+        if number < first or (number - first) % every:
             continue
         joints = world.joints()
         light = background.image.copy()

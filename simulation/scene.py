@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -26,6 +26,9 @@ EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0,
 """Seconds that an event lasts unless its incident says otherwise."""
 
 MOST_PEOPLE: Final = 8
+
+DEMO_FPS: Final = 10.0
+"""Frames per second of the demo's cameras, and of all that its models are judged by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
 
 
 def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
-    """A scene without an end, with an incident every so many seconds or never.
+    """A scene without an end at `DEMO_FPS`, with an incident every so many seconds or never.
 
     Raises:
         ValueError: The seed is negative, or there is too little time between incidents.
@@ -167,7 +170,7 @@ def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
     rng = _choices(seed)
     return Scene(
         seed=seed,
-        camera=random_camera(rng),
+        camera=replace(random_camera(rng), fps=DEMO_FPS),
         place=PLACES[rng.integers(len(PLACES))],
         people=4,
         duration_s=math.inf,

@@ -44,6 +44,16 @@ def test_what_is_not_drawn_happens_all_the_same() -> None:
             np.testing.assert_array_equal(mine.keypoints, yours.keypoints)
 
 
+def test_a_film_may_begin_later_than_life() -> None:
+    scene = replace(demo_scene(3), camera=replace(SMALL, noise=0.0), duration_s=2.0)
+    whole = filmed(scene, 30)
+    late = list(render(scene, every=3, start_s=1.0))
+    assert [frame.time_s for frame in late] == [frame.time_s for frame in whole if frame.time_s >= 1.0][::3]
+    np.testing.assert_array_equal(late[0].people[0].keypoints, whole[15].people[0].keypoints)
+    with pytest.raises(ValueError, match="no time before it begins"):
+        render(scene, start_s=-1.0)
+
+
 def test_no_frame_in_less_than_one_can_be_drawn() -> None:
     with pytest.raises(ValueError, match="got one of 0"):
         render(demo_scene(3), every=0)
