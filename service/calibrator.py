@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import structlog
@@ -446,6 +446,16 @@ class Calibrator:
         with self._applying:
             camera.set_model(self._model_of(camera.id))
 
+    def adopt(self, camera: Camera, report: CalibrationReport, calibration: Mapping[str, Any]) -> None:
+        """Score a camera by a calibration that was made elsewhere, on this camera's own footage.
+
+        Raises:
+            UnknownCamera: The camera was removed meanwhile.
+        """
+        with self._applying:
+            self._store.add_calibration(camera.id, report.model_dump(mode="json"), calibration)
+            camera.set_model(self._model_of(camera.id))
+
     def _model_of(self, camera_id: str) -> CameraModel | None:
         try:
             stored = self._store.active(camera_id)
@@ -558,16 +568,8 @@ class Calibrator:
                 after=_finite(fit.after_nll),
                 seconds=round(seconds, 1),
             )
-        report = CalibrationReport(
-            base=fingerprint(self._base()),
-            threshold=fit.threshold,
-            false_alarms_per_hour=session.request.false_alarms_per_hour or camera.wanted_rate,
-            interval=fit.rate_interval,
-            footage_s=round(fit.calibration.footage_s, 1),
-            exceedances=fit.calibration.exceedances,
-            windows=fit.windows,
-            adaptation=adaptation,
-        )
+        rate = session.request.false_alarms_per_hour or camera.wanted_rate
+        report = fitted_report(fit, self._base(), rate, adaptation)
         file = None if fit.checkpoint is None else f"{uuid.uuid4().hex}.safetensors"
         with self._applying:
             if session.cancelled.is_set():
@@ -581,6 +583,29 @@ class Calibrator:
             )
             current.set_model(CameraModel(fit.calibration, fit.checkpoint))
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
+
+
+def fitted_report(
+    fit: CameraFit, base: Checkpoint, rate: float, adaptation: Adaptation | None = None
+) -> CalibrationReport:
+    """What is told of a fit.
+
+    Args:
+        fit: What was found.
+        base: The checkpoint that it was made with.
+        rate: False alarms per hour that were asked for.
+        adaptation: What fine-tuning did, if it was asked for.
+    """
+    return CalibrationReport(
+        base=fingerprint(base),
+        threshold=fit.threshold,
+        false_alarms_per_hour=rate,
+        interval=fit.rate_interval,
+        footage_s=round(fit.calibration.footage_s, 1),
+        exceedances=fit.calibration.exceedances,
+        windows=fit.windows,
+        adaptation=adaptation,
+    )
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

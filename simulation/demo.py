@@ -1,0 +1,44 @@
+"""The cameras of the demo: which scenes they show, and what their scores mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+CALIBRATIONS: Final = Path(__file__).parent / "weights" / "calibrations.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoCamera:
+    """A camera of the demo.
+
+    Attributes:
+        id: Its id.
+        name: What people call it.
+        seed: Seed of its scene.
+        incident_every_s: Seconds from one incident to the next, the first after half of them; none if there are none.
+    """
+
+    id: str
+    name: str
+    seed: int
+    incident_every_s: float | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its pictures come from, as an address of the service."""
+        query = "" if self.incident_every_s is None else f"?incident_every={self.incident_every_s:g}"
+        return f"simulation:{self.seed}{query}"
+
+    def calibration(self) -> dict[str, Any]:
+        """What half an hour of its normal life says; see ``benchmarks.demo_calibration``, which wrote it."""
+        found: dict[str, Any] = json.loads(CALIBRATIONS.read_text(encoding="utf-8"))[self.id]
+        return found
+
+
+DEMO_CAMERAS: Final = (
+    DemoCamera("hall", "Hall", seed=13, incident_every_s=60.0),
+    DemoCamera("street", "Street", seed=8),
+)
