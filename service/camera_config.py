@@ -36,8 +36,9 @@ class CameraConfig(BaseModel):
 
     url: StrictInt | str = Field(
         description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
-        "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; or `skeletons:` for "
-        "a device that sends keypoints instead of pictures.",
+        "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; `skeletons:` for a "
+        "device that sends keypoints instead of pictures; or `simulation:SEED?incident_every=SECONDS` for a camera of "
+        "the small world.",
         examples=["rtsp://viewer:secret@192.168.1.20/stream1"],
         repr=False,
     )

@@ -21,6 +21,8 @@ from urllib.parse import unquote, urlsplit
 from pose.captures import DeviceCapture, LoopCapture, StreamCapture
 from pose.connections import PinnedUrl
 from pose.live import Capture, LiveTiming, SourceError
+from service.simulated import SimulatedCapture
+from simulation.scene import demo_scene
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -31,6 +33,7 @@ _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _MAX_LENGTH: Final = 2048
 _MAX_DEVICE: Final = 63
 _DEVICE: Final = re.compile(r"[0-9]{1,2}")
+_SIMULATION: Final = re.compile(r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?))?")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HOST: Final = re.compile(
@@ -75,6 +78,7 @@ class Kind(StrEnum):
     STREAM = "stream"
     DEVICE = "device"
     FILE = "file"
+    SIMULATION = "simulation"
     SKELETONS = "skeletons"
 
 
@@ -83,7 +87,7 @@ class StreamUrlError(ValueError):
 
     Attributes:
         cause: A stable slug: ``empty``, ``too-long``, ``characters``, ``scheme``, ``host``, ``port``, ``userinfo``,
-            ``device``, ``path``, ``forbidden-address``, ``forbidden-path`` or ``no-such-file``.
+            ``device``, ``path``, ``simulation``, ``forbidden-address``, ``forbidden-path`` or ``no-such-file``.
     """
 
     def __init__(self, cause: str, message: str) -> None:
@@ -107,6 +111,8 @@ class StreamUrl:
         password: Password of a stream, decoded.
         device: Index of a local device.
         path: A file.
+        seed: Seed of a simulated scene.
+        incident_every_s: Seconds between incidents of a simulated scene; none if it has none.
     """
 
     kind: Kind
@@ -120,6 +126,8 @@ class StreamUrl:
     password: str | None = None
     device: int | None = None
     path: Path | None = None
+    seed: int | None = None
+    incident_every_s: float | None = None
 
     def __repr__(self) -> str:
         return f"StreamUrl({self.redacted!r})"
@@ -139,7 +147,7 @@ def parse(url: str | int) -> StreamUrl:
 
     Args:
         url: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://``, the index of a local device, the absolute path of
-            a file, or ``skeletons:``.
+            a file, ``skeletons:``, or ``simulation:SEED?incident_every=SECONDS``.
 
     Raises:
         StreamUrlError: Everything else.
@@ -156,6 +164,8 @@ def parse(url: str | int) -> StreamUrl:
         raise StreamUrlError("too-long", f"the address has {len(text)} characters; at most {_MAX_LENGTH} are accepted")
     if text == "skeletons:":
         return StreamUrl(Kind.SKELETONS, text, text)
+    if text.startswith("simulation:"):
+        return _simulation(text)
     if isinstance(url, int) or text.isdigit():
         return _device(text)
     if text.startswith("/"):
@@ -285,6 +295,8 @@ def open_capture(
                 cause = "not-found" if error.cause == "no-such-file" else "forbidden"
                 raise SourceError(cause, str(error)) from error
             return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
+        if url.seed is not None:
+            return SimulatedCapture(demo_scene(url.seed, url.incident_every_s))
         pinned = policy.pin(url, resolve)
         return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
 
@@ -307,6 +319,21 @@ def _file(text: str) -> StreamUrl:
     return StreamUrl(Kind.FILE, text, text, path=Path(text))
 
 
+def _simulation(text: str) -> StreamUrl:
+    found = _SIMULATION.fullmatch(text)
+    if found is None:
+        raise StreamUrlError(
+            "simulation", "a simulated camera is simulation:SEED or simulation:SEED?incident_every=SECONDS, in numbers"
+        )
+    seed, every = found.groups()
+    incident_every_s = None if every is None else float(every)
+    try:
+        demo_scene(int(seed), incident_every_s)
+    except ValueError as error:
+        raise StreamUrlError("simulation", str(error)) from error
+    return StreamUrl(Kind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s)
+
+
 def _stream(text: str) -> StreamUrl:
     if _UNSAFE.search(text):
         raise StreamUrlError(
@@ -318,7 +345,7 @@ def _stream(text: str) -> StreamUrl:
         raise StreamUrlError(
             "scheme",
             f"the address must begin with {', '.join(f'{name}://' for name in _PORTS)}, or be the index of a device, "
-            "the absolute path of a file, or skeletons:",
+            "the absolute path of a file, skeletons:, or simulation:SEED",
         )
     try:
         parts = urlsplit(text)

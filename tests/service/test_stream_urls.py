@@ -77,9 +77,19 @@ class TestParse:
         assert (url.kind, url.path) == (Kind.FILE, Path("/media/a clip.mp4"))
         assert parse("skeletons:").kind is Kind.SKELETONS
 
+    def test_simulated_cameras(self) -> None:
+        assert (parse("simulation:7").seed, parse("simulation:7").incident_every_s) == (7, None)
+        url = parse("simulation:0?incident_every=60.5")
+        assert (url.kind, url.seed, url.incident_every_s) == (Kind.SIMULATION, 0, 60.5)
+
     @pytest.mark.parametrize(
         ("text", "cause"),
         [
+            ("simulation:", "simulation"),
+            ("simulation:-1", "simulation"),
+            ("simulation:1?incident_every=2", "simulation"),
+            ("simulation:1?incident_every=inf", "simulation"),
+            ("simulation:1&seconds=3", "simulation"),
             ("", "empty"),
             ("rtsp://a/" + "x" * 2048, "too-long"),
             ("file:///etc/passwd", "scheme"),
