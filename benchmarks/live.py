@@ -59,8 +59,11 @@ class Service:
 
     def add_looped(self, camera_id: str, clip: Path, **config: object) -> None:
         """Add a file as a camera."""
-        body = {"url": str(clip.resolve()), "loop": True, **config}
-        self.client.put(f"/v1/cameras/{camera_id}", json=body).raise_for_status()
+        self.add(camera_id, url=str(clip.resolve()), loop=True, **config)
+
+    def add(self, camera_id: str, **config: object) -> None:
+        """Add a camera."""
+        self.client.put(f"/v1/cameras/{camera_id}", json=config).raise_for_status()
 
     def listen(self, camera_id: str) -> Listener:
         """Subscribe to the scores of a camera."""

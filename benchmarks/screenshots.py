@@ -1,12 +1,13 @@
-"""Pictures of every view: ``python -m benchmarks.screenshots CLIP CLIP CLIP --score CLIP``.
+"""Pictures of every view: ``python -m benchmarks.screenshots``.
 
-Plays clips in a loop as cameras of a service of its own, sensitive enough for incidents to happen, scores one clip, and
-writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
+Watches four cameras of the small world by the demo's models, sensitive enough for incidents to happen, scores one film
+of it, and writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,10 +15,21 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.live import Service, service
+from benchmarks.small_pose import at_demo_rate
+from simulation.rendering import render
+from simulation.scene import scene_with
+from simulation.video import write_video
+from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 
 _FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
 _SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
-_NAMES = ("Entrance", "Departures", "Yard", "Car park")
+_CAMERAS = {
+    "Hall": "simulation:13?incident_every=50",
+    "Street": "simulation:8",
+    "Park": "simulation:14?incident_every=70",
+    "Shop": "simulation:22",
+}
+_CLIP_SEED = 7
 _MOST_BYTES = 200_000
 _PATIENCE_S = 300.0
 _LIVE_S = 75.0
@@ -27,24 +39,15 @@ _LIVE_S = 75.0
 def main() -> None:
     """Run the service and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path, nargs="+", help="played as cameras")
-    parser.add_argument("--score", type=Path, required=True, help="scored as a clip")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser")
     arguments = parser.parse_args()
 
     _FOLDER.mkdir(exist_ok=True)
-    with service(arguments.clips, pose_image_size=416, evidence_after_s=2, evidence_before_s=4) as running:
-        clip = _score(running, arguments.score)
-        for name, file in zip(_NAMES, arguments.clips, strict=False):
-            running.add_looped(
-                name.lower().replace(" ", "-"),
-                file,
-                name=name,
-                max_fps=4,
-                false_alarms_per_hour=100,
-                min_duration_s=0.2,
-                quiet_s=4,
-            )
+    models = {"pose_weights": POSE_WEIGHTS, "pose_image_size": IMAGE_SIZE, "checkpoint": CHECKPOINT}
+    with service((), **models, evidence_after_s=2, evidence_before_s=4) as running:
+        clip = _score(running)
+        for name, url in _CAMERAS.items():
+            running.add(name.lower(), url=url, name=name, max_fps=8, false_alarms_per_hour=4, quiet_s=4)
         incident = _incident(running)
         camera = running.cameras()[0]["id"]
         views = {
@@ -74,9 +77,13 @@ def main() -> None:
             browser.close()
 
 
-def _score(running: Service, clip: Path) -> str:
-    with clip.open("rb") as file:
-        job = running.client.post("/v1/clips", files={"file": file}, params={"wait": 200}, timeout=_PATIENCE_S)
+def _score(running: Service) -> str:
+    scene = at_demo_rate(scene_with("fight", _CLIP_SEED))
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "fight.mp4"
+        write_video(film, (frame.image for frame in render(scene)), scene.camera)
+        files = {"file": (film.name, film.read_bytes())}
+    job = running.client.post("/v1/clips", files=files, params={"wait": 200}, timeout=_PATIENCE_S)
     clip_id: str = job.raise_for_status().json()["id"]
     running.client.get(f"/v1/clips/{clip_id}/annotated.mp4", timeout=_PATIENCE_S).raise_for_status()
     return clip_id
@@ -91,7 +98,7 @@ def _incident(running: Service) -> str:
                 incident_id: str = incident["id"]
                 return incident_id
         time.sleep(1)
-    raise SystemExit("no incident happened: choose clips in which people move unusually")
+    raise SystemExit(f"no incident happened in {_PATIENCE_S:.0f} s")
 
 
 def _settle(page: Page) -> None:
