@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-engines check format clean
+.PHONY: help run serve test test-engines check format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -26,7 +26,11 @@ endif
 		{ echo "OpenCV needs two system libraries; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"; exit 1; }
 	@touch $@
 
-run: $(STAMP) ## Start the service on http://127.0.0.1:8000
+# Whoever names weights for people has cameras and clips of people.
+run: $(STAMP) ## Start the demo on http://127.0.0.1:8000, or the service if DAFLOW_POSE_WEIGHTS is set
+	$(BIN)/daflow $(if $(DAFLOW_POSE_WEIGHTS),serve,demo)
+
+serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 	$(BIN)/daflow serve
 
 # Two processes that each compute on all cores would wait for each other most of the time.

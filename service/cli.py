@@ -6,8 +6,9 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -26,6 +27,7 @@ from service.settings import Settings, SettingsError, load_settings, unknown_var
 if TYPE_CHECKING:
     from service.doctor import Finding
     from service.results import ClipResult, FrameScore
+    from service.runtime import Runtime
 
 _STARTUP_FAILED: Final = 3
 """Exit status of a server that could not listen, as uvicorn's own."""
@@ -65,7 +67,37 @@ def serve(
     pose_weights: PoseWeights = None,
 ) -> None:
     """Serve the API and the dashboard until stopped."""
-    settings = _settings(host=host, port=port, data_dir=data_dir, device=device, pose_weights=pose_weights)
+    _serve(_settings(host=host, port=port, data_dir=data_dir, device=device, pose_weights=pose_weights))
+
+
+@app.command()
+def demo(
+    host: Annotated[str | None, typer.Option(help="Overrides DAFLOW_HOST.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides DAFLOW_PORT.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    device: Device = None,
+) -> None:
+    """Serve with two cameras of a small simulated world; needs no network and no weights."""
+    settings = _settings(host=host, port=port, data_dir=data_dir, device=device)
+
+    from service.demo import announce, demo_settings, furnish
+
+    settings = demo_settings(settings)
+    _serve(settings, furnish, partial(announce, settings))
+
+
+def _serve(
+    settings: Settings,
+    furnish: Callable[[Runtime], None] = lambda _: None,
+    on_started: Callable[[tuple[str, int]], None] = lambda _: None,
+) -> None:
+    """Serve until stopped.
+
+    Args:
+        settings: How.
+        furnish: Called with the service before it starts.
+        on_started: Told the address when somebody can connect.
+    """
     configure_logging(settings.log_level, settings.log_format)
 
     import uvicorn
@@ -79,6 +111,7 @@ def serve(
     with one_line_for(StartupError, ModelUnavailable):
         resolve_device(settings.device)
         runtime = Runtime.open(settings)
+        furnish(runtime)
     first_key(settings, runtime.keys)
     raise_file_limit()
     application = create_app(runtime)
@@ -96,7 +129,7 @@ def serve(
         ws_max_size=128 * 1024,
         ws_per_message_deflate=False,
     )
-    server = Server(config, application.state.closing)
+    server = Server(config, application.state.closing, on_started)
     # The server raises the signal that stopped it once more when it has stopped.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

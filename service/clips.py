@@ -27,6 +27,12 @@ from service.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Thresho
 from service.settings import Settings
 from service.skeletons import SkeletonSequence, poses_of
 from service.timeline import Timeline, explain_missing_scores, find_anomalies
+from simulation.weights import POSE_WEIGHTS
+
+SIMULATED: Final = (
+    "people were looked for with the demo's model, which knows nothing of real ones; for those start daflow serve"
+)
+"""What is noted of a clip that was scored in the demo."""
 
 log = structlog.get_logger(__name__)
 
@@ -179,6 +185,7 @@ class ClipScorer:
         self.scorer = scorer
         self._limits = limits
         self.batch = batch
+        self._notes = [SIMULATED] if estimator.weights == POSE_WEIGHTS else []
         self.model = ModelInfo(
             checkpoint=scorer.checkpoint.name,
             parameters=scorer.parameters,
@@ -287,7 +294,7 @@ class ClipScorer:
             frames=scores,
             tracks=scoring.timeline.tracks(),
             anomalies=find_anomalies(scores, self.threshold.level, self.scorer.calibration.merge_s),
-            notes=explain_missing_scores(scores, duration, self.scorer.spec),
+            notes=[*self._notes, *explain_missing_scores(scores, duration, self.scorer.spec)],
         )
 
 

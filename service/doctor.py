@@ -27,6 +27,7 @@ from service.notifications.webhook import webhook_address
 from service.results import ModelInfo
 from service.settings import Settings, unknown_variables
 from service.stream_urls import StreamPolicy, StreamUrlError, redact
+from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 
 _LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")
 _GIB: Final = 1024**3
@@ -67,6 +68,7 @@ def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]
         Finding("cuda", _cuda()),
         _device(settings),
         *_models(settings, model),
+        Finding("demo", f"models of {(POSE_WEIGHTS.stat().st_size + CHECKPOINT.stat().st_size) / 1e6:.1f} MB are here"),
         folder,
         _disk(settings),
         _database(settings.database),
@@ -95,12 +97,22 @@ def _models(settings: Settings, model: ModelInfo | None) -> list[Finding]:
     except ModelUnavailable as error:
         return [Finding("models", str(error), ok=False, setting=error.setting)]
     return [
-        Finding("pose weights", model.pose_weights or "none"),
+        Finding("pose weights", _weights(settings)),
         Finding(
             "checkpoint",
             f"{model.checkpoint}: {model.parameters} parameters, windows of {model.window} at {model.rate_hz:g} Hz",
         ),
     ]
+
+
+def _weights(settings: Settings) -> str:
+    """Which weights were found, and by which rule."""
+    given = Path(settings.pose_weights).expanduser()
+    if settings.simulated:
+        return f"{given}, the demo's"
+    if given.exists():
+        return f"{given}, as DAFLOW_POSE_WEIGHTS says"
+    return f"{settings.data_dir / 'weights' / given.name}, downloaded or put there"
 
 
 def _data_folder(folder: Path) -> Finding:

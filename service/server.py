@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import h11
@@ -63,11 +64,25 @@ class Server(uvicorn.Server):
     Args:
         config: What to serve and how.
         closing: Set when the server begins to stop.
+        on_started: Told the address when somebody can connect.
     """
 
-    def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        closing: asyncio.Event,
+        on_started: Callable[[tuple[str, int]], None] = lambda _: None,
+    ) -> None:
         super().__init__(config)
         self._closing = closing
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._on_started((host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.addresses import broker_url, check_redis_url, webhook_key
+from simulation.weights import POSE_WEIGHTS
 
 ENV_PREFIX: Final = "DAFLOW_"
 ENV_FILE: Final = ".env"
@@ -283,6 +284,11 @@ class Settings(BaseSettings):
                 f"({ENV_PREFIX}MAX_CLIP_BYTES={self.max_clip_bytes})"
             )
         return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether pictures are looked at by the demo's model, which knows nothing of real people."""
+        return Path(self.pose_weights) == POSE_WEIGHTS
 
     @property
     def authenticated(self) -> bool:

@@ -25,6 +25,9 @@ _VIEWS: Final = (
 _THEME: Final = "<script>document.documentElement.dataset.theme = localStorage.getItem('theme') || 'auto'</script>"
 
 
+_DEMO: Final = "This is the demo: its cameras show a simulated world, and its models know nothing of real people"
+
+
 class ThemeButton(Element, component="components/theme.js"):
     """Goes from the system's colours to dark to light; the browser remembers."""
 
@@ -73,6 +76,8 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
             with ui.element("a").classes("plain").props('href="/login"'):
                 text("Key", "span")
         ThemeButton()
+    if watch.simulated:
+        text(f"{_DEMO}.", "p", "demo")
     news = ui.element("p").classes("unseen").props('role="status"')
     with news:
         told = ui.html("", sanitize=True, tag="span")

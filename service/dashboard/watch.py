@@ -87,6 +87,7 @@ class Watch:
         incident: Emitted with every incident that changed.
         camera: Emitted with the id of a camera that changed its state.
         authenticated: Whether the service asks for keys, so that one can log out.
+        simulated: Whether it looks at pictures with the demo's model.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -95,6 +96,7 @@ class Watch:
         self.incident: Signal[IncidentInfo] = Signal()
         self.camera: Signal[str] = Signal()
         self.authenticated = runtime.settings.authenticated
+        self.simulated = runtime.settings.simulated
         self._runtime = runtime
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: asyncio.Task[None] | None = None

@@ -239,12 +239,13 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def server_process(
-    data_dir: Path, *, wrapper: list[str] | None = None, ready: bool = True, **settings: object
+    data_dir: Path, *, name: str = "serve", wrapper: list[str] | None = None, ready: bool = True, **settings: object
 ) -> Iterator[ServerProcess]:
     """Run ``daflow serve`` on a free loopback port until the block ends.
 
     Args:
         data_dir: Its data folder.
+        name: Another command that serves.
         wrapper: Command that runs the server, such as one that limits what it may use.
         ready: Wait until the models are loaded, and not only until it answers.
         **settings: Its settings.
@@ -254,7 +255,7 @@ def server_process(
     log = data_dir.parent / f"{data_dir.name}-{port}.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*(wrapper or []), *command("serve")],
+            [*(wrapper or []), *command(name)],
             env=environment(data_dir, port=port, **settings),
             cwd=data_dir.parent,
             stdin=subprocess.DEVNULL,
