@@ -6,7 +6,6 @@ before are left aside, and say so in the log, until the camera is calibrated aga
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import threading
@@ -469,13 +468,13 @@ class Calibrator:
     def _fits(self, report: CalibrationReport) -> bool:
         """Whether a calibration was made with the checkpoint in use."""
         try:
-            return report.base == fingerprint(self._base())
+            return report.base == self._base().fingerprint()
         except CheckpointError:
             return False
 
     def _model(self, camera_id: str, stored: StoredCalibration) -> CameraModel:
         base = self._base()
-        if CalibrationReport.model_validate(stored.report).base != fingerprint(base):
+        if CalibrationReport.model_validate(stored.report).base != base.fingerprint():
             raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
         own = None if stored.checkpoint is None else Checkpoint.load(self._weights(camera_id) / stored.checkpoint)
         return CameraModel(Calibration.from_dict(stored.calibration or {}), own)
@@ -559,7 +558,7 @@ class Calibrator:
                 seconds=round(seconds, 1),
             )
         report = CalibrationReport(
-            base=fingerprint(self._base()),
+            base=self._base().fingerprint(),
             threshold=fit.threshold,
             false_alarms_per_hour=session.request.false_alarms_per_hour or camera.wanted_rate,
             interval=fit.rate_interval,
@@ -581,15 +580,6 @@ class Calibrator:
             )
             current.set_model(CameraModel(fit.calibration, fit.checkpoint))
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """A digest of the weights, of what a window is and of the witnesses: of all that raw scores depend on."""
-    digest = hashlib.sha256(repr((checkpoint.config, checkpoint.spec, checkpoint.witnesses)).encode())
-    for name, tensor in sorted(checkpoint.state.items()):
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _finite(value: float | None) -> float | None:
