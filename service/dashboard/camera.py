@@ -357,6 +357,7 @@ class _Calibration:
                 ("Promises", rate(report["false_alarms_per_hour"])),
                 ("Truly between", f"{low:.2g} and {high:.2g} per hour"),
                 ("Rests on", duration(report["footage_s"])),
+                ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
                 ("Version", str(version["version"])),
             ]
         )

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from pose.live import SourceState
 from service.database import Database
 from service.files import EvidenceKind
-from service.incident_store import IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.incident_store import HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.incidents import EndReason, Severity
 from service.messages import (
     CameraState,
@@ -217,6 +217,22 @@ def test_evidence_that_is_not_wanted_is_not_missed(store: IncidentStore) -> None
     add(store, "one", snapshot="off", clip="off")
     store.settle_interrupted()
     assert store.get("one").evidence_problem is None
+
+
+def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStore) -> None:
+    for number, peak in enumerate((HeldPeak(3.25, "a" * 64), None, HeldPeak(-1.5, "b" * 64), HeldPeak(9.0, "c" * 64))):
+        store.ended(over(add(store, str(number), start=100.0 * number)), peak)
+        store.mark_false_alarm(str(number), True)
+    store.mark_false_alarm("3", False)
+    store.mark_false_alarm(add(store, "still open", start=500.0).id, True)
+    store.ended(over(add(store, "elsewhere", "yard", start=100.0)), HeldPeak(9.0, "d" * 64))
+    store.mark_false_alarm("elsewhere", True)
+    known = [HeldPeak(-1.5, "b" * 64), None, HeldPeak(3.25, "a" * 64)]
+    assert store.false_alarms("door", since=at(0), until=at(1000)) == known
+    assert store.false_alarms("door", since=at(100), until=at(205)) == known[1:2]
+    # What is over stays as it is.
+    assert store.ended(over(store.get("1")), HeldPeak(9.0, "e" * 64)) is None
+    assert store.false_alarms("door", since=at(100), until=at(205)) == [None]
 
 
 def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:
