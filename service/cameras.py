@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -584,6 +584,11 @@ class CameraManager:
             UnknownCamera: There is none.
         """
         return self.camera(camera_id).status()
+
+    def retention(self) -> dict[str, timedelta]:
+        """How long incidents are kept, of the cameras for which that was chosen."""
+        chosen = {camera.id: camera.config.retention_hours for camera in self._all()}
+        return {camera_id: timedelta(hours=hours) for camera_id, hours in chosen.items() if hours is not None}
 
     def statuses(self) -> list[CameraStatus]:
         """How all cameras are, in order of their ids."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, Double, Index, String, delete, func, or_, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from pose.live import SourceState
 from service.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
@@ -360,14 +360,25 @@ class IncidentStore:
         with self._sessions() as session:
             return set(session.scalars(select(IncidentRow.id)))
 
-    def prune(self, older_than: datetime) -> list[str]:
+    def prune(self, older_than: datetime, of_camera: Mapping[str, datetime] | None = None) -> list[str]:
         """Remove incidents that ended before a time, with all events of them, and other events from before it.
+
+        Args:
+            older_than: The time.
+            of_camera: Another time for some cameras.
 
         Returns:
             The incidents removed; their files are the caller's.
         """
-        old = IncidentRow.ended_at < older_than
-        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < older_than)
+
+        def limit(camera_id: InstrumentedAttribute[str]) -> ColumnElement[datetime]:
+            if not of_camera:
+                return literal(older_than, Utc)
+            own = {camera: literal(time, Utc) for camera, time in of_camera.items()}
+            return case(own, value=camera_id, else_=literal(older_than, Utc))
+
+        old = IncidentRow.ended_at < limit(IncidentRow.camera_id)
+        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < limit(EventRow.camera_id))
         with self._writing() as session:
             for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
                 session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))

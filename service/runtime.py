@@ -288,6 +288,7 @@ class Runtime:
                     incidents,
                     folder.evidence,
                     RetentionPolicy(timedelta(hours=settings.incident_retention_hours), settings.evidence_bytes),
+                    age_of_camera=cameras.retention,
                     recording=lambda: recorder.recording,
                     on_removed=lambda incident: _lose_evidence(incident_log, incident),
                 ),

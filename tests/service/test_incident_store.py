@@ -249,6 +249,21 @@ def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentSt
     assert store.oldest_event_id() == kept[0].id
 
 
+def test_incidents_and_states_of_some_cameras_go_earlier_or_later(store: IncidentStore) -> None:
+    for camera in ("door", "yard", "hall"):
+        store.camera_state(camera, SourceState.ONLINE, None)
+        store.ended(over(add(store, camera, camera, start=0)))
+    assert store.prune(at(2), {"yard": at(5000), "gone": at(5000)}) == ["yard"]
+    assert store.prune(at(5000), {"hall": at(2)}) == ["door"]
+    kept = store.events_after(0, 100)
+    assert [(event.camera, event.type) for event in kept] == [
+        ("hall", "camera.state"),
+        ("hall", "incident.started"),
+        ("hall", "incident.ended"),
+    ]
+    assert store.prune(at(5000)) == ["hall"]
+
+
 def test_ids_of_events_are_never_given_twice(store: IncidentStore) -> None:
     store.ended(over(add(store, "one")))
     store.prune(at(10_000))
