@@ -45,10 +45,12 @@ ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_c
 test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)
 
-check: $(STAMP) ## Check format, lint and types
+# Where there is a network: `make check AUDIT=--strict`.
+check: $(STAMP) ## Check format, lint, types and known weaknesses of the pinned packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py $(AUDIT)
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

@@ -104,7 +104,7 @@ def judged(camera: str, footage: Sequence[PoseFootage], checkpoint: Checkpoint, 
     order = np.random.default_rng(seed).permutation(len(footage))
     seconds = np.cumsum([len(footage[i].frame_times) for i in order])
     cut = max(int(np.searchsorted(seconds, 0.6 * seconds[-1])), 1)
-    calibration = calibrate(
+    calibration, _ = calibrate(
         [footage[i] for i in order[:cut]], checkpoint, merge_s=QUIET_S, min_duration_s=MIN_DURATION_S
     )
     calibration.check_support(rate)

@@ -1,29 +1,36 @@
-"""What slow and hostile clients do to live scoring: ``python -m benchmarks.hostile CLIP [--seconds S]``.
+"""What slow and hostile clients do to live scoring: ``python -m benchmarks.hostile CLIP [--seconds S] [--rounds N]``.
 
 Plays a clip in a loop as a camera of a service of its own, and compares how many scores a second come, and how old they
-are, before and during each attack.
+are, before and during each attack. Every round makes all attacks in turn; of the rounds, the table gives the median and
+in brackets the least and the most.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
+import io
+import math
 import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import av
+import httpx
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from benchmarks.live import Service, service
+from benchmarks.live import Listener, Service, service
 
 _MEGABYTES = 100 * 1024 * 1024
 _SETTLE_S = 10.0
@@ -34,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, help="played as a camera")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured")
     arguments = parser.parse_args()
     attacks: dict[str, Callable[[Service], contextlib.AbstractContextManager[None]]] = {
         "nobody": lambda _: contextlib.nullcontext(),
@@ -42,28 +50,65 @@ def main() -> None:
         "16 uploads of a byte a second": _slow_uploads,
         "messages of 100 MB, one after another": _large_messages,
         "200 subscribers that read nothing": _idle_subscribers,
+        "compressed bombs, one after another": _bombs,
         "nobody, afterwards": lambda _: contextlib.nullcontext(),
     }
-    table = Table("attack", "scores/s", "age, median", "age, 95 %", "memory, MiB", "open files")
+    measured: dict[str, list[Measurement]] = {name: [] for name in attacks}
     with service([arguments.clip], pose_image_size=320) as running:
         running.add_looped("camera", arguments.clip, max_fps=8)
         listener = running.listen("camera")
         time.sleep(_SETTLE_S)
-        for name, attack in attacks.items():
-            with attack(running):
-                begin = time.monotonic()
-                time.sleep(arguments.seconds)
-                ages = listener.ages_between(begin, time.monotonic())
-                memory, files = running.process.memory_info().rss / 2**20, running.process.num_fds()
-            table.add_row(
-                name,
-                f"{len(ages) / arguments.seconds:.1f}",
-                f"{statistics.median(ages):.3f} s" if ages else "-",
-                f"{np.quantile(ages, 0.95):.3f} s" if ages else "-",
-                f"{memory:,.0f}",
-                f"{files}",
-            )
-    Console().print(table)
+        for _ in range(arguments.rounds):
+            for name, attack in attacks.items():
+                with attack(running):
+                    measured[name].append(_measure(running, listener, arguments.seconds))
+    table = Table("attack", "scores/s", "age, median (s)", "age, 95 % (s)", "memory (MiB)", "open files")
+    for name, rounds in measured.items():
+        table.add_row(
+            name,
+            _spread([one.rate for one in rounds], ".1f"),
+            _spread([one.age for one in rounds], ".2f"),
+            _spread([one.high_age for one in rounds], ".2f"),
+            _spread([one.memory for one in rounds], ",.0f"),
+            _spread([one.files for one in rounds], ".0f"),
+        )
+    Console(width=160).print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a subscriber and the operating system saw of the service for a while.
+
+    Attributes:
+        rate: Scores per second.
+        age: Median age of a score in seconds; nan where none came.
+        high_age: The age that 95 % of the scores stay below.
+        memory: Resident memory in MiB at the end.
+        files: Open files and sockets at the end.
+    """
+
+    rate: float
+    age: float
+    high_age: float
+    memory: float
+    files: float
+
+
+def _measure(running: Service, listener: Listener, seconds: float) -> Measurement:
+    begin = time.monotonic()
+    time.sleep(seconds)
+    ages = listener.ages_between(begin, time.monotonic()) or [math.nan]
+    return Measurement(
+        rate=np.count_nonzero(np.isfinite(ages)) / seconds,
+        age=statistics.median(ages),
+        high_age=float(np.quantile(ages, 0.95)),
+        memory=running.process.memory_info().rss / 2**20,
+        files=running.process.num_fds(),
+    )
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def _dial(running: Service) -> socket.socket:
@@ -118,6 +163,50 @@ def _large_messages(running: Service) -> Iterator[None]:
     yield
     over.set()
     sender.join()
+
+
+@contextmanager
+def _bombs(running: Service) -> Iterator[None]:
+    """Bodies of 48 kB that unpack to 50 MB, and a clip of 52 kB whose pictures take 750 MB.
+
+    Raises:
+        RuntimeError: The service has taken one of them.
+    """
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    body, clip = gzip.compress(bytes(50_000_000)), _bomb_clip()
+    taken: list[httpx.Response] = []
+
+    def throw() -> None:
+        with httpx.Client(base_url=running.base, timeout=60) as client:
+            while not over.is_set():
+                answers = [
+                    client.put("/v1/cameras/bomb", content=body, headers=headers),
+                    client.post("/v1/skeletons", content=body, headers=headers),
+                    client.post("/v1/clips", content=clip),
+                ]
+                taken.extend(answer for answer in answers if answer.is_success)
+
+    over = threading.Event()
+    thrower = threading.Thread(target=throw)
+    thrower.start()
+    yield
+    over.set()
+    thrower.join()
+    if taken:
+        raise RuntimeError(f"{taken[0].request.url} took a bomb: {taken[0].status_code}")
+
+
+def _bomb_clip() -> bytes:
+    """Thirty black pictures of 4096 by 4096 pixels."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        stream.width = stream.height = 4096
+        picture = av.VideoFrame.from_ndarray(np.zeros((4096 * 3 // 2, 4096), np.uint8), format="yuv420p")
+        for _ in range(30):
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return file.getvalue()
 
 
 @contextmanager

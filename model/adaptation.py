@@ -125,6 +125,7 @@ class CameraFit:
         reason: Why, as a sentence; None without adaptation.
         footage_s: Seconds of footage handed in.
         windows: Windows in it.
+        false_alarms_used: False alarms that the calibration takes for normal life besides the footage.
     """
 
     calibration: Calibration
@@ -137,6 +138,7 @@ class CameraFit:
     reason: str | None
     footage_s: float
     windows: int
+    false_alarms_used: int
 
 
 def fit_camera(
@@ -147,6 +149,7 @@ def fit_camera(
     merge_s: float,
     min_duration_s: float,
     tau_s: float = DEFAULT_TAU_S,
+    false_alarms: Sequence[float] = (),
     adapt: bool = False,
     settings: AdaptationSettings | None = None,
     device: torch.device | str = "cpu",
@@ -162,6 +165,7 @@ def fit_camera(
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
+        false_alarms: See `calibrate`; held scores by the base, of no use to weights of the camera's own.
         adapt: Whether to fine-tune the weights.
         settings: How.
         device: Where to compute.
@@ -174,20 +178,23 @@ def fit_camera(
         DeviceUnavailableError: The device is not there.
     """
 
-    def calibrated(checkpoint: Checkpoint, parts: Sequence[PoseFootage], skip_s: float) -> Calibration:
+    def calibrated(
+        checkpoint: Checkpoint, parts: Sequence[PoseFootage], skip_s: float, alarms: Sequence[float]
+    ) -> tuple[Calibration, int]:
         if cancelled():
             raise FitCancelled
-        calibration = calibrate(
+        calibration, used = calibrate(
             parts,
             checkpoint,
             merge_s=merge_s,
             min_duration_s=min_duration_s,
             tau_s=tau_s,
             skip_s=skip_s,
+            false_alarms=alarms,
             device=device,
         )
         calibration.check_support(false_alarms_per_hour)
-        return calibration
+        return calibration, used
 
     adaptation = None
     if adapt:
@@ -203,13 +210,13 @@ def fit_camera(
     checkpoint = None
     if adaptation is not None and adaptation.checkpoint is not None:
         try:
-            calibration = calibrated(adaptation.checkpoint, adaptation.unlearnt, base.spec.duration_s)
+            calibration, used = calibrated(adaptation.checkpoint, adaptation.unlearnt, base.spec.duration_s, ())
             checkpoint = replace(adaptation.checkpoint, calibration=calibration)
         except CalibrationError as error:
             more = "" if error.needed_s is None else f", about {error.needed_s * len(_TURNS) / 5:.0f} s more in all"
             reason = f"the footage that was not learnt from is too little to calibrate own weights on{more}: {error}"
     if checkpoint is None:
-        calibration = calibrated(base, footage, 0.0)
+        calibration, used = calibrated(base, footage, 0.0, false_alarms)
     threshold = calibration.threshold(false_alarms_per_hour)
     on_progress(1.0)
     return CameraFit(
@@ -223,6 +230,7 @@ def fit_camera(
         reason=reason,
         footage_s=sum(Recording(part.frame_times, part.frame_times).duration_s for part in footage),
         windows=sum(len(part.windows(base.spec)) for part in footage),
+        false_alarms_used=used,
     )
 
 
@@ -234,12 +242,16 @@ def calibrate(
     min_duration_s: float,
     tau_s: float = DEFAULT_TAU_S,
     skip_s: float = 0.0,
+    false_alarms: Sequence[float] = (),
     device: torch.device | str = "cpu",
-) -> Calibration:
+) -> tuple[Calibration, int]:
     """Fit the levels of live frames on normal footage.
 
     Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration. The
     tail begins as high as leaves it 20 independent exceedances, or else where it has most of them.
+
+    False alarms of earlier days are further exceedances, as many as the footage has of its own and no more: a tail must
+    not consist of what was picked out for being high. They never make up for footage that is too short for a tail.
 
     Args:
         footage: Uninterrupted recordings.
@@ -248,7 +260,12 @@ def calibrate(
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
         skip_s: Seconds at the start of each recording that do not count, nobody being scored in them.
+        false_alarms: The highest score that each of them has held, under the same weights and rules; the first of
+            them count where not all can.
         device: Where to compute.
+
+    Returns:
+        The calibration, and how many of the false alarms are in its tail.
 
     Raises:
         CalibrationError: The footage is too little.
@@ -258,26 +275,37 @@ def calibrate(
         live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
     ]
     smoothed = np.concatenate([np.empty(0), *(scores for _, scores in recordings)])
-    fits: list[Calibration] = []
+
+    def fitted(tail_share: float, further_peaks: Sequence[float] = ()) -> Calibration:
+        return Calibration.fit(
+            smoothed[np.isfinite(smoothed)],
+            [recording for recording, _ in recordings],
+            # An alarm ends when its level does, but begins only when the next level has been held.
+            merge_s=merge_s + min_duration_s,
+            tail_share=tail_share,
+            further_peaks=further_peaks,
+        )
+
+    plain, tail_share = _with_enough_exceedances(fitted)
+    peaks = [peak for peak in false_alarms if peak > plain.knots[-1]][: plain.exceedances]
+    return (fitted(tail_share, peaks) if peaks else plain), len(peaks)
+
+
+def _with_enough_exceedances(fitted: Callable[[float], Calibration]) -> tuple[Calibration, float]:
+    """The fit whose tail begins highest of those with enough exceedances, or else has most; and the tail's share."""
+    fits: list[tuple[Calibration, float]] = []
     refusals: list[CalibrationError] = []
     for tail_share in _TAIL_SHARES:
         try:
-            fitted = Calibration.fit(
-                smoothed[np.isfinite(smoothed)],
-                [recording for recording, _ in recordings],
-                # An alarm ends when its level does, but begins only when the next level has been held.
-                merge_s=merge_s + min_duration_s,
-                tail_share=tail_share,
-            )
+            fits.append((fitted(tail_share), tail_share))
         except CalibrationError as error:
             refusals.append(error)
             continue
-        if fitted.exceedances >= _ENOUGH_EXCEEDANCES:
-            return fitted
-        fits.append(fitted)
+        if fits[-1][0].exceedances >= _ENOUGH_EXCEEDANCES:
+            return fits[-1]
     if not fits:
         raise min(refusals, key=lambda error: math.inf if error.needed_s is None else error.needed_s)
-    return max(fits, key=lambda fitted: fitted.exceedances)
+    return max(fits, key=lambda fit: fit[0].exceedances)
 
 
 def live_recording(

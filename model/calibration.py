@@ -123,6 +123,7 @@ class Calibration:
         *,
         merge_s: float = 2.0,
         tail_share: float = 0.1,
+        further_peaks: Sequence[float] = (),
     ) -> Calibration:
         """Fit to normal footage.
 
@@ -131,6 +132,8 @@ class Calibration:
             recordings: The footage frame by frame.
             merge_s: Seconds under which two runs of exceedances are one false alarm.
             tail_share: Share of the windows whose scores make up the tail.
+            further_peaks: Peaks of independent runs of normal life outside the footage; those in the tail are fitted
+                and counted with it, as if they had come in its time.
 
         Raises:
             CalibrationError: A score is not finite, all are equal, or fewer than 10 independent exceedances were seen.
@@ -149,6 +152,8 @@ class Calibration:
                 f"{1 - tail_share:.0%} quantile; at least {_MIN_EXCEEDANCES} are needed: calibrate with more footage",
                 footage_s * max(_MIN_EXCEEDANCES / max(len(excess), 1) - 1, 1 / _MIN_EXCEEDANCES),
             )
+        further = np.asarray(further_peaks, np.float64) - knots[-1]
+        excess = np.concatenate([excess, further[further > 0]])
         shape, scale = _fit_tail(excess[None])
         return cls(
             knots=tuple(knots.tolist()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import tempfile
@@ -101,6 +102,14 @@ class Checkpoint:
         flow = DAFlow(self.config)
         flow.load_state_dict(dict(self.state))
         return flow.eval()
+
+    def fingerprint(self) -> str:
+        """A digest of the weights, of what a window is and of the witnesses: of all that raw scores depend on."""
+        digest = hashlib.sha256(repr((self.config, self.spec, self.witnesses)).encode())
+        for name, tensor in sorted(self.state.items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
 
     def pose_alone(self) -> Checkpoint:
         """The same without witnesses of motion and pairs: scores are DA-Flow's likelihood, as in the paper."""

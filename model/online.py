@@ -88,37 +88,59 @@ class OnlineFrameScore:
         return OnlineScore(raw, self._smoother.update(time, raw), nll, people.copy())
 
 
-def held(values: Floats, times: Floats, min_duration_s: float) -> Floats:
-    """The highest level that a series has held for a minimum duration, at every moment.
+class HeldScore:
+    """The highest level that a series has held for a minimum duration, as it grows.
 
     An alarm that asks a series to stay at or above a threshold for `min_duration_s` is raised at the first moment at
     which this is at or above the threshold.
 
     Args:
-        values: Shape ``(n,)``; nan where there is none, which ends a stretch.
+        min_duration_s: Seconds; with 0 every value is held at once.
+    """
+
+    def __init__(self, min_duration_s: float) -> None:
+        self._min_duration_s = min_duration_s
+        # Of the shortest stretch that is long enough: all moments, and the values that nothing lower has followed.
+        self._moments: deque[float] = deque()
+        self._lowest: deque[tuple[float, float]] = deque()
+
+    def update(self, time: float, value: float) -> float:
+        """Take the next value.
+
+        Args:
+            time: Seconds, not before the last.
+            value: nan where there is none, which ends a stretch.
+
+        Returns:
+            The lowest value of the shortest stretch that ends here and lasts `min_duration_s`; nan where no unbroken
+            stretch lasts so long.
+        """
+        if math.isnan(value):
+            self._moments.clear()
+            self._lowest.clear()
+            return math.nan
+        while self._lowest and self._lowest[-1][1] >= value:
+            self._lowest.pop()
+        self._lowest.append((time, value))
+        self._moments.append(time)
+        while len(self._moments) > 1 and time - self._moments[1] >= self._min_duration_s:
+            self._moments.popleft()
+        while self._lowest[0][0] < self._moments[0]:
+            self._lowest.popleft()
+        return self._lowest[0][1] if time - self._moments[0] >= self._min_duration_s else math.nan
+
+
+def held(values: Floats, times: Floats, min_duration_s: float) -> Floats:
+    """What a `HeldScore` says of every value of a series.
+
+    Args:
+        values: Shape ``(n,)``; nan where there is none.
         times: Shape ``(n,)``, seconds, increasing.
         min_duration_s: Seconds; 0 returns `values`.
 
     Returns:
-        Shape ``(n,)``: the lowest value of the shortest stretch that ends here and lasts `min_duration_s`; nan where
-        no unbroken stretch lasts so long.
+        Shape ``(n,)``.
     """
-    result = np.full(len(values), np.nan)
-    moments, levels = times.tolist(), values.tolist()
-    begin = 0
-    lowest: deque[int] = deque()
-    for i, level in enumerate(levels):
-        if math.isnan(level):
-            begin = i + 1
-            lowest.clear()
-            continue
-        while lowest and levels[lowest[-1]] >= level:
-            lowest.pop()
-        lowest.append(i)
-        while begin < i and moments[i] - moments[begin + 1] >= min_duration_s:
-            begin += 1
-        while lowest[0] < begin:
-            lowest.popleft()
-        if moments[i] - moments[begin] >= min_duration_s:
-            result[i] = levels[lowest[0]]
-    return result
+    score = HeldScore(min_duration_s)
+    series = zip(times.tolist(), values.tolist(), strict=True)
+    return np.array([score.update(time, value) for time, value in series], np.float64)

@@ -6,7 +6,6 @@ before are left aside, and say so in the log, until the camera is calibrated aga
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import threading
@@ -34,8 +33,10 @@ from model.footage import PoseFootage, PoseTrack
 from model.scorer import CameraModel
 from service.camera_store import CameraStore, StoredCalibration, UnknownCamera
 from service.cameras import Camera
+from service.database import utc_now
 from service.engine import Scored
 from service.files import DataFolder
+from service.incident_store import IncidentStore
 from service.results import ClipResult, Document, Level
 from service.storage import ClipState, Store
 
@@ -141,6 +142,14 @@ class CalibrationReport(Document):
     footage_s: float = Field(description="Seconds of footage that it rests on.", examples=[1800.0])
     exceedances: int = Field(description="Independent high scores in it, from which the threshold is extrapolated.")
     windows: int = Field(description="Windows that were scored.")
+    false_alarms_marked: int = Field(
+        default=0, description="Incidents of this camera that had been marked as false alarms when it was asked for."
+    )
+    false_alarms_used: int = Field(
+        default=0,
+        description="How many of them raise the threshold as exceedances besides those of the footage: the newest, at "
+        "most as many as the footage has of its own, and only what these very weights scored.",
+    )
     adaptation: Adaptation | None = Field(description="What fine-tuning did; null if it was not asked for.")
 
 
@@ -285,6 +294,8 @@ class _Session:
     def __init__(self, camera: Camera, request: CalibrationRequest) -> None:
         self.camera = camera
         self.request = request
+        self.asked_at = utc_now()
+        self.false_alarms_marked = 0
         self.state = CalibrationState.GATHERING
         self.gathering = _Gathering()
         self.progress: float | None = None
@@ -303,6 +314,7 @@ class Calibrator:
     Args:
         store: Where calibrations are kept.
         clips: Where clips are known.
+        incidents: Where false alarms are known.
         folder: Where weights and clips lie.
         base: The checkpoint that cameras are calibrated and adapted from.
         camera_of: Finds a camera by its id; raises `UnknownCamera`.
@@ -312,12 +324,14 @@ class Calibrator:
         self,
         store: CameraStore,
         clips: Store,
+        incidents: IncidentStore,
         folder: DataFolder,
         base: Callable[[], Checkpoint],
         camera_of: Callable[[str], Camera],
     ) -> None:
         self._store = store
         self._clips = clips
+        self._incidents = incidents
         self._folder = folder
         self._base = base
         self._camera_of = camera_of
@@ -479,13 +493,13 @@ class Calibrator:
     def _fits(self, report: CalibrationReport) -> bool:
         """Whether a calibration was made with the checkpoint in use."""
         try:
-            return report.base == fingerprint(self._base())
+            return report.base == self._base().fingerprint()
         except CheckpointError:
             return False
 
     def _model(self, camera_id: str, stored: StoredCalibration) -> CameraModel:
         base = self._base()
-        if CalibrationReport.model_validate(stored.report).base != fingerprint(base):
+        if CalibrationReport.model_validate(stored.report).base != base.fingerprint():
             raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
         own = None if stored.checkpoint is None else Checkpoint.load(self._weights(camera_id) / stored.checkpoint)
         return CameraModel(Calibration.from_dict(stored.calibration or {}), own)
@@ -546,16 +560,27 @@ class Calibrator:
     def _fit(self, session: _Session, footage: list[PoseFootage]) -> CameraFit:
         session.state = CalibrationState.FITTING
         config = session.camera.config
+        base = self._base()
         return fit_camera(
             footage,
-            self._base(),
+            base,
             false_alarms_per_hour=session.request.false_alarms_per_hour or session.camera.wanted_rate,
             merge_s=config.quiet_s,
             min_duration_s=config.min_duration_s,
+            false_alarms=self._false_alarms(session, base),
             adapt=session.request.adapt,
             on_progress=session.advance,
             cancelled=session.cancelled.is_set,
         )
+
+    def _false_alarms(self, session: _Session, base: Checkpoint) -> list[float]:
+        """Held scores of false alarms; what came while footage was gathered is in the footage."""
+        camera_id, scored_by = session.camera.id, base.fingerprint()
+        marked = self._incidents.false_alarms(
+            camera_id, since=self._store.get(camera_id).created_at, until=session.asked_at
+        )
+        session.false_alarms_marked = len(marked)
+        return [peak.score for peak in marked if peak is not None and peak.scored_by == scored_by]
 
     def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
         """Store what was found, weights first, and score the camera by it from now on."""
@@ -569,7 +594,7 @@ class Calibrator:
                 seconds=round(seconds, 1),
             )
         rate = session.request.false_alarms_per_hour or camera.wanted_rate
-        report = fitted_report(fit, self._base(), rate, adaptation)
+        report = fitted_report(fit, self._base(), rate, adaptation, session.false_alarms_marked)
         file = None if fit.checkpoint is None else f"{uuid.uuid4().hex}.safetensors"
         with self._applying:
             if session.cancelled.is_set():
@@ -586,7 +611,7 @@ class Calibrator:
 
 
 def fitted_report(
-    fit: CameraFit, base: Checkpoint, rate: float, adaptation: Adaptation | None = None
+    fit: CameraFit, base: Checkpoint, rate: float, adaptation: Adaptation | None = None, false_alarms_marked: int = 0
 ) -> CalibrationReport:
     """What is told of a fit.
 
@@ -595,26 +620,20 @@ def fitted_report(
         base: The checkpoint that it was made with.
         rate: False alarms per hour that were asked for.
         adaptation: What fine-tuning did, if it was asked for.
+        false_alarms_marked: False alarms that could have been part of it.
     """
     return CalibrationReport(
-        base=fingerprint(base),
+        base=base.fingerprint(),
         threshold=fit.threshold,
         false_alarms_per_hour=rate,
         interval=fit.rate_interval,
         footage_s=round(fit.calibration.footage_s, 1),
         exceedances=fit.calibration.exceedances,
         windows=fit.windows,
+        false_alarms_marked=false_alarms_marked,
+        false_alarms_used=fit.false_alarms_used,
         adaptation=adaptation,
     )
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """A digest of the weights, of what a window is and of the witnesses: of all that raw scores depend on."""
-    digest = hashlib.sha256(repr((checkpoint.config, checkpoint.spec, checkpoint.witnesses)).encode())
-    for name, tensor in sorted(checkpoint.state.items()):
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _finite(value: float | None) -> float | None:

@@ -21,6 +21,8 @@ from service.messages import CAMERA_ID
 from service.zones import MOST_ZONES, Zone
 
 MOST_FPS: Final = 60.0
+LONGEST_RETENTION_HOURS: Final = 87_600.0
+"""Ten years."""
 
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID)]
 
@@ -86,6 +88,14 @@ class CameraConfig(BaseModel):
         ge=0,
         le=86_400,
         description="Seconds after an incident in which no new one opens unless it is more severe; they are counted.",
+    )
+    retention_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_RETENTION_HOURS,
+        description="Hours after which an incident of this camera is removed with all evidence; null takes the "
+        "service's (`DAFLOW_INCIDENT_RETENTION_HOURS`).",
+        examples=[72],
     )
 
     @model_validator(mode="after")

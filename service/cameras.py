@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from model.calibration import Calibration
+from model.online import HeldScore
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
 from service.bus import ScoreBus
@@ -29,6 +30,7 @@ from service.engine import Engine, Lane, Scored
 from service.evidence import EvidenceRecorder
 from service.feeds import BACKLOG, SkeletonFeed
 from service.incident_log import IncidentLog
+from service.incident_store import HeldPeak
 from service.incidents import Change, Ended, EndReason, IncidentDetector, Observation, Rules, Started
 from service.messages import LivePerson, Score
 from service.metrics import Metrics
@@ -151,6 +153,8 @@ class Camera:
         self._disabled_since = post.clock.now()
         self._thresholds: Thresholds | None = None
         self._detector: IncidentDetector | None = None
+        self._held = HeldScore(config.min_duration_s)
+        self._peak = math.nan
         self.source = self._source() if config.enabled else None
         self.lane = (
             Lane(
@@ -359,18 +363,31 @@ class Camera:
         self.latest = Latest(picture, score)
         self._score_at, self._score_age = score.captured_at, score.age_s
         post.evidence.frame(self.id, picture, score)
+        held = self._held.update(self._observed_at, scored.smoothed)
         self._record(changes)
+        if detector.open is not None:
+            self._peak = float(np.fmax(self._peak, held))
         return score
 
     def _record(self, changes: list[Change]) -> None:
         for change in changes:
             incident = change.incident
-            self._post.log.record(change)
+            self._post.log.record(change, peak=self._held_peak() if isinstance(change, Ended) else None)
             if isinstance(change, Started):
+                self._peak = math.nan
                 self._post.metrics.incidents.labels(self.id, incident.severity).inc()
                 self._post.evidence.started(self.id, incident.id, self.config.picture, incident.started)
             elif isinstance(change, Ended):
                 self._post.evidence.ended(self.id, incident.id)
+
+    def _held_peak(self) -> HeldPeak | None:
+        """How unusual the incident that ends was; None where that cannot be told."""
+        scorer = self._post.models.scorer
+        shared = None if scorer is None else scorer.scorer.checkpoint
+        checkpoint = self._model.checkpoint or shared if self._model else shared
+        if checkpoint is None or math.isnan(self._peak):
+            return None
+        return HeldPeak(self._peak, checkpoint.fingerprint())
 
     def _renew_rules(self) -> None:
         """Make or change the detector; nothing yet while no calibration is loaded."""
@@ -381,8 +398,10 @@ class Camera:
         rules = rules_of(calibration, self.config, self.wanted_rate)
         if self._detector is None:
             self._detector = IncidentDetector(self.id, rules, lambda: uuid.uuid4().hex)
-        else:
+        elif self._detector.rules != rules:
             self._detector.rules = rules
+            # What was held so far was held by other rules, or scored by other weights.
+            self._held, self._peak = HeldScore(self.config.min_duration_s), math.nan
 
     def _derive(self) -> Thresholds | None:
         calibration = self.calibration()
@@ -578,6 +597,11 @@ class CameraManager:
             UnknownCamera: There is none.
         """
         return self.camera(camera_id).status()
+
+    def retention(self) -> dict[str, timedelta]:
+        """How long incidents are kept, of the cameras for which that was chosen."""
+        chosen = {camera.id: camera.config.retention_hours for camera in self._all()}
+        return {camera_id: timedelta(hours=hours) for camera_id, hours in chosen.items() if hours is not None}
 
     def statuses(self) -> list[CameraStatus]:
         """How all cameras are, in order of their ids."""

@@ -17,7 +17,7 @@ from service.clock import SteadyClock
 from service.database import reason
 from service.feed import EventFeed
 from service.files import EvidenceKind
-from service.incident_store import IncidentExists, IncidentStore
+from service.incident_store import HeldPeak, IncidentExists, IncidentStore
 from service.incidents import Change, Ended, Incident, Started, Updated
 from service.messages import (
     CameraState,
@@ -49,6 +49,7 @@ class _Noted:
 
     kind: type[Change]
     incident: IncidentInfo
+    peak: HeldPeak | None
 
 
 @dataclass(slots=True)
@@ -155,14 +156,15 @@ class IncidentLog:
             for entry in self._entries:
                 log.error("a change was not stored before the end", change=repr(entry))
 
-    def record(self, change: Change, *, evidence: EvidenceState = "pending") -> None:
+    def record(self, change: Change, *, evidence: EvidenceState = "pending", peak: HeldPeak | None = None) -> None:
         """Note that an incident started, changed or ended; never waits.
 
         Args:
             change: What happened.
             evidence: What is to be expected of its snapshot and clip.
+            peak: How unusual it was when it ended, if that is known.
         """
-        noted = _Noted(type(change), self._info(change.incident, evidence))
+        noted = _Noted(type(change), self._info(change.incident, evidence), peak)
         with self._changed:
             if isinstance(change, Updated):
                 waiting = self._updates.get(noted.incident.id)
@@ -267,7 +269,7 @@ class IncidentLog:
         """The next entry, which nobody replaces any more."""
         entry = self._entries.popleft()
         match entry:
-            case _Noted(kind, incident) if kind is Updated:
+            case _Noted(kind, incident, _) if kind is Updated:
                 del self._updates[incident.id]
             case _State(change):
                 states = self._states[change.camera_id]
@@ -303,10 +305,10 @@ class IncidentLog:
 
     def _write(self, entry: _Entry) -> Event | None:
         match entry:
-            case _Noted(kind, incident):
+            case _Noted(kind, incident, peak):
                 if kind is Started:
                     return self._store.started(incident)
-                return self._store.ended(incident) if kind is Ended else self._store.updated(incident)
+                return self._store.ended(incident, peak) if kind is Ended else self._store.updated(incident)
             case _State(change):
                 detail = redact(change.detail) if change.detail else None
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, Double, Index, String, delete, func, or_, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from pose.live import SourceState
 from service.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
@@ -46,8 +46,21 @@ class IncidentCounts:
     false_alarms: int
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPeak:
+    """How unusual an incident was, in the unit that cameras are calibrated in.
+
+    Attributes:
+        score: The highest smoothed score that was held for the minimum duration.
+        scored_by: Digest of the checkpoint that gave it.
+    """
+
+    score: float
+    scored_by: str
+
+
 class IncidentRow(Base):
-    """Table of incidents; see `IncidentInfo` for the columns."""
+    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns."""
 
     __tablename__ = "incidents"
     __table_args__ = (Index("ix_incidents_camera_id_sequence", "camera_id", "sequence"),)
@@ -69,6 +82,8 @@ class IncidentRow(Base):
     evidence_problem: Mapped[str | None] = mapped_column(String(_PROBLEM))
     acknowledged_at: Mapped[datetime | None] = mapped_column(Utc)
     false_alarm: Mapped[bool] = mapped_column(default=False)
+    held_score: Mapped[float | None] = mapped_column(Double)
+    scored_by: Mapped[str | None] = mapped_column(String(64))
 
     def info(self) -> IncidentInfo:
         """A copy that outlives the session."""
@@ -140,8 +155,12 @@ class IncidentStore:
             _take_over(row, incident)
             return self._tell(session, "incident.updated", row)
 
-    def ended(self, incident: IncidentInfo) -> Event | None:
+    def ended(self, incident: IncidentInfo, peak: HeldPeak | None = None) -> Event | None:
         """An incident is over; None when it was already.
+
+        Args:
+            incident: As it ended.
+            peak: How unusual it was, if that is known.
 
         Raises:
             UnknownIncident: It never started, or was removed.
@@ -155,6 +174,8 @@ class IncidentStore:
                 return None
             _take_over(row, incident)
             row.ended_at, row.end_reason = max(incident.ended_at, row.updated_at), incident.end_reason
+            if peak is not None:
+                row.held_score, row.scored_by = peak.score, peak.scored_by
             return self._tell(session, "incident.ended", row)
 
     def evidence(
@@ -296,6 +317,26 @@ class IncidentStore:
         shown = rows[:limit]
         return [row.info() for row in shown], shown[-1].sequence if len(rows) > limit else None
 
+    def false_alarms(self, camera_id: str, *, since: datetime, until: datetime) -> list[HeldPeak | None]:
+        """Incidents of a camera that were marked as false alarms: how unusual each was, if that is known, newest first.
+
+        Args:
+            camera_id: The camera.
+            since: Only incidents that started at this time or later.
+            until: Only incidents that ended before this time.
+        """
+        query = (
+            select(IncidentRow.held_score, IncidentRow.scored_by)
+            .where(IncidentRow.camera_id == camera_id, IncidentRow.false_alarm)
+            .where(IncidentRow.started_at >= since, IncidentRow.ended_at < until)
+            .order_by(IncidentRow.sequence.desc())
+        )
+        with self._sessions() as session:
+            return [
+                None if score is None or scored_by is None else HeldPeak(score, scored_by)
+                for score, scored_by in session.execute(query)
+            ]
+
     def events_after(self, last_id: int, limit: int, cameras: Collection[str] | None = None) -> list[Event]:
         """Events with a higher id than `last_id`, in order, of these cameras or of all."""
         query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
@@ -319,14 +360,25 @@ class IncidentStore:
         with self._sessions() as session:
             return set(session.scalars(select(IncidentRow.id)))
 
-    def prune(self, older_than: datetime) -> list[str]:
+    def prune(self, older_than: datetime, of_camera: Mapping[str, datetime] | None = None) -> list[str]:
         """Remove incidents that ended before a time, with all events of them, and other events from before it.
+
+        Args:
+            older_than: The time.
+            of_camera: Another time for some cameras.
 
         Returns:
             The incidents removed; their files are the caller's.
         """
-        old = IncidentRow.ended_at < older_than
-        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < older_than)
+
+        def limit(camera_id: InstrumentedAttribute[str]) -> ColumnElement[datetime]:
+            if not of_camera:
+                return literal(older_than, Utc)
+            own = {camera: literal(time, Utc) for camera, time in of_camera.items()}
+            return case(own, value=camera_id, else_=literal(older_than, Utc))
+
+        old = IncidentRow.ended_at < limit(IncidentRow.camera_id)
+        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < limit(EventRow.camera_id))
         with self._writing() as session:
             for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
                 session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))

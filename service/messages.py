@@ -114,7 +114,9 @@ class IncidentInfo(Document):
     clip: EvidenceState = Field(description="Video of it: `pending`, `ready`, `missing` or `off`.")
     evidence_problem: str | None = Field(description="Why evidence is missing, or what else is to be known of it.")
     acknowledged_at: datetime | None = Field(description="When an operator took note of it.")
-    false_alarm: bool = Field(description="An operator marked it as a false alarm.")
+    false_alarm: bool = Field(
+        description="An operator marked it as a false alarm; its camera's next calibration counts it as normal life."
+    )
 
 
 class _Event(Document):

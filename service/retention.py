@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -94,6 +94,7 @@ class IncidentRetention:
         store: Where incidents are known.
         evidence: Where their evidence lies.
         policy: The rule.
+        age_of_camera: Cameras whose incidents are kept for another time, and for how long.
         recording: Incidents whose evidence is not finished; it stays.
         on_removed: Called with every incident that stays and loses its evidence.
         clock: What time it is.
@@ -105,6 +106,7 @@ class IncidentRetention:
         evidence: EvidenceStore,
         policy: RetentionPolicy,
         *,
+        age_of_camera: Callable[[], Mapping[str, timedelta]],
         recording: Callable[[], Collection[str]],
         on_removed: Callable[[str], None],
         clock: Clock = utc_now,
@@ -112,6 +114,7 @@ class IncidentRetention:
         self._store = store
         self._evidence = evidence
         self._policy = policy
+        self._age_of_camera = age_of_camera
         self._recording = recording
         self._on_removed = on_removed
         self._clock = clock
@@ -123,11 +126,13 @@ class IncidentRetention:
             Ids of the incidents of which something was removed.
         """
         now = self._clock()
-        old = self._store.prune(now - self._policy.max_age)
+        own = {camera: now - age for camera, age in self._age_of_camera().items()}
+        old = self._store.prune(now - self._policy.max_age, own)
         for incident_id in old:
             self._evidence.discard(incident_id)
             log.info("incident removed by retention", incident=incident_id)
-        removed = to_remove(self._policy, *self._on_disk(), now)
+        # What is too old has gone with its incident, by the age of its camera.
+        removed = to_remove(replace(self._policy, max_age=timedelta.max), *self._on_disk(), now)
         for incident_id in removed:
             self._evidence.discard(incident_id)
             self._on_removed(incident_id)

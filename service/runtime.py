@@ -183,7 +183,12 @@ class Runtime:
         models = Models(lambda: load(settings), watched=_watched(settings))
         engine = Engine(models, metrics)
         calibrator = Calibrator(
-            camera_store, store, folder, partial(_checkpoint, settings), lambda camera_id: cameras.camera(camera_id)
+            camera_store,
+            store,
+            incidents,
+            folder,
+            partial(_checkpoint, settings),
+            lambda camera_id: cameras.camera(camera_id),
         )
         cameras = CameraManager(
             camera_store,
@@ -283,6 +288,7 @@ class Runtime:
                     incidents,
                     folder.evidence,
                     RetentionPolicy(timedelta(hours=settings.incident_retention_hours), settings.evidence_bytes),
+                    age_of_camera=cameras.retention,
                     recording=lambda: recorder.recording,
                     on_removed=lambda incident: _lose_evidence(incident_log, incident),
                 ),

@@ -189,7 +189,9 @@ class Settings(BaseSettings):
     camera_retry_s: PositiveFloat = Field(
         30.0, description="Longest pause in seconds before the next attempt to connect; it starts at one and doubles."
     )
-    incident_retention_hours: PositiveFloat = Field(720.0, description="Hours after which an incident is removed.")
+    incident_retention_hours: PositiveFloat = Field(
+        720.0, description="Hours after which an incident is removed, unless its camera says otherwise."
+    )
     evidence_bytes: PositiveInt = Field(
         10 * 1024**3, description="Bytes of snapshots and clips kept; above it the oldest are removed first."
     )

@@ -20,7 +20,7 @@ Behaviour = Callable[[socket.socket], None]
 
 
 class Peer:
-    """Accepts connections on a loopback port and treats each as told.
+    """Accepts connections on a port of this machine and treats each as told.
 
     Attributes:
         port: Where it listens.
@@ -28,10 +28,10 @@ class Peer:
         heard: The first bytes of each connection.
     """
 
-    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None, address: tuple[str, int]) -> None:
         self._behaviour = behaviour
         self._tls = tls
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(address)
         self.port: int = self._server.getsockname()[1]
         self.connections = 0
         self._open: list[socket.socket] = []
@@ -69,9 +69,11 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peer(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+def peer(
+    behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, address: tuple[str, int] = ("127.0.0.1", 0)
+) -> Iterator[Peer]:
     """Run a peer until the block ends."""
-    running = Peer(behaviour, tls)
+    running = Peer(behaviour, tls, address)
     try:
         yield running
     finally:

@@ -78,7 +78,11 @@ class IncidentPage(Document):
 class FalseAlarm(Document):
     """What an operator says of an incident."""
 
-    false_alarm: bool = Field(default=True, description="Whether it is a false alarm; false takes that back.")
+    false_alarm: bool = Field(
+        default=True,
+        description="Whether it is a false alarm, which the next calibration of the camera counts as normal life; "
+        "false takes that back.",
+    )
 
 
 class Alive(Document):

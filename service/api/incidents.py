@@ -201,7 +201,7 @@ def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> Incide
     responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
 def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
-    """Say that nothing was wrong, or take that back."""
+    """Say that nothing was wrong, which the next calibration of the camera learns from, or take that back."""
     return runtime.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
 
 

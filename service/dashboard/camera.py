@@ -10,6 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 from starlette.requests import Request
 
+from service.camera_config import LONGEST_RETENTION_HOURS
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
     Moment,
@@ -225,8 +226,9 @@ class _View:
             cooldown = ui.number("Pause after one, seconds", value=config["cooldown_s"], min=0).props(
                 'outlined hint="in which only worse ones open"'
             )
-        kept = duration(3600 * self._settings.incident_retention_hours)
-        text(f"Incidents are kept for {kept} (DAFLOW_INCIDENT_RETENTION_HOURS).", "p", "soft small")
+            kept = ui.number(
+                "Kept for, hours", value=config["retention_hours"], min=0.1, max=LONGEST_RETENTION_HOURS
+            ).props(f'outlined hint="empty is {duration(3600 * self._settings.incident_retention_hours)}"')
 
         async def save() -> None:
             address = int(url.value) if url.value.isdecimal() else url.value.strip()
@@ -242,6 +244,7 @@ class _View:
                 "min_duration_s": held.value,
                 "quiet_s": quiet.value,
                 "cooldown_s": cooldown.value,
+                "retention_hours": kept.value,
                 "ignore": zones.zones,
             }
             await attempt(self._visitor.patch(f"/v1/cameras/{self._camera}", patch), "Saved.")
@@ -357,6 +360,7 @@ class _Calibration:
                 ("Promises", rate(report["false_alarms_per_hour"])),
                 ("Truly between", f"{low:.2g} and {high:.2g} per hour"),
                 ("Rests on", duration(report["footage_s"])),
+                ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
                 ("Version", str(version["version"])),
             ]
         )

@@ -319,7 +319,8 @@ class _View:
         if self._shown is None:
             return
         wrong = not self._shown["false_alarm"]
-        done = "Marked as a false alarm." if wrong else "No false alarm any more."
+        learns = "Marked as a false alarm. The next calibration of the camera takes it for normal."
+        done = learns if wrong else "No false alarm any more."
         await attempt(
             self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
             done,

@@ -158,8 +158,46 @@ def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[Pose
     held = recording.highest[np.isfinite(recording.highest)]
     assert len(held) > 1000
     assert (held <= smoothed[np.isfinite(recording.highest)]).all()
-    calibration = calibrate(footage, base, **RULES)
+    calibration, _ = calibrate(footage, base, **RULES)
     assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 7
+
+
+def test_false_alarms_of_earlier_days_raise_the_threshold_and_never_outnumber_what_the_footage_holds(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    def fitted(*alarms: float) -> tuple[float, float, int, int]:
+        fit = fit_camera(footage, base, false_alarms_per_hour=60.0, false_alarms=alarms, **RULES)
+        calibration = fit.calibration
+        score = float(calibration.nll(np.array(fit.threshold)))
+        return score, calibration.knots[-1], calibration.exceedances, fit.false_alarms_used
+
+    plain, tail, own, none_used = fitted()
+    assert none_used == 0
+    alarm = plain + 1.0
+    assert fitted(alarm)[0] > plain
+    assert fitted(alarm)[1:] == (tail, own + 1, 1)
+    assert fitted(alarm, alarm)[0] > fitted(alarm)[0]
+    assert fitted(*[alarm] * (own + 5))[1:] == (tail, 2 * own, own)
+    # The first ones count where not all can, and what normal life reaches anyway adds nothing.
+    assert fitted(*[alarm] * own, alarm + 50) == fitted(*[alarm] * own)
+    assert fitted(tail - 0.1) == fitted()
+
+
+def test_false_alarms_do_not_make_up_for_footage(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    with pytest.raises(CalibrationError, match="more footage"):
+        fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, false_alarms=[100.0] * 50, **RULES)
+
+
+def test_false_alarms_scored_by_other_weights_are_of_no_use_to_weights_of_ones_own(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    fits = [
+        fit_camera(footage, base, false_alarms_per_hour=60.0, false_alarms=alarms, **RULES, adapt=True, settings=QUICK)
+        for alarms in ((), (100.0,))
+    ]
+    assert fits[0].accepted
+    assert [fit.false_alarms_used for fit in fits] == [0, 0]
+    assert fits[0].threshold == fits[1].threshold
 
 
 def test_on_poselift_the_false_alarms_of_other_normal_footage_are_those_reported(

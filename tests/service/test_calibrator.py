@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from service.calibrator import CalibrationRefused, CalibrationRequest, _Gatherin
 from service.camera_config import CameraConfig
 from service.camera_store import CameraStore
 from service.engine import Scored
+from service.incident_store import HeldPeak
 from service.results import ClipResult, FrameScore, PersonScore
 from service.settings import Settings
 from tests.model.skeletons import swaying
 from tests.service.live import device, lying
+from tests.service.live_records import incident_info, over
 from tests.service.servers import CardboardScorer, LiveServer, Serve, clip_result, eventually, live_server
 
 ADDRESS = "/v1/cameras/gate/calibration"
@@ -187,6 +190,68 @@ def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tm
         assert not (live.runtime.folder.cameras / "gate").exists()
         put(live)
         assert (calibration(live)["versions"], thresholds(live)["calibration"]) == ([], "shipped")
+
+
+def threshold_score(live: LiveServer, camera: str = "gate") -> float:
+    """The held score at which an incident opens; levels of two calibrations cannot be compared."""
+    own = live.runtime.cameras.camera(camera).calibration()
+    assert own is not None
+    return float(own.nll(np.array(thresholds(live, camera)["open"])))
+
+
+def test_an_incident_that_is_called_a_false_alarm_raises_the_threshold_of_the_next_calibration(serve: Serve) -> None:
+    live = serve()
+    put(live)
+
+    def incident() -> dict[str, Any] | None:
+        found: list[dict[str, Any]] = live.client.get("/v1/incidents").json()["incidents"]
+        return found[0] if found else None
+
+    with device(f"ws://127.0.0.1:{live.port}", "gate", lying):
+        eventually(incident, "an incident opens")
+    ended = eventually(lambda: (one := incident()) and one["ended_at"] and one, "it is over")
+    address = f"/v1/incidents/{ended['id']}/false-alarm"
+    found: list[tuple[int, int]] = []
+    scores: list[float] = []
+    for wrong in (False, True):
+        assert live.client.post(address, json={"false_alarm": wrong}).status_code == 200
+        report = calibrated(live)["versions"][0]["report"]
+        found.append((report["false_alarms_marked"], report["false_alarms_used"]))
+        scores.append(threshold_score(live))
+    assert found == [(0, 0), (1, 1)]
+    assert scores[1] > scores[0] + 0.1
+
+
+def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report_says_how_many(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    own = Checkpoint.load(DEFAULT_CHECKPOINT).fingerprint()
+    created = live.runtime.camera_store.get("gate").created_at
+
+    def happened(name: str, peak: HeldPeak | None, camera: str = "gate", start: timedelta = timedelta()) -> None:
+        incident = incident_info(name, camera).model_copy(
+            update={"started_at": created + start, "updated_at": created + start, "peak_at": created + start}
+        )
+        live.runtime.incidents.started(incident)
+        live.runtime.incidents.ended(over(incident, 0.0), peak)
+        live.runtime.incidents.mark_false_alarm(name, True)
+
+    happened("other camera", HeldPeak(1000.0, own), "yard")
+    happened("before this camera", HeldPeak(1000.0, own), start=-timedelta(hours=1))
+    happened("while footage is gathered", HeldPeak(1000.0, own), start=timedelta(hours=1))
+    plain = calibrated(live)["versions"][0]["report"]
+    assert (plain["false_alarms_marked"], plain["false_alarms_used"]) == (0, 0)
+    happened("other weights", HeldPeak(1000.0, "0" * 64))
+    happened("not known", None)
+    alike = calibrated(live)["versions"][0]["report"]
+    assert (alike["false_alarms_marked"], alike["false_alarms_used"]) == (2, 0)
+    alarm = threshold_score(live) + 1.0
+    for number in range(100):
+        happened(f"false alarm {number}", HeldPeak(alarm, own))
+    most = calibrated(live)["versions"][0]["report"]
+    assert most["false_alarms_marked"] == 102
+    assert 10 < most["false_alarms_used"] < 100
+    assert most["exceedances"] == 2 * most["false_alarms_used"], "as many as the footage has of its own"
 
 
 def test_weights_that_do_not_help_are_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,8 @@ def test_an_error_does_not_repeat_the_address() -> None:
         {"min_duration_s": -1},
         {"quiet_s": 0},
         {"cooldown_s": float("nan")},
+        {"retention_hours": 0},
+        {"retention_hours": 1e9},
         {"max_fps": 0},
         {"max_fps": 61},
         {"name": "a" * 101},

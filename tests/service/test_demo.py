@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import Checkpoint
-from service.calibrator import fingerprint
 from service.clips import SIMULATED
 from service.demo import CLIP, demo_settings
 from service.settings import Role, Settings
@@ -66,4 +65,4 @@ def test_the_demo_leaves_alone_what_is_set_up_for_real_cameras(tmp_path: Path) -
 def test_its_calibrations_belong_to_its_checkpoint(camera: object) -> None:
     demo = next(known for known in DEMO_CAMERAS if known is camera)
     assert parse(demo.url).kind is Kind.SIMULATION
-    assert demo.calibration()["report"]["base"] == fingerprint(Checkpoint.load(CHECKPOINT))
+    assert demo.calibration()["report"]["base"] == Checkpoint.load(CHECKPOINT).fingerprint()

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from pose.live import SourceState
 from service.database import Database
 from service.files import EvidenceKind
-from service.incident_store import IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.incident_store import HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.incidents import EndReason, Severity
 from service.messages import (
     CameraState,
@@ -219,6 +219,22 @@ def test_evidence_that_is_not_wanted_is_not_missed(store: IncidentStore) -> None
     assert store.get("one").evidence_problem is None
 
 
+def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStore) -> None:
+    for number, peak in enumerate((HeldPeak(3.25, "a" * 64), None, HeldPeak(-1.5, "b" * 64), HeldPeak(9.0, "c" * 64))):
+        store.ended(over(add(store, str(number), start=100.0 * number)), peak)
+        store.mark_false_alarm(str(number), True)
+    store.mark_false_alarm("3", False)
+    store.mark_false_alarm(add(store, "still open", start=500.0).id, True)
+    store.ended(over(add(store, "elsewhere", "yard", start=100.0)), HeldPeak(9.0, "d" * 64))
+    store.mark_false_alarm("elsewhere", True)
+    known = [HeldPeak(-1.5, "b" * 64), None, HeldPeak(3.25, "a" * 64)]
+    assert store.false_alarms("door", since=at(0), until=at(1000)) == known
+    assert store.false_alarms("door", since=at(100), until=at(205)) == known[1:2]
+    # What is over stays as it is.
+    assert store.ended(over(store.get("1")), HeldPeak(9.0, "e" * 64)) is None
+    assert store.false_alarms("door", since=at(100), until=at(205)) == [None]
+
+
 def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:
     store.camera_state("door", SourceState.ONLINE, None)
     store.ended(over(add(store, "old", start=0)))
@@ -231,6 +247,21 @@ def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentSt
     assert [event.incident.id for event in kept if not isinstance(event, CameraState)] == ["recent", "recent", "open"]
     assert not any(isinstance(event, CameraState) for event in kept)
     assert store.oldest_event_id() == kept[0].id
+
+
+def test_incidents_and_states_of_some_cameras_go_earlier_or_later(store: IncidentStore) -> None:
+    for camera in ("door", "yard", "hall"):
+        store.camera_state(camera, SourceState.ONLINE, None)
+        store.ended(over(add(store, camera, camera, start=0)))
+    assert store.prune(at(2), {"yard": at(5000), "gone": at(5000)}) == ["yard"]
+    assert store.prune(at(5000), {"hall": at(2)}) == ["door"]
+    kept = store.events_after(0, 100)
+    assert [(event.camera, event.type) for event in kept] == [
+        ("hall", "camera.state"),
+        ("hall", "incident.started"),
+        ("hall", "incident.ended"),
+    ]
+    assert store.prune(at(5000)) == ["hall"]
 
 
 def test_ids_of_events_are_never_given_twice(store: IncidentStore) -> None:

@@ -15,7 +15,7 @@ from service.incident_store import IncidentStore
 from service.retention import IncidentRetention, Janitor, RetentionPolicy, Stored, to_remove
 from service.storage import Store
 from tests.service.live_records import incident_info, over
-from tests.service.servers import eventually
+from tests.service.servers import Serve, eventually
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -84,9 +84,10 @@ class Evidence:
     now: list[datetime]
     removed: list[str] = field(default_factory=list)
     recording: set[str] = field(default_factory=set)
+    age_of_camera: dict[str, timedelta] = field(default_factory=dict)
 
-    def add(self, incident_id: str, *, hours_ago: float, ended: bool = True) -> None:
-        incident = incident_info(incident_id, start=-3600 * hours_ago)
+    def add(self, incident_id: str, *, hours_ago: float, ended: bool = True, camera: str = "door") -> None:
+        incident = incident_info(incident_id, camera, start=-3600 * hours_ago)
         self.store.started(incident)
         if ended:
             self.store.ended(over(incident))
@@ -100,6 +101,7 @@ class Evidence:
             self.store,
             self.files,
             RetentionPolicy(24 * HOUR, max_bytes),
+            age_of_camera=lambda: self.age_of_camera,
             recording=lambda: self.recording,
             on_removed=self.removed.append,
             clock=lambda: self.now[0],
@@ -133,6 +135,36 @@ def test_incidents_go_by_age_with_their_evidence_and_nobody_is_told(evidence: Ev
     assert retention.sweep() == ["old"]
     assert evidence.removed == []
     assert evidence.store.ids() == evidence.files.ids() == {"new"}
+
+
+def test_incidents_of_a_camera_go_by_its_own_age_with_their_evidence(evidence: Evidence) -> None:
+    for camera in ("door", "till", "yard"):
+        for hours in (1, 3, 25, 100):
+            evidence.add(f"{camera} {hours}", hours_ago=hours, camera=camera)
+    evidence.age_of_camera = {"till": 2 * HOUR, "yard": 1000 * HOUR}
+    retention = evidence.retention(max_bytes=10_000)
+    assert set(retention.sweep()) == {"door 25", "door 100", "till 3", "till 25", "till 100"}
+    kept = {"door 1", "door 3", "till 1", "yard 1", "yard 3", "yard 25", "yard 100"}
+    assert evidence.store.ids() == evidence.files.ids() == kept
+    evidence.age_of_camera = {}
+    assert set(retention.sweep()) == {"yard 25", "yard 100"}
+    assert evidence.removed == []
+
+
+def test_a_running_service_keeps_incidents_as_long_as_the_settings_of_their_camera_say(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.retention._EVERY_S", 0.05)
+    live = serve()
+    for camera in ("door", "till"):
+        assert live.client.put(f"/v1/cameras/{camera}", json={"url": "skeletons:"}).status_code == 201
+        incident = incident_info(f"at the {camera}", camera)
+        times = dict.fromkeys(("started_at", "updated_at", "peak_at"), datetime.now(UTC) - 2 * HOUR)
+        live.runtime.incidents.started(incident.model_copy(update=times))
+        live.runtime.incidents.ended(over(incident.model_copy(update=times)))
+    assert live.runtime.incidents.ids() == {"at the door", "at the till"}
+    assert live.client.patch("/v1/cameras/till", json={"retention_hours": 1}).status_code == 200
+    eventually(lambda: live.runtime.incidents.ids() == {"at the door"}, "the incident at the till is gone")
 
 
 def test_evidence_that_is_being_recorded_stays_and_counts(evidence: Evidence) -> None:

@@ -182,6 +182,26 @@ def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     eventually(lambda: server.client.get("/v1/cameras/gate").json()["config"]["ignore"] == [], "the zone is gone")
 
 
+def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
+    page = operator.go("/cameras/gate")
+    field = page.get_by_label("Kept for, hours")
+    expect(field).to_have_value("")
+    field.fill("72")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+
+    def config() -> dict[str, Any]:
+        chosen: dict[str, Any] = operator.server.client.get("/v1/cameras/gate").json()["config"]
+        return chosen
+
+    assert config()["retention_hours"] == 72
+    page = operator.go("/cameras/gate")
+    expect(page.get_by_label("Kept for, hours")).to_have_value("72")
+    page.get_by_label("Kept for, hours").fill("")
+    page.get_by_role("button", name="Save").click()
+    eventually(lambda: config()["retention_hours"] is None, "the camera has no time of its own again")
+
+
 def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator) -> None:
     page = operator.go("/")
     page.get_by_role("button", name="Add a camera").click()
