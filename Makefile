@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-engines check format clean
+.PHONY: help run serve test test-engines container-test check format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,6 +44,9 @@ ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_c
 
 test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)
+
+container-test: $(STAMP) ## Build the images from what is committed, run them on a Docker engine, and look from outside
+	$(BIN)/python -m pytest -x tests/container
 
 # Where there is a network: `make check AUDIT=--strict`.
 check: $(STAMP) ## Check format, lint, types and known weaknesses of the pinned packages
