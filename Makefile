@@ -46,7 +46,7 @@ test-engines: $(STAMP) ## Run what touches the store and the bus once more, on P
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)
 
 container-test: $(STAMP) ## Build the images from what is committed, run them on a Docker engine, and look from outside
-	$(BIN)/python -m pytest -x tests/container
+	$(BIN)/python -m pytest -x -s tests/container
 
 # Where there is a network: `make check AUDIT=--strict`.
 check: $(STAMP) ## Check format, lint, types and known weaknesses of the pinned packages
