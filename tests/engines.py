@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis and Mosquitto for tests: the real servers, on loopback, killed and started again at will."""
+"""PostgreSQL, Redis, Mosquitto and nginx for tests: the real servers, on loopback, killed and started at will."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -198,6 +198,41 @@ class Broker(Engine):
 
     def _command(self) -> list[str]:
         return [_found(self.binary), "-c", str(self.folder / "mosquitto.conf")]
+
+
+class Proxy(Engine):
+    """nginx in one process, with a configuration of ours.
+
+    Args:
+        folder: Where its files lie.
+        configure: Makes what goes into the ``http`` block, of the folder and the port to listen on.
+
+    Attributes:
+        access: Where it writes a line for each request, of its path and the server that it was passed to.
+    """
+
+    binary = "nginx"
+
+    def __init__(self, folder: Path, configure: Callable[[Path, int], str]) -> None:
+        super().__init__(folder)
+        self.access = folder / "access"
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        lines = [
+            *(["user root;"] if os.geteuid() == 0 else []),
+            # A process that is killed must not leave others behind.
+            "daemon off; master_process off; pid nginx.pid; error_log log;",
+            "events {}",
+            "http {",
+            *(f"{kind}_temp_path {folder / kind};" for kind in kinds),
+            f"log_format passed '$uri $upstream_addr'; access_log {self.access} passed;",
+            configure(folder, self.port),
+            "}",
+        ]
+        (folder / "nginx.conf").write_text("\n".join([*lines, ""]))
+
+    def _command(self) -> list[str]:
+        files = ["-p", str(self.folder), "-e", str(self.folder / "log"), "-c", str(self.folder / "nginx.conf")]
+        return [_found(self.binary), *files]
 
 
 @contextmanager
