@@ -70,14 +70,26 @@ _CLOSE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Incidents of one scene at one threshold.
+
+    Attributes:
+        alarms: For each the frame in which it was told, and its end.
+        incidents: For each the first frame at or above the opening level, and its end.
+    """
+
+    alarms: list[tuple[int, int]]
+    incidents: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Followed:
     """What became of one scene.
 
     Attributes:
         event: What happened in it.
         events: First frame and end of what happened.
-        alarms: For each incident the frame in which it was told, and its end.
-        incidents: For each incident the first frame at or above the opening level, and its end.
+        told: What was told of it, by the false alarms per hour that were asked for.
         frames: Frames of the scene.
         truth: People and keypoints of the judged frames, as COCO's annotations.
         found: The same as COCO's results.
@@ -86,8 +98,7 @@ class Followed:
 
     event: Event | None
     events: list[tuple[int, int]]
-    alarms: list[tuple[int, int]]
-    incidents: list[tuple[int, int]]
+    told: dict[float, Told]
     frames: int
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
@@ -102,7 +113,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=20, help="scenes of each event (default: 20)")
     parser.add_argument("--normal", type=int, default=60, help="minutes without events (default: 60)")
     parser.add_argument(
-        "--false-alarms", type=float, default=1.0, help="per hour that thresholds may cost (default: 1)"
+        "--false-alarms", type=float, nargs="+", default=[1.0, 10.0, 60.0], help="per hour that thresholds may cost"
     )
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -131,15 +142,20 @@ def _scene(event: Event | None, seed: int) -> Scene:
     return at_demo_rate(normal_scene(seed, _NORMAL_S) if event is None else scene_with(event, seed, _ONSET_S))
 
 
-def _follow(weights: Path, checkpoint: Path, rate: float, folder: Path, what: tuple[Event | None, int]) -> Followed:
+def _follow(
+    weights: Path, checkpoint: Path, rates: Sequence[float], folder: Path, what: tuple[Event | None, int]
+) -> Followed:
     event, seed = what
     scene = _scene(event, seed)
     scorer = Scorer(Checkpoint.load(checkpoint))
     windows, scores = WindowBuffer(scorer.spec), OnlineFrameScore(scorer.spec)
-    rules = rules_of(scorer.calibration, CameraConfig(url="skeletons:"), rate)
-    detector = IncidentDetector("camera", rules, lambda: "incident")
+    config = CameraConfig(url="skeletons:")
+    detectors = {
+        rate: IncidentDetector("camera", rules_of(scorer.calibration, config, rate), lambda: "incident")
+        for rate in rates
+    }
     identities = motmetrics.MOTAccumulator(auto_id=True)
-    changes: list[tuple[float, Change]] = []
+    changes: dict[float, list[tuple[float, Change]]] = {rate: [] for rate in rates}
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for number, (frame, poses, tracked) in enumerate(follow(scene, weights, folder)):
@@ -150,20 +166,24 @@ def _follow(weights: Path, checkpoint: Path, rate: float, folder: Path, what: tu
         score = scores.frame(frame.time_s)
         level = None if math.isnan(score.smoothed) else float(scorer.calibration.level(np.array(score.smoothed)))
         people = {person: window.level for person, window in score.people.items()}
-        observed = detector.observe(Observation(frame.time_s, level, people))
-        changes += [(frame.time_s, change) for change in observed]
+        for rate, detector in detectors.items():
+            observed = detector.observe(Observation(frame.time_s, level, people))
+            changes[rate] += [(frame.time_s, change) for change in observed]
         _identify(identities, frame, tracked)
         if number % _JUDGED == 0:
             image = seed * 10_000 + number
             truth += [{**person, "image_id": image} for person in labelled(frame)]
             found += [{**person, "image_id": image} for person in detections(poses)]
     end = (scene.frames or 0) / DEMO_FPS
-    changes += [(end, change) for change in detector.end(end, EndReason.CAMERA_STOPPED)]
+    for rate, detector in detectors.items():
+        changes[rate] += [(end, change) for change in detector.end(end, EndReason.CAMERA_STOPPED)]
     return Followed(
         event=event,
         events=[_frames(incident.onset_s, incident.end_s) for incident in scene.incidents],
-        alarms=_spans(changes, lambda moment, _: moment),
-        incidents=_spans(changes, lambda _, started: started),
+        told={
+            rate: Told(_spans(noted, lambda moment, _: moment), _spans(noted, lambda _, started: started))
+            for rate, noted in changes.items()
+        },
         frames=scene.frames or 0,
         truth=truth,
         found=found,
@@ -230,29 +250,35 @@ def _counts(accumulator: Any) -> dict[str, int]:
     return {name: int(found[name]) for name in names}
 
 
-def summarise(followed: Sequence[Followed], asked: float) -> dict[str, Any]:
+def summarise(followed: Sequence[Followed], rates: Sequence[float]) -> dict[str, Any]:
     """All figures.
 
     Args:
         followed: The scenes.
-        asked: False alarms per hour that the threshold may cost.
+        rates: False alarms per hour that thresholds may cost.
     """
     eventful = [scene for scene in followed if scene.event is not None]
     normal = [scene for scene in followed if scene.event is None]
-    hours = sum(scene.frames for scene in normal) / DEMO_FPS / 3600
     return {
-        "scenes": {"events": len(eventful), "normal": len(normal), "normal_hours": round(hours, 3)},
+        "scenes": {"events": len(eventful), "normal": len(normal), "normal_hours": round(_hours(normal), 3)},
         "keypoints": keypoint_precision(followed),
         "identity": _identity(followed),
-        "events": {
-            "all": _events(eventful),
-            **{event: _events([scene for scene in eventful if scene.event == event]) for event in EVENTS},
-        },
-        "false_alarms_per_hour": {
-            "asked": asked,
-            **_interval(normal, lambda scenes: sum(len(scene.incidents) for scene in scenes) / _hours(scenes)),
-        },
+        "rates": [
+            {
+                "asked": rate,
+                "false_alarms_per_hour": _interval(normal, partial(_false_alarms, rate)),
+                "events": {
+                    "all": _events(eventful, rate),
+                    **{event: _events([one for one in eventful if one.event == event], rate) for event in EVENTS},
+                },
+            }
+            for rate in rates
+        ],
     }
+
+
+def _false_alarms(rate: float, scenes: Sequence[Followed]) -> float:
+    return sum(len(scene.told[rate].incidents) for scene in scenes) / _hours(scenes)
 
 
 def keypoint_precision(followed: Sequence[Followed]) -> dict[str, float]:
@@ -292,30 +318,29 @@ def _identity(followed: Sequence[Followed]) -> dict[str, float]:
     }
 
 
-def _events(scenes: Sequence[Followed]) -> dict[str, Any]:
-    delays = [float(delay) / DEMO_FPS for scene in scenes for delay in _delays(scene)]
+def _events(scenes: Sequence[Followed], rate: float) -> dict[str, Any]:
+    delays = [float(delay) / DEMO_FPS for scene in scenes for delay in _delays(scene, rate)]
     return {
         "events": len(scenes),
         "detected": len(delays),
-        "f1": _interval(scenes, partial(_f1, min_iou=_OVERLAP)),
-        "f1_iou": _interval(scenes, partial(_f1, min_iou=_CLOSE)),
+        "f1": _interval(scenes, partial(_f1, rate, min_iou=_OVERLAP)),
+        "f1_iou": _interval(scenes, partial(_f1, rate, min_iou=_CLOSE)),
         "onset_to_incident_s": [round(float(share), 2) for share in np.quantile(delays, [0.0, 0.5, 0.9, 1.0])]
         if delays
         else None,
     }
 
 
-def _delays(scene: Followed) -> Sequence[int]:
-    return [int(delay) for delay in detection_delays(_array(scene.alarms), _array(scene.events))]
+def _delays(scene: Followed, rate: float) -> Sequence[int]:
+    return [int(delay) for delay in detection_delays(_array(scene.told[rate].alarms), _array(scene.events))]
 
 
-def _f1(scenes: Sequence[Followed], min_iou: float) -> float:
+def _f1(rate: float, scenes: Sequence[Followed], min_iou: float) -> float:
     """F1 over scenes, laid one after the other."""
     starts = np.cumsum([0, *(scene.frames + 1 for scene in scenes[:-1])])
-    predicted, events = (
-        np.concatenate([_array(getattr(scene, name)) + start for scene, start in zip(scenes, starts, strict=True)])
-        for name in ("incidents", "events")
-    )
+    pairs = list(zip(scenes, starts, strict=True))
+    predicted = np.concatenate([_array(scene.told[rate].incidents) + start for scene, start in pairs])
+    events = np.concatenate([_array(scene.events) + start for scene, start in pairs])
     return event_f1(predicted, events, min_iou)
 
 
@@ -337,26 +362,30 @@ def _interval(scenes: Sequence[Followed], figure: Callable[[Sequence[Followed]],
 
 def _tables(figures: dict[str, Any]) -> list[Table]:
     scenes, keypoints, identity = figures["scenes"], figures["keypoints"], figures["identity"]
-    false = figures["false_alarms_per_hour"]
     whole = Table("", "", title=f"{scenes['events']} scenes with an event, {scenes['normal_hours']:.2f} h without")
     whole.add_row("keypoint mAP50-95", f"{keypoints['map50_95']:.3f} ({keypoints['people']} people)")
     whole.add_row("keypoint mAP50", f"{keypoints['map50']:.3f}")
     whole.add_row("identity switches", f"{identity['switches']} in {identity['person_minutes']:.0f} person-minutes")
     whole.add_row("IDF1", f"{identity['idf1']:.3f}")
-    whole.add_row(f"false alarms per hour, {false['asked']:g} asked", _spread(false))
-    events = Table(
-        "", "detected", "F1", f"F1 at IoU {_CLOSE:g}", "onset to incident, s: least, median, 90 %, most", title="Events"
+    return [whole, *(_table(found) for found in figures["rates"])]
+
+
+def _table(found: dict[str, Any]) -> Table:
+    false = found["false_alarms_per_hour"]
+    table = Table(
+        *("", "detected", "F1", f"F1 at IoU {_CLOSE:g}", "onset to incident, s: least, median, 90 %, most"),
+        title=f"{found['asked']:g} false alarms per hour asked for, {_spread(false)} on normal scenes",
     )
-    for name, row in figures["events"].items():
+    for name, row in found["events"].items():
         delays = row["onset_to_incident_s"]
-        events.add_row(
+        table.add_row(
             name,
             f"{row['detected']} of {row['events']}",
             _spread(row["f1"]),
             _spread(row["f1_iou"]),
             "-" if delays is None else ", ".join(f"{delay:.1f}" for delay in delays),
         )
-    return [whole, events]
+    return table
 
 
 def _spread(figure: dict[str, Any]) -> str:

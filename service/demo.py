@@ -60,7 +60,7 @@ def furnish(runtime: Runtime) -> None:
         try:
             runtime.cameras.camera(demo.id)
         except UnknownCamera:
-            runtime.cameras.put(demo.id, CameraConfig(url=demo.url, name=demo.name, max_fps=DEMO_FPS))
+            runtime.cameras.put(demo.id, _config(demo))
         _calibrate(runtime, demo)
     film = runtime.settings.data_dir / CLIP
     if not film.exists():
@@ -94,10 +94,17 @@ def announce(settings: Settings, address: tuple[str, int]) -> None:
     eventful = [camera for camera in DEMO_CAMERAS if camera.incident_every_s is not None]
     err.print("\n[bold]DA-Flow Live, the demo[/]: cameras of a small simulated world.", highlight=False)
     for camera in eventful:
-        err.print(f"Something happens at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
+        err.print(f"Somebody falls at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
     for name, line in lines:
         err.print(f"  {name:<10}", line, style=None, markup=False, highlight=False, soft_wrap=True)
     err.print("\nIts models know nothing of real people; for those there is [bold]daflow serve[/].\n", highlight=False)
+
+
+def _config(demo: DemoCamera) -> CameraConfig:
+    """Settings of somebody who looks for minutes, not for months: sensitive, and soon ready for the next."""
+    return CameraConfig(
+        url=demo.url, name=demo.name, max_fps=DEMO_FPS, false_alarms_per_hour=10.0, quiet_s=5.0, cooldown_s=5.0
+    )
 
 
 def _calibrate(runtime: Runtime, demo: DemoCamera) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 from pose.captures import DeviceCapture, LoopCapture, StreamCapture
 from pose.connections import PinnedUrl
 from pose.live import Capture, LiveTiming, SourceError
 from service.simulated import SimulatedCapture
-from simulation.scene import demo_scene
+from simulation.scene import EVENTS, Event, demo_scene
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -33,7 +33,9 @@ _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _MAX_LENGTH: Final = 2048
 _MAX_DEVICE: Final = 63
 _DEVICE: Final = re.compile(r"[0-9]{1,2}")
-_SIMULATION: Final = re.compile(r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?))?")
+_SIMULATION: Final = re.compile(
+    r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?)((?:&event=[a-z]{1,20})*))?"
+)
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HOST: Final = re.compile(
@@ -113,6 +115,7 @@ class StreamUrl:
         path: A file.
         seed: Seed of a simulated scene.
         incident_every_s: Seconds between incidents of a simulated scene; none if it has none.
+        events: What those are.
     """
 
     kind: Kind
@@ -128,6 +131,7 @@ class StreamUrl:
     path: Path | None = None
     seed: int | None = None
     incident_every_s: float | None = None
+    events: tuple[Event, ...] = EVENTS
 
     def __repr__(self) -> str:
         return f"StreamUrl({self.redacted!r})"
@@ -296,7 +300,7 @@ def open_capture(
                 raise SourceError(cause, str(error)) from error
             return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
         if url.seed is not None:
-            return SimulatedCapture(demo_scene(url.seed, url.incident_every_s))
+            return SimulatedCapture(demo_scene(url.seed, url.incident_every_s, url.events))
         pinned = policy.pin(url, resolve)
         return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
 
@@ -323,15 +327,19 @@ def _simulation(text: str) -> StreamUrl:
     found = _SIMULATION.fullmatch(text)
     if found is None:
         raise StreamUrlError(
-            "simulation", "a simulated camera is simulation:SEED or simulation:SEED?incident_every=SECONDS, in numbers"
+            "simulation",
+            "a simulated camera is simulation:SEED or simulation:SEED?incident_every=SECONDS, in numbers, the latter "
+            f"with as many &event={'|'.join(EVENTS)} as wanted",
         )
-    seed, every = found.groups()
+    seed, every, names = found.groups()
     incident_every_s = None if every is None else float(every)
+    # The scene judges the names, as it does the numbers.
+    events = cast(tuple[Event, ...], tuple((names or "").split("&event=")[1:])) or EVENTS
     try:
-        demo_scene(int(seed), incident_every_s)
+        demo_scene(int(seed), incident_every_s, events)
     except ValueError as error:
         raise StreamUrlError("simulation", str(error)) from error
-    return StreamUrl(Kind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s)
+    return StreamUrl(Kind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s, events=events)
 
 
 def _stream(text: str) -> StreamUrl:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from simulation.scene import Event
+
 CALIBRATIONS: Final = Path(__file__).parent / "weights" / "calibrations.json"
 
 
@@ -19,18 +21,20 @@ class DemoCamera:
         name: What people call it.
         seed: Seed of its scene.
         incident_every_s: Seconds from one incident to the next, the first after half of them; none if there are none.
+        events: What those are.
     """
 
     id: str
     name: str
     seed: int
     incident_every_s: float | None = None
+    events: tuple[Event, ...] = ()
 
     @property
     def url(self) -> str:
         """Where its pictures come from, as an address of the service."""
         query = "" if self.incident_every_s is None else f"?incident_every={self.incident_every_s:g}"
-        return f"simulation:{self.seed}{query}"
+        return f"simulation:{self.seed}{query}" + "".join(f"&event={event}" for event in self.events)
 
     def calibration(self) -> dict[str, Any]:
         """What half an hour of its normal life says; see ``benchmarks.demo_calibration``, which wrote it."""
@@ -39,6 +43,6 @@ class DemoCamera:
 
 
 DEMO_CAMERAS: Final = (
-    DemoCamera("hall", "Hall", seed=13, incident_every_s=60.0),
+    DemoCamera("hall", "Hall", seed=13, incident_every_s=45.0, events=("fall",)),
     DemoCamera("street", "Street", seed=8),
 )

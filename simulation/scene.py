@@ -72,6 +72,7 @@ class Scene:
         duration_s: Seconds of video; infinite for a scene without an end.
         incidents: What happens out of the ordinary, in order of time and one after the other.
         incident_every_s: Beside these, one every so many seconds, the first half a period after the start.
+        events: Which those are, in turn by chance.
 
     Raises:
         ValueError: A setting is out of its range, or incidents overlap.
@@ -84,6 +85,7 @@ class Scene:
     duration_s: float = 20.0
     incidents: tuple[Incident, ...] = ()
     incident_every_s: float | None = None
+    events: tuple[Event, ...] = EVENTS
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -101,6 +103,8 @@ class Scene:
         if self.incident_every_s is not None:
             if self.incidents:
                 raise ValueError("a scene has either its own incidents or one every so many seconds, not both")
+            if not self.events or not set(self.events) <= set(EVENTS):
+                raise ValueError(f"events must be some of {', '.join(EVENTS)}, got {', '.join(self.events) or 'none'}")
             if not self.incident_every_s >= 15:
                 raise ValueError(f"incidents need at least 15 s each, got one every {self.incident_every_s} s")
         if self.people < max((incident.cast for incident in self.incidents), default=1):
@@ -117,7 +121,7 @@ class Scene:
         if self.incident_every_s is None:
             return
         rng = np.random.default_rng((self.seed, 1))
-        possible = [event for event in EVENTS if event != "fight" or self.people > 1]
+        possible = [event for event in self.events if event != "fight" or self.people > 1]
         onset = self.incident_every_s / 2
         while onset < self.duration_s:
             event = possible[rng.integers(len(possible))]
@@ -161,11 +165,11 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
     )
 
 
-def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
-    """A scene without an end at `DEMO_FPS`, with an incident every so many seconds or never.
+def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = EVENTS) -> Scene:
+    """A scene without an end at `DEMO_FPS`, with one of some events every so many seconds or never.
 
     Raises:
-        ValueError: The seed is negative, or there is too little time between incidents.
+        ValueError: The seed is negative, there is no such event, or there is too little time between incidents.
     """
     rng = _choices(seed)
     return Scene(
@@ -175,6 +179,7 @@ def demo_scene(seed: int, incident_every_s: float | None = None) -> Scene:
         people=4,
         duration_s=math.inf,
         incident_every_s=incident_every_s,
+        events=events,
     )
 
 

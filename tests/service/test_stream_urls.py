@@ -24,6 +24,7 @@ from service.stream_urls import (
     redact,
     system_resolve,
 )
+from simulation.scene import EVENTS
 from tests import media
 from tests.service.servers import eventually
 from tests.streams import peer, silent
@@ -80,7 +81,8 @@ class TestParse:
     def test_simulated_cameras(self) -> None:
         assert (parse("simulation:7").seed, parse("simulation:7").incident_every_s) == (7, None)
         url = parse("simulation:0?incident_every=60.5")
-        assert (url.kind, url.seed, url.incident_every_s) == (Kind.SIMULATION, 0, 60.5)
+        assert (url.kind, url.seed, url.incident_every_s, url.events) == (Kind.SIMULATION, 0, 60.5, EVENTS)
+        assert parse("simulation:0?incident_every=60&event=fall&event=running").events == ("fall", "running")
 
     @pytest.mark.parametrize(
         ("text", "cause"),
@@ -90,6 +92,8 @@ class TestParse:
             ("simulation:1?incident_every=2", "simulation"),
             ("simulation:1?incident_every=inf", "simulation"),
             ("simulation:1&seconds=3", "simulation"),
+            ("simulation:1?incident_every=60&event=flood", "simulation"),
+            ("simulation:1?event=fall", "simulation"),
             ("", "empty"),
             ("rtsp://a/" + "x" * 2048, "too-long"),
             ("file:///etc/passwd", "scheme"),

@@ -62,3 +62,10 @@ def test_a_demo_goes_on_with_an_incident_every_so_often() -> None:
     assert [incident.onset_s for incident in incidents] == [20.0 + 40.0 * number for number in range(50)]
     assert {incident.event for incident in incidents} == set(EVENTS)
     assert not list(demo_scene(seed=1).schedule())
+
+
+def test_a_demo_may_be_of_some_events_only() -> None:
+    scene = demo_scene(seed=1, incident_every_s=40.0, events=("fall", "running"))
+    assert {incident.event for incident in itertools.islice(scene.schedule(), 20)} == {"fall", "running"}
+    with pytest.raises(ValueError, match="got none"):
+        demo_scene(seed=1, incident_every_s=40.0, events=())
