@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -89,11 +90,17 @@ class Database:
         Raises:
             StartupError: The database cannot be reached or migrated; the password of the URL is not repeated.
         """
+        shown = make_url(url).render_as_string(hide_password=True)
         try:
             engine = connect(url)
             migrate(engine)
+        except CommandError as error:
+            engine.dispose()
+            raise StartupError(
+                f"database {shown} was migrated by another version of the service ({error}); start that one, or "
+                "restore the backup from before the upgrade"
+            ) from error
         except (SQLAlchemyError, ImportError) as error:
-            shown = make_url(url).render_as_string(hide_password=True)
             raise StartupError(f"database {shown} cannot be used: {reason(error)}; set DAFLOW_DATABASE_URL") from error
         return cls(engine)
 

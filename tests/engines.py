@@ -88,7 +88,7 @@ class Postgres(Engine):
         shutil.chown(folder, _user())
         authentication = ["--auth=trust", "--username=daflow", "--no-sync", "--encoding=UTF8", "--locale=C"]
         subprocess.run(
-            [*_as_user(), _found("initdb"), *authentication, str(folder / "data")],
+            [*_as_user(), program("initdb"), *authentication, str(folder / "data")],
             check=True,
             capture_output=True,
             cwd=folder,
@@ -139,7 +139,7 @@ class Postgres(Engine):
             "max_connections=200",
         ]
         flags = [part for option in options for part in ("-c", option)]
-        return [*_as_user(), _found(self.binary), "-D", str(self.folder / "data"), *flags]
+        return [*_as_user(), program(self.binary), "-D", str(self.folder / "data"), *flags]
 
     def _answers(self) -> bool:
         try:
@@ -165,7 +165,7 @@ class Redis(Engine):
 
     def _command(self) -> list[str]:
         files = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        return [_found(self.binary), "--bind", "127.0.0.1", "--port", str(self.port), *files]
+        return [program(self.binary), "--bind", "127.0.0.1", "--port", str(self.port), *files]
 
 
 class Broker(Engine):
@@ -182,7 +182,7 @@ class Broker(Engine):
             user, password = credentials
             self._userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}@"
             subprocess.run(
-                [_found("mosquitto_passwd"), "-c", "-b", str(folder / "users"), user, password],
+                [program("mosquitto_passwd"), "-c", "-b", str(folder / "users"), user, password],
                 check=True,
                 capture_output=True,
             )
@@ -197,7 +197,7 @@ class Broker(Engine):
         return f"mqtt://{self._userinfo}127.0.0.1:{self.port}"
 
     def _command(self) -> list[str]:
-        return [_found(self.binary), "-c", str(self.folder / "mosquitto.conf")]
+        return [program(self.binary), "-c", str(self.folder / "mosquitto.conf")]
 
 
 class Proxy(Engine):
@@ -232,7 +232,7 @@ class Proxy(Engine):
 
     def _command(self) -> list[str]:
         files = ["-p", str(self.folder), "-e", str(self.folder / "log"), "-c", str(self.folder / "nginx.conf")]
-        return [_found(self.binary), *files]
+        return [program(self.binary), *files]
 
 
 @contextmanager
@@ -257,15 +257,16 @@ def installed(kind: type[Engine]) -> bool:
     return _path(kind.binary) is not None
 
 
-def _path(binary: str) -> str | None:
-    folders = [os.environ.get("PATH", ""), "/usr/sbin", *sorted(map(str, Path("/").glob(_DEBIAN[1:])), reverse=True)]
-    return shutil.which(binary, path=os.pathsep.join(folders))
-
-
-def _found(binary: str) -> str:
+def program(binary: str) -> str:
+    """Where a program of a server is."""
     path = _path(binary)
     assert path is not None, f"{binary} is not installed"
     return path
+
+
+def _path(binary: str) -> str | None:
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", *sorted(map(str, Path("/").glob(_DEBIAN[1:])), reverse=True)]
+    return shutil.which(binary, path=os.pathsep.join(folders))
 
 
 def _user() -> str:

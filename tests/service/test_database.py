@@ -102,6 +102,16 @@ def test_a_database_that_cannot_be_reached_is_one_line_without_the_password() ->
     assert "hunter2" not in str(refusal.value)
 
 
+def test_a_database_of_a_later_version_is_left_alone_and_one_line_says_so(database_url: str) -> None:
+    database = Database.open(database_url)
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StartupError, match=r"another version .*9999.* restore the backup from before the upgrade"):
+        Database.open(database_url)
+    assert inspect(database.engine).has_table("incidents")
+    database.close()
+
+
 def test_a_database_without_room_is_told_apart_from_a_broken_one() -> None:
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
