@@ -24,9 +24,9 @@ from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 _FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
 _SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
 _CAMERAS = {
-    "Hall": "simulation:13?incident_every=50",
+    "Hall": "simulation:13?incident_every=45&event=fall",
     "Street": "simulation:8",
-    "Park": "simulation:14?incident_every=70",
+    "Park": "simulation:14?incident_every=60&event=fall",
     "Shop": "simulation:22",
 }
 _CLIP_SEED = 7
@@ -47,7 +47,9 @@ def main() -> None:
     with service((), **models, evidence_after_s=2, evidence_before_s=4) as running:
         clip = _score(running)
         for name, url in _CAMERAS.items():
-            running.add(name.lower(), url=url, name=name, max_fps=8, false_alarms_per_hour=4, quiet_s=4)
+            running.add(
+                name.lower(), url=url, name=name, max_fps=8, false_alarms_per_hour=100, min_duration_s=0.2, quiet_s=4
+            )
         incident = _incident(running)
         camera = running.cameras()[0]["id"]
         views = {

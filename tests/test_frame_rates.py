@@ -25,7 +25,7 @@ WORST_BITS = 0.1
 the shipped checkpoint lies above 0.17, and one window in a hundred above 4.01."""
 
 SAME_PERSON_IOU = 0.6
-FRAMES = 240
+FRAMES = 150
 
 
 @dataclass
