@@ -109,7 +109,7 @@ def _weights(settings: Settings) -> str:
     """Which weights were found, and by which rule."""
     given = Path(settings.pose_weights).expanduser()
     if settings.simulated:
-        return f"{given}, the demo's"
+        return f"{given.name}, the demo's"
     if given.exists():
         return f"{given}, as DAFLOW_POSE_WEIGHTS says"
     return f"{settings.data_dir / 'weights' / given.name}, downloaded or put there"
