@@ -81,11 +81,13 @@ def announce(settings: Settings, address: tuple[str, int]) -> None:
     shown = f"[{host}]" if ":" in host else host
     place = f"{shown}:{port}"
     key = " -H 'Authorization: Bearer KEY'" if settings.authenticated else ""
+    here, python = Path.cwd(), Path(sys.executable)
+    python = python.relative_to(here) if python.is_relative_to(here) else python
     lines = [
         ("watch", f"http://{place}"),
         ("cameras", f"curl -s{key} http://{place}/v1/cameras"),
         ("incidents", f"curl -sN{key} http://{place}/v1/incidents/stream"),
-        ("the same", f"{Path(sys.executable).name} -m websockets ws://{place}/v1/incidents"),
+        ("the same", f"{python} -m websockets ws://{place}/v1/incidents"),
         (
             "a clip",
             f"curl -s{key} -F file=@{settings.data_dir / CLIP} 'http://{place}/v1/clips?wait=60&keypoints=false'",
