@@ -136,15 +136,18 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert weights(live) == []
     own = thresholds(live)
     assert (own["calibration"], own["adapted"], own["open"]) == ("camera", False, report["threshold"])
-    assert live.runtime.cameras.camera("gate").taps == (), "nothing is gathered any more"
+    gate = live.runtime.cameras.camera("gate")
+    assert gate.taps == (), "nothing is gathered any more"
+    found = gate.calibration()
 
     second = calibrated(live, seed=2)
     assert second["active"] == 2
-    assert thresholds(live)["open"] != own["open"]
+    # By chance both may call the same level one that comes so often; the scores that they call so differ.
+    assert gate.calibration() != found
     back = live.client.post(f"{ADDRESS}/rollback").json()
     assert back["active"] == 1
     assert [(one["version"], one["withdrawn"]) for one in back["versions"]] == [(2, True), (1, False)]
-    assert thresholds(live) == own
+    assert (thresholds(live), gate.calibration()) == (own, found)
     assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
     assert thresholds(live) == shipped
     assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
