@@ -38,9 +38,9 @@ test: $(STAMP) ## Run the tests, two files at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Stores, bus and streams; `make test-engines ENGINES=tests/service` runs every test of the service that opens a database.
-ENGINES ?= $(addprefix tests/service/,notifications api/test_incidents.py test_backup.py test_camera_store.py \
-	test_database.py test_feed.py test_incident_log.py test_incident_store.py test_jobs.py test_lease.py test_replicas.py \
-	test_retention.py test_storage.py)
+ENGINES ?= $(addprefix tests/,service/notifications service/api/test_incidents.py service/cameras/test_store.py \
+	service/storage/test_database.py service/storage/test_lease.py service/incidents service/clips/test_store.py \
+	service/clips/test_worker.py service/test_retention.py system/test_backup.py system/test_replicas.py)
 
 test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)

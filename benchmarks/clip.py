@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from model.scorer import Scorer
 from pose.estimator import PoseEstimator, Poses, configure_ultralytics, find_weights
-from service.clips import ClipScorer, clip_limits, load_checkpoint, resolve_device
-from service.results import FrameScore
+from service.clips.scorer import ClipScorer, clip_limits
+from service.documents.results import FrameScore
+from service.scoring.loading import load_checkpoint, resolve_device
 from service.settings import load_settings
 
 

@@ -26,8 +26,8 @@ from benchmarks.small_pose import follow
 from model.adaptation import fit_camera
 from model.checkpoint import Checkpoint
 from model.footage import PoseFootage, PoseTrack
-from service.calibrator import fitted_report
-from service.camera_config import CameraConfig
+from service.calibration.report import fitted_report
+from service.cameras.config import CameraConfig
 from simulation.demo import CALIBRATIONS, DEMO_CAMERAS, DemoCamera
 from simulation.scene import demo_scene
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS

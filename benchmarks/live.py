@@ -18,7 +18,7 @@ import psutil
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from service.messages import Score, score_stream_adapter
+from service.documents.messages import Score, score_stream_adapter
 
 _START_S = 120.0
 
@@ -90,7 +90,7 @@ def service(media: Sequence[Path], **settings: object) -> Iterator[Service]:
         ours = {"data_dir": data, "port": 0, "media_dirs": folders, **settings}
         environment = os.environ | {f"DAFLOW_{name.upper()}": str(value) for name, value in ours.items()}
         process = subprocess.Popen(
-            [sys.executable, "-c", "from service.cli import main; main()", "serve"],
+            [sys.executable, "-c", "from service.cli.main import main; main()", "serve"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

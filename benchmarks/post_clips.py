@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from service.results import ClipResult
+from service.documents.results import ClipResult
 
 SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 

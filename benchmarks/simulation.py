@@ -42,9 +42,10 @@ from pose.estimator import Poses
 from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses
 from pose.windows import WindowBuffer
-from service.camera_config import CameraConfig
-from service.cameras import rules_of
-from service.incidents import Change, Ended, EndReason, IncidentDetector, Observation, Started
+from service.cameras.config import CameraConfig
+from service.cameras.judge import rules_of
+from service.documents.base import EndReason
+from service.live.detector import Change, Ended, IncidentDetector, Observation, Started
 from simulation.rendering import OUTSIDE, SimulatedFrame
 from simulation.scene import DEMO_FPS, EVENTS, Event, Scene, normal_scene, scene_with
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS

@@ -16,12 +16,12 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
-from service.api.door import Door, Guard
+from service.api.authentication import Door, Guard
 from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies, StreamsOnly
-from service.events import clip_event_adapter
+from service.clips.messages import clip_event_adapter
+from service.documents.skeletons import SkeletonSequence
 from service.runtime import Runtime
 from service.settings import Auth, Role
-from service.skeletons import SkeletonSequence
 
 _SCHEMAS: Final = "#/components/schemas/{model}"
 

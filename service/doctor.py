@@ -19,14 +19,17 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from pose.live import SourceError
-from service import relay
-from service.addresses import broker_url
-from service.clips import ClipScorer, ModelUnavailable, resolve_device
-from service.database import connect, database_url, reason
+from service.addresses.backends import broker_url
+from service.addresses.policy import StreamPolicy
+from service.addresses.redaction import redact
+from service.addresses.urls import StreamUrlError
+from service.clips.scorer import ClipScorer
+from service.documents.results import ModelInfo
 from service.notifications.webhook import webhook_address
-from service.results import ModelInfo
+from service.scoring.loading import ModelUnavailable, resolve_device
 from service.settings import Settings, unknown_variables
-from service.stream_urls import StreamPolicy, StreamUrlError, redact
+from service.storage.database import connect, database_url, reason
+from service.streams import relay
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 
 _LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")

@@ -10,11 +10,12 @@ from typing import Final
 
 import structlog
 
-from service.database import Clock, utc_now
-from service.files import DataFolder, EvidenceStore
-from service.incident_store import IncidentStore
+from service.clips.store import Store, UnknownClip
+from service.incidents.store import IncidentStore
 from service.notifications.store import NotificationStore
-from service.storage import Store, UnknownClip
+from service.storage.database import Clock, utc_now
+from service.storage.evidence import EvidenceStore
+from service.storage.folder import DataFolder
 
 _EVERY_S: Final = 60.0
 

@@ -18,37 +18,42 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model.checkpoint import Checkpoint
 from pose.live import LiveTiming
-from service.bus import ScoreBus
-from service.calibrator import Calibrator
-from service.camera_config import CamerasFileError
-from service.camera_store import CameraStore
-from service.cameras import CameraManager, Post
-from service.clips import ClipScorer, clip_limits, load_checkpoint
-from service.clock import SteadyClock
-from service.database import Database, reason
-from service.engine import Engine
-from service.events import EventBus
-from service.evidence import EvidenceRecorder
-from service.feed import EventFeed
-from service.files import EVIDENCE_KINDS, DataFolder, EvidenceStore, StartupError
-from service.incident_log import IncidentLog
-from service.incident_store import IncidentStore
-from service.jobs import ClipRunner
-from service.keys import KeyStore
-from service.lease import Lease
-from service.limits import Limits
-from service.live_view import LiveView
-from service.metrics import CameraCollector, ClipCollector, EnginesCollector, Metrics
-from service.models import Models
+from service.access.keys import KeyStore
+from service.access.limits import Limits
+from service.addresses.policy import StreamPolicy
+from service.calibration.calibrator import Calibrator
+from service.cameras.camera import Post
+from service.cameras.config import CamerasFileError
+from service.cameras.manager import CameraManager
+from service.cameras.store import CameraStore
+from service.clips.messages import EventBus
+from service.clips.renditions import Renditions
+from service.clips.scorer import ClipScorer, clip_limits
+from service.clips.store import Store
+from service.clips.uploads import Intake
+from service.clips.worker import ClipRunner
+from service.collectors import CameraCollector, ClipCollector, EnginesCollector
+from service.drawing.live_view import LiveView
+from service.errors import StartupError
+from service.incidents.feed import EventFeed
+from service.incidents.log import IncidentLog
+from service.incidents.recorder import EvidenceRecorder
+from service.incidents.store import IncidentStore
+from service.live.clock import SteadyClock
+from service.live.engine import Engine
+from service.metrics import Metrics
 from service.notifications.notifier import Notifier
 from service.notifications.store import NotificationStore
-from service.relay import Relay, RelayedScores
-from service.renditions import Renditions
 from service.retention import IncidentRetention, Janitor, NotificationRetention, RetentionPolicy
+from service.scoring.keeper import Models
+from service.scoring.loading import load_checkpoint
 from service.settings import Role, Settings
-from service.storage import Store
-from service.stream_urls import StreamPolicy
-from service.uploads import Intake
+from service.storage.database import Database, reason
+from service.storage.evidence import EVIDENCE_KINDS, EvidenceStore
+from service.storage.folder import DataFolder
+from service.storage.lease import Lease
+from service.streams.bus import ScoreBus
+from service.streams.relay import Relay, RelayedScores
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from service.addresses import broker_url, check_redis_url, webhook_key
+from service.addresses.backends import broker_url, check_redis_url, webhook_key
 from simulation.weights import POSE_WEIGHTS
 
 ENV_PREFIX: Final = "DAFLOW_"

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from service.api.dependencies import CameraId, RuntimeDep
 from service.api.problems import SMALL_BODY, Kind, responses
-from service.calibrator import CalibrationRequest, CalibrationStatus
+from service.calibration.report import CalibrationRequest, CalibrationStatus
 
 router = APIRouter(prefix="/v1/cameras/{camera_id}/calibration", tags=["cameras"])
 

@@ -18,15 +18,16 @@ from service.api.dependencies import CameraId, NewCameraId, PrincipalDep, Runtim
 from service.api.documents import CameraList
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
-from service.bus import Subscription
-from service.camera_config import MOST_FPS, CameraConfig, CameraPatch
-from service.camera_store import UnknownCamera
-from service.cameras import CameraStatus, NotASkeletonFeed
-from service.feeds import SkeletonFeed
-from service.live_view import Ground
-from service.messages import Heartbeat, Hello, Lagged, Score
+from service.cameras.config import MOST_FPS, CameraConfig, CameraPatch
+from service.cameras.manager import NotASkeletonFeed
+from service.cameras.skeleton_feed import SkeletonFeed
+from service.cameras.status import CameraStatus
+from service.cameras.store import UnknownCamera
+from service.documents.messages import Heartbeat, Hello, Lagged, Score
+from service.documents.skeletons import BadSkeletons, FeedAck, FeedError, FeedHello, parse_frame
+from service.drawing.live_view import Ground
 from service.runtime import Runtime
-from service.skeletons import BadSkeletons, FeedAck, FeedError, FeedHello, parse_frame
+from service.streams.bus import Subscription
 
 router = APIRouter(prefix="/v1/cameras", tags=["cameras"])
 

@@ -15,13 +15,13 @@ from service.api.dependencies import ClipId, Cursor, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
 from service.api.sockets import UNKNOWN_CODE, send, send_text, tell
-from service.bus import Subscription
-from service.events import ClipEvent, Hello, Lagged, final_event
-from service.files import RESULT
-from service.renditions import Rendition
-from service.results import ClipResult
+from service.clips.messages import ClipEvent, Hello, Lagged, final_event
+from service.clips.renditions import Rendition
+from service.clips.store import ClipJob, ClipState, QueueFull, UnknownClip
+from service.documents.results import ClipResult
 from service.runtime import Runtime
-from service.storage import ClipJob, ClipState, QueueFull, UnknownClip
+from service.storage.folder import RESULT
+from service.streams.bus import Subscription
 
 router = APIRouter(prefix="/v1/clips", tags=["clips"])
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, cast
 from fastapi import Depends, Path, Query
 from starlette.requests import HTTPConnection
 
-from service.api.door import principal_of
-from service.messages import CAMERA_ID
+from service.access.policy import Principal
+from service.api.authentication import principal_of
+from service.documents.messages import CAMERA_ID
 from service.runtime import Runtime
-from service.security import Principal
 
 
 def get_runtime(connection: HTTPConnection) -> Runtime:

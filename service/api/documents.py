@@ -1,4 +1,4 @@
-"""JSON documents of the routes; scores themselves are in `service.results`, live messages in `service.messages`."""
+"""JSON documents of the routes; scores themselves are in `documents.results`, live messages in `documents.messages`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from datetime import datetime
 
 from pydantic import Field
 
-from service.cameras import CameraStatus
-from service.events import Failure, failure
-from service.jobs import RunningClip
-from service.messages import Event, IncidentInfo
+from service.cameras.status import CameraStatus
+from service.clips.messages import Failure, failure
+from service.clips.store import ClipJob, ClipState
+from service.clips.worker import RunningClip
+from service.documents.base import Document
+from service.documents.messages import Event, IncidentInfo
+from service.documents.results import ClipResult, ModelInfo, Threshold
 from service.notifications.store import Delivery, DeliveryState
-from service.results import ClipResult, Document, ModelInfo, Threshold
-from service.storage import ClipJob, ClipState
 
 
 class Video(Document):

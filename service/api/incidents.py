@@ -13,15 +13,15 @@ from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator
 
+from service.access.policy import Principal
 from service.api.dependencies import Background, Cursor, IncidentId, PrincipalDep, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import send, send_text, tell
-from service.files import EvidenceKind
-from service.incidents import Severity
-from service.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
+from service.documents.base import Severity
+from service.documents.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
 from service.runtime import Runtime
-from service.security import Principal
+from service.storage.evidence import EvidenceKind
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
 

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 from starlette.concurrency import run_in_threadpool
 
+from service.access.keys import SESSION, AuditRecord, KeyInfo
+from service.access.policy import EVERYBODY, Principal, Scope
+from service.api.authentication import COOKIE
+from service.api.browsers import client_network
 from service.api.dependencies import PrincipalDep, RuntimeDep
-from service.api.door import COOKIE
 from service.api.problems import SMALL_BODY, Kind, ProblemError, responses
-from service.keys import SESSION, AuditRecord, KeyInfo
-from service.messages import CAMERA_ID
-from service.security import EVERYBODY, Principal, Scope, client_network
+from service.documents.messages import CAMERA_ID
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from service.security import page_policy
+from service.api.browsers import page_policy
 
 PAGES: Final = "/dashboard"
 """Under this path lie all other pages."""

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import sockets
+from service.api.browsers import SAFE_HEADERS, known_host, same_origin
 from service.api.problems import Kind, ProblemError, problem_response, upload_problem
-from service.security import SAFE_HEADERS, known_host, same_origin
-from service.uploads import UploadRefused, read_document
+from service.clips.uploads import UploadRefused, read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
 """Bytes of a body that is no upload; everything of a camera fits many times."""

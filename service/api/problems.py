@@ -14,18 +14,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from service.calibrator import CalibrationRefused, CalibrationRunning
-from service.camera_store import UnknownCamera
-from service.cameras import TooManyCameras
-from service.decoding import ClipRejected
-from service.files import StorageFull
-from service.incident_store import UnknownIncident
-from service.keys import UnknownKey
-from service.notifications.store import UnknownDelivery
-from service.security import SAFE_HEADERS
-from service.storage import IllegalTransition, QueueFull, UnknownClip
-from service.stream_urls import StreamUrlError
-from service.uploads import (
+from service.access.keys import UnknownKey
+from service.addresses.urls import StreamUrlError
+from service.api.browsers import SAFE_HEADERS
+from service.calibration.calibrator import CalibrationRunning
+from service.calibration.gathering import CalibrationRefused
+from service.cameras.manager import TooManyCameras
+from service.cameras.store import UnknownCamera
+from service.clips.decoding import ClipRejected
+from service.clips.store import IllegalTransition, QueueFull, UnknownClip
+from service.clips.uploads import (
     BodyTooLarge,
     ClipTooLarge,
     MalformedUpload,
@@ -33,6 +31,9 @@ from service.uploads import (
     UploadRefused,
     UploadStalled,
 )
+from service.errors import StorageFull
+from service.incidents.store import UnknownIncident
+from service.notifications.store import UnknownDelivery
 
 MEDIA_TYPE: Final = "application/problem+json"
 

@@ -14,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import RuntimeDep
 from service.api.problems import Kind, ProblemError, responses
-from service.clips import ClipScorer
-from service.results import ClipResult
-from service.skeletons import SkeletonSequence
-from service.storage import QueueFull
-from service.uploads import read_document
+from service.clips.scorer import ClipScorer
+from service.clips.store import QueueFull
+from service.clips.uploads import read_document
+from service.documents.results import ClipResult
+from service.documents.skeletons import SkeletonSequence
 
 router = APIRouter(prefix="/v1/skeletons", tags=["skeletons"])
 

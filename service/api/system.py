@@ -9,10 +9,10 @@ from fastapi import Path as PathParameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.api.asyncapi import asyncapi
 from service.api.dependencies import RuntimeDep
 from service.api.documents import Alive, Degraded, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
-from service.asyncapi import asyncapi
 from service.runtime import Runtime
 
 router = APIRouter(tags=["system"])

@@ -10,7 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 from starlette.requests import Request
 
-from service.camera_config import LONGEST_RETENTION_HOURS
+from service.cameras.config import LONGEST_RETENTION_HOURS
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
     Moment,

@@ -10,14 +10,14 @@ from nicegui import background_tasks, run, ui
 from nicegui.element import Element
 from starlette.requests import Request
 
+from service.clips.messages import FinalEvent, Progress, State
 from service.dashboard.charts import Player
 from service.dashboard.frame import Moment, attempt, button, card, empty, facts, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import duration, rarity, rarity_words, rate, size
-from service.events import FinalEvent, Progress, State
-from service.overlay import clock_text
-from service.results import ClipResult
+from service.documents.results import ClipResult
+from service.drawing.overlay import clock_text
 from service.runtime import Runtime
 
 _PAGE: Final = 50

@@ -12,7 +12,7 @@ from nicegui.element import Element
 
 from service.dashboard.visitor import Refused
 from service.dashboard.watch import Watch
-from service.messages import IncidentInfo
+from service.documents.messages import IncidentInfo
 
 _STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 _VIEWS: Final = (

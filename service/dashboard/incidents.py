@@ -27,7 +27,7 @@ from service.dashboard.frame import (
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import ENDS, camera_name, duration, rarity, rarity_words
-from service.messages import IncidentInfo
+from service.documents.messages import IncidentInfo
 from service.runtime import Runtime
 
 _PAGE: Final = 50

@@ -16,7 +16,7 @@ from typing import Final
 from nicegui import Event as Signal
 from starlette.concurrency import run_in_threadpool
 
-from service.messages import CameraState, Event, Heartbeat, IncidentInfo, Lagged, Score
+from service.documents.messages import CameraState, Event, Heartbeat, IncidentInfo, Lagged, Score
 from service.runtime import Runtime
 
 KEPT_S: Final = 600.0

@@ -24,10 +24,10 @@ import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
-from service.addresses import BrokerUrl
-from service.cameras import CameraStatus
-from service.incident_store import IncidentStore
-from service.messages import CameraState, Event, IncidentEnded, IncidentStarted
+from service.addresses.backends import BrokerUrl
+from service.cameras.status import CameraStatus
+from service.documents.messages import CameraState, Event, IncidentEnded, IncidentStarted
+from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.store import NotificationStore
 from service.notifications.turns import take_turns

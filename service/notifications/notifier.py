@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from service.addresses import broker_url, webhook_key
-from service.cameras import CameraStatus
-from service.files import StartupError
-from service.incident_store import IncidentStore
+from service.addresses.backends import broker_url, webhook_key
+from service.addresses.policy import StreamPolicy
+from service.addresses.urls import StreamUrlError
+from service.cameras.status import CameraStatus
+from service.errors import StartupError
+from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications import mqtt, webhook
 from service.notifications.mqtt import Mqtt
 from service.notifications.store import NotificationStore
 from service.notifications.webhook import Webhook, webhook_address
 from service.settings import Role, Settings
-from service.stream_urls import StreamPolicy, StreamUrlError
 
 
 class Notifier:

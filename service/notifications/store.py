@@ -11,9 +11,9 @@ from typing import Any, Final
 from sqlalchemy import JSON, Index, String, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.database import Base, Clock, Counter, Database, Utc, utc_now
-from service.incident_store import EventRow
-from service.messages import Event, event_adapter
+from service.documents.messages import Event, event_adapter
+from service.incidents.store import EventRow
+from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 
 _PROBLEM: Final = 1000
 _PAGE: Final = 256

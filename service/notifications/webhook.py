@@ -20,12 +20,13 @@ import httpx
 import structlog
 
 from pose.live import SourceError
-from service.database import Clock, utc_now
-from service.messages import Event
+from service.addresses.policy import StreamPolicy
+from service.addresses.urls import Kind, StreamUrl, StreamUrlError, parse
+from service.documents.messages import Event
 from service.metrics import Metrics
 from service.notifications.store import Delivery, NotificationStore
 from service.notifications.turns import take_turns
-from service.stream_urls import Kind, StreamPolicy, StreamUrl, StreamUrlError, parse
+from service.storage.database import Clock, utc_now
 
 SINK: Final = "webhook"
 

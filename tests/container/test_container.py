@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.servers import free_port
+from tests.doubles.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "daflow-container-test"

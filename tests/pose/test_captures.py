@@ -16,10 +16,10 @@ import pytest
 from pose.captures import BEHIND_S, SEAM_S, DeviceCapture, LoopCapture, StreamCapture
 from pose.connections import PinnedUrl
 from pose.live import Capture, LiveSource, LiveTiming, SourceError, SourceState, StateChange
-from tests import media
-from tests.rtsp import RtspServer, rtsp_server
-from tests.service.servers import eventually
-from tests.streams import Behaviour, answers, certificate, garbage, motion_jpeg, peer, silent, trickle
+from tests.doubles import media
+from tests.doubles.rtsp import RtspServer, rtsp_server
+from tests.doubles.servers import eventually
+from tests.doubles.streams import Behaviour, answers, certificate, garbage, motion_jpeg, peer, silent, trickle
 
 CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(

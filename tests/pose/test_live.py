@@ -25,7 +25,7 @@ from pose.live import (
     StateChange,
     StreamClock,
 )
-from tests.service.servers import eventually
+from tests.doubles.servers import eventually
 
 CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(

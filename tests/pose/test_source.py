@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pose.source import FileSource, UnreadableVideo, probe
-from tests import media
+from tests.doubles import media
 
 
 def read(path: Path) -> tuple[list[int], list[float]]:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pose.source import VideoInfo
-from service.database import Database
-from service.files import DataFolder, EvidenceStore
-from service.incident_store import IncidentStore
+from service.clips.store import Store
+from service.incidents.store import IncidentStore
 from service.retention import IncidentRetention, Janitor, RetentionPolicy, Stored, to_remove
-from service.storage import Store
-from tests.service.live_records import incident_info, over
-from tests.service.servers import Serve, eventually
+from service.storage.database import Database
+from service.storage.evidence import EvidenceStore
+from service.storage.folder import DataFolder
+from tests.doubles.live_records import incident_info, over
+from tests.doubles.servers import Serve, eventually
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 
 from service.runtime import Runtime, _watched
 from service.settings import Settings
-from tests.service.servers import CardboardScorer, eventually
+from tests.doubles.servers import CardboardScorer, eventually
 
 
 def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.service.api.conftest import blind_scorer
-from tests.service.api.streams import silent_reader
-from tests.service.servers import eventually, live_server
+from tests.doubles.models import blind_scorer
+from tests.doubles.servers import eventually, live_server
+from tests.doubles.subscribers import silent_reader
 
 
 def test_streams_without_end_do_not_hold_up_the_end_of_the_service(

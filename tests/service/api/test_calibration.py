@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from service.api.problems import Kind
-from tests.service.api.streams import device
-from tests.service.servers import LiveServer, eventually
-from tests.service.test_api import problem
+from tests.doubles.servers import LiveServer, eventually
+from tests.doubles.subscribers import device
+from tests.service.api.test_clips import problem
 
 ADDRESS = "/v1/cameras/gate/calibration"
 

@@ -15,12 +15,12 @@ from websockets.sync.client import connect
 
 from service.api import cameras, sockets
 from service.api.problems import Kind
-from service.bus import SCORE_BACKLOG
-from service.messages import Score, score_stream_adapter
-from tests.service.api.streams import device, open_socket, read, read_all, silent_reader, skeleton_frame
-from tests.service.scores import live_person, live_score
-from tests.service.servers import LiveServer, Serve, eventually, free_port
-from tests.service.test_api import problem
+from service.documents.messages import Score, score_stream_adapter
+from service.streams.bus import SCORE_BACKLOG
+from tests.doubles.scores import live_person, live_score
+from tests.doubles.servers import LiveServer, Serve, eventually, free_port
+from tests.doubles.subscribers import device, open_socket, read, read_all, silent_reader, skeleton_frame
+from tests.service.api.test_clips import problem
 
 FEED = {"url": "skeletons:"}
 LOOPBACK = (ip_network("127.0.0.0/8"),)

@@ -18,12 +18,13 @@ from websockets.exceptions import InvalidStatus
 from pose.live import SourceState
 from service.api import sockets
 from service.api.problems import Kind
-from service.incidents import Ended, EndReason, Severity, Started, Updated
-from service.messages import IncidentInfo, event_stream_adapter
-from tests.service.api.streams import open_socket, read, server_events, silent_reader
-from tests.service.live_records import incident, state_change
-from tests.service.servers import PATIENCE_S, LiveServer, Serve, eventually
-from tests.service.test_api import problem
+from service.documents.base import EndReason, Severity
+from service.documents.messages import IncidentInfo, event_stream_adapter
+from service.live.detector import Ended, Started, Updated
+from tests.doubles.live_records import incident, state_change
+from tests.doubles.servers import PATIENCE_S, LiveServer, Serve, eventually
+from tests.doubles.subscribers import open_socket, read, server_events, silent_reader
+from tests.service.api.test_clips import problem
 
 
 def start(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:

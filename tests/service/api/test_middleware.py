@@ -8,9 +8,9 @@ import pytest
 
 from service.api import middleware
 from service.api.problems import Kind
-from service.uploads import Pace, read_document
-from tests.service.servers import Client, chunk, raw_connection, read_answer
-from tests.service.test_api import problem
+from service.clips.uploads import Pace, read_document
+from tests.doubles.servers import Client, chunk, raw_connection, read_answer
+from tests.service.api.test_clips import problem
 
 PATHS = ["/v1/cameras/gate/calibration", "/v1/incidents/one/false-alarm", "/v1/incidents/one/acknowledge", "/nowhere"]
 

@@ -11,9 +11,8 @@ import pytest
 
 from service.api import skeletons
 from service.api.problems import Kind
-from service.results import ClipResult
-from tests.service.api.streams import skeleton_frame
-from tests.service.servers import (
+from service.documents.results import ClipResult
+from tests.doubles.servers import (
     HELD_S,
     CardboardScorer,
     LiveServer,
@@ -24,7 +23,8 @@ from tests.service.servers import (
     read_answer,
     unavailable,
 )
-from tests.service.test_api import problem
+from tests.doubles.subscribers import skeleton_frame
+from tests.service.api.test_clips import problem
 
 
 def sequence(frames: int, start: float = 0.0) -> dict[str, Any]:

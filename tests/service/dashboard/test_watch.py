@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from service.dashboard.watch import STEP_S, Trace
-from tests.service.scores import live_score
+from tests.doubles.scores import live_score
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -12,17 +12,17 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pose.live import SourceState
-from service.addresses import broker_url
-from service.camera_config import CameraConfig
-from service.cameras import CameraStatus
-from service.database import Database
-from service.incident_store import IncidentStore
+from service.addresses.backends import broker_url
+from service.cameras.config import CameraConfig
+from service.cameras.status import CameraStatus
+from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.mqtt import SINK, Mqtt
 from service.notifications.store import NotificationStore
-from tests.engines import Broker, running
-from tests.service.live_records import at, incident_info, over
-from tests.service.servers import PATIENCE_S, eventually
+from service.storage.database import Database
+from tests.doubles.backends import Broker, running
+from tests.doubles.live_records import at, incident_info, over
+from tests.doubles.servers import PATIENCE_S, eventually
 
 
 @pytest.fixture(scope="module")

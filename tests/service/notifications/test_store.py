@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from service.database import Database
-from service.incident_store import IncidentStore
+from service.incidents.store import IncidentStore
 from service.notifications.store import DeliveryState, NotificationStore, UnknownDelivery
-from tests.service.live_records import at, incident_info
+from service.storage.database import Database
+from tests.doubles.live_records import at, incident_info
 
 
 class Scene:

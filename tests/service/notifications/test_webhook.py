@@ -11,16 +11,17 @@ from ipaddress import ip_network
 
 import pytest
 
-from service.addresses import webhook_key
-from service.database import Database
-from service.incident_store import IncidentStore
+from service.addresses.backends import webhook_key
+from service.addresses.policy import StreamPolicy
+from service.addresses.urls import StreamUrlError
+from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.store import DeliveryState, NotificationStore
 from service.notifications.webhook import SINK, Schedule, Webhook, sign, webhook_address
-from service.stream_urls import StreamPolicy, StreamUrlError
-from tests.service.live_records import incident_info
-from tests.service.receiver import Posted, receiver
-from tests.service.servers import eventually, free_port
+from service.storage.database import Database
+from tests.doubles.live_records import incident_info
+from tests.doubles.receiver import Posted, receiver
+from tests.doubles.servers import eventually, free_port
 
 SECRET = "a secret of sixteen"  # noqa: S105
 LOOPBACK = StreamPolicy((ip_network("127.0.0.0/8"),))

@@ -1,0 +1,1 @@
+"""Keys, limits, and the rule who may do what."""

@@ -1,0 +1,348 @@
+"""API keys, the sessions and tickets that are had for one, and the log of changes, in the database.
+
+A key is 256 random bits, so a plain SHA-256 of it is as good as a slow hash: there is nothing to guess from. Keys,
+sessions and tickets are stored as their digests only; who reads the database cannot use them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import JSON, ForeignKey, String, delete, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.access.policy import Principal, Scope
+from service.storage.database import Base, Clock, Database, Utc, utc_now
+
+PREFIX: Final = "dfl"
+"""What every key begins with, so that scanners for leaked secrets can find them."""
+
+SESSION: Final = timedelta(hours=12)
+TICKET: Final = timedelta(seconds=30)
+
+_KEY: Final = re.compile(rf"{PREFIX}_(?P<id>[0-9a-f]{{12}})_(?P<secret>[A-Za-z0-9_-]{{43}})")
+_REMEMBERED_S: Final = 5.0
+_REMEMBERED: Final = 1024
+_USED_EVERY: Final = timedelta(minutes=1)
+
+Token = Literal["session", "ticket"]
+
+
+class UnknownKey(LookupError):
+    """There is no key with this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id}")
+
+
+class KeyInfo(BaseModel):
+    """A key without its secret."""
+
+    id: str = Field(description="Names the key; not secret.", examples=["3f9a0c11d2e4"])
+    name: str = Field(description="What it is for.", examples=["night shift"])
+    scope: Scope = Field(description="`read` sees, `operate` also acts, `admin` also configures.")
+    cameras: list[str] | None = Field(description="The only cameras it may see and touch; null for everything.")
+    created_at: datetime = Field(description="When it was made.")
+    expires_at: datetime | None = Field(description="When it ends; null for never.")
+    revoked_at: datetime | None = Field(description="When it was revoked; null if it was not.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute; null for never.")
+
+
+class AuditRecord(BaseModel):
+    """One change, and who made it."""
+
+    id: int = Field(description="Place in the log.")
+    at: datetime = Field(description="When.")
+    key_id: str | None = Field(description="The key that was used; null for the command line of the machine itself.")
+    name: str = Field(description="Name of the key at that time.", examples=["night shift"])
+    action: str = Field(description="Method and route.", examples=["PATCH /v1/cameras/{camera_id}"])
+    target: str = Field(description="Path that was asked for.", examples=["/v1/cameras/entrance"])
+    status: int = Field(description="HTTP status of the answer.", examples=[200])
+    address: str | None = Field(description="Where it came from.", examples=["192.0.2.7"])
+
+
+class KeyRow(Base):
+    """Table of keys; see `KeyInfo` for the columns."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(String(16))
+    cameras: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(Utc)
+    expires_at: Mapped[datetime | None] = mapped_column(Utc)
+    revoked_at: Mapped[datetime | None] = mapped_column(Utc)
+    last_used_at: Mapped[datetime | None] = mapped_column(Utc)
+
+    def info(self) -> KeyInfo:
+        """A copy that outlives the session."""
+        fields = {name: getattr(self, name) for name in KeyInfo.model_fields if name != "cameras"}
+        return KeyInfo(cameras=None if self.cameras is None else list(self.cameras), **fields)
+
+    def principal(self, now: datetime) -> Principal | None:
+        """Who uses it; None if it does not hold any more."""
+        if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
+            return None
+        cameras = None if self.cameras is None else frozenset(self.cameras)
+        return Principal(self.id, self.name, Scope(self.scope), cameras)
+
+
+class TokenRow(Base):
+    """Table of sessions and tickets."""
+
+    __tablename__ = "api_tokens"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    key_id: Mapped[str] = mapped_column(String(12), ForeignKey("api_keys.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime] = mapped_column(Utc, index=True)
+
+
+class AuditRow(Base):
+    """Table of changes; see `AuditRecord` for the columns."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(Utc)
+    key_id: Mapped[str | None] = mapped_column(String(12))
+    name: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(300))
+    status: Mapped[int]
+    address: Mapped[str | None] = mapped_column(String(64))
+
+    def record(self) -> AuditRecord:
+        """A copy that outlives the session."""
+        return AuditRecord(**{name: getattr(self, name) for name in AuditRecord.model_fields})
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made.
+
+    Attributes:
+        info: The key.
+        text: The key itself; nobody can tell it again.
+    """
+
+    info: KeyInfo
+    text: str
+
+
+class KeyStore:
+    """Keys, sessions, tickets and the log of changes. Every method is one transaction.
+
+    A key or session that was found is remembered for some seconds, so that pictures and videos do not ask the database
+    a hundred times a second; as long may another process's revocation take.
+
+    Args:
+        database: Where they are.
+        clock: The time of day.
+        monotonic: Seconds, for what is remembered.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sessions = database.sessions
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, Principal]] = {}
+
+    def create(
+        self,
+        name: str,
+        scope: Scope,
+        *,
+        cameras: Collection[str] | None = None,
+        valid_for: timedelta | None = None,
+    ) -> NewKey:
+        """Make a key.
+
+        Args:
+            name: What it is for, 1 to 100 characters.
+            scope: What it may do.
+            cameras: The only cameras it may see and touch; None for everything.
+            valid_for: How long it holds; None for ever.
+
+        Raises:
+            ValueError: The name is empty or too long, the list of cameras is empty, or the time is not positive.
+        """
+        if not 1 <= len(name.strip()) <= 100:
+            raise ValueError(f"a key needs a name of 1 to 100 characters, got {len(name.strip())}")
+        if cameras is not None and not cameras:
+            raise ValueError("a key for no camera at all is of no use; leave the cameras out, or name some")
+        if valid_for is not None and valid_for <= timedelta():
+            raise ValueError("a key that expires must hold for some time")
+        key_id, secret, now = uuid.uuid4().hex[:12], secrets.token_urlsafe(32), self._clock()
+        row = KeyRow(
+            id=key_id,
+            name=name.strip(),
+            digest=_digest(secret),
+            scope=scope,
+            cameras=None if cameras is None else sorted(cameras),
+            created_at=now,
+            expires_at=None if valid_for is None else now + valid_for,
+        )
+        with self._sessions.begin() as session:
+            session.add(row)
+        return NewKey(row.info(), f"{PREFIX}_{key_id}_{secret}")
+
+    def all(self) -> list[KeyInfo]:
+        """All keys, those that hold no more as well, oldest first."""
+        with self._sessions() as session:
+            return [row.info() for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
+
+    def any_admin(self) -> bool:
+        """Whether some key that holds may make others."""
+        now = self._clock()
+        with self._sessions() as session:
+            found = (row.principal(now) for row in session.scalars(select(KeyRow)))
+            return any(one is not None and one.scope is Scope.ADMIN and one.cameras is None for one in found)
+
+    def revoke(self, key_id: str) -> KeyInfo:
+        """End a key now, and all sessions and tickets that were had for it; once more changes nothing.
+
+        Raises:
+            UnknownKey: There is none.
+        """
+        with self._sessions.begin() as session:
+            row = session.get(KeyRow, key_id)
+            if row is None:
+                raise UnknownKey(key_id)
+            row.revoked_at = row.revoked_at or self._clock()
+            session.execute(delete(TokenRow).where(TokenRow.key_id == key_id))
+            info = row.info()
+        with self._lock:
+            self._found.clear()
+        return info
+
+    def verify(self, key: str) -> Principal | None:
+        """Who a key belongs to; None if it is none, or does not hold any more."""
+        shape = _KEY.fullmatch(key)
+        if shape is None:
+            return None
+        digest = _digest(shape["secret"])
+        return self._remembered(f"{shape['id']}:{digest}", lambda: self._look_up(shape["id"], digest))
+
+    def issue(self, principal: Principal, kind: Token) -> tuple[str, datetime]:
+        """A session or a single-use ticket for somebody who has shown a key.
+
+        Returns:
+            The secret, and when it ends.
+        """
+        secret, now = secrets.token_urlsafe(32), self._clock()
+        expires = now + (SESSION if kind == "session" else TICKET)
+        with self._sessions.begin() as session:
+            session.execute(delete(TokenRow).where(TokenRow.expires_at <= now))
+            session.add(TokenRow(digest=_digest(secret), kind=kind, key_id=principal.key_id, expires_at=expires))
+        return secret, expires
+
+    def session(self, secret: str) -> Principal | None:
+        """Who a session belongs to; None if it has ended."""
+        digest = _digest(secret)
+        return self._remembered(f"session:{digest}", lambda: self._token(digest, "session"))
+
+    def redeem(self, secret: str) -> Principal | None:
+        """Who a ticket belongs to, once; None if it was used, or has ended."""
+        return self._token(_digest(secret), "ticket")
+
+    def end_session(self, secret: str) -> None:
+        """Log out."""
+        digest = _digest(secret)
+        with self._sessions.begin() as session:
+            session.execute(delete(TokenRow).where(TokenRow.digest == digest))
+        with self._lock:
+            self._found.pop(f"session:{digest}", None)
+
+    def holds(self, key_id: str) -> bool:
+        """Whether a key still opens the door."""
+        with self._sessions() as session:
+            row = session.get(KeyRow, key_id)
+            return row is not None and row.principal(self._clock()) is not None
+
+    def record(
+        self, *, key_id: str | None, name: str, action: str, target: str, status: int, address: str | None
+    ) -> None:
+        """Write down a change."""
+        row = AuditRow(
+            at=self._clock(),
+            key_id=key_id,
+            name=name[:100],
+            action=action[:200],
+            target=target[:300],
+            status=status,
+            address=address,
+        )
+        with self._sessions.begin() as session:
+            session.add(row)
+
+    def audit(self, *, limit: int, before: int | None = None) -> list[AuditRecord]:
+        """Changes, newest first.
+
+        Args:
+            limit: Most records to return.
+            before: Only records with a lower id.
+        """
+        query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(AuditRow.id < before)
+        with self._sessions() as session:
+            return [row.record() for row in session.scalars(query)]
+
+    def _look_up(self, key_id: str, digest: str) -> Principal | None:
+        now = self._clock()
+        with self._sessions() as session:
+            row = session.get(KeyRow, key_id)
+            if row is None or not hmac.compare_digest(row.digest, digest):
+                return None
+            principal, used = row.principal(now), row.last_used_at
+        if principal is not None and (used is None or now - used >= _USED_EVERY):
+            with self._sessions.begin() as session:
+                session.execute(update(KeyRow).where(KeyRow.id == key_id).values(last_used_at=now))
+        return principal
+
+    def _token(self, digest: str, kind: Token) -> Principal | None:
+        now = self._clock()
+        with self._sessions.begin() as session:
+            row = session.get(TokenRow, digest)
+            if row is None or row.kind != kind or row.expires_at <= now:
+                return None
+            if kind == "ticket":
+                session.delete(row)
+            key = session.get(KeyRow, row.key_id)
+            return None if key is None else key.principal(now)
+
+    def _remembered(self, name: str, look: Callable[[], Principal | None]) -> Principal | None:
+        moment = self._monotonic()
+        with self._lock:
+            known = self._found.get(name)
+        if known is not None and moment - known[0] < _REMEMBERED_S:
+            return known[1]
+        found = look()
+        with self._lock:
+            self._found.pop(name, None)
+            if found is not None:
+                while len(self._found) >= _REMEMBERED:
+                    self._found.pop(next(iter(self._found)))
+                self._found[name] = (moment, found)
+        return found
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

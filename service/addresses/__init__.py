@@ -1,0 +1,1 @@
+"""What the service may connect to."""

@@ -1,0 +1,247 @@
+"""Addresses of cameras: which are understood, which are allowed, and what may be shown of them.
+
+Whoever may add a camera must not thereby reach what only this machine can reach. An address is parsed strictly, names
+are resolved once for each connection, every address found must be allowed, and the connection goes to one that was
+checked. Files must lie in a listed directory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import unquote, urlsplit
+
+from service.addresses.redaction import redact
+from simulation.scene import EVENTS, Event, demo_scene
+
+_PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+
+
+_MAX_LENGTH: Final = 2048
+
+
+_MAX_DEVICE: Final = 63
+
+
+_DEVICE: Final = re.compile(r"[0-9]{1,2}")
+
+
+_SIMULATION: Final = re.compile(
+    r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?)((?:&event=[a-z]{1,20})*))?"
+)
+
+
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?"
+)
+
+
+_LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
+
+
+class Kind(StrEnum):
+    """What an address of a camera names."""
+
+    STREAM = "stream"
+    DEVICE = "device"
+    FILE = "file"
+    SIMULATION = "simulation"
+    SKELETONS = "skeletons"
+
+
+class StreamUrlError(ValueError):
+    """An address that is not understood or not allowed; the message holds no credentials.
+
+    Attributes:
+        cause: A stable slug: ``empty``, ``too-long``, ``characters``, ``scheme``, ``host``, ``port``, ``userinfo``,
+            ``device``, ``path``, ``simulation``, ``forbidden-address``, ``forbidden-path`` or ``no-such-file``.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUrl:
+    """An address that was understood.
+
+    Attributes:
+        kind: What it names.
+        text: As given; may hold credentials.
+        redacted: What may be shown and logged.
+        scheme: Scheme of a stream.
+        host: Name or literal address of a stream's host, in lower case, without brackets.
+        port: Port of a stream.
+        target: Path and query of a stream, as sent to the host.
+        user: User name of a stream, decoded.
+        password: Password of a stream, decoded.
+        device: Index of a local device.
+        path: A file.
+        seed: Seed of a simulated scene.
+        incident_every_s: Seconds between incidents of a simulated scene; none if it has none.
+        events: What those are.
+    """
+
+    kind: Kind
+    text: str
+    redacted: str
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    target: str = ""
+    user: str | None = None
+    password: str | None = None
+    device: int | None = None
+    path: Path | None = None
+    seed: int | None = None
+    incident_every_s: float | None = None
+    events: tuple[Event, ...] = EVENTS
+
+    def __repr__(self) -> str:
+        return f"StreamUrl({self.redacted!r})"
+
+
+def parse(url: str | int) -> StreamUrl:
+    """Understand the address of a camera.
+
+    Args:
+        url: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://``, the index of a local device, the absolute path of
+            a file, ``skeletons:``, or ``simulation:SEED?incident_every=SECONDS``.
+
+    Raises:
+        StreamUrlError: Everything else.
+    """
+    try:
+        text = str(url)
+        text.encode()
+    except ValueError as error:
+        # A number too long to be written, or half of a character.
+        raise StreamUrlError("characters", "the address is no text") from error
+    if not text:
+        raise StreamUrlError("empty", "the address is empty")
+    if len(text) > _MAX_LENGTH:
+        raise StreamUrlError("too-long", f"the address has {len(text)} characters; at most {_MAX_LENGTH} are accepted")
+    if text == "skeletons:":
+        return StreamUrl(Kind.SKELETONS, text, text)
+    if text.startswith("simulation:"):
+        return _simulation(text)
+    if isinstance(url, int) or text.isdigit():
+        return _device(text)
+    if text.startswith("/"):
+        return _file(text)
+    return _stream(text)
+
+
+def _device(text: str) -> StreamUrl:
+    if not _DEVICE.fullmatch(text) or int(text) > _MAX_DEVICE:
+        raise StreamUrlError("device", f"the index of a device must be a number from 0 to {_MAX_DEVICE}")
+    return StreamUrl(Kind.DEVICE, text, text, device=int(text))
+
+
+def _file(text: str) -> StreamUrl:
+    if _CONTROL.search(text):
+        raise StreamUrlError("characters", "the path holds control characters")
+    if text.startswith("//") or ".." in Path(text).parts:
+        raise StreamUrlError("path", "the path of a file must be absolute and hold no '..'")
+    return StreamUrl(Kind.FILE, text, text, path=Path(text))
+
+
+def _simulation(text: str) -> StreamUrl:
+    found = _SIMULATION.fullmatch(text)
+    if found is None:
+        raise StreamUrlError(
+            "simulation",
+            "a simulated camera is simulation:SEED or simulation:SEED?incident_every=SECONDS, in numbers, the latter "
+            f"with as many &event={'|'.join(EVENTS)} as wanted",
+        )
+    seed, every, names = found.groups()
+    incident_every_s = None if every is None else float(every)
+    # The scene judges the names, as it does the numbers.
+    events = cast(tuple[Event, ...], tuple((names or "").split("&event=")[1:])) or EVENTS
+    try:
+        demo_scene(int(seed), incident_every_s, events)
+    except ValueError as error:
+        raise StreamUrlError("simulation", str(error)) from error
+    return StreamUrl(Kind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s, events=events)
+
+
+def _stream(text: str) -> StreamUrl:
+    if _UNSAFE.search(text):
+        raise StreamUrlError(
+            "characters", "the address holds spaces, control characters or others that must be escaped"
+        )
+    scheme, separator, _ = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in _PORTS:
+        raise StreamUrlError(
+            "scheme",
+            f"the address must begin with {', '.join(f'{name}://' for name in _PORTS)}, or be the index of a device, "
+            "the absolute path of a file, skeletons:, or simulation:SEED",
+        )
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        cause = "port" if "port" in str(error).lower() else "host"
+        raise StreamUrlError(cause, f"the address has no valid {cause}") from error
+    if parts.netloc.count("@") > 1:
+        raise StreamUrlError("userinfo", "an @ in the user name or password must be written as %40")
+    if "#" in text:
+        raise StreamUrlError("characters", "an address of a stream has no fragment; write # as %23")
+    if not host:
+        raise StreamUrlError("host", "the address names no host")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise StreamUrlError("port", "the port must be a number from 1 to 65535")
+    user, password = (unquote(value) if value is not None else None for value in (parts.username, parts.password))
+    if any(value is not None and _CONTROL.search(value) for value in (user, password)):
+        raise StreamUrlError("userinfo", "the user name and the password must not hold control characters")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isascii():
+        raise StreamUrlError("characters", "characters beyond ASCII must be escaped in the path and the query")
+    return StreamUrl(
+        Kind.STREAM,
+        text,
+        redact(text),
+        scheme=scheme,
+        host=_host(host),
+        port=port or _PORTS[scheme],
+        target=target,
+        user=user,
+        password=password,
+    )
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        try:
+            return str(IPv6Address(host.partition("%")[0])) if "%" not in host else _refuse_zone()
+        except ValueError as error:
+            raise StreamUrlError("host", "the address in brackets is not an IPv6 address") from error
+    if _LOOKS_NUMERIC.search(host.rpartition(".")[2] or host):
+        # The system's resolver reads 0x7f.1 and 2130706433 as addresses; only the dotted form is accepted.
+        try:
+            return str(IPv4Address(host))
+        except ValueError as error:
+            raise StreamUrlError("host", "an IPv4 address must be four decimal numbers") from error
+    try:
+        name = host.encode("idna").decode("ascii").lower()
+    except UnicodeError as error:
+        raise StreamUrlError("host", "the host is not a valid name") from error
+    if not _HOST.fullmatch(name):
+        raise StreamUrlError("host", "the host is not a valid name")
+    return name
+
+
+def _refuse_zone() -> str:
+    raise StreamUrlError("host", "an IPv6 address must not name a network interface")

@@ -1,0 +1,225 @@
+"""The AsyncAPI document: every WebSocket and event stream with its messages, generated from the message models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from service.clips.messages import ClipEvent
+from service.documents.messages import EventStreamMessage, ScoreStreamMessage
+from service.documents.skeletons import FeedMessage, SkeletonFrame
+
+VERSION: Final = "3.0.0"
+
+_PREFIXES: Final = {"service__events__": "Clip", "service__messages__": "", "service__skeletons__": ""}
+"""Two families of messages share names such as `Hello`; pydantic tells them apart by their modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One address at which messages flow.
+
+    Attributes:
+        name: Key in the document.
+        address: Path, with parameters in braces.
+        title: A few words.
+        description: What flows and how the connection ends.
+        sent: Messages that the service sends.
+        received: Messages that the service takes.
+        protocol: ``ws``, or ``http`` for server-sent events.
+        query: Parameters of the address beyond the path, by name, with their description.
+    """
+
+    name: str
+    address: str
+    title: str
+    description: str
+    sent: tuple[type[BaseModel], ...]
+    received: tuple[type[BaseModel], ...] = ()
+    protocol: str = "ws"
+    query: dict[str, str] = field(default_factory=dict)
+
+
+def _members(union: Any) -> tuple[type[BaseModel], ...]:
+    """The models of a tagged union, ``Annotated[A | B, Field(discriminator=...)]``."""
+    return get_args(get_args(union)[0])
+
+
+_RESUME: Final = {
+    "camera": "Only events of this camera; may be repeated.",
+    "last_event_id": "Id of the last event that is known: the stream begins after it.",
+}
+
+CHANNELS: Final = (
+    Channel(
+        "clipEvents",
+        "/v1/clips/{clip_id}/events",
+        "Progress and scores of a clip",
+        "From now until the clip has finished. Scores may be lost by a slow reader, who is told how many. Closes with "
+        "4404 if there is no such clip.",
+        _members(ClipEvent),
+    ),
+    Channel(
+        "cameraScores",
+        "/v1/cameras/{camera_id}/scores",
+        "Scores of a camera",
+        "One message for each processed frame, until the camera is deleted. A slow reader loses the oldest and is told "
+        "how many. Closes with 4404 if there is no such camera.",
+        _members(ScoreStreamMessage),
+    ),
+    Channel(
+        "cameraSkeletons",
+        "/v1/cameras/{camera_id}/skeletons",
+        "Skeletons from a device at the edge",
+        "For a camera with the URL `skeletons:`. The device sends one message for each frame, also those without "
+        "people; at most once a second it hears how many were taken, and at once when one was refused. Closes with "
+        "4404 if there is no such camera, with 4409 if it delivers pictures, and with 4422 when ten messages in a row "
+        "were refused.",
+        _members(FeedMessage),
+        (SkeletonFrame,),
+    ),
+    Channel(
+        "incidents",
+        "/v1/incidents",
+        "Incidents and states of cameras",
+        "Every event, once and in order, however slow the reader is: none is left out, and `lagged` only says that "
+        "what follows comes from the store. To resume, give the id of the last event, or `last_event_id` of `hello` if "
+        "none came. An impossible parameter refuses the handshake with 403.",
+        _members(EventStreamMessage),
+        query=_RESUME,
+    ),
+    Channel(
+        "incidentStream",
+        "/v1/incidents/stream",
+        "Incidents and states of cameras, as server-sent events",
+        "The same messages as `incidents`, each the `data` of an event whose name is its `type` and whose `id` is the "
+        "place in the log. Browsers resume by themselves, with the header `Last-Event-ID`.",
+        _members(EventStreamMessage),
+        protocol="http",
+        query=_RESUME,
+    ),
+)
+
+_PARAMETERS: Final = {
+    "clip_id": "Id of the clip, as returned when it was posted.",
+    "camera_id": "Id of the camera, as chosen when it was added.",
+}
+
+
+def asyncapi(title: str, version: str, host: str, *, secure: bool) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        title: Name of the service.
+        version: Its version.
+        host: Name and port under which the reader reached it.
+        secure: Whether that was over TLS.
+    """
+    sent = {model for channel in CHANNELS for model in channel.sent}
+    received = {model for channel in CHANNELS for model in channel.received}
+    names, schemas = _schemas(sent, received)
+    messages = {_key(model, names): _message(model, names[model]) for model in sorted(names, key=names.__getitem__)}
+    return {
+        "asyncapi": VERSION,
+        "info": {"title": title, "version": version, "description": "Streams of the service; see also `/docs`."},
+        "defaultContentType": "application/json",
+        "servers": {
+            "ws": {"host": host, "protocol": "wss" if secure else "ws"},
+            "http": {"host": host, "protocol": "https" if secure else "http"},
+        },
+        "channels": {channel.name: _channel(channel, names) for channel in CHANNELS},
+        "operations": dict(operation for channel in CHANNELS for operation in _operations(channel, names)),
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def _schemas(
+    sent: Set[type[BaseModel]], received: Set[type[BaseModel]]
+) -> tuple[dict[type[BaseModel], str], dict[str, Any]]:
+    """Names of the models in the document, and the schemas of everything they are made of."""
+    modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(sent, "serialization")
+    modes |= dict.fromkeys(received, "validation")
+    found, document = models_json_schema(list(modes.items()), ref_template="#/components/schemas/{model}")
+    renamed = {name: _plain(name) for name in document["$defs"]}
+    schemas = {renamed[name]: _with_names(schema, renamed) for name, schema in document["$defs"].items()}
+    names = {model: renamed[found[model, mode]["$ref"].rsplit("/", 1)[-1]] for model, mode in modes.items()}
+    return names, dict(sorted(schemas.items()))
+
+
+def _plain(name: str) -> str:
+    for prefix, short in _PREFIXES.items():
+        if name.startswith(prefix):
+            return short + name.removeprefix(prefix)
+    return name
+
+
+def _with_names(node: Any, renamed: dict[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _renamed(value, renamed) if key == "$ref" else _with_names(value, renamed)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_with_names(item, renamed) for item in node]
+    return node
+
+
+def _renamed(reference: str, renamed: dict[str, str]) -> str:
+    path, name = reference.rsplit("/", 1)
+    return f"{path}/{renamed[name]}"
+
+
+def _key(model: type[BaseModel], names: dict[type[BaseModel], str]) -> str:
+    name = names[model]
+    return name[0].lower() + name[1:]
+
+
+def _message(model: type[BaseModel], name: str) -> dict[str, Any]:
+    tag = model.model_fields.get("type")
+    return {
+        "name": tag.default if tag else name,
+        "title": name,
+        "summary": " ".join((model.__doc__ or "").split()),
+        "contentType": "application/json",
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+    }
+
+
+def _channel(channel: Channel, names: dict[type[BaseModel], str]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "address": channel.address,
+        "title": channel.title,
+        "description": channel.description,
+        "servers": [{"$ref": f"#/servers/{channel.protocol}"}],
+        "messages": {
+            _key(model, names): {"$ref": f"#/components/messages/{_key(model, names)}"}
+            for model in (*channel.sent, *channel.received)
+        },
+    }
+    parameters = {name: text for name, text in _PARAMETERS.items() if f"{{{name}}}" in channel.address}
+    if parameters:
+        document["parameters"] = {name: {"description": text} for name, text in parameters.items()}
+    if channel.query and channel.protocol == "ws":
+        properties = {name: {"type": "string", "description": text} for name, text in channel.query.items()}
+        document["bindings"] = {"ws": {"method": "GET", "query": {"type": "object", "properties": properties}}}
+    return document
+
+
+def _operations(channel: Channel, names: dict[type[BaseModel], str]) -> Iterable[tuple[str, dict[str, Any]]]:
+    for action, models in (("send", channel.sent), ("receive", channel.received)):
+        if models:
+            document: dict[str, Any] = {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{channel.name}"},
+                "summary": channel.title,
+                "messages": [{"$ref": f"#/channels/{channel.name}/messages/{_key(model, names)}"} for model in models],
+            }
+            if channel.query and channel.protocol == "http":
+                properties = {name: {"type": "string", "description": text} for name, text in channel.query.items()}
+                query = {"type": "object", "properties": properties}
+                document["bindings"] = {"http": {"method": "GET", "query": query}}
+            yield f"{action}{channel.name[0].upper()}{channel.name[1:]}", document

@@ -1,0 +1,361 @@
+"""The door: finds out who asks, and lets in whom the rules allow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import urlencode
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, cookie_parser
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Match, Mount, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access.keys import KeyStore
+from service.access.limits import GUESSES_S, Limits
+from service.access.policy import EVERYBODY, Principal, Refusal, Rule, Subject, refusal
+from service.api.browsers import client_network
+from service.api.login import LOGIN, PAGES
+from service.api.permissions import WEBSOCKET, rule_of
+from service.api.problems import Kind, ProblemError, problem_response
+from service.incidents.store import UnknownIncident
+
+COOKIE: Final = "daflow_session"
+"""Holds the session of a browser."""
+
+SUBPROTOCOL: Final = "daflow"
+"""What a WebSocket with a ticket speaks; the ticket follows it as ``daflow.ticket.<ticket>``."""
+
+UNAUTHENTICATED_CODE: Final = 4401
+FORBIDDEN_CODE: Final = 4403
+"""WebSocket close codes, after HTTP's 401 and 403, where the key came as the first message."""
+
+FIRST_MESSAGE_S: Final = 10.0
+RECHECK_S: Final = 5.0
+"""Streams end so long after their key was revoked or has expired."""
+
+_TICKET: Final = f"{SUBPROTOCOL}.ticket."
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons"})
+"""Routes that change nothing that lasts."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the door asks.
+
+    Attributes:
+        authenticated: Whether a key is needed at all.
+        keys: Keys, sessions and the log of changes.
+        limits: How much anybody may ask.
+        camera_of: Camera of an incident.
+    """
+
+    authenticated: bool
+    keys: KeyStore
+    limits: Limits
+    camera_of: Callable[[str], str]
+
+
+def registered(router: Router) -> Iterator[BaseRoute]:
+    """Every route and mounted application of a router, those of the routers included in it as well."""
+    for route in router.routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from registered(included)
+
+
+def too_many(detail: str, seconds: int) -> ProblemError:
+    """The problem of whoever asks too much.
+
+    Args:
+        detail: Of what it was too much.
+        seconds: When to come back.
+    """
+    return ProblemError(Kind.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(seconds)})
+
+
+def principal_of(connection: HTTPConnection) -> Principal:
+    """Who asks, as the door found out.
+
+    Raises:
+        ProblemError: Nobody was let in.
+    """
+    found = connection.scope.get("principal")
+    if found is None:
+        raise ProblemError(Kind.UNAUTHENTICATED, "show a key")
+    return cast(Principal, found)
+
+
+class Door:
+    """Lets nobody in without a key that may do what is asked.
+
+    Args:
+        app: What is behind it.
+        router: Its routes, to find out what is asked.
+        guard: Keys and limits.
+    """
+
+    def __init__(self, app: ASGIApp, router: Router, guard: Guard) -> None:
+        self._app = app
+        self._router = router
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        route = _route(self._router, scope)
+        if route is None:
+            # There is nothing here, and the application says so.
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(self._guard, scope, receive, send, route)
+        limits, address = self._guard.limits, visit.address
+        if not limits.enter(address):
+            await visit.refuse(too_many("more is open from here than DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10))
+            return
+        try:
+            try:
+                principal = await visit.admit()
+            except ProblemError as error:
+                await visit.refuse(error)
+                return
+            if principal is not None:
+                scope["principal"] = principal
+            await visit.run(self._app, principal)
+        finally:
+            limits.leave(address)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    path: str
+    rule: Rule | None
+    parameters: dict[str, Any]
+
+
+def _route(router: Router, scope: Scope) -> _Route | None:
+    method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+    for route in registered(router):
+        match, found = route.matches(scope)
+        if match is Match.FULL:
+            path = cast(str, getattr(route, "path", ""))
+            rule = rule_of("GET" if method == "HEAD" else method, path, mounted=isinstance(route, Mount))
+            return _Route(method, path, rule, found.get("path_params", {}))
+    return None
+
+
+class _Visit:
+    """One request or WebSocket at the door."""
+
+    def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send, route: _Route) -> None:
+        self._guard = guard
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._route = route
+        self._headers = Headers(scope=scope)
+        self.address = client_network((scope.get("client") or ("",))[0])
+        self._opened = False
+        self._announced = False
+        self._protocol: str | None = None
+        self._status = 0
+
+    async def admit(self) -> Principal | None:
+        """Who comes in; None for somebody unknown where everybody may come.
+
+        Raises:
+            ProblemError: Nobody does.
+        """
+        rule = self._route.rule
+        if rule is None:
+            raise ProblemError(Kind.FORBIDDEN, f"no rule says who may use {self._route.path}")
+        guard = self._guard
+        if not guard.authenticated:
+            return EVERYBODY
+        if guard.limits.locked_out(self.address):
+            raise too_many(f"too many wrong keys came from here; wait up to {GUESSES_S} s", GUESSES_S)
+        principal = await self._identify(ask=rule.scope is not None)
+        if not guard.limits.ask(principal.key_id if principal else self.address):
+            raise too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
+        reason = refusal(principal, rule, await self._camera(principal, rule))
+        if reason is Refusal.NO_KEY:
+            raise self._unauthenticated("show a key: Authorization: Bearer …")
+        if reason is not None and principal is not None:
+            raise ProblemError(Kind.FORBIDDEN, _why(reason, principal, rule))
+        return principal
+
+    async def refuse(self, error: ProblemError) -> None:
+        """Say no, in the way that the client can hear."""
+        if error.kind is Kind.UNAUTHENTICATED and self._is_for_people():
+            query = urlencode({"next": self._scope["path"]})
+            await RedirectResponse(f"{LOGIN}?{query}", 303)(self._scope, self._receive, self._send)
+            return
+        if not self._opened:
+            await problem_response(error)(self._scope, self._receive, self._send)
+            return
+        code = UNAUTHENTICATED_CODE if error.kind is Kind.UNAUTHENTICATED else FORBIDDEN_CODE
+        await self._send({"type": "websocket.close", "code": code, "reason": error.detail[:120]})
+
+    def _is_for_people(self) -> bool:
+        """Whether somebody wants to look at a page."""
+        wanted = self._scope["type"] == "http" and self._scope["path"].startswith(f"{PAGES}/")
+        return wanted and "text/html" in self._headers.get("accept", "")
+
+    async def run(self, app: ASGIApp, principal: Principal | None) -> None:
+        """Let it happen, as long as the key holds, and write down what was changed."""
+        receive = self._replayed if self._opened else self._receive
+        call = app(self._scope, receive, self._observed)
+        if principal is None or not principal.key_id:
+            await call
+        else:
+            await self._while_it_holds(call, principal)
+        changed = self._scope["type"] == "http" and self._route.method not in _SAFE_METHODS
+        if changed and self._route.path not in _UNRECORDED and 200 <= self._status < 400:
+            await self._record(principal or self._scope.get("principal") or EVERYBODY)
+
+    async def _identify(self, *, ask: bool) -> Principal | None:
+        keys = self._guard.keys
+        scheme, _, credential = self._headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return await self._checked(keys.verify, credential.strip(), "this key is not known, or holds no more")
+        offered = [name.strip() for name in self._headers.get("sec-websocket-protocol", "").split(",")]
+        ticket = next((name.removeprefix(_TICKET) for name in offered if name.startswith(_TICKET)), None)
+        if self._scope["type"] == "websocket" and ticket is not None:
+            self._protocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+            return await self._checked(keys.redeem, ticket, "this ticket was used, or has expired; get a new one")
+        cookie = cookie_parser(self._headers.get("cookie", "")).get(COOKIE)
+        if cookie:
+            # A session that has ended is no guess: its browser is simply not logged in any more.
+            found = await run_in_threadpool(keys.session, cookie)
+            if found is not None:
+                return found
+        if ask and self._scope["type"] == "websocket":
+            return await self._first_message()
+        return None
+
+    async def _checked(self, look: Callable[[str], Principal | None], secret: str, otherwise: str) -> Principal:
+        found = await run_in_threadpool(look, secret)
+        if found is None:
+            self._guard.limits.guessed(self.address)
+            log.warning("a wrong key was shown", address=self.address, path=self._scope["path"])
+            raise self._unauthenticated(otherwise)
+        return found
+
+    async def _first_message(self) -> Principal:
+        """Open the WebSocket and wait for ``{"type": "authenticate", "key": …}``."""
+        await self._receive()
+        await self._send({"type": "websocket.accept"})
+        self._opened = True
+        otherwise = 'send {"type": "authenticate", "key": …} first'
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise self._unauthenticated(otherwise) from error
+        try:
+            content = json.loads(message.get("text") or message.get("bytes") or "null")
+            key = content["key"] if content["type"] == "authenticate" else None
+        except (ValueError, TypeError, KeyError):
+            key = None
+        if not isinstance(key, str):
+            raise self._unauthenticated(otherwise)
+        return await self._checked(self._guard.keys.verify, key, "this key is not known, or holds no more")
+
+    async def _camera(self, principal: Principal | None, rule: Rule) -> str | None:
+        """The camera that is asked about, as far as it matters."""
+        if rule.subject is not Subject.CAMERA or principal is None or principal.cameras is None:
+            return None
+        camera = self._route.parameters.get("camera_id")
+        if camera is not None:
+            return cast(str, camera)
+        with contextlib.suppress(UnknownIncident):
+            return await run_in_threadpool(self._guard.camera_of, self._route.parameters["incident_id"])
+        return None
+
+    async def _replayed(self) -> Message:
+        """What the application receives on a WebSocket that is open already: first that it was asked for."""
+        if not self._announced:
+            self._announced = True
+            return {"type": "websocket.connect"}
+        return await self._receive()
+
+    async def _observed(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif message["type"] == "websocket.accept":
+            if self._opened:
+                return
+            if self._protocol is not None:
+                message = {**message, "subprotocol": self._protocol}
+        await self._send(message)
+
+    async def _while_it_holds(self, call: Awaitable[None], principal: Principal) -> None:
+        task = asyncio.ensure_future(call)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=RECHECK_S)
+                if not task.done() and not await self._holds(principal):
+                    break
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        if not task.cancelled():
+            task.result()
+        else:
+            log.info("ended a stream whose key holds no more", key=principal.key_id, path=self._scope["path"])
+            ending: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+            if self._scope["type"] == "websocket":
+                ending = {"type": "websocket.close", "code": UNAUTHENTICATED_CODE, "reason": "the key has ended"}
+            with contextlib.suppress(RuntimeError):
+                await self._send(ending)
+
+    async def _holds(self, principal: Principal) -> bool:
+        try:
+            return await run_in_threadpool(self._guard.keys.holds, principal.key_id)
+        except SQLAlchemyError:
+            # A database that is away for a moment is no reason to blind everybody.
+            return True
+
+    async def _record(self, principal: Principal) -> None:
+        record = {
+            "key_id": principal.key_id or None,
+            "name": principal.name,
+            "action": f"{self._route.method} {self._route.path}",
+            "target": self._scope["path"],
+            "status": self._status,
+            "address": (self._scope.get("client") or (None,))[0],
+        }
+        log.info("changed", **{name: value for name, value in record.items() if value is not None})
+        try:
+            await run_in_threadpool(lambda: self._guard.keys.record(**record))
+        except SQLAlchemyError as error:
+            log.error("a change could not be written down", reason=str(getattr(error, "orig", error)))
+
+    def _unauthenticated(self, detail: str) -> ProblemError:
+        return ProblemError(Kind.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _why(reason: Refusal, principal: Principal, rule: Rule) -> str:
+    if reason is Refusal.SCOPE:
+        return f"this needs the scope {rule.scope}; the key {principal.name!r} has {principal.scope}"
+    if reason is Refusal.CAMERA:
+        return f"the key {principal.name!r} is not for this camera"
+    return f"the key {principal.name!r} is for some cameras only, and this is about more"

@@ -1,0 +1,1 @@
+"""Calibration of a camera: collect normal footage, fit thresholds, adapt weights, report."""

@@ -1,0 +1,137 @@
+"""Collects a camera's people while it is calibrated, and turns them into recordings."""
+
+from __future__ import annotations
+
+import math
+import threading
+from array import array
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.footage import PoseFootage, PoseTrack
+from service.documents.results import ClipResult
+from service.live.frames import Scored
+
+_MOST_POSES: Final = 200_000
+"""Poses of one calibration that are kept in memory, and cut into windows later, which takes a few hundred megabytes;
+gathering ends early when they are there."""
+
+
+_BREAK_S: Final = 2.0
+"""A longer silence of the camera begins a new recording: nothing is known of what happened meanwhile."""
+
+
+_EMPTY_S: Final = 1.0
+"""While nobody has been in view for so long, a frame in so long is enough to know it."""
+
+
+_LONGEST_RECORDING_S: Final = 600.0
+"""Longer recordings are cut, so that only so much is in memory as windows at a time."""
+
+
+class CalibrationRefused(RuntimeError):
+    """The calibration cannot be started as asked."""
+
+
+class _Sightings:
+    """Poses of one person, packed: there may be many."""
+
+    def __init__(self) -> None:
+        self._times = array("d")
+        self._joints = array("f")
+
+    def add(self, moment: float, keypoints: NDArray[np.float32]) -> None:
+        """Take a pose ``(17, 3)``."""
+        self._times.append(moment)
+        self._joints.frombytes(np.ascontiguousarray(keypoints, np.float32).tobytes())
+
+    def track(self, number: int) -> PoseTrack:
+        """All of them."""
+        joints = np.array(self._joints, np.float32).reshape(len(self._times), -1, 3)
+        return PoseTrack(number, np.array(self._times), torch.from_numpy(joints))
+
+
+class _Gathering:
+    """Footage of one camera as it comes.
+
+    Attributes:
+        seconds: Time that the frames cover, silences left out.
+        poses: Poses in them.
+        full: No more can be kept.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.poses = 0
+        self.full = threading.Event()
+        self._lock = threading.Lock()
+        self._times = array("d")
+        self._people: dict[int, _Sightings] = {}
+        self._last = -math.inf
+        self._peopled = -math.inf
+
+    def add(self, scored: Scored) -> None:
+        """Take a processed frame."""
+        moment = scored.captured_at
+        with self._lock:
+            gap = moment - self._last
+            if self.full.is_set() or gap <= 0:
+                return
+            self._last = moment
+            if gap <= _BREAK_S:
+                self.seconds += gap
+            if scored.track_ids:
+                self._peopled = moment
+            elif gap <= _BREAK_S and moment - self._times[-1] < _EMPTY_S < moment - self._peopled:
+                return
+            self._times.append(moment)
+            for track, keypoints in zip(scored.track_ids, scored.keypoints, strict=True):
+                self._people.setdefault(track, _Sightings()).add(moment, keypoints)
+            self.poses += len(scored.track_ids)
+            if self.poses >= _MOST_POSES:
+                self.full.set()
+
+    def hand_over(self) -> list[PoseFootage]:
+        """Uninterrupted recordings; nothing is kept, and nothing more is taken."""
+        with self._lock:
+            self.full.set()
+            times, people = self._times, self._people
+            self._times, self._people = array("d"), {}
+        return _recordings(np.array(times), people)
+
+
+def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) -> list[PoseFootage]:
+    """Cut what was seen into uninterrupted recordings.
+
+    Args:
+        times: Capture times of all frames in seconds, increasing.
+        people: What was seen of each person in them.
+    """
+    if not len(times):
+        return []
+    whole = PoseFootage(times, tuple(seen.track(number) for number, seen in people.items()))
+    starts = [float(times[0])]
+    for before, moment in pairwise(times.tolist()):
+        if moment - before > _BREAK_S or moment - starts[-1] > _LONGEST_RECORDING_S:
+            starts.append(moment)
+    return [whole.between(start, stop) for start, stop in pairwise([*starts, math.inf])]
+
+
+def clip_footage(result: ClipResult) -> list[PoseFootage]:
+    """The poses of a scored clip.
+
+    Raises:
+        CalibrationRefused: The clip was scored without keypoints.
+    """
+    people: dict[int, _Sightings] = {}
+    for frame in result.frames:
+        for person in frame.people:
+            if person.keypoints is None:
+                raise CalibrationRefused("the clip was scored without keypoints; post it again with keypoints=true")
+            people.setdefault(person.track, _Sightings()).add(frame.time_s, np.array(person.keypoints, np.float32))
+    return _recordings(np.array([frame.time_s for frame in result.frames]), people)

@@ -1,0 +1,1 @@
+"""A camera from its configuration to its verdicts."""

@@ -1,0 +1,365 @@
+"""One camera that is watched: its source, its lane and its incidents."""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from model.calibration import Calibration
+from model.online import HeldScore
+from model.scorer import CameraModel
+from pose.live import LiveSource, LiveTiming, SourceState, StateChange
+from service.addresses.policy import StreamPolicy
+from service.addresses.urls import Kind, StreamUrl
+from service.cameras.config import MOST_FPS, CameraConfig
+from service.cameras.judge import _DIGITS, _parts, _person, rules_of
+from service.cameras.skeleton_feed import BACKLOG, SkeletonFeed
+from service.cameras.sources import open_capture
+from service.cameras.status import CameraStatus, SourceProblem, Thresholds, _rounded
+from service.documents.base import EndReason
+from service.documents.messages import Score
+from service.incidents.log import IncidentLog
+from service.incidents.recorder import EvidenceRecorder
+from service.incidents.store import HeldPeak
+from service.live.clock import SteadyClock
+from service.live.detector import Change, Ended, IncidentDetector, Observation, Started
+from service.live.engine import Engine
+from service.live.frames import Scored
+from service.live.lane import Lane
+from service.metrics import Metrics
+from service.scoring.keeper import Models
+from service.settings import Settings
+from service.streams.bus import ScoreBus
+from service.streams.relay import RelayedScores
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latest:
+    """The newest processed frame of a camera.
+
+    Attributes:
+        image: The picture, BGR, not to be changed; None where pictures must not be shown.
+        score: What was found in it.
+    """
+
+    image: NDArray[np.uint8] | None
+    score: Score
+
+
+class Camera:
+    """One camera that is being watched.
+
+    Args:
+        camera_id: Its id.
+        config: What was chosen for it.
+        url: Its URL, parsed.
+        post: Everything a camera reports to.
+    """
+
+    def __init__(self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post) -> None:
+        self.id = camera_id
+        self.config = config
+        self.url = url
+        self.latest: Latest | None = None
+        self.taps: tuple[Callable[[Scored], None], ...] = ()
+        self._post = post
+        self._model: CameraModel | None = None
+        self._lock = threading.Lock()
+        self._started = False
+        self._closed = False
+        self._delivered_at: float | None = None
+        self._observed_at = -math.inf
+        self._score_at: datetime | None = None
+        self._score_age: float | None = None
+        self._disabled_since = post.clock.now()
+        self._thresholds: Thresholds | None = None
+        self._detector: IncidentDetector | None = None
+        self._held = HeldScore(config.min_duration_s)
+        self._peak = math.nan
+        self.source = self._source() if config.enabled else None
+        self.lane = (
+            Lane(
+                camera_id,
+                self.source,
+                self._deliver,
+                max_fps=config.max_fps or self._usual_fps(),
+                ignore=config.ignore,
+            )
+            if self.source
+            else None
+        )
+
+    def start(self) -> None:
+        """Begin to watch, unless that was done or the camera was stopped meanwhile."""
+        with self._lock:
+            if self._started or self._closed or self.source is None or self.lane is None:
+                return
+            self._started = True
+            self._post.engine.add(self.lane, self._model)
+            # Under the lock, because a source that is started after its stop would run for ever.
+            self.source.start()
+
+    def stop(self, reason: EndReason) -> None:
+        """Let go of the source within about a second and end the incident."""
+        with self._lock:
+            self._closed = True
+            if self._detector is not None:
+                self._record(self._detector.end(max(self._post.clock.now(), self._observed_at), reason))
+        if self.source is not None and self.lane is not None:
+            self.source.stop()
+            self._post.engine.remove(self.lane)
+        self._post.evidence.forget(self.id)
+
+    def change(self, config: CameraConfig) -> None:
+        """Watch on with other rules; the source stays as it is."""
+        with self._lock:
+            self.config = config
+            if self.lane is not None:
+                self.lane.ignore = config.ignore
+            self._renew_rules()
+
+    def set_model(self, model: CameraModel | None) -> None:
+        """Score with a calibration and weights of its own from now on, or with those of the service."""
+        with self._lock:
+            lane = self.lane if self._started and not self._closed else None
+        if lane is not None:
+            # Stacking weights takes a while, and the engine must not wait for this camera's lock meanwhile.
+            self._post.engine.set_model(lane, model)
+        with self._lock:
+            closed = self._closed
+            self._model = model
+            self._renew_rules()
+        if lane is not None and closed:
+            self._post.engine.set_model(lane, None)
+
+    def watch(self, now: float) -> None:
+        """Notice what does not happen: a silent device, a camera without pictures."""
+        if isinstance(self.source, SkeletonFeed):
+            self.source.watch(now)
+        with self._lock:
+            silent = self._delivered_at is not None and now - self._delivered_at > self._post.settings.camera_stall_s
+            if silent and not self._closed and self._detector is not None:
+                self._observed_at = now
+                self._record(self._detector.lost(now))
+
+    def tap(self, listener: Callable[[Scored], None]) -> None:
+        """Hand every processed frame to one more listener, on the engine's thread."""
+        with self._lock:
+            self.taps = (*self.taps, listener)
+
+    def untap(self, listener: Callable[[Scored], None]) -> None:
+        """Stop handing frames to a listener."""
+        with self._lock:
+            self.taps = tuple(known for known in self.taps if known != listener)
+
+    @property
+    def wanted_rate(self) -> float:
+        """False alarms per hour that this camera may cost."""
+        return self.config.false_alarms_per_hour or self._post.settings.false_alarms_per_hour
+
+    def calibration(self) -> Calibration | None:
+        """What the scores of this camera mean; None until the models are loaded."""
+        if self._model is not None:
+            return self._model.calibration
+        scorer = self._post.models.scorer
+        return None if scorer is None else scorer.scorer.calibration
+
+    def status(self) -> CameraStatus:
+        """How the camera is."""
+        post, source, lane = self._post, self.source, self.lane
+        with self._lock:
+            thresholds = self._thresholds or self._derive()
+            detector = self._detector
+            incident = detector.open.id if detector is not None and detector.open is not None else None
+            suppressed = detector.suppressed_total if detector is not None else 0
+        problem = source.problem if source else None
+        size = source.size if source else None
+        since = source.since if source else self._disabled_since
+        state = source.state if source else SourceState.STOPPED
+        return CameraStatus(
+            id=self.id,
+            config=self.config.model_copy(update={"url": self.url.redacted}),
+            state=state,
+            since=post.clock.utc(since),
+            problem=SourceProblem(cause=problem.cause, detail=str(problem)) if problem else None,
+            picture=source.picture if source else "ok",
+            width=size[0] if size else None,
+            height=size[1] if size else None,
+            fps_in=_rounded(source.fps) if source else None,
+            fps_processed=_rounded(lane.rate or None) if lane and state is SourceState.ONLINE else None,
+            frames_read=source.frames_read if source else 0,
+            frames_processed=lane.processed if lane else 0,
+            dropped=lane.dropped if lane else {},
+            reconnects=source.reconnects if source else 0,
+            last_score_at=self._score_at,
+            last_score_age_s=self._score_age,
+            thresholds=thresholds,
+            incident=incident,
+            suppressed=suppressed,
+        )
+
+    def _usual_fps(self) -> float:
+        return MOST_FPS if self.url.kind is Kind.SKELETONS else self._post.settings.camera_fps
+
+    def _source(self) -> LiveSource | SkeletonFeed:
+        post = self._post
+        if self.url.kind is Kind.SKELETONS:
+            # Frames are skipped only if somebody wants fewer than the device sends.
+            backlog = BACKLOG if self.config.max_fps is None else 1
+            return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame, backlog)
+        capture = open_capture(
+            self.url,
+            post.policy,
+            loop=self.config.loop,
+            timing=post.timing,
+            max_pixels=post.settings.max_camera_pixels,
+            verify_tls=self.config.verify_tls,
+        )
+        return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
+
+    def _on_frame(self) -> None:
+        if self.lane is not None:
+            self.lane.arrived(ready=self._post.engine.ready)
+            self._post.engine.wake()
+
+    def _on_state(self, change: StateChange) -> None:
+        level = log.info if change.cause is None else log.warning
+        level(
+            "camera state",
+            camera=self.id,
+            state=change.state,
+            previous=change.previous,
+            cause=change.cause,
+            detail=change.detail,
+        )
+        self._post.metrics.camera_states.labels(self.id, change.state).inc()
+        self._post.log.camera_state(change)
+
+    def _deliver(self, scored: Scored) -> None:
+        for tap in self.taps:
+            tap(scored)
+        with self._lock:
+            calibration = self.calibration()
+            if self._closed or calibration is None:
+                return
+            if self._detector is None:
+                self._renew_rules()
+            score = self._judge(scored, calibration)
+            # Under the lock, so that nothing comes, and no metric comes back, once the camera has been stopped.
+            self._post.scores.publish(self.id, score)
+            self._post.metrics.score_age.labels(self.id).observe(score.age_s)
+
+    def _judge(self, scored: Scored, calibration: Calibration) -> Score:
+        post, detector, thresholds = self._post, self._detector, self._thresholds
+        if detector is None or thresholds is None:
+            raise RuntimeError("the rules of a camera are made before its first frame is judged")
+        level = None if np.isnan(scored.smoothed) else float(calibration.level(np.array(scored.smoothed)))
+        people = {
+            track: window.level
+            for track, window in zip(scored.track_ids, scored.newest, strict=True)
+            if window is not None
+        }
+        moment = post.clock.now()
+        # A camera that was thought lost may still deliver a frame that was captured before.
+        self._observed_at = max(scored.captured_at, self._observed_at)
+        changes = detector.observe(Observation(self._observed_at, level, people))
+        self._delivered_at = moment
+        score = Score(
+            camera=self.id,
+            sequence=scored.sequence,
+            captured_at=post.clock.utc(scored.captured_at),
+            published_at=post.clock.utc(moment),
+            age_s=round(moment - scored.captured_at, 4),
+            width=scored.width,
+            height=scored.height,
+            score=None if np.isnan(scored.nll) else round(scored.nll, 5),
+            level=None if level is None else round(level, _DIGITS),
+            parts={} if level is None else _parts(scored),
+            threshold=thresholds.open,
+            reason=scored.reason,
+            people=[_person(scored, index) for index in range(len(scored.track_ids))],
+            incident=detector.open.id if detector.open is not None else None,
+        )
+        picture = scored.image if self.config.picture else None
+        self.latest = Latest(picture, score)
+        self._score_at, self._score_age = score.captured_at, score.age_s
+        post.evidence.frame(self.id, picture, score)
+        held = self._held.update(self._observed_at, scored.smoothed)
+        self._record(changes)
+        if detector.open is not None:
+            self._peak = float(np.fmax(self._peak, held))
+        return score
+
+    def _record(self, changes: list[Change]) -> None:
+        for change in changes:
+            incident = change.incident
+            self._post.log.record(change, peak=self._held_peak() if isinstance(change, Ended) else None)
+            if isinstance(change, Started):
+                self._peak = math.nan
+                self._post.metrics.incidents.labels(self.id, incident.severity).inc()
+                self._post.evidence.started(self.id, incident.id, self.config.picture, incident.started)
+            elif isinstance(change, Ended):
+                self._post.evidence.ended(self.id, incident.id)
+
+    def _held_peak(self) -> HeldPeak | None:
+        """How unusual the incident that ends was; None where that cannot be told."""
+        scorer = self._post.models.scorer
+        shared = None if scorer is None else scorer.scorer.checkpoint
+        checkpoint = self._model.checkpoint or shared if self._model else shared
+        if checkpoint is None or math.isnan(self._peak):
+            return None
+        return HeldPeak(self._peak, checkpoint.fingerprint())
+
+    def _renew_rules(self) -> None:
+        """Make or change the detector; nothing yet while no calibration is loaded."""
+        self._thresholds = self._derive()
+        calibration = self.calibration()
+        if calibration is None:
+            return
+        rules = rules_of(calibration, self.config, self.wanted_rate)
+        if self._detector is None:
+            self._detector = IncidentDetector(self.id, rules, lambda: uuid.uuid4().hex)
+        elif self._detector.rules != rules:
+            self._detector.rules = rules
+            # What was held so far was held by other rules, or scored by other weights.
+            self._held, self._peak = HeldScore(self.config.min_duration_s), math.nan
+
+    def _derive(self) -> Thresholds | None:
+        calibration = self.calibration()
+        if calibration is None:
+            return None
+        rules = rules_of(calibration, self.config, self.wanted_rate)
+        return Thresholds(
+            open=rules.open_level,
+            close=rules.close_level,
+            alert=rules.alert_level,
+            false_alarms_per_hour=min(self.wanted_rate, calibration.highest_rate),
+            calibration="shipped" if self._model is None else "camera",
+            adapted=self._model is not None and self._model.checkpoint is not None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What all cameras report to."""
+
+    settings: Settings
+    models: Models
+    engine: Engine
+    scores: ScoreBus | RelayedScores
+    log: IncidentLog
+    evidence: EvidenceRecorder
+    policy: StreamPolicy
+    timing: LiveTiming
+    clock: SteadyClock
+    metrics: Metrics

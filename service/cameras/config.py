@@ -1,0 +1,173 @@
+"""What an operator chooses for one camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from service.documents.messages import CAMERA_ID
+from service.live.zones import MOST_ZONES, Zone
+
+MOST_FPS: Final = 60.0
+LONGEST_RETENTION_HOURS: Final = 87_600.0
+"""Ten years."""
+
+CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID)]
+
+
+class CamerasFileError(ValueError):
+    """The file of cameras cannot be read; the message names the camera and the field."""
+
+
+class CameraConfig(BaseModel):
+    """A camera, a looped file or a skeleton feed, and how it is watched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: StrictInt | str = Field(
+        description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
+        "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; `skeletons:` for a "
+        "device that sends keypoints instead of pictures; or `simulation:SEED?incident_every=SECONDS` for a camera of "
+        "the small world.",
+        examples=["rtsp://viewer:secret@192.168.1.20/stream1"],
+        repr=False,
+    )
+    name: str | None = Field(default=None, max_length=100, description="What people call it.", examples=["Entrance"])
+    enabled: bool = Field(default=True, description="A disabled camera is kept and not connected to.")
+    loop: bool = Field(default=False, description="Play a file over and over; other sources never end by themselves.")
+    max_fps: float | None = Field(
+        default=None,
+        gt=0,
+        le=MOST_FPS,
+        description="Pictures per second that are looked at; null takes the service's setting.",
+    )
+    verify_tls: bool = Field(default=True, description="Refuse `https` and `rtsps` peers without a valid certificate.")
+    picture: bool = Field(
+        default=True,
+        description="Whether pictures may be shown and kept; otherwise only skeletons leave this camera.",
+    )
+    ignore: tuple[Zone, ...] = Field(
+        default=(),
+        max_length=MOST_ZONES,
+        description="Polygons of the picture in which nobody is scored, as corners in shares of its width and height. "
+        "A person is in one when the middle of the lower edge of the box is.",
+        examples=[[[[0.6, 0.0], [1.0, 0.0], [1.0, 0.4], [0.6, 0.4]]]],
+    )
+    false_alarms_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Where an incident begins, as false alarms per hour of normal life; null takes the service's.",
+    )
+    alert_false_alarms_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Where an incident becomes an alert; null is a tenth of `false_alarms_per_hour`.",
+    )
+    min_duration_s: float = Field(
+        default=0.5, ge=0, le=60, description="Seconds that the level must stay up before an incident opens."
+    )
+    quiet_s: float = Field(
+        default=10.0, gt=0, le=3600, description="Seconds below the closing level after which an incident ends."
+    )
+    cooldown_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after an incident in which no new one opens unless it is more severe; they are counted.",
+    )
+    retention_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_RETENTION_HOURS,
+        description="Hours after which an incident of this camera is removed with all evidence; null takes the "
+        "service's (`DAFLOW_INCIDENT_RETENTION_HOURS`).",
+        examples=[72],
+    )
+
+    @model_validator(mode="after")
+    def _alert_is_rarer(self) -> Self:
+        asked, alert = self.false_alarms_per_hour, self.alert_false_alarms_per_hour
+        if asked is not None and alert is not None and alert > asked:
+            raise ValueError(
+                f"alert_false_alarms_per_hour={alert:g} must not be higher than false_alarms_per_hour={asked:g}"
+            )
+        return self
+
+
+def _like_config(schema: dict[str, Any]) -> None:
+    fields = CameraConfig.model_json_schema()["properties"]
+    schema["properties"] = {
+        name: {key: value for key, value in field.items() if key != "default"} for name, field in fields.items()
+    }
+    schema["additionalProperties"] = False
+
+
+class CameraPatch(BaseModel):
+    """Fields of a camera to change; the others stay."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_like_config)
+
+    def apply(self, config: CameraConfig) -> CameraConfig:
+        """The camera with these changes.
+
+        Raises:
+            ValidationError: A field is unknown or has an impossible value.
+        """
+        return CameraConfig.model_validate(config.model_dump() | (self.model_extra or {}))
+
+
+_file: Final = TypeAdapter(dict[CameraId, CameraConfig])
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML leaves open: of two cameras with one id the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_cameras(path: Path) -> dict[str, CameraConfig]:
+    """Read a YAML file that maps the ids of cameras to their configuration.
+
+    Raises:
+        CamerasFileError: The file is missing or is not such a mapping.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
+    except (OSError, UnicodeDecodeError) as error:
+        raise CamerasFileError(f"{path} cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        # The message of the library quotes the line, which may hold a password; so does the error itself.
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise CamerasFileError(f"{path} cannot be understood: {error.problem}{where}") from None
+    except yaml.YAMLError as error:
+        raise CamerasFileError(f"{path} is not YAML: {type(error).__name__}") from None
+    try:
+        return _file.validate_python({} if document is None else document)
+    except ValidationError as error:
+        raise CamerasFileError(f"{path}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a configuration, without the values, which may hold passwords."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in found)

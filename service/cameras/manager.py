@@ -1,0 +1,302 @@
+"""Cameras of a running service: added, changed, watched and removed, each with its source, lane and incidents."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+from weakref import WeakValueDictionary
+
+import structlog
+from pydantic import ValidationError
+
+from service.addresses.urls import Kind, StreamUrl, StreamUrlError, parse
+from service.cameras.camera import Camera, Latest, Post
+from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, explain, read_cameras
+from service.cameras.skeleton_feed import SkeletonFeed
+from service.cameras.status import CameraStatus
+from service.cameras.store import CameraStore, UnknownCamera
+from service.documents.base import EndReason
+
+log = structlog.get_logger(__name__)
+
+
+_WATCH_S: Final = 0.5
+
+
+_SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls", "picture")
+"""What a camera has to be opened anew for."""
+
+
+class TooManyCameras(RuntimeError):
+    """As many cameras were added as may be."""
+
+
+class NotASkeletonFeed(RuntimeError):
+    """Keypoints were sent for a camera that delivers pictures."""
+
+
+class CameraManager:
+    """All cameras of the service; callable from any thread.
+
+    Args:
+        store: Where cameras are kept.
+        post: What cameras report to.
+        equip: Gives a camera the calibration and the weights that it has of its own.
+        on_removed: Told when a camera was removed, before another can take its name.
+    """
+
+    def __init__(
+        self, store: CameraStore, post: Post, equip: Callable[[Camera], None], on_removed: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._post = post
+        self._equip = equip
+        self._on_removed = on_removed
+        self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._cameras: dict[str, Camera] = {}
+        self._running = False
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
+
+    def load(self) -> None:
+        """Open the cameras of the store and of the cameras file; none is connected to yet.
+
+        A camera of the store that this version does not understand is left aside until it is put again.
+
+        Raises:
+            CamerasFileError: The file cannot be read, or one of its cameras is refused.
+        """
+        for stored in self._store.all():
+            try:
+                config = CameraConfig.model_validate(stored.config)
+                camera = Camera(stored.id, config, parse(config.url), self._post)
+            except (ValidationError, StreamUrlError) as error:
+                log.error("stored camera is not understood; put it again", camera=stored.id, reason=_reason(error))
+                continue
+            self._cameras[stored.id] = camera
+            self._equip(camera)
+        path = self._post.settings.cameras_file
+        if path is not None:
+            for camera_id, config in read_cameras(path).items():
+                try:
+                    self.put(camera_id, config)
+                except (StreamUrlError, TooManyCameras) as error:
+                    raise CamerasFileError(f"{path}: {camera_id}: {error}") from error
+
+    def start(self) -> None:
+        """Connect to all cameras."""
+        with self._lock:
+            self._running = True
+        for camera in self._all():
+            camera.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop all cameras, all at once because each may take a second; their incidents end."""
+        with self._lock:
+            self._running = False
+        self._stopping.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
+        cameras = self._all()
+        with ThreadPoolExecutor(max(len(cameras), 1)) as pool:
+            for stopped in [pool.submit(camera.stop, EndReason.SERVICE_STOPPED) for camera in cameras]:
+                stopped.result()
+
+    def put(self, camera_id: str, config: CameraConfig) -> bool:
+        """Add a camera, or change it; what is the same already is left alone.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            StreamUrlError: The URL is none that may be opened.
+            TooManyCameras: There is no room for another one.
+        """
+        self._check(config)
+        with self._turn(camera_id):
+            return self._change(camera_id, config)
+
+    def patch(self, camera_id: str, patch: CameraPatch) -> None:
+        """Change some fields of a camera.
+
+        Raises:
+            UnknownCamera: There is none.
+            ValidationError: A field is unknown or has an impossible value.
+            StreamUrlError: The URL is none that may be opened.
+        """
+        with self._turn(camera_id):
+            old = self.config(camera_id)
+            config = patch.apply(old)
+            if (config.url, config.loop) != (old.url, old.loop):
+                self._check(config)
+            self._change(camera_id, config)
+
+    def delete(self, camera_id: str) -> None:
+        """Forget a camera; its incidents stay.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        with self._turn(camera_id):
+            camera = self.camera(camera_id)
+            self._store.delete(camera_id)
+            with self._lock:
+                del self._cameras[camera_id]
+            camera.stop(EndReason.CAMERA_STOPPED)
+            self._post.scores.end(camera_id)
+            self._post.metrics.forget_camera(camera_id)
+            self._on_removed(camera_id)
+        log.info("camera removed", camera=camera_id)
+
+    def camera(self, camera_id: str) -> Camera:
+        """One camera.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        with self._lock:
+            camera = self._cameras.get(camera_id)
+        if camera is None:
+            raise UnknownCamera(camera_id)
+        return camera
+
+    def config(self, camera_id: str) -> CameraConfig:
+        """What was chosen for a camera, with the credentials in its URL.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).config
+
+    def status(self, camera_id: str) -> CameraStatus:
+        """How a camera is.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).status()
+
+    def retention(self) -> dict[str, timedelta]:
+        """How long incidents are kept, of the cameras for which that was chosen."""
+        chosen = {camera.id: camera.config.retention_hours for camera in self._all()}
+        return {camera_id: timedelta(hours=hours) for camera_id, hours in chosen.items() if hours is not None}
+
+    def statuses(self) -> list[CameraStatus]:
+        """How all cameras are, in order of their ids."""
+        return [camera.status() for camera in self._all()]
+
+    def latest(self, camera_id: str) -> Latest | None:
+        """The newest processed frame of a camera, if there is one.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        return self.camera(camera_id).latest
+
+    def feed(self, camera_id: str) -> SkeletonFeed:
+        """Where the device of a skeleton feed delivers.
+
+        Raises:
+            UnknownCamera: There is none.
+            NotASkeletonFeed: The camera delivers pictures, or is disabled.
+        """
+        source = self.camera(camera_id).source
+        if not isinstance(source, SkeletonFeed):
+            raise NotASkeletonFeed(f"camera {camera_id} takes no skeletons; give it the url skeletons: and enable it")
+        return source
+
+    @contextmanager
+    def _turn(self, camera_id: str) -> Iterator[None]:
+        """One change of a camera at a time: the old source is let go before the new one begins."""
+        with self._lock:
+            turn = self._turns.setdefault(camera_id, threading.Lock())
+        with turn:
+            yield
+
+    def _check(self, config: CameraConfig) -> None:
+        url = parse(config.url)
+        _check_loop(url, config)
+        self._post.policy.check(url)
+
+    def _change(self, camera_id: str, config: CameraConfig) -> bool:
+        with self._lock:
+            old = self._cameras.get(camera_id)
+        if old is not None and config.url == old.url.redacted:
+            # What the API shows hides the password; sending it back changes nothing.
+            config = config.model_copy(update={"url": old.config.url})
+        if old is not None and old.config == config:
+            return False
+        url = parse(config.url)
+        _check_credentials(url)
+        if old is not None and _same_source(old.config, config):
+            self._store.put(camera_id, config.model_dump(mode="json"))
+            old.change(config)
+            return False
+        camera = Camera(camera_id, config, url, self._post)
+        self._insert(camera)
+        if old is not None:
+            old.stop(EndReason.CAMERA_STOPPED)
+        self._equip(camera)
+        log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
+        with self._lock:
+            running = self._running
+        if running:
+            camera.start()
+        return old is None
+
+    def _insert(self, camera: Camera) -> None:
+        """Keep a camera, in the place of the one with its name."""
+        most = self._post.settings.max_cameras
+        with self._adding:
+            with self._lock:
+                full = camera.id not in self._cameras and len(self._cameras) >= most
+            if full:
+                raise TooManyCameras(f"{most} cameras have been added, and no more may be (DAFLOW_MAX_CAMERAS)")
+            self._store.put(camera.id, camera.config.model_dump(mode="json"))
+            with self._lock:
+                self._cameras[camera.id] = camera
+
+    def _all(self) -> list[Camera]:
+        with self._lock:
+            return [self._cameras[camera_id] for camera_id in sorted(self._cameras)]
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_S):
+            now = self._post.clock.now()
+            for camera in self._all():
+                try:
+                    camera.watch(now)
+                except Exception:
+                    # One camera must not cost the others their watch.
+                    log.exception("a camera could not be watched", camera=camera.id)
+
+
+def _same_source(old: CameraConfig, new: CameraConfig) -> bool:
+    return all(getattr(old, name) == getattr(new, name) for name in _SOURCE_FIELDS)
+
+
+def _check_loop(url: StreamUrl, config: CameraConfig) -> None:
+    if url.kind is Kind.FILE and not config.loop:
+        raise StreamUrlError(
+            "not-looped", "a file is played as a camera only over and over: set loop, or post it to /v1/clips"
+        )
+    if url.kind is not Kind.FILE and config.loop:
+        raise StreamUrlError("not-a-file", "only a file can be played over and over: leave loop out")
+
+
+def _check_credentials(url: StreamUrl) -> None:
+    if url.kind is Kind.STREAM and url.text == url.redacted and ("***@" in url.text or "=***" in url.text):
+        raise StreamUrlError("userinfo", "the address hides its credentials; give them, or the address as it was shown")
+
+
+def _reason(error: ValidationError | StreamUrlError) -> str:
+    if isinstance(error, StreamUrlError):
+        return str(error)
+    return explain(error)

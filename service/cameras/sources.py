@@ -1,0 +1,104 @@
+"""A camera of the small world, whose pictures are drawn as they are asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pose.captures import DeviceCapture, LoopCapture, StreamCapture
+from pose.live import Capture, LiveTiming, Picture, SourceError
+from service.addresses.policy import Resolve, StreamPolicy, system_resolve
+from service.addresses.urls import Kind, StreamUrl, StreamUrlError
+from simulation.rendering import render
+from simulation.scene import Scene, demo_scene
+
+_LAGGING_S: Final = 0.25
+
+
+class SimulatedCapture:
+    """A scene as if it were a camera: paced by its frame rate, from its beginning each time it is opened.
+
+    Where the machine cannot keep up, life goes on slower rather than later and later.
+
+    Args:
+        scene: What the camera sees.
+
+    Raises:
+        SourceError: The scene's camera cannot see anybody from head to foot.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        try:
+            self._frames = render(scene)
+        except ValueError as error:
+            raise SourceError("rejected", str(error), permanent=True) from error
+        self._closed = threading.Event()
+        self._start = time.monotonic()
+        self._late = 0.0
+
+    def read(self) -> Picture:
+        """Wait for the next picture.
+
+        Raises:
+            SourceError: The capture was closed, or the scene is over.
+        """
+        frame = None if self._closed.is_set() else next(self._frames, None)
+        if frame is None:
+            raise SourceError("ended", "the scene is over")
+        now = time.monotonic() - self._start
+        due = frame.time_s + self._late
+        if now - due > _LAGGING_S:
+            self._late += now - due
+            due = now
+        if self._closed.wait(max(due - now, 0.0)):
+            raise SourceError("ended", "the connection was given up")
+        return Picture(frame.image, due)
+
+    def close(self) -> None:
+        """Give it up, from any thread; a read under way ends soon."""
+        self._closed.set()
+
+
+def open_capture(
+    url: StreamUrl,
+    policy: StreamPolicy,
+    *,
+    loop: bool = True,
+    timing: LiveTiming | None = None,
+    max_pixels: int | None = None,
+    verify_tls: bool = True,
+    resolve: Resolve = system_resolve,
+) -> Callable[[], Capture]:
+    """How a `pose.live.LiveSource` connects to an address; each connection is judged anew.
+
+    Args:
+        url: The address; not one of skeletons.
+        policy: What is allowed.
+        loop: Begin a file again at its end.
+        timing: How long making a connection may take.
+        max_pixels: Refuse larger pictures.
+        verify_tls: Check the certificates of ``rtsps`` and ``https``.
+        resolve: Finds the addresses of a host.
+    """
+    open_s = (timing or LiveTiming()).open_s
+
+    def connect() -> Capture:
+        if url.device is not None:
+            return DeviceCapture(url.device, max_pixels=max_pixels)
+        if url.path is not None:
+            try:
+                policy.check(url)
+            except StreamUrlError as error:
+                cause = "not-found" if error.cause == "no-such-file" else "forbidden"
+                raise SourceError(cause, str(error)) from error
+            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
+        if url.seed is not None:
+            return SimulatedCapture(demo_scene(url.seed, url.incident_every_s, url.events))
+        pinned = policy.pin(url, resolve)
+        return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
+
+    if url.kind is Kind.SKELETONS:
+        raise ValueError("skeletons are pushed by their device; there is nothing to connect to")
+    return connect

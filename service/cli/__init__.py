@@ -1,0 +1,1 @@
+"""The command `daflow`, one module per command."""

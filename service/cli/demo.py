@@ -1,0 +1,125 @@
+"""The service with two cameras of the small world: nothing to download, nothing to set up."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from service.calibration.report import CalibrationReport
+from service.cameras.config import CameraConfig
+from service.cameras.store import UnknownCamera
+from service.cli.console import err
+from service.errors import StartupError
+from service.runtime import Runtime
+from service.settings import Role, Settings
+from simulation.demo import DEMO_CAMERAS, DemoCamera
+from simulation.rendering import render
+from simulation.scene import DEMO_FPS, scene_with
+from simulation.video import write_video
+from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
+
+CLIP: Final = "fall.mp4"
+"""A film in the data folder to post to the service."""
+
+_CLIP_SEED: Final = 5
+_CLIP_ONSET_S: Final = 4.0
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Settings for the demo: its own models and a data folder of its own, and nothing of what else is set up.
+
+    Args:
+        settings: Where to listen, where the data folders lie, what computes.
+    """
+    return settings.model_copy(
+        update={
+            "data_dir": settings.data_dir / "demo",
+            "pose_weights": str(POSE_WEIGHTS),
+            "pose_image_size": IMAGE_SIZE,
+            "checkpoint": CHECKPOINT,
+            "witnesses": True,
+            "role": Role.ALL,
+            "cameras_file": None,
+            "database_url": None,
+            "redis_url": None,
+            "webhook_url": None,
+            "mqtt_url": None,
+        }
+    )
+
+
+def furnish(runtime: Runtime) -> None:
+    """Add the demo's cameras, calibrated, and a film to post; what is there already stays as it is.
+
+    Raises:
+        StartupError: The film cannot be written.
+    """
+    for demo in DEMO_CAMERAS:
+        try:
+            runtime.cameras.camera(demo.id)
+        except UnknownCamera:
+            runtime.cameras.put(demo.id, _config(demo))
+        _calibrate(runtime, demo)
+    film = runtime.settings.data_dir / CLIP
+    if not film.exists():
+        try:
+            _write_film(film)
+        except OSError as error:
+            raise StartupError(f"{film} cannot be written: {error}; set DAFLOW_DATA_DIR") from error
+
+
+def announce(settings: Settings, address: tuple[str, int]) -> None:
+    """Print where to look, what to call and what to subscribe to.
+
+    Args:
+        settings: The service's.
+        address: Where it listens.
+    """
+    host, port = address
+    shown = f"[{host}]" if ":" in host else host
+    place = f"{shown}:{port}"
+    key = " -H 'Authorization: Bearer KEY'" if settings.authenticated else ""
+    here, python = Path.cwd(), Path(sys.executable)
+    python = python.relative_to(here) if python.is_relative_to(here) else python
+    lines = [
+        ("watch", f"http://{place}"),
+        ("cameras", f"curl -s{key} http://{place}/v1/cameras"),
+        ("incidents", f"curl -sN{key} http://{place}/v1/incidents/stream"),
+        ("the same", f"{python} -m websockets ws://{place}/v1/incidents"),
+        (
+            "a clip",
+            f"curl -s{key} -F file=@{settings.data_dir / CLIP} 'http://{place}/v1/clips?wait=60&keypoints=false'",
+        ),
+    ]
+    eventful = [camera for camera in DEMO_CAMERAS if camera.incident_every_s is not None]
+    err.print("\n[bold]DA-Flow Live, the demo[/]: cameras of a small simulated world.", highlight=False)
+    for camera in eventful:
+        err.print(f"Somebody falls at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
+    for name, line in lines:
+        err.print(f"  {name:<10}", line, style=None, markup=False, highlight=False, soft_wrap=True)
+    err.print("\nIts models know nothing of real people; for those there is [bold]daflow serve[/].\n", highlight=False)
+
+
+def _config(demo: DemoCamera) -> CameraConfig:
+    """Settings of somebody who looks for minutes, not for months: sensitive, and soon ready for the next."""
+    return CameraConfig(
+        url=demo.url, name=demo.name, max_fps=DEMO_FPS, false_alarms_per_hour=10.0, quiet_s=5.0, cooldown_s=5.0
+    )
+
+
+def _calibrate(runtime: Runtime, demo: DemoCamera) -> None:
+    camera = runtime.cameras.camera(demo.id)
+    if camera.url.text != demo.url or runtime.calibrator.status(demo.id).active is not None:
+        return
+    found = demo.calibration()
+    runtime.calibrator.adopt(camera, CalibrationReport.model_validate(found["report"]), found["calibration"])
+
+
+def _write_film(path: Path) -> None:
+    scene = scene_with("fall", _CLIP_SEED, _CLIP_ONSET_S)
+    scene = replace(scene, camera=replace(scene.camera, fps=DEMO_FPS))
+    part = path.with_suffix(".part.mp4")
+    write_video(part, (frame.image for frame in render(scene)), scene.camera)
+    part.replace(path)

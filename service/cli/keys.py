@@ -1,0 +1,124 @@
+"""The commands ``daflow keys …``: they open the database beside a service that may be running.
+
+The database is imported by the commands, so that the help of all others is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from service.access.policy import Scope
+from service.cli.console import DataDir, err, one_line_for, out
+from service.errors import StartupError
+from service.settings import LogFormat, Settings, SettingsError, load_settings
+from service.storage.writing import atomic_write
+
+if TYPE_CHECKING:
+    from service.access.keys import KeyInfo, KeyStore
+
+FIRST_KEY: Final = "first-key"
+"""File in the data folder with the key of the first start, where nobody watches the terminal."""
+
+app = typer.Typer(help="Who may use the service.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    scope: Annotated[Scope, typer.Option(help="read sees, operate also acts, admin also configures.")] = Scope.READ,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="The only camera it may see and touch; may be repeated.", show_default=False),
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="Days until it ends.", show_default=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, this once."""
+    with _keys(data_dir) as keys:
+        valid_for = None if days is None else timedelta(days=days)
+        made = keys.create(name, scope, cameras=camera or None, valid_for=valid_for)
+        _record(keys, "keys create", made.info)
+    err.print(f"key {made.info.id} ({_may(made.info)}); it cannot be shown again:", highlight=False)
+    print(made.text)
+
+
+@app.command("list")
+def list_keys(data_dir: DataDir = None) -> None:
+    """Show all keys, without their secrets."""
+    table = Table("id", "name", "may", "made", "last used", "state")
+    with _keys(data_dir) as keys:
+        for key in keys.all():
+            table.add_row(
+                key.id, escape(key.name), _may(key), _day(key.created_at), _day(key.last_used_at), _state(key)
+            )
+    out.print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], data_dir: DataDir = None) -> None:
+    """End a key now; a running service notices within seconds."""
+    with _keys(data_dir) as keys:
+        info = keys.revoke(key_id)
+        _record(keys, "keys revoke", info)
+    err.print(f"key {info.id} ({escape(info.name)}) is revoked", highlight=False)
+
+
+def first_key(settings: Settings, keys: KeyStore) -> None:
+    """Make the first key of a service that asks for keys and has none that could make others.
+
+    It is printed for whoever watches the terminal; where the log is for machines, it is written to the data folder, for
+    its owner's eyes only.
+    """
+    if not settings.authenticated or keys.any_admin():
+        return
+    made = keys.create("first start", Scope.ADMIN)
+    _record(keys, "first start", made.info)
+    if settings.log_format is LogFormat.CONSOLE:
+        err.print(f"This service asks for keys, and there is none yet. Here is one, this once:\n\n  {made.text}\n")
+        return
+    path = settings.data_dir / FIRST_KEY
+    with atomic_write(path) as stream:
+        stream.write(f"{made.text}\n".encode())
+    path.chmod(0o600)
+    err.print(f"This service asks for keys, and there is none yet. One is in {path}: read it and delete the file.")
+
+
+@contextmanager
+def _keys(data_dir: Path | None) -> Iterator[KeyStore]:
+    from service.access.keys import KeyStore, UnknownKey
+    from service.storage.database import Database
+
+    with one_line_for(SettingsError, StartupError, UnknownKey, ValueError, OSError):
+        settings = load_settings(data_dir=data_dir)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with closing(Database.open(settings.database)) as database:
+            yield KeyStore(database)
+
+
+def _record(keys: KeyStore, action: str, key: KeyInfo) -> None:
+    keys.record(key_id=None, name="command line", action=action, target=key.id, status=0, address=None)
+
+
+def _may(key: KeyInfo) -> str:
+    return f"{key.scope}, {'everything' if key.cameras is None else ', '.join(key.cameras)}"
+
+
+def _day(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _state(key: KeyInfo) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {_day(key.revoked_at)}"
+    if key.expires_at is None:
+        return "holds"
+    ended = key.expires_at <= datetime.now(key.expires_at.tzinfo)
+    return f"{'expired' if ended else 'holds until'} {_day(key.expires_at)}"

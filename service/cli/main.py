@@ -1,0 +1,466 @@
+"""The command ``daflow``. Torch and the service are imported by the commands that need them, so that help is quick."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.cli.console import DataDir, complain, err, fail, one_line_for, out
+from service.cli.keys import app as keys_app
+from service.cli.keys import first_key
+from service.errors import StartupError
+from service.logs import configure_logging
+from service.settings import Settings, SettingsError, load_settings, unknown_variables
+
+if TYPE_CHECKING:
+    from service.doctor import Finding
+    from service.documents.results import ClipResult, FrameScore
+    from service.runtime import Runtime
+
+_STARTUP_FAILED: Final = 3
+"""Exit status of a server that could not listen, as uvicorn's own."""
+
+app = typer.Typer(
+    help="Anomaly scores for people in video.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(keys_app, name="keys")
+
+Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
+PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
+Layout = Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Frames per second of the video; unset is the data set's.", show_default=False),
+]
+Axes = Annotated[
+    Literal["auto", "xy", "yx"], typer.Option(help="Which coordinate of a keypoint comes first in the files.")
+]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Overrides DAFLOW_HOST.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides DAFLOW_PORT.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Serve the API and the dashboard until stopped."""
+    _serve(_settings(host=host, port=port, data_dir=data_dir, device=device, pose_weights=pose_weights))
+
+
+@app.command()
+def demo(
+    host: Annotated[str | None, typer.Option(help="Overrides DAFLOW_HOST.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides DAFLOW_PORT.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    device: Device = None,
+) -> None:
+    """Serve with two cameras of a small simulated world; needs no network and no weights."""
+    settings = _settings(host=host, port=port, data_dir=data_dir, device=device)
+
+    from service.cli.demo import announce, demo_settings, furnish
+
+    settings = demo_settings(settings)
+    _serve(settings, furnish, partial(announce, settings))
+
+
+def _serve(
+    settings: Settings,
+    furnish: Callable[[Runtime], None] = lambda _: None,
+    on_started: Callable[[tuple[str, int]], None] = lambda _: None,
+) -> None:
+    """Serve until stopped.
+
+    Args:
+        settings: How.
+        furnish: Called with the service before it starts.
+        on_started: Told the address when somebody can connect.
+    """
+    configure_logging(settings.log_level, settings.log_format)
+
+    import uvicorn
+
+    from service.app import create_app
+    from service.dashboard import mount
+    from service.runtime import Runtime
+    from service.scoring.loading import ModelUnavailable, resolve_device
+    from service.server import PromptProtocol, Server, raise_file_limit
+
+    with one_line_for(StartupError, ModelUnavailable):
+        resolve_device(settings.device)
+        runtime = Runtime.open(settings)
+        furnish(runtime)
+    first_key(settings, runtime.keys)
+    raise_file_limit()
+    application = create_app(runtime)
+    mount(application, runtime)
+    config = uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        # Those that all tests run with, whatever else is installed.
+        loop="asyncio",
+        http=PromptProtocol,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ws_max_size=128 * 1024,
+        ws_per_message_deflate=False,
+    )
+    server = Server(config, application.state.closing, on_started)
+    # The server raises the signal that stopped it once more when it has stopped.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(_STARTUP_FAILED)
+
+
+@app.command()
+def score(
+    clip: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per frame and person.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the levels over time as PNG.")] = None,
+    video_file: Annotated[Path | None, typer.Option("--video", help="Draw everything into the clip, as MP4.")] = None,
+    keypoints: Annotated[bool, typer.Option(help="Write everybody's joints into the JSON file.")] = True,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Score one video file, without the service."""
+    settings = _settings(device=device, pose_weights=pose_weights)
+    _check_files(clip, [path for path in (json_file, csv_file, plot_file, video_file) if path])
+
+    from service.clips import rendering
+    from service.clips.decoding import ClipRejected
+    from service.clips.scorer import ClipScorer, clip_limits
+    from service.scoring.loading import ModelUnavailable
+    from service.storage.writing import atomic_write
+
+    with one_line_for(ModelUnavailable, ClipRejected, OSError), _progress() as progress:
+        task = progress.add_task("loading models", total=None)
+        scorer = ClipScorer.load(settings)
+        result = scorer.score(clip, _Bar(progress, task), keypoints=keypoints or video_file is not None)
+        if json_file:
+            document = result.model_dump_json(exclude=None if keypoints else _JOINTS)
+            with atomic_write(json_file) as stream:
+                stream.write(document.encode())
+        if csv_file:
+            with csv_file.open("w", newline="", encoding="utf-8") as text:
+                rendering.write_csv(result, text)
+        if plot_file:
+            plot_file.write_bytes(rendering.timeline_png(result))
+        if video_file:
+            progress.update(task, description="drawing", completed=0)
+            rendering.annotate(
+                clip,
+                result,
+                video_file,
+                clip_limits(settings),
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    _print_summary(clip, result)
+
+
+@app.command()
+def extract(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of pictures.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder for the poses; made if missing.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Extract what is there already once more.")] = False,
+    frame_rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Frames per second of folders of pictures.", show_default=False)
+    ] = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Write tracked skeletons of videos into files that train reads."""
+    settings = _settings(device=device, pose_weights=pose_weights)
+    raise typer.Exit(1 if _extract(settings, videos, output, frame_rate, force=force) else 0)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="The data set's folder.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
+    epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
+    seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
+    length: Annotated[int, typer.Option(help="Grid points in a window, 15 a second; the paper's are 24.", min=3)] = 8,
+    witnesses: Annotated[bool, typer.Option(help="Let motion and pairs bear witness beside the pose.")] = True,
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a checkpoint on skeletons of normal life, and calibrate it."""
+    _check_files(None, [output])
+
+    from model.config import DAFlowConfig
+    from model.dataset import DatasetError
+    from model.layouts import layout_named
+    from model.scorer import DeviceUnavailableError
+    from model.training import TrainingError, TrainingSettings
+    from model.training import train as run
+
+    with one_line_for(DatasetError, DeviceUnavailableError, TrainingError, ValueError, OSError):
+        report = run(
+            TrainingSettings(
+                data=data,
+                layout=layout_named(layout),
+                output=output,
+                epochs=epochs,
+                seed=seed,
+                config=DAFlowConfig(length=length),
+                witnesses=witnesses,
+                frame_rate_hz=frame_rate,
+                axes=axes,
+                resume=resume,
+                device=device,
+                command=shlex.join(["daflow", *sys.argv[1:]]),
+            ),
+            console=err,
+            extractor=_make_poses,
+        )
+    table = Table(title=escape(str(report.output)), show_header=False, title_justify="left")
+    table.add_row("parameters", str(report.parameters))
+    table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
+    if report.abnormal_windows:
+        table.add_row("abnormal", f"{report.abnormal_windows} windows of those")
+    table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
+    table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
+    table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
+    if report.uncalibrated:
+        table.add_row("not calibrated", escape(report.uncalibrated))
+    out.print(table)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
+    ] = None,
+    layout: Layout = "poselift",
+    frame_rate: FrameRate = None,
+    axes: Axes = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
+    replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
+    device: Annotated[str, typer.Option(help="Where to score: cpu or cuda.")] = "cpu",
+) -> None:
+    """Judge a checkpoint on labelled skeletons, beside presence and the number of people."""
+    _check_files(None, [json_file] if json_file else [])
+
+    from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
+    from model.dataset import DatasetError
+    from model.layouts import layout_named
+    from model.scorer import DeviceUnavailableError
+    from service.cli.evaluation import evaluate as run
+    from service.cli.evaluation import tables
+    from service.storage.writing import atomic_write
+
+    with one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
+        evaluation = run(
+            data,
+            checkpoint or DEFAULT_CHECKPOINT,
+            layout=layout_named(layout),
+            frame_rate_hz=frame_rate,
+            axes=axes,
+            extractor=_make_poses,
+            device=device,
+            replicates=replicates,
+            seed=seed,
+            command=shlex.join(["daflow", *sys.argv[1:]]),
+        )
+        if json_file:
+            with atomic_write(json_file) as stream:
+                stream.write(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False).encode())
+    for table in tables(evaluation):
+        out.print(table)
+
+
+@app.command()
+def import_stgnf(
+    source: Annotated[Path, typer.Argument(help="A checkpoint .tar of STG-NF's public code.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The checkpoint to write.", show_default=False)],
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second it was trained at: 24, for UBnormal 30.", show_default=False)
+    ] = None,
+) -> None:
+    """Convert STG-NF's published weights to measure against; it is not calibrated, and its licence is CC BY-NC."""
+    _check_files(None, [output])
+
+    from model.checkpoint import CheckpointError
+    from model.stgnf import load_stgnf
+
+    with one_line_for(CheckpointError, OSError):
+        command = shlex.join(["daflow", *sys.argv[1:]])
+        checkpoint = load_stgnf(source, rate_hz=frame_rate, command=command)
+        checkpoint.save(output)
+    out.print(
+        f"wrote {escape(str(output))}: windows of {checkpoint.spec.length} frames at {checkpoint.spec.rate_hz} Hz"
+    )
+    out.print(escape(checkpoint.provenance.note), soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = None,
+    device: Device = None,
+    pose_weights: PoseWeights = None,
+) -> None:
+    """Say what was found on this machine, what is missing, and which setting fixes it."""
+    settings = _settings(data_dir=data_dir, device=device, pose_weights=pose_weights)
+
+    from service.doctor import examine
+
+    findings = examine(settings)
+    if as_json:
+        out.print_json(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _print_findings(findings)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+_JOINTS = {"frames": {"__all__": {"people": {"__all__": {"keypoints"}}}}}
+
+
+class _Bar:
+    """Shows how far a clip is; what `ClipScorer.score` reports to."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def progress(self, done: int, total: int) -> None:
+        self._progress.update(self._task, description="scoring", completed=done, total=total)
+
+    def frame(self, frame: FrameScore) -> None:
+        return None
+
+    def cancelled(self) -> bool:
+        return False
+
+
+def _extract(
+    settings: Settings, sources: Sequence[Path], output: Path, rate: float | None, *, force: bool = False
+) -> int:
+    """Extract poses clip by clip; a clip that fails costs a line, and the others go on.
+
+    Returns:
+        How many failed.
+    """
+    from service.cli.extraction import ExtractionError, PoseExtractor, check_sources
+    from service.clips.decoding import ClipRejected
+    from service.scoring.loading import ModelUnavailable
+
+    failed = 0
+    with one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
+        check_sources(sources)
+        task = progress.add_task("loading models", total=None)
+        extractor = PoseExtractor.load(settings, picture_rate_hz=rate)
+        for number, source in enumerate(sources, 1):
+            progress.reset(task, description=f"{escape(source.name)}, {number} of {len(sources)}", total=None)
+            try:
+                done = extractor.extract(
+                    source,
+                    output,
+                    force=force,
+                    on_progress=lambda frames, total: progress.update(task, completed=frames, total=total),
+                )
+            except (ClipRejected, ExtractionError, OSError) as error:
+                complain(f"{source}: {error}")
+                failed += 1
+            else:
+                what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
+                err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
+    return failed
+
+
+def _make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
+    """The `model.layouts.Extractor` of commands that read data sets."""
+    if _extract(_settings(), sources, folder, rate):
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_interactive,
+    )
+
+
+def _settings(**overrides: object) -> Settings:
+    with one_line_for(SettingsError):
+        settings = load_settings(**overrides)
+    for name in unknown_variables():
+        err.print(f"[yellow]warning:[/] {escape(name)} is no setting of daflow; misspelt?", soft_wrap=True)
+    return settings
+
+
+def _check_files(clip: Path | None, outputs: list[Path]) -> None:
+    if clip is not None and not clip.is_file():
+        fail(f"there is no file {clip}")
+    for output in outputs:
+        if not output.parent.is_dir():
+            fail(f"there is no folder {output.parent} to write {output.name} into")
+        # The same file under another name, through a link of either kind, is the clip as well.
+        if clip is not None and output.exists() and output.samefile(clip):
+            fail(f"{output} is the clip itself and would be overwritten; give another name")
+
+
+def _print_summary(clip: Path, result: ClipResult) -> None:
+    scored = [frame.level for frame in result.frames if frame.level is not None]
+    table = Table(title=escape(clip.name), show_header=False, title_justify="left")
+    table.add_row("clip", f"{result.clip.frames} frames, {result.clip.duration_s:.1f} s, {result.clip.fps:.4g} fps")
+    table.add_row("people", f"{len(result.tracks)} tracks, {sum(track.windows for track in result.tracks)} windows")
+    table.add_row("scored", f"{len(scored)} frames, highest level {max(scored):.4f}" if scored else "no frame")
+    table.add_row(
+        "threshold",
+        f"level {result.threshold.level:.4f}; false alarms per hour: {result.threshold.false_alarms_per_hour:g}",
+    )
+    for anomaly in result.anomalies:
+        tracks = ", ".join(map(str, anomaly.tracks))
+        span = f"{anomaly.start_s:.2f} to {anomaly.end_s:.2f} s"
+        table.add_row("anomaly", f"{span}, level {anomaly.peak_level:.4f}, track {tracks}")
+    for note in result.notes:
+        table.add_row("note", escape(note))
+    out.print(table)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]"
+        fix = f" [bold](set {finding.setting})[/]" if finding.setting else ""
+        table.add_row(mark, finding.name, f"{escape(finding.value)}{fix}")
+    out.print(table)

@@ -1,0 +1,1 @@
+"""A posted video from upload to result."""

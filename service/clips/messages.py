@@ -1,0 +1,130 @@
+"""What happens to a clip, told while it happens: the messages, and the bus that carries them to subscribers.
+
+A slow subscriber loses scores and is told how many. What changes the state of a clip is never dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, TypeAdapter
+
+from service.clips.store import ClipJob, ClipState
+from service.documents.base import Document
+from service.documents.results import FrameScore
+from service.streams.bus import Bus
+
+PROTOCOL_VERSION: Final = 1
+BACKLOG: Final = 256
+"""Messages kept for a subscriber who does not read: about ten seconds of a busy clip."""
+
+
+class Failure(Document):
+    """Why a clip failed."""
+
+    cause: str = Field(description="Stable slug of the cause.", examples=["decoder-died"])
+    detail: str = Field(description="The same as a sentence.", examples=["the decoder stopped after frame 118"])
+
+
+class Hello(Document):
+    """First message of every connection: where the clip stands."""
+
+    type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
+    version: int = Field(default=PROTOCOL_VERSION, description="Version of the messages; a new one may break readers.")
+    clip: str = Field(description="Id of the clip.")
+    state: ClipState = Field(description="Where the clip stands.")
+    frames_done: int = Field(description="Frames scored so far.")
+    frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
+
+
+class Progress(Document):
+    """How far scoring has come; some are left out when they come fast."""
+
+    type: Literal["progress"] = Field(default="progress", description="Tag of the message.")
+    frames_done: int = Field(description="Frames scored so far.")
+    frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
+
+
+class Score(Document):
+    """One frame whose scores will not change any more; frames come in order."""
+
+    type: Literal["score"] = Field(default="score", description="Tag of the message.")
+    frame: FrameScore = Field(description="Scores of the frame, as in the result.")
+
+
+class State(Document):
+    """The clip started, or waits again because the service stops."""
+
+    type: Literal["state"] = Field(default="state", description="Tag of the message.")
+    state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="Where the clip stands now.")
+
+
+class Lagged(Document):
+    """This reader was too slow; the result has everything."""
+
+    type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
+    dropped: int = Field(description="Messages left out since the last one that was sent.", examples=[12])
+
+
+class Done(Document):
+    """Last message: the result is ready."""
+
+    type: Literal["done"] = Field(default="done", description="Tag of the message.")
+    result: str = Field(description="Path of the result.", examples=["/v1/clips/0b1c/result.json"])
+
+
+class Failed(Document):
+    """Last message: the clip could not be scored."""
+
+    type: Literal["failed"] = Field(default="failed", description="Tag of the message.")
+    error: Failure = Field(description="Why.")
+
+
+class Cancelled(Document):
+    """Last message: the clip was cancelled or deleted."""
+
+    type: Literal["cancelled"] = Field(default="cancelled", description="Tag of the message.")
+
+
+FinalEvent = Done | Failed | Cancelled
+ClipEvent = Annotated[Hello | Progress | Score | State | Lagged | FinalEvent, Field(discriminator="type")]
+
+clip_event_adapter: Final[TypeAdapter[ClipEvent]] = TypeAdapter(ClipEvent)
+"""Reads a message of any type."""
+
+
+def result_path(clip_id: str) -> str:
+    """Path of a clip's result in the API."""
+    return f"/v1/clips/{clip_id}/result.json"
+
+
+def failure(job: ClipJob) -> Failure | None:
+    """Why a clip failed, if it did."""
+    if job.error_cause is None:
+        return None
+    return Failure(cause=job.error_cause, detail=job.error_detail or job.error_cause)
+
+
+def final_event(job: ClipJob) -> FinalEvent | None:
+    """The message that ends the story of a finished clip; None for a clip that is not finished."""
+    match job.state:
+        case ClipState.DONE:
+            return Done(result=result_path(job.id))
+        case ClipState.FAILED:
+            return Failed(error=failure(job) or Failure(cause="unknown", detail="the cause was not recorded"))
+        case ClipState.CANCELLED:
+            return Cancelled()
+        case _:
+            return None
+
+
+class EventBus(Bus[str, ClipEvent]):
+    """Carries events of clips, by id; the final one ends a subscription."""
+
+    def __init__(self, backlog: int = BACKLOG) -> None:
+        super().__init__(
+            backlog,
+            droppable=lambda message: isinstance(message, Progress | Score),
+            final=lambda message: isinstance(message, FinalEvent),
+            lagged=lambda dropped: Lagged(dropped=dropped),
+        )

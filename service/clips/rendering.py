@@ -1,0 +1,316 @@
+"""A clip's result for people and spreadsheets: CSV, the timeline as PNG, the annotated video as MP4."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from service.clips import decoding
+from service.documents.results import ClipResult, FrameScore, PersonScore
+from service.drawing.overlay import REASONS, Image, band_height, clock_text, draw_band, draw_chart, draw_people, rarity
+from service.drawing.video import VideoWriter
+from service.storage.writing import replacing
+
+CSV_COLUMNS: Final = (
+    "frame",
+    "time_s",
+    "track",
+    "left",
+    "top",
+    "right",
+    "bottom",
+    "score",
+    "level",
+    "anomalous",
+    "reason",
+)
+"""Columns of the CSV file, in order."""
+
+_POINTS: Final = 2000
+"""Points of the plotted line; more than there are pixels across."""
+
+_LANES: Final = 12
+"""Rows of tracks up to which each is wide enough for its number."""
+
+_CALM, _WARM, _INK, _PALE = "#1f7a8c", "#d9480f", "#22282e", "#c9ced3"
+
+
+def write_csv(result: ClipResult, stream: TextIO) -> None:
+    """Write one row per frame and person; a frame without people is one row with its reason.
+
+    Args:
+        result: Scores of the clip.
+        stream: Where to write; a file is best opened with ``newline=""``.
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for frame in result.frames:
+        start = (frame.index, f"{frame.time_s:.6f}")
+        if not frame.people:
+            writer.writerow((*start, *[""] * 8, frame.reason or ""))
+        for person in frame.people:
+            writer.writerow((*start, *_person_cells(person, frame, result.threshold.level)))
+
+
+def timeline_png(result: ClipResult) -> bytes:
+    """Plot levels over time, with the threshold and the anomalies, above a strip that shows who was there.
+
+    The axis of levels is stretched so that the upper tail can be seen: each tick is ten times rarer than the last.
+
+    Args:
+        result: Scores of the clip.
+
+    Returns:
+        A PNG of 1440 pixels in width.
+    """
+    lanes = _lanes(result)
+    strip = 0.5 + 0.17 * min(max(len(lanes), 1), _LANES)
+    figure = Figure(figsize=(12, 3.9 + strip), dpi=120, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    levels, people = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, strip])
+    _plot_levels(levels, result)
+    _plot_people(people, result, lanes)
+    people.set_xlim(0.0, max(result.clip.duration_s, 1e-3))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def annotate(
+    video: Path,
+    result: ClipResult,
+    target: Path,
+    limits: decoding.ClipLimits,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Draw a clip's result onto its frames and encode them as an MP4 that browsers play.
+
+    Every frame keeps its presentation time. The timeline lies in a band of its own under the picture. The target
+    appears only when it is complete.
+
+    Args:
+        video: The clip that was scored.
+        result: Its scores.
+        target: The MP4 to write; replaced if it exists.
+        limits: What decoding may cost.
+        progress: Called after every frame with the number of frames done and their total.
+
+    Raises:
+        ClipRejected: The clip cannot be decoded any more.
+        ValueError: The clip has other frames than the result.
+    """
+    canvas = _Canvas(result)
+    with (
+        replacing(target) as unfinished,
+        decoding.frames(video, limits) as frames,
+        VideoWriter(unfinished, canvas.size, result.clip.fps) as writer,
+    ):
+        for done, (frame, score) in enumerate(zip(frames, result.frames, strict=True), start=1):
+            writer.add(canvas.draw(frame.image, score), score.time_s)
+            if progress is not None:
+                progress(done, len(result.frames))
+
+
+class _Canvas:
+    """The picture and the band of one annotated clip; the same memory for every frame."""
+
+    def __init__(self, result: ClipResult) -> None:
+        width, height = result.clip.width, result.clip.height
+        band = band_height(height)
+        self._result = result
+        self._picture = (slice(0, height), slice(0, width))
+        self._band = (slice(height, height + band), slice(0, width))
+        # H.264 stores colour at half the resolution, so both sizes have to be even.
+        self._canvas = np.zeros((height + band + (height + band) % 2, width + width % 2, 3), np.uint8)
+        self._chart = draw_chart(result, width, band)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self._canvas.shape[:2]
+        return width, height
+
+    def draw(self, image: Image, score: FrameScore) -> Image:
+        """The canvas with this frame on it."""
+        picture = self._canvas[self._picture]
+        if image.shape == picture.shape:
+            picture[:] = image
+            draw_people(picture, score.people, self._result.threshold.level)
+        else:
+            # Some streams change their resolution on the way; boxes are in pixels of their own frame.
+            drawn = image.copy()
+            draw_people(drawn, score.people, self._result.threshold.level)
+            picture[:] = cv2.resize(drawn, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
+        draw_band(self._canvas[self._band], self._chart, score, self._result)
+        return self._canvas
+
+
+def _person_cells(person: PersonScore, frame: FrameScore, threshold: float) -> tuple[object, ...]:
+    box = [f"{side:.2f}" for side in person.box]
+    if person.level is None or person.score is None:
+        return (person.track, *box, "", "", "", frame.reason or "track_too_short")
+    anomalous = "true" if person.level >= threshold else "false"
+    return (person.track, *box, f"{person.score:.6f}", f"{person.level:.9g}", anomalous, "")
+
+
+def _plot_levels(axes: Axes, result: ClipResult) -> None:
+    limit = float(rarity(result.threshold.level))
+    times, rare = _line(result)
+    top = max(1.25 * limit, 1.08 * float(np.nanmax(rare, initial=0.0)), 1.0)
+    axes.set_ylim(0.0, top)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda decade, _: _level_tick(decade)))
+    axes.set_ylabel("level", color=_INK)
+    axes.grid(axis="y", color=_PALE, linewidth=0.6)
+    axes.tick_params(colors=_INK, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    sliver = 0.002 * result.clip.duration_s
+    for anomaly in result.anomalies:
+        axes.axvspan(anomaly.start_s - sliver, anomaly.end_s + sliver, color=_WARM, alpha=0.14, linewidth=0)
+    axes.axhline(limit, color=_WARM, linewidth=1.0, linestyle=(0, (5, 3)))
+    axes.annotate(
+        _threshold_text(result),
+        (1.0, limit),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 5),
+        textcoords="offset points",
+        horizontalalignment="right",
+        color=_WARM,
+        fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+    )
+    alone = ~np.isnan(rare) & np.isnan(np.r_[np.nan, rare[:-1]]) & np.isnan(np.r_[rare[1:], np.nan])
+    axes.fill_between(times, rare, color=_CALM, alpha=0.12, linewidth=0)
+    axes.plot(times, rare, color=_CALM, linewidth=1.2)
+    axes.plot(times[alone], rare[alone], ".", color=_CALM, markersize=5, clip_on=False, in_layout=False)
+    axes.plot(times, np.where(rare >= limit, rare, np.nan), color=_WARM, linewidth=1.8, marker=".", markersize=2.5)
+    axes.set_title(_headline(result), loc="left", fontsize=11, color=_INK, parse_math=False)
+    if np.isnan(rare).all():
+        axes.text(
+            0.5,
+            0.45,
+            _nobody_scored(result),
+            transform=axes.transAxes,
+            horizontalalignment="center",
+            fontsize=13,
+            color=_INK,
+        )
+
+
+def _plot_people(axes: Axes, result: ClipResult, lanes: Sequence[Sequence[int]]) -> None:
+    times = np.array([frame.time_s for frame in result.frames] + [result.clip.duration_s])
+    hot = _anomalous_spans(result, times)
+    labelled = 0.02 * result.clip.duration_s
+    for lane, members in enumerate(lanes, start=1):
+        tracks = [result.tracks[member] for member in members]
+        begins = [times[track.first_frame] for track in tracks]
+        spans = [(begin, times[track.last_frame + 1] - begin) for begin, track in zip(begins, tracks, strict=True)]
+        axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=_CALM, alpha=0.75, linewidth=0)
+        warm = [span for track in tracks for span in hot.get(track.id, [])]
+        # An outline keeps a single frame of a long clip visible.
+        axes.broken_barh(warm, (lane - 0.4, 0.8), facecolors=_WARM, edgecolors=_WARM, linewidth=0.8)
+        for track, (begin, length) in zip(tracks, spans, strict=True):
+            if length > labelled and len(lanes) <= _LANES:
+                axes.text(
+                    begin + 0.15 * labelled, lane, f"#{track.id}", color="white", fontsize=8, va="center_baseline"
+                )
+    missing = _runs(np.array([frame.level is None for frame in result.frames], bool))
+    unscored = [(times[begin], times[end] - times[begin]) for begin, end in missing]
+    axes.broken_barh(unscored, (-0.4, 0.8), facecolors=_PALE, linewidth=0)
+    axes.set_ylim(len(lanes) + 0.6, -0.6)
+    axes.set_yticks([0, (len(lanes) + 1) / 2] if lanes else [0], ["not scored", "people"][: 2 if lanes else 1])
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(colors=_INK, labelsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 3, 5, 6, 10]))
+    if result.clip.duration_s < 60:
+        axes.set_xlabel("seconds", color=_INK, fontsize=9)
+    else:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock_text(seconds).removesuffix(".0")))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _line(result: ClipResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times and rarities to plot; of long clips the highest of every few frames, so that no peak is lost."""
+    times = np.array([frame.time_s for frame in result.frames], np.float64)
+    rare = rarity([np.nan if frame.level is None else frame.level for frame in result.frames])
+    every = math.ceil(len(times) / _POINTS)
+    if every <= 1:
+        return times, rare
+    starts = np.arange(0, len(times), every)
+    return times[starts], np.fmax.reduceat(rare, starts)
+
+
+def _lanes(result: ClipResult) -> list[list[int]]:
+    """Tracks, as indices, packed into as few rows as keep those that overlap apart."""
+    lanes: list[list[int]] = []
+    for index in sorted(range(len(result.tracks)), key=lambda one: result.tracks[one].first_frame):
+        first = result.tracks[index].first_frame
+        free = next((lane for lane in lanes if result.tracks[lane[-1]].last_frame < first), None)
+        if free is None:
+            lanes.append([index])
+        else:
+            free.append(index)
+    return lanes
+
+
+def _anomalous_spans(result: ClipResult, times: NDArray[np.float64]) -> dict[int, list[tuple[float, float]]]:
+    """Start and length of every stretch in which a track is at or above the threshold, by track."""
+    frames: dict[int, list[int]] = {}
+    for index, frame in enumerate(result.frames):
+        for person in frame.people:
+            if person.level is not None and person.level >= result.threshold.level:
+                frames.setdefault(person.track, []).append(index)
+    spans: dict[int, list[tuple[float, float]]] = {}
+    for track, indices in frames.items():
+        for run in np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1):
+            begin, end = float(times[run[0]]), float(times[run[-1] + 1])
+            spans.setdefault(track, []).append((begin, end - begin))
+    return spans
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Begin and end (exclusive) of every run of true values."""
+    edges = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+
+
+def _level_tick(decade: float) -> str:
+    """0, 0.9, 0.99, ... for 0, 1, 2, ..."""
+    return f"{1 - 10.0**-decade:.{max(0, round(decade))}f}"
+
+
+def _threshold_text(result: ClipResult) -> str:
+    rate = result.threshold.false_alarms_per_hour
+    return f"threshold: {rate:.3g} false alarm{'' if rate == 1 else 's'} per hour"
+
+
+def _headline(result: ClipResult) -> str:
+    clip, number = result.clip, len(result.anomalies)
+    if all(frame.level is None for frame in result.frames):
+        found = "nobody scored"
+    else:
+        found = "no anomaly" if not number else f"{number} anomal{'y' if number == 1 else 'ies'}"
+    length = f"{clip.duration_s:.3g} s" if clip.duration_s < 60 else clock_text(clip.duration_s)
+    return f"{found} in {length}   ({clip.width}x{clip.height}, {clip.fps:.4g} frames per second)"
+
+
+def _nobody_scored(result: ClipResult) -> str:
+    reasons = [frame.reason for frame in result.frames if frame.reason is not None]
+    if not reasons:
+        return "nobody was scored"
+    return f"nobody was scored\n({REASONS[Counter(reasons).most_common(1)[0][0]]})"

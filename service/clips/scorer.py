@@ -1,0 +1,200 @@
+"""From a video file to its scores: the one path that the API's jobs and the command line share.
+
+Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer; the
+timeline joins frames and scores again and gives each frame away as soon as its scores are final. Skeletons that come
+without video take the same path from tracking on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+
+import torch
+
+from model.checkpoint import CheckpointError
+from model.scorer import Scorer
+from pose.estimator import PoseEstimator, Poses
+from pose.source import VideoInfo
+from pose.tracker import Tracker
+from service.clips.decoding import ClipLimits, frames, inspect
+from service.clips.timeline import _Scoring, explain_missing_scores, find_anomalies
+from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Threshold
+from service.documents.skeletons import SkeletonSequence, poses_of
+from service.scoring.following import followed
+from service.scoring.loading import ModelUnavailable, load_checkpoint, load_estimator, pose_batch
+from service.settings import Settings
+from simulation.weights import POSE_WEIGHTS
+
+SIMULATED: Final = (
+    "people were looked for with the demo's model, which knows nothing of real ones; for those start daflow serve"
+)
+"""What is noted of a clip that was scored in the demo."""
+
+
+class Cancelled(Exception):
+    """The observer asked to stop."""
+
+
+class ClipObserver(Protocol):
+    """Who watches a clip being scored; called on the scoring thread, so it must not block."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell that `done` of about `total` frames have been through the pose estimator."""
+
+    def frame(self, frame: FrameScore) -> None:
+        """Hand over the final scores of the next frame, in order."""
+
+    def cancelled(self) -> bool:
+        """Say whether to stop; asked at every batch of frames."""
+
+
+def clip_limits(settings: Settings) -> ClipLimits:
+    """The limits that the settings put on clips and their decoder."""
+    return ClipLimits(
+        max_seconds=settings.max_clip_seconds,
+        max_pixels=settings.max_clip_pixels,
+        max_fps=settings.max_clip_fps,
+        stall_s=settings.decode_stall_s,
+        memory_bytes=settings.decode_memory_bytes,
+    )
+
+
+class ClipScorer:
+    """Scores clips; loads the models once and may be used from several threads.
+
+    Args:
+        estimator: Finds people and their joints; live cameras share it.
+        scorer: Scores their windows.
+        limits: What a clip may be.
+        false_alarms_per_hour: Where the threshold lies on the scorer's calibration.
+        batch: Frames in one call of the estimator.
+
+    Raises:
+        ValueError: The calibration has no threshold for that rate of false alarms.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        scorer: Scorer,
+        limits: ClipLimits,
+        *,
+        false_alarms_per_hour: float = 1.0,
+        batch: int = 1,
+    ) -> None:
+        self.estimator = estimator
+        self.scorer = scorer
+        self._limits = limits
+        self.batch = batch
+        self._notes = [SIMULATED] if estimator.weights == POSE_WEIGHTS else []
+        self.model = ModelInfo(
+            checkpoint=scorer.checkpoint.name,
+            parameters=scorer.parameters,
+            window=scorer.spec.length,
+            rate_hz=scorer.spec.rate_hz,
+            pose_weights=estimator.weights.name,
+        )
+        self.threshold = Threshold(
+            level=scorer.calibration.threshold(false_alarms_per_hour),
+            false_alarms_per_hour=false_alarms_per_hour,
+        )
+
+    @classmethod
+    def load(cls, settings: Settings) -> ClipScorer:
+        """Load the models that the settings name.
+
+        Raises:
+            ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
+        """
+        estimator = load_estimator(settings)
+        try:
+            scorer = Scorer(load_checkpoint(settings), estimator.device)
+        except (CheckpointError, OSError) as error:
+            raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
+        try:
+            return cls(
+                estimator,
+                scorer,
+                clip_limits(settings),
+                false_alarms_per_hour=settings.false_alarms_per_hour,
+                batch=pose_batch(settings, estimator),
+            )
+        except ValueError as error:
+            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
+
+    def score(
+        self, path: Path, observer: ClipObserver, *, keypoints: bool = True, video: VideoInfo | None = None
+    ) -> ClipResult:
+        """Score a clip.
+
+        Args:
+            path: The video file.
+            observer: Hears of progress and of every frame's scores, and can stop the work.
+            keypoints: Whether the result carries the joints.
+            video: What `inspect` said of the file when it was accepted; None inspects it now.
+
+        Returns:
+            The scores.
+
+        Raises:
+            ClipRejected: The file is not a video within the limits.
+            Cancelled: The observer asked to stop.
+        """
+        info = video or inspect(path, self._limits)
+        scoring = _Scoring(self.scorer, self.estimator.device, observer.frame, keypoints=keypoints)
+        size = (info.width, info.height)
+        with frames(path, self._limits) as source:
+            for batch in followed(source, self.estimator, info.fps, self.batch):
+                if observer.cancelled():
+                    raise Cancelled
+                for frame, people in batch:
+                    height, width = frame.image.shape[:2]
+                    size = (width, height)
+                    scoring.add(frame.sequence, frame.captured_at, people)
+                scoring.settle_some()
+                observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
+        return self._result(self.model, info.fps, size, scoring)
+
+    def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
+        """Score skeletons that came without video.
+
+        Args:
+            sequence: The skeletons; people without a number are followed by a tracker.
+            keypoints: Whether the result carries the joints.
+
+        Returns:
+            The scores; times count from the first frame.
+        """
+        first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
+        fps = (len(sequence.frames) - 1) / (last - first) if last > first else self.scorer.spec.rate_hz
+        tracker = Tracker(fps)
+        scoring = _Scoring(self.scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        size = (sequence.width, sequence.height)
+        for number, frame in enumerate(sequence.frames):
+            people = poses_of(frame)
+            if isinstance(people, Poses):
+                people = tracker.update(people, size[::-1])
+            scoring.add(number, frame.time_s - first, people)
+            scoring.settle_some()
+        return self._result(self.model.model_copy(update={"pose_weights": None}), fps, size, scoring)
+
+    def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: _Scoring) -> ClipResult:
+        scores = scoring.finish()
+        duration = scores[-1].time_s + 1 / fps if scores else 0.0
+        clip = ClipInfo(
+            frames=len(scores),
+            fps=round(fps, 3),
+            width=size[0],
+            height=size[1],
+            duration_s=round(duration, 3),
+        )
+        return ClipResult(
+            clip=clip,
+            model=model,
+            threshold=self.threshold,
+            frames=scores,
+            tracks=scoring.timeline.tracks(),
+            anomalies=find_anomalies(scores, self.threshold.level, self.scorer.calibration.merge_s),
+            notes=[*self._notes, *explain_missing_scores(scores, duration, self.scorer.spec)],
+        )

@@ -1,0 +1,280 @@
+"""Joins frames and window scores into frame scores, and frame scores into anomalies."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.calibration import exceedance_runs
+from model.scorer import Scorer, WindowScores, frame_scores_of_track
+from pose.tracker import TrackedPoses
+from pose.windows import WindowBuffer, Windows, WindowSpec
+from service.documents.base import MissingScore
+from service.documents.results import (
+    Anomaly,
+    FrameScore,
+    PersonScore,
+    Track,
+)
+
+_LEVEL_DIGITS: Final = 9
+"""Levels are compared with thresholds after rounding, so the digits must tell one false alarm in years from none."""
+
+
+class Timeline:
+    """Joins frames and window scores; gives a frame away once nothing can change its scores any more."""
+
+    def __init__(self, spec: WindowSpec, *, keypoints: bool) -> None:
+        self._spec = spec
+        self._keypoints = keypoints
+        self._waiting: deque[tuple[int, float, TrackedPoses]] = deque()
+        self._history: dict[int, _TrackHistory] = {}
+        self._last_time: float | None = None
+        # A window over a frame ends at most this much later, and is complete when the person is next seen after that.
+        self._horizon = spec.duration_s + spec.max_gap_s + 1 / spec.rate_hz
+
+    def add_frame(self, sequence: int, time: float, people: TrackedPoses) -> None:
+        """Append the next frame: its number, its time in seconds, and who was in it."""
+        self._waiting.append((sequence, time, people))
+        for track in people.track_ids:
+            history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
+            history.last_frame = sequence
+
+    def add_scores(self, scores: WindowScores) -> None:
+        """Add the scores of windows, in order of time for each track."""
+        for i, track in enumerate(scores.track_ids.tolist()):
+            parts = {name: float(values[i]) for name, values in scores.parts.items()}
+            self._history[track].add(float(scores.end_times[i]), float(scores.nll[i]), float(scores.level[i]), parts)
+
+    def settle(self, scored_until: float) -> list[FrameScore]:
+        """Give away the frames that are final when all windows of frames up to `scored_until` have been scored."""
+        ready = []
+        while self._waiting and self._waiting[0][1] + self._horizon <= scored_until:
+            ready.append(self._waiting.popleft())
+        if not ready:
+            return []
+        rows = self._person_rows(ready)
+        frames = []
+        for index, time, people in ready:
+            persons = [
+                self._person(track, people, i, rows.get((index, track))) for i, track in enumerate(people.track_ids)
+            ]
+            frames.append(self._frame(index, time, persons))
+        for history in self._history.values():
+            history.forget_before(ready[-1][1])
+        return frames
+
+    def tracks(self) -> list[Track]:
+        """Everybody seen, in order of appearance."""
+        return [
+            Track(
+                id=track,
+                first_frame=history.first_frame,
+                last_frame=history.last_frame,
+                windows=history.windows,
+                peak_level=None if history.peak_level is None else round(history.peak_level, _LEVEL_DIGITS),
+            )
+            for track, history in sorted(self._history.items())
+        ]
+
+    def _person_rows(self, ready: Sequence[tuple[int, float, TrackedPoses]]) -> dict[tuple[int, int], _Score]:
+        seen: dict[int, list[tuple[int, float]]] = {}
+        for index, time, people in ready:
+            for track in people.track_ids:
+                seen.setdefault(track, []).append((index, time))
+        rows = {}
+        for track, sightings in seen.items():
+            history = self._history[track]
+            if not history.end_times:
+                continue
+            times = np.array([time for _, time in sightings])
+            chosen = self._chosen(times, history)
+            for (index, _), window in zip(sightings, chosen, strict=True):
+                if window is not None:
+                    parts = {name: values[window] for name, values in history.parts.items()}
+                    rows[index, track] = _Score(history.nll[window], history.level[window], parts)
+        return rows
+
+    def _chosen(self, times: NDArray[np.float64], history: _TrackHistory) -> Iterable[int | None]:
+        numbers = np.arange(len(history.end_times), dtype=np.float64)
+        chosen = frame_scores_of_track(times, np.array(history.end_times), numbers, self._spec)
+        return [None if np.isnan(window) else int(window) for window in chosen]
+
+    def _person(self, track: int, people: TrackedPoses, i: int, score: _Score | None) -> PersonScore:
+        left, top, right, bottom = (round(float(value), 2) for value in people.boxes[i])
+        joints = None
+        if self._keypoints:
+            joints = [(round(x, 2), round(y, 2), round(c, 3)) for x, y, c in people.keypoints[i].tolist()]
+        return PersonScore(
+            track=track,
+            box=(left, top, right, bottom),
+            keypoints=joints,
+            score=None if score is None else round(score.nll, 5),
+            level=None if score is None else round(score.level, _LEVEL_DIGITS),
+            parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
+        )
+
+    def _frame(self, index: int, time: float, people: list[PersonScore]) -> FrameScore:
+        interval = time - self._last_time if self._last_time is not None else 0.0
+        self._last_time = time
+        nll = [person.score for person in people if person.score is not None]
+        levels = [person.level for person in people if person.level is not None]
+        reason: MissingScore | None = None
+        if not levels:
+            too_slow = interval > self._spec.max_gap_s
+            reason = "nobody" if not people else "frame_rate_too_low" if too_slow else "track_too_short"
+        return FrameScore(
+            index=index,
+            time_s=round(time, 6),
+            score=max(nll, default=None),
+            level=max(levels, default=None),
+            reason=reason,
+            people=people,
+        )
+
+
+def find_anomalies(scores: Sequence[FrameScore], threshold: float, merge_s: float) -> list[Anomaly]:
+    """Stretches of frames whose level is at or above the threshold.
+
+    Args:
+        scores: All frames, in order.
+        threshold: A level in 0..1.
+        merge_s: Stretches closer than this many seconds are one, as in `Calibration.merge_s`.
+
+    Returns:
+        The stretches in order of time.
+    """
+    times = np.array([frame.time_s for frame in scores])
+    levels = np.array([np.nan if frame.level is None else frame.level for frame in scores])
+    anomalies = []
+    for first, last in exceedance_runs(times, levels, threshold, merge_s):
+        stretch = scores[first : last + 1]
+        above = {
+            person.track
+            for frame in stretch
+            for person in frame.people
+            if person.level is not None and person.level >= threshold
+        }
+        anomalies.append(
+            Anomaly(
+                start_s=stretch[0].time_s,
+                end_s=stretch[-1].time_s,
+                peak_level=max(frame.level for frame in stretch if frame.level is not None),
+                tracks=sorted(above),
+            )
+        )
+    return anomalies
+
+
+def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: WindowSpec) -> list[str]:
+    """Say in plain words why nobody in the clip could be scored; nothing if somebody was.
+
+    Args:
+        scores: All frames, in order.
+        duration: Seconds that the clip lasts.
+        spec: What a window is.
+    """
+    if any(frame.level is not None for frame in scores):
+        return []
+    people = [frame for frame in scores if frame.people]
+    if not people:
+        return ["nobody was seen in the clip"]
+    # The first frame has no frame before it to be far from.
+    if 2 * sum(frame.reason == "frame_rate_too_low" for frame in people[1:]) > len(people[1:]):
+        return [
+            f"nobody could be scored: the frames lie further apart than the {spec.max_gap_s:g} s "
+            "over which poses are interpolated"
+        ]
+    window = f"{spec.length} points at {spec.rate_hz:g} per second, {spec.duration_s:.2f} s"
+    if duration < spec.duration_s:
+        return [f"nobody could be scored: the clip lasts {duration:.2f} s and is shorter than one window ({window})"]
+    return [f"nobody could be scored: no person was followed without a break for a whole window ({window})"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    nll: float
+    level: float
+    parts: dict[str, float]
+
+
+@dataclass(slots=True)
+class _TrackHistory:
+    """What is known of one person so far."""
+
+    first_frame: int
+    last_frame: int
+    windows: int = 0
+    peak_level: float | None = None
+    end_times: list[float] = field(default_factory=list)
+    nll: list[float] = field(default_factory=list)
+    level: list[float] = field(default_factory=list)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, end_time: float, nll: float, level: float, parts: dict[str, float]) -> None:
+        self.windows += 1
+        self.peak_level = level if self.peak_level is None else max(self.peak_level, level)
+        self.end_times.append(end_time)
+        self.nll.append(nll)
+        self.level.append(level)
+        for name, value in parts.items():
+            self.parts.setdefault(name, []).append(value)
+
+    def forget_before(self, time: float) -> None:
+        """Drop windows that ended before `time`: no unsettled frame lies in them."""
+        kept = next((i for i, end in enumerate(self.end_times) if end >= time), len(self.end_times))
+        for values in (self.end_times, self.nll, self.level, *self.parts.values()):
+            del values[:kept]
+
+
+_SCORE_EVERY: Final = 16
+"""Frames between two calls of the scorer, which costs about as much for many windows as for one."""
+
+
+class _Scoring:
+    """One clip on its way from people with identities to final scores of its frames."""
+
+    def __init__(
+        self, scorer: Scorer, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool
+    ) -> None:
+        self.timeline = Timeline(scorer.spec, keypoints=keypoints)
+        self._scorer = scorer
+        self._buffer = WindowBuffer(scorer.spec, device)
+        self._on_frame = on_frame
+        self._windows: list[Windows] = []
+        self._settled: list[FrameScore] = []
+        self._waiting = 0
+        self._newest = 0.0
+
+    def add(self, sequence: int, time: float, people: TrackedPoses) -> None:
+        """Append the next frame."""
+        times = np.full(len(people), time)
+        self._windows.append(self._buffer.push(times, people.track_ids, people.keypoints))
+        self.timeline.add_frame(sequence, time, people)
+        self._waiting += 1
+        self._newest = time
+
+    def settle_some(self) -> None:
+        """Score what has come together, if that is enough for a call of the scorer."""
+        if self._waiting >= _SCORE_EVERY:
+            self._settle(self._newest)
+
+    def finish(self) -> list[FrameScore]:
+        """All frames, in order; nothing can be added after that."""
+        self._settle(np.inf)
+        return self._settled
+
+    def _settle(self, scored_until: float) -> None:
+        self._waiting = 0
+        if self._windows:
+            self.timeline.add_scores(self._scorer.score(Windows.concatenate(self._windows)))
+            self._windows.clear()
+        for frame in self.timeline.settle(scored_until):
+            self._settled.append(frame)
+            self._on_frame(frame)

@@ -1,0 +1,460 @@
+"""Takes a clip in: from a request body to a job in the queue, or to a refusal that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Final, Protocol
+from urllib.parse import unquote_to_bytes
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from service.clips.decoding import ClipLimits, ClipRejected, inspect
+from service.clips.store import ClipJob, ClipState, QueueFull, Store
+from service.errors import StorageFull
+from service.storage.database import is_database_full
+from service.storage.folder import DataFolder
+from service.storage.writing import is_storage_full
+
+_BLOCK: Final = 1024 * 1024
+_MULTIPART_OVERHEAD: Final = 64 * 1024
+"""Bytes of a form beside the file: boundaries, part headers, small fields."""
+
+_PARALLEL_INSPECTIONS: Final = 2
+_MAX_FILENAME: Final = 255
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)')
+_EXTENDED_FILENAME: Final = re.compile(
+    r";\s*filename\*\s*=\s*(?P<charset>utf-8|iso-8859-1)'[^';]*'(?P<name>[^\s;\"]*)", re.IGNORECASE
+)
+
+
+class UploadRefused(Exception):
+    """A body that is not taken in.
+
+    Attributes:
+        cause: A stable slug.
+    """
+
+    cause = "refused"
+
+
+class ClipTooLarge(UploadRefused):
+    """The clip has more bytes than allowed."""
+
+    cause = "clip-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the clip is larger than the {limit} bytes that are accepted")
+        self.limit = limit
+
+
+class BodyTooLarge(UploadRefused):
+    """A document has more bytes than allowed."""
+
+    cause = "body-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than the {limit} bytes that are accepted")
+        self.limit = limit
+
+
+class MalformedUpload(UploadRefused):
+    """The body is not the form that its headers promise."""
+
+    cause = "malformed-upload"
+
+
+class UploadStalled(UploadRefused):
+    """The client stopped sending, or sends too slowly."""
+
+    cause = "upload-stalled"
+
+
+class UploadIncomplete(UploadRefused):
+    """The client went away in the middle."""
+
+    cause = "upload-incomplete"
+
+    def __init__(self) -> None:
+        super().__init__("the connection ended before the upload was complete")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a clip may arrive: an upload holds a seat in the queue, and nobody shall hold one for ever.
+
+    Attributes:
+        stall_s: Longest silence.
+        grace_s: Time that any upload may take.
+        bytes_per_s: What it has to bring for every second beyond.
+    """
+
+    stall_s: float = 30.0
+    grace_s: float = 60.0
+    bytes_per_s: float = 64_000.0
+
+    def patience(self, waited_s: float, received: int) -> float:
+        """Seconds to wait for the next bytes after having waited `waited_s` for those `received`."""
+        return min(self.stall_s, self.grace_s + received / self.bytes_per_s - waited_s)
+
+    def complaint(self, waited_s: float, received: int) -> str:
+        """Why an upload that ran out of patience was given up."""
+        if self.patience(waited_s, received) > 0:
+            return f"nothing arrived for {self.stall_s:.0f} s"
+        return (
+            f"only {received} bytes arrived in {waited_s:.0f} s; "
+            f"after {self.grace_s:.0f} s at least {self.bytes_per_s:.0f} bytes a second are expected"
+        )
+
+
+_PACE: Final = Pace()
+
+
+class Intake:
+    """The way into the queue.
+
+    Clips that wait and uploads on their way together never outnumber the queue, so nobody uploads for nothing and the
+    disk holds no more than the queue allows.
+
+    Args:
+        store: The queue.
+        folder: Where uploads are written.
+        limits: What a clip may be.
+        max_bytes: Largest clip.
+        queue_size: Clips that may wait.
+        on_refusal: Called with the cause of every refusal.
+        pace: How slowly a clip may arrive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: DataFolder,
+        *,
+        limits: ClipLimits,
+        max_bytes: int,
+        queue_size: int,
+        on_refusal: Callable[[str], None],
+        pace: Pace = _PACE,
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._limits = limits
+        self._max_bytes = max_bytes
+        self._queue_size = queue_size
+        self._on_refusal = on_refusal
+        self._pace = pace
+        self._arriving = 0
+        self._inspections = asyncio.Semaphore(_PARALLEL_INSPECTIONS)
+
+    async def accept(self, request: Request, *, keypoints: bool) -> ClipJob:
+        """Store, inspect and queue the clip that a request carries.
+
+        Raises:
+            QueueFull: There is no seat in the queue; before the body is read, or after if others were faster.
+            UploadRefused: The body cannot be taken.
+            StorageFull: There is no room for the clip, or for its row in the database.
+            ClipRejected: It is no video within the limits.
+        """
+        clip_id = uuid.uuid4().hex
+        try:
+            with await self._seat():
+                upload = await receive(request, self._folder.upload(clip_id), self._max_bytes, self._pace)
+                async with self._inspections:
+                    return await run_in_threadpool(self._admit, clip_id, upload, keypoints)
+        except (UploadRefused, StorageFull, ClipRejected) as error:
+            self._on_refusal(error.cause)
+            raise
+        except QueueFull:
+            self._on_refusal("queue-full")
+            raise
+
+    async def _seat(self) -> contextlib.AbstractContextManager[None]:
+        waiting = (await run_in_threadpool(self._store.count))[ClipState.QUEUED]
+        if waiting + self._arriving >= self._queue_size:
+            raise QueueFull(f"{waiting} clips wait and {self._arriving} are arriving; {self._queue_size} may")
+        self._arriving += 1
+        return self._give_back_seat()
+
+    @contextlib.contextmanager
+    def _give_back_seat(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+
+    def _admit(self, clip_id: str, upload: Upload, keypoints: bool) -> ClipJob:
+        try:
+            info = inspect(self._folder.upload(clip_id), self._limits)
+            self._folder.adopt(clip_id)
+            return self._store.enqueue(
+                clip_id,
+                filename=upload.filename,
+                size_bytes=upload.size_bytes,
+                keypoints=keypoints,
+                video=info,
+                limit=self._queue_size,
+            )
+        except BaseException as error:
+            self._folder.discard(clip_id)
+            full = (isinstance(error, OSError) and is_storage_full(error)) or (
+                isinstance(error, SQLAlchemyError) and is_database_full(error)
+            )
+            if full:
+                raise StorageFull("the clip") from error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that has arrived.
+
+    Attributes:
+        filename: What the client calls it, without folders; untrusted text.
+        size_bytes: Its length.
+    """
+
+    filename: str | None
+    size_bytes: int
+
+
+async def receive(request: Request, target: Path, max_bytes: int, pace: Pace = _PACE) -> Upload:
+    """Stream the clip in a request, raw or the field ``file`` of a multipart form, to a new file.
+
+    Bytes are counted as they arrive, whatever the headers claim; on any failure the file is removed.
+
+    Raises:
+        UploadRefused: Too large, malformed, stalled or cut short.
+        StorageFull: There is no room.
+    """
+    body = _body(request)
+    _check_announced_length(request, max_bytes)
+    try:
+        with target.open("xb", buffering=0) as stream:
+            size = await _copy(request, body, stream, max_bytes, pace)
+            body.finish()
+            await run_in_threadpool(os.fsync, stream.fileno())
+    except BaseException as error:
+        _remove(target)
+        raise _refusal(error) from error
+    return Upload(_safe_filename(body.filename), size)
+
+
+async def read_document(request: Request, max_bytes: int, pace: Pace = _PACE) -> bytes:
+    """The body of a request, in memory; bytes are counted as they arrive.
+
+    Raises:
+        UploadRefused: Too large, stalled or cut short.
+    """
+    body = bytearray()
+    try:
+        async for chunk in _chunks(request, pace):
+            body += chunk
+            if len(body) > max_bytes:
+                raise BodyTooLarge(max_bytes)
+    except ClientDisconnect as error:
+        raise UploadIncomplete from error
+    return bytes(body)
+
+
+def _remove(target: Path) -> None:
+    # Not in a thread: the file goes even when the request is being cancelled.
+    target.unlink(missing_ok=True)
+
+
+def _refusal(error: BaseException) -> BaseException:
+    match error:
+        case ClientDisconnect():
+            return UploadIncomplete()
+        case OSError() if is_storage_full(error):
+            return StorageFull("the clip")
+        case FormParserError():
+            return MalformedUpload(f"the multipart form cannot be read: {error}")
+        case _:
+            return error
+
+
+async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int, pace: Pace) -> int:
+    received = written = 0
+    block = bytearray()
+    async for chunk in _chunks(request, pace):
+        data = body.feed(chunk)
+        received += len(chunk)
+        written += len(data)
+        if written > max_bytes or received > max_bytes + _MULTIPART_OVERHEAD:
+            raise ClipTooLarge(max_bytes)
+        block += data
+        if len(block) >= _BLOCK:
+            await run_in_threadpool(_write_all, stream, bytes(block))
+            block.clear()
+    await run_in_threadpool(_write_all, stream, bytes(block))
+    return written
+
+
+def _write_all(stream: IO[bytes], data: bytes) -> None:
+    # An unbuffered file may take less than it is given, most notably just before the disk is full.
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+async def _chunks(request: Request, pace: Pace) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    received, waited = 0, 0.0
+    while True:
+        # Only waiting counts: the time that a slow disk takes is not the client's fault.
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(pace.patience(waited, received)):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise UploadStalled(pace.complaint(waited + time.monotonic() - began, received)) from error
+        waited += time.monotonic() - began
+        received += len(chunk)
+        yield chunk
+
+
+class _Body(Protocol):
+    filename: str | None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take what arrived and give the bytes of the clip within."""
+
+    def finish(self) -> None:
+        """Complain if the body ended too early."""
+
+
+class _RawBody:
+    def __init__(self, disposition: str | None) -> None:
+        self.filename = _disposition_filename(disposition)
+
+    def feed(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def finish(self) -> None:
+        return None
+
+
+class _MultipartBody:
+    """Finds the field ``file`` in a form; other fields are read over."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.filename: str | None = None
+        self._found = False
+        self._inside = False
+        self._complete = False
+        self._name = bytearray()
+        self._value = bytearray()
+        self._disposition = b""
+        self._data = bytearray()
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin_part,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._take,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._data.clear()
+        if chunk:
+            self._parser.write(chunk)
+        return bytes(self._data)
+
+    def finish(self) -> None:
+        self._parser.finalize()
+        if not self._complete:
+            raise MalformedUpload("the multipart form ends in the middle")
+        if not self._found:
+            raise MalformedUpload("the multipart form has no field named 'file'")
+
+    def _begin_part(self) -> None:
+        self._inside = False
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        if _option(self._disposition, b"name") == "file":
+            if self._found:
+                raise MalformedUpload("the multipart form has more than one field named 'file'")
+            self._found = self._inside = True
+            self.filename = _option(self._disposition, b"filename")
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._data += data[start:end]
+
+    def _end(self) -> None:
+        self._complete = True
+
+
+def _body(request: Request) -> _Body:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        return _RawBody(request.headers.get("content-disposition"))
+    if not options.get(b"boundary"):
+        raise MalformedUpload("the multipart form names no boundary")
+    try:
+        return _MultipartBody(options[b"boundary"])
+    except FormParserError as error:
+        raise MalformedUpload(f"the multipart form cannot be read: {error}") from error
+
+
+def _check_announced_length(request: Request, max_bytes: int) -> None:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes + _MULTIPART_OVERHEAD:
+        raise ClipTooLarge(max_bytes)
+
+
+def _option(header: bytes, name: bytes) -> str | None:
+    # The parser passes every byte through.
+    value = parse_options_header(header)[1].get(name)
+    return value.decode("utf-8", "replace") if value is not None else None
+
+
+def _disposition_filename(header: str | None) -> str | None:
+    """The name in the header of a raw body: RFC 6266's ``filename*``, or ``filename`` in UTF-8 or Latin-1."""
+    if header is None:
+        return None
+    # HTTP headers are bytes that arrive here as Latin-1.
+    octets = header.encode("latin-1")
+    extended = _EXTENDED_FILENAME.search(_QUOTED.sub('""', header))
+    with contextlib.suppress(LookupError, UnicodeDecodeError):
+        if extended is not None:
+            return unquote_to_bytes(extended["name"]).decode(extended["charset"])
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        octets = header.encode("utf-8")
+    return _option(octets, b"filename")
+
+
+def _safe_filename(name: str | None) -> str | None:
+    if not name:
+        return None
+    base = PureWindowsPath(PurePosixPath(name).name).name
+    return "".join(character for character in base if character.isprintable())[:_MAX_FILENAME] or None

@@ -1,0 +1,256 @@
+"""Works through the queue of clips: a bounded number of threads, each with one clip at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.clips.decoding import ClipRejected
+from service.clips.messages import Cancelled, EventBus, Progress, Score, State, final_event
+from service.clips.scorer import Cancelled as ScoringCancelled
+from service.clips.scorer import ClipScorer
+from service.clips.store import ClipJob, ClipState, Store, UnknownClip
+from service.documents.results import FrameScore
+from service.metrics import Metrics
+from service.scoring.keeper import Models
+from service.storage.folder import DataFolder
+from service.storage.writing import atomic_write, is_storage_full
+
+_IDLE_S: Final = 0.5
+_RETRY_S: Final = 1.0
+_STOP_S: Final = 20.0
+_PROGRESS_S: Final = 0.1
+_SMOOTHING: Final = 0.3
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    state: ClipState
+    frames: int = 0
+    cause: str = ""
+    detail: str = ""
+
+
+class RunningClip:
+    """A clip that a worker is scoring; what the scorer reports to.
+
+    Attributes:
+        frames_done: Frames scored so far.
+        frames_total: Frames to score, as far as known.
+        unwanted: Set when the clip was cancelled or deleted.
+    """
+
+    def __init__(self, job: ClipJob, bus: EventBus, metrics: Metrics, stopping: threading.Event) -> None:
+        self.id = job.id
+        self.frames_done = 0
+        self.frames_total = job.frames_total
+        self.unwanted = threading.Event()
+        self._bus = bus
+        self._metrics = metrics
+        self._stopping = stopping
+        self._told_at = 0.0
+
+    def progress(self, done: int, total: int) -> None:
+        """Take note of how far scoring has come; told to subscribers a few times a second."""
+        self.frames_done, self.frames_total = done, total
+        now = time.monotonic()
+        if done >= total or now - self._told_at >= _PROGRESS_S:
+            self._told_at = now
+            self._bus.publish(self.id, Progress(frames_done=done, frames_total=total))
+
+    def frame(self, frame: FrameScore) -> None:
+        """Pass the settled scores of one frame on."""
+        self._metrics.frames.inc()
+        self._bus.publish(self.id, Score(frame=frame))
+
+    def cancelled(self) -> bool:
+        """Whether scoring shall end early."""
+        return self.unwanted.is_set() or self._stopping.is_set()
+
+
+class ClipRunner:
+    """Takes clips from the store, has them scored and settles them.
+
+    Args:
+        store: The queue.
+        folder: Where clips lie and results go.
+        models: Nothing is taken from the queue until these are loaded.
+        bus: Where events go.
+        metrics: What is counted.
+        workers: Clips scored at the same time.
+    """
+
+    def __init__(
+        self, store: Store, folder: DataFolder, models: Models, bus: EventBus, metrics: Metrics, *, workers: int
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._models = models
+        self._bus = bus
+        self._metrics = metrics
+        self._active: dict[str, RunningClip] = {}
+        self._lock = threading.Lock()
+        self._work = threading.Condition()
+        self._stopping = threading.Event()
+        self._mean_s: float | None = None
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"clip-worker-{number}", daemon=True) for number in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Put running clips back into the queue and end; a clip that does not let go is recovered at the next start."""
+        self._stopping.set()
+        self.wake()
+        deadline = time.monotonic() + _STOP_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def wake(self) -> None:
+        """Tell idle workers that there may be something to do."""
+        with self._work:
+            self._work.notify_all()
+
+    def running(self, clip_id: str) -> RunningClip | None:
+        """The clip, if a worker is scoring it now."""
+        with self._lock:
+            return self._active.get(clip_id)
+
+    def seconds_per_clip(self) -> float | None:
+        """Recent mean time between finished clips when the queue is not empty; None before the first."""
+        return None if self._mean_s is None else self._mean_s / len(self._threads)
+
+    def cancel(self, clip_id: str) -> None:
+        """Cancel a waiting clip now, or a running one as soon as its worker notices.
+
+        Raises:
+            UnknownClip: There is none.
+            IllegalTransition: It has finished.
+        """
+        with self._lock:
+            active = self._active.get(clip_id)
+            if active is None:
+                self._store.cancel(clip_id)
+            else:
+                active.unwanted.set()
+        if active is None:
+            self._bus.publish(clip_id, Cancelled())
+
+    def delete(self, clip_id: str) -> None:
+        """Remove a clip in any state, with all its files.
+
+        Raises:
+            UnknownClip: There is none.
+        """
+        job = self._store.delete(clip_id)
+        with self._lock:
+            active = self._active.get(clip_id)
+            if active is not None:
+                active.unwanted.set()
+        self._folder.discard(clip_id)
+        if not job.state.finished:
+            self._bus.publish(clip_id, Cancelled())
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if not self._work_once():
+                    with self._work:
+                        self._work.wait(_IDLE_S)
+            except Exception:
+                # A worker outlives whatever one clip or a full disk does to it.
+                log.exception("clip worker failed")
+                self._stopping.wait(_RETRY_S)
+
+    def _work_once(self) -> bool:
+        scorer = self._models.scorer
+        if scorer is None:
+            return False
+        with self._lock:
+            job = self._store.claim()
+            if job is None:
+                return False
+            running = RunningClip(job, self._bus, self._metrics, self._stopping)
+            self._active[job.id] = running
+        try:
+            self._run(scorer, job, running)
+        finally:
+            with self._lock:
+                del self._active[job.id]
+        return True
+
+    def _run(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> None:
+        with structlog.contextvars.bound_contextvars(clip=job.id):
+            log.info("clip started", attempt=job.attempts, frames=job.frames_total)
+            self._bus.publish(job.id, State(state=ClipState.RUNNING))
+            started = time.monotonic()
+            outcome = self._score(scorer, job, running)
+            seconds = time.monotonic() - started
+            self._settle(job.id, outcome)
+            self._metrics.clip_seconds.labels(outcome.state).observe(seconds)
+            if outcome.state is ClipState.DONE:
+                mean = seconds if self._mean_s is None else self._mean_s
+                self._mean_s = mean + _SMOOTHING * (seconds - mean)
+            cause = {"cause": outcome.cause} if outcome.cause else {}
+            log.info("clip ended", state=outcome.state, seconds=round(seconds, 3), **cause)
+
+    def _score(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> _Outcome:
+        try:
+            result = scorer.score(self._folder.source(job.id), running, keypoints=job.keypoints, video=job.video)
+            with atomic_write(self._folder.result(job.id)) as stream:
+                stream.write(result.model_dump_json().encode())
+            return _Outcome(ClipState.DONE, frames=result.clip.frames)
+        except ScoringCancelled:
+            return _Outcome(ClipState.CANCELLED if running.unwanted.is_set() else ClipState.QUEUED)
+        except ClipRejected as error:
+            return _Outcome(ClipState.FAILED, cause=error.cause, detail=str(error))
+        except OSError as error:
+            if running.unwanted.is_set():
+                return _Outcome(ClipState.CANCELLED)
+            log.exception("clip could not be read or its result not be written")
+            cause = "storage-full" if is_storage_full(error) else "storage-failed"
+            return _Outcome(ClipState.FAILED, cause=cause, detail=f"storage failed: {error.strerror or error}")
+        except Exception:
+            log.exception("scoring failed")
+            return _Outcome(
+                ClipState.FAILED,
+                cause="internal-error",
+                detail="scoring failed unexpectedly; the service's log has the details",
+            )
+
+    def _settle(self, clip_id: str, outcome: _Outcome) -> None:
+        while True:
+            try:
+                job = self._record(clip_id, outcome)
+            except UnknownClip:
+                self._folder.discard(clip_id)
+                return
+            except SQLAlchemyError:
+                log.exception("clip could not be settled in the database; trying again")
+                if self._stopping.wait(_RETRY_S):
+                    return
+            else:
+                self._bus.publish(clip_id, final_event(job) or State(state=ClipState.QUEUED))
+                return
+
+    def _record(self, clip_id: str, outcome: _Outcome) -> ClipJob:
+        match outcome.state:
+            case ClipState.DONE:
+                return self._store.finish(clip_id, frames=outcome.frames)
+            case ClipState.CANCELLED:
+                return self._store.cancel(clip_id)
+            case ClipState.QUEUED:
+                return self._store.put_back(clip_id)
+            case _:
+                return self._store.fail(clip_id, outcome.cause, outcome.detail)

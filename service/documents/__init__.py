@@ -1,0 +1,1 @@
+"""The JSON vocabulary that the API, the sockets and the files share."""

@@ -1,0 +1,1 @@
+"""Pictures with people drawn on them, and videos made of those."""

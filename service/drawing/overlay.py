@@ -1,0 +1,419 @@
+"""Drawing on pictures: people with their skeletons and levels, and the timeline band beneath.
+
+Everything is drawn in place, in sizes that follow the height of the picture, from nothing but its arguments; annotated
+clips and live pictures share these functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pose.skeleton import COCO_EDGES, COCO_JOINTS, NUM_JOINTS
+from service.documents.base import MissingScore
+from service.documents.messages import LivePerson, Score
+from service.documents.results import ClipResult, FrameScore, PersonScore
+
+Image = NDArray[np.uint8]
+"""Shape ``(height, width, 3)``, BGR."""
+
+Colour = tuple[int, int, int]
+
+RAREST: Final = 6.0
+"""Decades at which `rarity` ends: one window in a million says more than calibration footage can support."""
+
+REASONS: Final[dict[MissingScore, str]] = {
+    "nobody": "nobody in the picture",
+    "track_too_short": "nobody followed for long enough",
+    "frame_rate_too_low": "frame rate too low",
+}
+
+_UNSCORED: Final = (190, 190, 190)
+_CALM: Final = (190, 200, 60)
+_WARM: Final = (40, 150, 255)
+_HOT: Final = (50, 50, 245)
+_INK: Final = (20, 20, 20)
+_PAPER: Final = (245, 245, 245)
+_BAND: Final = (34, 30, 28)
+_BAND_ANOMALOUS: Final = (40, 40, 96)
+_BAND_UNSCORED: Final = (66, 60, 56)
+_GROUND: Final = 40
+
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_SMALLEST_TEXT: Final = 9
+_SMALLEST_SIDE: Final = 16
+_VISIBLE_JOINT: Final = 0.3
+_MOSAIC_CELLS: Final = 12
+_MOSAIC_MARGIN: Final = 0.08
+
+_GRAPH_JOINTS: Final = tuple(1.5 if name.endswith("shoulder") else 1.0 for name in COCO_JOINTS)
+"""Joints of the 18-joint graph that speak through each COCO joint: the neck counts half to each shoulder."""
+
+
+def rarity(level: ArrayLike) -> NDArray[np.float64]:
+    """Stretch levels so that their upper tail can be seen: 0.9, 0.99, 0.999 become 1, 2, 3.
+
+    Args:
+        level: Any shape, in 0..1 or NaN.
+
+    Returns:
+        ``-log10(1 - level)`` of the same shape, from 0 to `RAREST`; NaN stays.
+    """
+    return -np.log10(np.clip(1.0 - np.asarray(level, np.float64), 10.0**-RAREST, 1.0))
+
+
+def level_text(level: float) -> str:
+    """A level in few digits that does not round an upper tail to 1, such as ``0.71`` and ``0.9987``."""
+    digits = 2 if level < 0.99 else 4
+    return f"{math.floor(level * 10**digits + 1e-6) / 10**digits:.{digits}f}"
+
+
+def level_colour(level: float | None, threshold: float) -> Colour:
+    """Grey without a level, calm below the threshold, from there on warmer with every decade.
+
+    Args:
+        level: In 0..1, or None.
+        threshold: Levels at or above it are anomalous.
+
+    Returns:
+        BGR.
+    """
+    if level is None:
+        return _UNSCORED
+    if level < threshold:
+        return _CALM
+    return _blend(_WARM, _HOT, min(float(rarity(level) - rarity(threshold)), 1.0))
+
+
+def joint_heat(person: PersonScore) -> tuple[float, ...]:
+    """How much each joint adds to a person's score, compared with what it would add if all added the same.
+
+    Args:
+        person: With `joints` if it is known what each adds.
+
+    Returns:
+        One number in 0..1 for each COCO joint: 0 adds nothing or lowers the score, 0.5 is an even share, 1 is twice
+        that or more. All are 1 where shares are not known or mean nothing.
+    """
+    joints = person.joints if isinstance(person, LivePerson) else None
+    even = sum(joints) / NUM_JOINTS if joints else 0.0
+    if not joints or even <= 0:
+        return (1.0,) * len(COCO_JOINTS)
+    return tuple(
+        min(max(0.5 * added / (parts * even), 0.0), 1.0) for added, parts in zip(joints, _GRAPH_JOINTS, strict=True)
+    )
+
+
+def limb_colour(level: float | None, threshold: float, heat: float) -> Colour:
+    """Colour of a limb: that of its person, but among the limbs of an anomalous one from calm over orange to red.
+
+    Args:
+        level: Of the person, in 0..1, or None.
+        threshold: Levels at or above it are anomalous.
+        heat: Of the limb, see `joint_heat`; an even share is orange.
+
+    Returns:
+        BGR.
+    """
+    if level is None or level < threshold:
+        return level_colour(level, threshold)
+    return _blend(_CALM, _WARM, 2 * heat) if heat < 0.5 else _blend(_WARM, _HOT, 2 * heat - 1)
+
+
+def draw_people(
+    image: Image, people: Sequence[PersonScore], threshold: float, scale: tuple[float, float] = (1.0, 1.0)
+) -> None:
+    """Draw boxes, skeletons and labels into a picture.
+
+    Limbs of an anomalous person are coloured by `limb_colour` where it is known what each joint adds.
+
+    Args:
+        image: The picture, changed in place.
+        people: Whom to draw; without keypoints only the box is drawn.
+        threshold: Levels at or above it are drawn warm.
+        scale: Pixels of this picture for one of the people's, across and down.
+    """
+    stroke = max(1, round(image.shape[0] / 400))
+    # The most anomalous person is drawn last and so lies on top.
+    for person in sorted(people, key=lambda one: -1.0 if one.level is None else one.level):
+        colour = level_colour(person.level, threshold)
+        left, top, right, bottom = (
+            round(side * factor) for side, factor in zip(person.box, (*scale, *scale), strict=True)
+        )
+        cv2.rectangle(image, (left, top), (right, bottom), colour, stroke, cv2.LINE_AA)
+        if person.keypoints is not None:
+            _draw_skeleton(image, person, threshold, scale, stroke)
+        label = f"#{person.track}" if person.level is None else f"#{person.track} {level_text(person.level)}"
+        _draw_label(image, label, (left, top), colour)
+
+
+def band_height(height: int) -> int:
+    """Height of the timeline band for a picture of this height, in pixels."""
+    return max(36, round(0.11 * height))
+
+
+def draw_chart(result: ClipResult, width: int, height: int) -> Image:
+    """Draw the part of the timeline band that stays the same through the clip: level over time.
+
+    Args:
+        result: Scores of the clip.
+        width: Pixels.
+        height: Pixels, see `band_height`.
+
+    Returns:
+        A new picture. Its lower part is left empty for the text of `draw_band`.
+    """
+    chart = np.empty((height, width, 3), np.uint8)
+    chart[:] = _BAND
+    plot = chart[: height - _caption_height(height)]
+    rows = plot.shape[0] - 1
+    levels = _highest_per_column(result, width)
+    rare = rarity(levels)
+    limit = float(rarity(result.threshold.level))
+    top = max(1.3 * limit, 1.05 * float(np.nanmax(rare, initial=0.0)), 1.0)
+    threshold_row = rows - round(rows * limit / top)
+
+    plot[:, np.isnan(levels)] = _BAND_UNSCORED
+    for anomaly in result.anomalies:
+        begin, end = _column(anomaly.start_s, result, width), _column(anomaly.end_s, result, width)
+        plot[:, begin : end + 1] = _BAND_ANOMALOUS
+    for column in np.flatnonzero(~np.isnan(levels)):
+        colour = level_colour(float(levels[column]), result.threshold.level)
+        plot[rows - round(rows * rare[column] / top) :, column] = colour
+    for begin in range(0, width, 8):
+        plot[threshold_row, begin : begin + 4] = _PAPER
+    return chart
+
+
+def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) -> None:
+    """Draw the timeline band of one frame.
+
+    Args:
+        band: Where to draw, of the same shape as the chart; changed in place.
+        chart: From `draw_chart`.
+        frame: The frame, for the cursor and the text.
+        result: Scores of the clip.
+    """
+    height, width = chart.shape[:2]
+    caption = _caption_height(height)
+    anomalous = frame.level is not None and frame.level >= result.threshold.level
+    band[:] = chart
+    if anomalous:
+        band[height - caption :] = _BAND_ANOMALOUS
+    at = _column(frame.time_s, result, width)
+    thickness = max(1, round(height / 50))
+    cv2.line(band, (at, 0), (at, height - caption - 1), _PAPER, thickness)
+
+    scale = _scale(max(_SMALLEST_TEXT, 0.55 * caption))
+    margin = max(3, caption // 4)
+    clock = f"{clock_text(frame.time_s)} / {clock_text(result.clip.duration_s)}"
+    used = _write(band, clock, (margin, height), caption, scale, _PAPER)
+    words = _words(frame, anomalous=anomalous)
+    size = _text_width(words, scale)
+    if used + 2 * margin + size <= width - margin:
+        colour = level_colour(frame.level, result.threshold.level)
+        _write(band, words, (width - margin - size, height), caption, scale, _PAPER if anomalous else colour)
+
+
+def blur_people(image: Image, boxes: Iterable[Sequence[float]], scale: tuple[float, float] = (1.0, 1.0)) -> None:
+    """Make people unrecognisable: a mosaic in which a head has a few cells. Who was not detected stays visible.
+
+    Args:
+        image: The picture, changed in place.
+        boxes: Left, top, right, bottom of each person.
+        scale: Pixels of this picture for one of the boxes', across and down.
+    """
+    height, width = image.shape[:2]
+    for box in boxes:
+        left, top, right, bottom = (side * factor for side, factor in zip(box, (*scale, *scale), strict=True))
+        across, down = _MOSAIC_MARGIN * (right - left), _MOSAIC_MARGIN * (bottom - top)
+        rows = slice(max(int(top - down), 0), min(math.ceil(bottom + down), height))
+        columns = slice(max(int(left - across), 0), min(math.ceil(right + across), width))
+        part = image[rows, columns]
+        if part.size:
+            cell = max(part.shape[0], part.shape[1]) / _MOSAIC_CELLS
+            cells = max(1, round(part.shape[1] / cell)), max(1, round(part.shape[0] / cell))
+            small = cv2.resize(part, cells, interpolation=cv2.INTER_AREA)
+            part[:] = cv2.resize(small, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:
+    """The size at which a picture is shown or kept: even, of the same shape, not larger unless it is tiny.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        most: Pixels that it may be wide; it may be twice as high.
+
+    Returns:
+        Width and height in pixels.
+    """
+    factor = min(1.0, most / width, 2 * most / height)
+    return max(_SMALLEST_SIDE, 2 * int(width * factor / 2)), max(_SMALLEST_SIDE, 2 * int(height * factor / 2))
+
+
+def draw_live(
+    image: Image | None, score: Score, *, background: bool = True, size: tuple[int, int] | None = None
+) -> Image:
+    """Draw what was found in a frame: skeletons, level, time, and a red frame while an incident is open.
+
+    Args:
+        image: The camera's picture, which is not changed; of any size, None if there is none.
+        score: What was found.
+        background: Draw onto the picture; otherwise, and without a picture, onto a plain ground.
+        size: Width and height of the drawing in pixels; that of the picture if left out.
+
+    Returns:
+        A new picture. Without background nothing in it depends on `image`.
+    """
+    width, height = size or (score.width, score.height)
+    if image is None or not background:
+        canvas = np.full((height, width, 3), _GROUND, np.uint8)
+    else:
+        canvas = resized(image, (width, height)).copy()
+    threshold = score.threshold
+    draw_people(canvas, score.people, threshold, (width / score.width, height / score.height))
+    _draw_caption(canvas, score)
+    if score.incident is not None:
+        thickness = max(2, round(height / 120))
+        cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), _HOT, 2 * thickness)
+    return canvas
+
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """A picture at another size; the picture itself if it has that size.
+
+    Args:
+        image: The picture.
+        size: Width and height in pixels.
+    """
+    width, height = size
+    # Averaging over areas is slow unless it halves; what is left to do after that needs no averaging.
+    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
+        halves = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, halves, interpolation=cv2.INTER_AREA), np.uint8)
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as ``m:ss.t``, or ``h:mm:ss`` from an hour on."""
+    tenths = int(seconds * 10 + 1e-6)
+    minutes, rest = divmod(tenths // 10, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}.{tenths % 10}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _draw_skeleton(
+    image: Image, person: PersonScore, threshold: float, scale: tuple[float, float], stroke: int
+) -> None:
+    across, down = scale
+    points = [
+        (round(x * across), round(y * down)) if confidence >= _VISIBLE_JOINT else None
+        for x, y, confidence in person.keypoints or ()
+    ]
+    if isinstance(person, LivePerson):
+        heat = joint_heat(person)
+        inks = [limb_colour(person.level, threshold, (heat[first] + heat[last]) / 2) for first, last in COCO_EDGES]
+    else:
+        inks = [level_colour(person.level, threshold)] * len(COCO_EDGES)
+    bones = [(points[first], points[last], ink) for (first, last), ink in zip(COCO_EDGES, inks, strict=True)]
+    for outline in (True, False):
+        for first, last, ink in bones:
+            if first is not None and last is not None:
+                thickness = stroke + (3 if outline else 1)
+                cv2.line(image, first, last, _INK if outline else ink, thickness, cv2.LINE_AA)
+    for point in points:
+        if point is not None:
+            cv2.circle(image, point, stroke + 1, _PAPER, cv2.FILLED, cv2.LINE_AA)
+
+
+def _draw_caption(image: Image, score: Score) -> None:
+    """Time on the left and level on the right, on a darkened strip at the lower edge."""
+    height, width = image.shape[:2]
+    room = min(height, max(_SMALLEST_TEXT + 6, round(0.05 * height)))
+    anomalous = score.level is not None and score.level >= score.threshold
+    strip = image[height - room :]
+    ground = np.array(_BAND_ANOMALOUS if anomalous else _BAND, np.float32)
+    strip[:] = (0.25 * strip + 0.75 * ground).astype(np.uint8)
+
+    scale = _scale(max(_SMALLEST_TEXT, 0.5 * room))
+    margin = max(3, room // 2)
+    time = score.captured_at.astimezone(UTC)
+    words = _words(score, anomalous=anomalous)
+    size = _text_width(words, scale)
+    if size + 2 * margin <= width:
+        colour = _PAPER if anomalous else level_colour(score.level, score.threshold)
+        _write(image, words, (width - margin - size, height), room, scale, colour)
+    for clock in (f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 100_000} UTC", f"{time:%H:%M:%S}"):
+        if size + _text_width(clock, scale) + 3 * margin <= width:
+            _write(image, clock, (margin, height), room, scale, _PAPER)
+            return
+
+
+def _blend(first: Colour, second: Colour, share: float) -> Colour:
+    blue, green, red = (round(one + share * (other - one)) for one, other in zip(first, second, strict=True))
+    return blue, green, red
+
+
+def _draw_label(image: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:
+    height, width = image.shape[:2]
+    pixels = max(_SMALLEST_TEXT, height / 50)
+    scale = _scale(pixels)
+    tall, wide = round(1.7 * pixels), _text_width(text, scale) + round(0.8 * pixels)
+    left = max(0, min(corner[0], width - wide))
+    bottom = max(tall, min(corner[1], height))
+    cv2.rectangle(image, (left, bottom - tall), (left + wide - 1, bottom - 1), colour, cv2.FILLED)
+    _write(image, text, (left + round(0.4 * pixels), bottom), tall, scale, _INK)
+
+
+def _write(image: Image, text: str, corner: tuple[int, int], room: int, scale: float, colour: Colour) -> int:
+    """Write a line, centred in a row `room` pixels high above its lower left corner; return its right end."""
+    (width, tall), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    baseline = corner[1] - (room - tall) // 2 - 1
+    cv2.putText(image, text, (corner[0], baseline), _FONT, scale, colour, 1, cv2.LINE_AA)
+    return corner[0] + int(width)
+
+
+def _text_width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])
+
+
+def _scale(pixels: float) -> float:
+    return float(cv2.getFontScaleFromHeight(_FONT, round(pixels), 1))
+
+
+def _words(frame: FrameScore | Score, *, anomalous: bool) -> str:
+    if frame.level is None:
+        return REASONS[frame.reason or "nobody"]
+    return f"{'anomaly' if anomalous else 'level'} {level_text(frame.level)}"
+
+
+def _caption_height(height: int) -> int:
+    return max(_SMALLEST_TEXT + 6, round(0.32 * height))
+
+
+def _column(time_s: float, result: ClipResult, width: int) -> int:
+    return min(width - 1, int(width * time_s / max(result.clip.duration_s, 1e-9)))
+
+
+def _highest_per_column(result: ClipResult, width: int) -> NDArray[np.float64]:
+    """Highest level of the frames shown at each column; NaN where nobody was scored.
+
+    A frame is shown from its own column up to that of the next frame, and in at least one.
+    """
+    begins = [_column(frame.time_s, result, width) for frame in result.frames]
+    highest = np.full(width, np.nan)
+    for frame, begin, end in zip(result.frames, begins, [*begins[1:], width], strict=True):
+        if frame.level is not None:
+            span = highest[begin : max(end, begin + 1)]
+            np.fmax(span, frame.level, out=span)
+    return highest

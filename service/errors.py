@@ -1,0 +1,20 @@
+"""Errors that stop a start or a write, wherever they come from."""
+
+from __future__ import annotations
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is one line for people."""
+
+
+class StorageFull(Exception):
+    """There is no room left to store something.
+
+    Attributes:
+        cause: A stable slug.
+    """
+
+    cause = "storage-full"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no room left to store {what}")

@@ -1,0 +1,1 @@
+"""Incidents: stored, told, and recorded with evidence."""

@@ -1,0 +1,405 @@
+"""The way of incidents into the database and from there to subscribers: one writer, in order, committed first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+
+from pose.live import StateChange
+from service.addresses.redaction import redact
+from service.documents.messages import (
+    CameraState,
+    Event,
+    EvidenceState,
+    IncidentEnded,
+    IncidentEvidence,
+    IncidentInfo,
+    IncidentReviewed,
+    IncidentStarted,
+    IncidentUpdated,
+)
+from service.incidents.feed import EventFeed
+from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
+from service.live.clock import SteadyClock
+from service.live.detector import Change, Ended, Incident, Started, Updated
+from service.storage.database import reason
+from service.storage.evidence import EvidenceKind
+
+_STATES_KEPT: Final = 64
+"""Changes of one camera's state that wait for the database; what comes on top replaces the newest."""
+
+_PAGE: Final = 256
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_GRACE_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Noted:
+    """A change of an incident; an update is replaced by a newer one while it waits."""
+
+    kind: type[Change]
+    incident: IncidentInfo
+    peak: HeldPeak | None
+
+
+@dataclass(slots=True)
+class _State:
+    """A change of a camera's state."""
+
+    change: StateChange
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What became of the evidence of an incident."""
+
+    incident_id: str
+    kind: EvidenceKind
+    state: EvidenceState
+    problem: str | None
+
+
+_Entry = _Noted | _State | _Evidence
+
+
+class IncidentLog:
+    """Writes what happens to incidents and cameras to the store and then publishes it.
+
+    One thread writes, so the order of ids is the order of publishing; reviews by operators take their place in it.
+    Whoever notes something never waits. While the database is unavailable everything waits here and is tried again;
+    of the updates of one incident only the newest waits, so memory stays bounded.
+
+    Args:
+        store: Where incidents and events are kept; other processes may write to it as well.
+        feed: Where events are published.
+        clock: What moments mean as times of day.
+        on_written: Called with every event that was written here, after it was published.
+        on_published: Called after every event that was published, whoever wrote it.
+    """
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        feed: EventFeed,
+        clock: SteadyClock,
+        *,
+        on_written: Callable[[Event], None] = lambda event: None,
+        on_published: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_written = on_written
+        self._on_published = on_published
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._entries: deque[_Entry] = deque()
+        self._updates: dict[str, _Noted] = {}
+        self._states: dict[str, deque[_State]] = {}
+        self._writing = threading.Lock()
+        self._unpublished = False
+        self._problem: str | None = None
+        self._stopping = False
+        self._given_up = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="incident-log", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written at the moment."""
+        return self._problem
+
+    @property
+    def waiting(self) -> int:
+        """Number of changes that are not written yet, without the one being written."""
+        with self._changed:
+            return len(self._entries)
+
+    def settle(
+        self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
+    ) -> list[Event]:
+        """Settle the incidents that the last process left; before the first camera starts.
+
+        Args:
+            has_evidence: Whether evidence of an incident is on disk.
+
+        Raises:
+            SQLAlchemyError: The database cannot be used.
+        """
+        with self._writing:
+            events = self._store.settle_interrupted(has_evidence)
+            self._catch_up()
+        return events
+
+    def start(self) -> None:
+        """Start the writer."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 5.0) -> None:
+        """Write what waits and end the writer; what cannot be written in time is told in the log."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(deadline_s)
+            self._given_up.set()
+            self._thread.join(_GRACE_S)
+        with self._changed:
+            for entry in self._entries:
+                log.error("a change was not stored before the end", change=repr(entry))
+
+    def record(self, change: Change, *, evidence: EvidenceState = "pending", peak: HeldPeak | None = None) -> None:
+        """Note that an incident started, changed or ended; never waits.
+
+        Args:
+            change: What happened.
+            evidence: What is to be expected of its snapshot and clip.
+            peak: How unusual it was when it ended, if that is known.
+        """
+        noted = _Noted(type(change), self._info(change.incident, evidence), peak)
+        with self._changed:
+            if isinstance(change, Updated):
+                waiting = self._updates.get(noted.incident.id)
+                if waiting is not None:
+                    waiting.incident = noted.incident
+                    return
+                self._updates[noted.incident.id] = noted
+            self._put(noted)
+
+    def camera_state(self, change: StateChange) -> None:
+        """Note that a camera changed its state; never waits."""
+        with self._changed:
+            states = self._states.setdefault(change.camera_id, deque())
+            if len(states) >= _STATES_KEPT:
+                states[-1].change = replace(change, previous=states[-1].change.previous)
+                return
+            state = _State(change)
+            states.append(state)
+            self._put(state)
+
+    def evidence(self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None) -> None:
+        """Note what became of the evidence of an incident; never waits."""
+        with self._changed:
+            self._put(_Evidence(incident_id, kind, state, redact(problem) if problem else None))
+
+    def acknowledge(self, incident_id: str) -> IncidentInfo:
+        """An operator takes note of an incident; once more changes nothing.
+
+        Raises:
+            UnknownIncident: There is none.
+            SQLAlchemyError: The database cannot be used.
+        """
+        self._commit(lambda: self._store.acknowledge(incident_id))
+        return self._store.get(incident_id)
+
+    def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> IncidentInfo:
+        """An operator says whether an incident is a false alarm; once more changes nothing.
+
+        Raises:
+            UnknownIncident: There is none.
+            SQLAlchemyError: The database cannot be used.
+        """
+        self._commit(lambda: self._store.mark_false_alarm(incident_id, false_alarm))
+        return self._store.get(incident_id)
+
+    def receive(self, event: Event) -> None:
+        """Publish an event that another process has written; one that is known already is left out."""
+        with self._writing:
+            if event.id == self._feed.newest_id + 1:
+                self._feed.publish(event)
+                self._on_published()
+            elif event.id > self._feed.newest_id:
+                self._publish_rest(ours=False)
+
+    def look(self) -> None:
+        """Publish what other processes have written meanwhile."""
+        with self._writing:
+            self._publish_rest(ours=False)
+
+    def _info(self, incident: Incident, evidence: EvidenceState) -> IncidentInfo:
+        # The clock may be following a correction while it is asked; the order of moments is kept all the same.
+        started = self._clock.utc(incident.started)
+        peak = max(started, self._clock.utc(incident.peak))
+        updated = max(peak, self._clock.utc(incident.updated))
+        return IncidentInfo(
+            id=incident.id,
+            camera=incident.camera_id,
+            severity=incident.severity,
+            started_at=started,
+            updated_at=updated,
+            ended_at=None if incident.ended is None else updated,
+            end_reason=incident.end_reason,
+            peak_level=incident.peak_level,
+            peak_at=peak,
+            people=dict(incident.people),
+            suppressed=incident.suppressed,
+            snapshot=evidence,
+            clip=evidence,
+            evidence_problem=None,
+            acknowledged_at=None,
+            false_alarm=False,
+        )
+
+    def _put(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._entries or self._stopping, _LONGEST_PAUSE_S)
+                if self._given_up.is_set() or (self._stopping and not self._entries):
+                    return
+                entry = self._take() if self._entries else None
+            if entry is not None:
+                self._persist(entry)
+            elif self._unpublished:
+                with self._writing:
+                    self._publish_rest()
+
+    def _take(self) -> _Entry:
+        """The next entry, which nobody replaces any more."""
+        entry = self._entries.popleft()
+        match entry:
+            case _Noted(kind, incident, _) if kind is Updated:
+                del self._updates[incident.id]
+            case _State(change):
+                states = self._states[change.camera_id]
+                states.popleft()
+                if not states:
+                    del self._states[change.camera_id]
+        return entry
+
+    def _persist(self, entry: _Entry) -> None:
+        """Write an entry, as often as it takes."""
+        pause, since = _FIRST_PAUSE_S, time.monotonic()
+        again = False
+        while True:
+            try:
+                self._commit(lambda: self._write(entry), again=again)
+            except SQLAlchemyError as error:
+                if _is_entry_wrong(error):
+                    log.exception("a change can never be stored", change=repr(entry))
+                    return
+                self._problem = f"incidents cannot be stored for {time.monotonic() - since:.0f} s: {reason(error)}"
+                log.warning("a change cannot be stored; trying again", error=reason(error), waiting=self.waiting)
+            except Exception:
+                log.exception("a change can never be stored", change=repr(entry))
+                return
+            else:
+                self._problem = None
+                return
+            if self._given_up.wait(pause):
+                with self._changed:
+                    self._entries.appendleft(entry)
+                return
+            again, pause = True, min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _write(self, entry: _Entry) -> Event | None:
+        match entry:
+            case _Noted(kind, incident, peak):
+                if kind is Started:
+                    return self._store.started(incident)
+                return self._store.ended(incident, peak) if kind is Ended else self._store.updated(incident)
+            case _State(change):
+                detail = redact(change.detail) if change.detail else None
+                return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
+            case _Evidence(incident_id, kind, state, problem):
+                return self._store.evidence(incident_id, kind, state, problem)
+
+    def _commit(self, write: Callable[[], Event | None], *, again: bool = False) -> None:
+        """Write and then publish; nobody else does either meanwhile.
+
+        Args:
+            write: One transaction.
+            again: It failed before, perhaps only after the database had carried it out.
+        """
+        with self._writing:
+            try:
+                event = write()
+            except IncidentExists:
+                if not again:
+                    raise
+                event = None
+            except SQLAlchemyError:
+                # The event may be in the store nevertheless.
+                self._unpublished = True
+                raise
+            if event is None or event.id != self._feed.newest_id + 1:
+                self._publish_rest()
+            else:
+                self._publish(event)
+
+    def _publish_rest(self, *, ours: bool = True) -> None:
+        """Publish what is in the store and was not published; later, where that fails.
+
+        Args:
+            ours: Some of it was written here.
+        """
+        self._unpublished = ours or self._unpublished
+        try:
+            self._catch_up(ours=self._unpublished)
+        except SQLAlchemyError as error:
+            log.warning("events cannot be read; publishing them later", error=reason(error))
+        except Exception:
+            # What could not be read has been stored, and the writer has more to write.
+            log.exception("events cannot be published; trying again later")
+
+    def _catch_up(self, *, ours: bool = True) -> None:
+        while events := self._store.events_after(self._feed.newest_id, _PAGE):
+            for event in events:
+                self._publish(event, ours=ours)
+        self._unpublished = False
+
+    def _publish(self, event: Event, *, ours: bool = True) -> None:
+        self._feed.publish(event)
+        self._on_published()
+        if ours:
+            self._on_written(event)
+            _tell(event)
+
+
+def _is_entry_wrong(error: SQLAlchemyError) -> bool:
+    """Whether writing failed because of what was to be written, so that trying again is of no use."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, IntegrityError | DataError)
+    return isinstance(error, StatementError)
+
+
+def _identity(event: Event) -> dict[str, object]:
+    names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
+    return names if isinstance(event, CameraState) else names | {"incident": event.incident.id}
+
+
+def _tell(event: Event) -> None:
+    told = log.bind(**_identity(event))
+    match event:
+        case IncidentStarted(incident=incident):
+            told.info("incident started", severity=incident.severity, peak_level=incident.peak_level)
+        case IncidentUpdated(incident=incident):
+            told.debug("incident updated", severity=incident.severity, peak_level=incident.peak_level)
+        case IncidentEnded(incident=incident):
+            told.info(
+                "incident ended", reason=incident.end_reason, severity=incident.severity, peak_level=incident.peak_level
+            )
+        case IncidentEvidence(incident=incident):
+            told.info(
+                "incident evidence",
+                snapshot=incident.snapshot,
+                clip=incident.clip,
+                problem=incident.evidence_problem,
+            )
+        case IncidentReviewed(incident=incident):
+            told.info(
+                "incident reviewed", acknowledged=incident.acknowledged_at is not None, false_alarm=incident.false_alarm
+            )
+        case CameraState():
+            told.debug("camera state stored", state=event.state)

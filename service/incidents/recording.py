@@ -1,0 +1,304 @@
+"""The recording of one incident: a snapshot and a clip, each with the picture and with skeletons only."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import structlog
+
+from service.documents.messages import Score
+from service.drawing.live_view import encode_jpeg
+from service.drawing.overlay import Image, draw_live
+from service.drawing.video import VideoWriter
+from service.errors import StorageFull
+from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind, EvidenceStore
+from service.storage.writing import atomic_write, is_storage_full, replacing
+
+log = structlog.get_logger(__name__)
+
+
+Outcome = Literal["ready", "missing"]
+
+
+Report = Callable[[str, EvidenceKind, Outcome, str | None], None]
+
+
+_BACKLOG_BYTES: Final = 32 * 1024**2
+"""What one recording may have yet to encode; beyond it the clip gets fewer pictures."""
+
+
+_SNAPSHOT_S: Final = 1.0
+"""A growing peak is written at most this often."""
+
+
+_LATE_S: Final = 1.0
+"""A clip waits this long for frames that are on their way."""
+
+
+_FPS: Final = 15.0
+"""Frame rate of a clip that begins with a single picture."""
+
+
+_SNAPSHOT_QUALITY: Final = 92
+
+
+_VERSIONS: Final = (True, False)
+"""With the picture, and with skeletons only."""
+
+
+_NOTHING: Final = "no picture of it was taken"
+
+
+_CUT_SHORT: Final = "the clip ends before the incident does, because it may not be longer"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """A frame as it is kept.
+
+    Attributes:
+        moment: Seconds on the monotonic clock.
+        size: Width and height in pixels, both even.
+        jpeg: The picture; None if there is none.
+        score: What was found in it, as JSON.
+        rank: Level and score; the frame with the highest is the peak.
+    """
+
+    moment: float
+    size: tuple[int, int]
+    jpeg: bytes | None
+    score: bytes
+    rank: tuple[float, float]
+
+    @property
+    def bytes(self) -> int:
+        return len(self.score) + len(self.jpeg or b"")
+
+
+class _Film:
+    """Shots in order of time, and the bytes that they take."""
+
+    def __init__(self) -> None:
+        self.shots: deque[_Shot] = deque()
+        self.bytes = 0
+
+    def append(self, shot: _Shot) -> None:
+        self.shots.append(shot)
+        self.bytes += shot.bytes
+
+    def popleft(self) -> _Shot:
+        shot = self.shots.popleft()
+        self.bytes -= shot.bytes
+        return shot
+
+
+class _Recording:
+    """Snapshot and clip of one incident; lives on the recorder's thread.
+
+    Args:
+        camera_id: The camera.
+        incident_id: The incident.
+        store: Where the files go.
+        versions: Which are made, of `_VERSIONS`.
+        max_s: Longest clip.
+        report: Told once about the snapshot and once about the clip.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        incident_id: str,
+        store: EvidenceStore,
+        *,
+        versions: tuple[bool, ...],
+        max_s: float,
+        report: Report,
+    ) -> None:
+        self.camera_id = camera_id
+        self.incident_id = incident_id
+        self._store = store
+        self._versions = versions
+        self._max_s = max_s
+        self._began: float | None = None
+        self._until = math.inf
+        self._report = report
+        self._reported: set[EvidenceKind] = set()
+        self._over = False
+        self._peak: _Shot | None = None
+        self._unsaved = False
+        self._saved_at = -math.inf
+        self._problem = _NOTHING
+        self._backlog = _Film()
+        self._complete = False
+        self._cut_short = True
+        self._writers: dict[bool, VideoWriter] = {}
+        self._size = (0, 0)
+        self._files = ExitStack()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be written."""
+        return self._over and not self._unsaved and len(self._reported) == len(EVIDENCE_KINDS)
+
+    def offer(self, shot: _Shot, *, course: bool = True) -> bool:
+        """Take the next frame.
+
+        Args:
+            shot: The frame.
+            course: Whether the incident had begun; the peak is not before that.
+
+        Returns:
+            False if the clip has no room for it.
+        """
+        if course and not self._over and (self._peak is None or shot.rank > self._peak.rank):
+            self._peak, self._unsaved = shot, True
+        if self._began is None:
+            self._began = shot.moment
+            self._until = min(self._until, shot.moment + self._max_s)
+        self._complete = self._complete or shot.moment > self._until
+        if self._complete:
+            return True
+        if self._backlog.bytes + shot.bytes > _BACKLOG_BYTES:
+            return False
+        self._backlog.append(shot)
+        return True
+
+    def end(self, moment: float, after_s: float) -> None:
+        """The incident ended: the peak is known, and the clip goes on for `after_s` where it may."""
+        if not self._over:
+            self._over = True
+            self._cut_short = moment + after_s > self._until
+            self._until = min(self._until, moment + after_s)
+
+    def cut(self) -> None:
+        """No frames come any more: finish with those that are there."""
+        self._cut_short = self._cut_short and (self._over or self._complete)
+        self._over = self._complete = True
+
+    def give_up(self, problem: str) -> None:
+        """Leave what is not finished."""
+        self._over, self._unsaved = True, False
+        self._abandon_clip()
+        for kind in EVIDENCE_KINDS:
+            self._settle(kind, "missing", problem)
+
+    def step(self, now: float, *, drained: bool) -> bool:
+        """Do a small piece of work.
+
+        Args:
+            now: Seconds on the monotonic clock.
+            drained: Whether no frame of the camera waits for the recorder.
+
+        Returns:
+            False if there is nothing to do now.
+        """
+        if self._peak is not None and self._unsaved and (self._over or now >= self._saved_at + _SNAPSHOT_S):
+            self._save(self._peak, now)
+        elif self._over and "snapshot" not in self._reported:
+            self._settle("snapshot", "missing", self._problem)
+        elif "clip" in self._reported:
+            return False
+        elif self._backlog.shots:
+            self._film(self._encode)
+        elif self._complete or (drained and now > self._until + _LATE_S):
+            self._film(self._finish)
+        else:
+            return False
+        return True
+
+    def _save(self, shot: _Shot, now: float) -> None:
+        self._unsaved, self._saved_at = False, now
+        try:
+            self._store.make_room(self.incident_id)
+            for version, image in _draw(shot, self._versions, shot.size):
+                with atomic_write(self._store.file(self.incident_id, "snapshot", background=version)) as stream:
+                    stream.write(encode_jpeg(image, _SNAPSHOT_QUALITY))
+        except Exception as error:
+            self._problem = self._explain("snapshot", error)
+        else:
+            self._settle("snapshot", "ready", None)
+
+    def _film(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._abandon_clip()
+            self._settle("clip", "missing", self._explain("clip", error))
+
+    def _encode(self) -> None:
+        if not self._writers:
+            self._roll()
+        shot = self._backlog.popleft()
+        for version, image in _draw(shot, tuple(self._writers), self._size):
+            self._writers[version].add(image, shot.moment - (self._began or 0.0))
+
+    def _roll(self) -> None:
+        """Open the videos for the first shot."""
+        first, last = self._backlog.shots[0], self._backlog.shots[-1]
+        span = last.moment - first.moment
+        fps = (len(self._backlog.shots) - 1) / span if span > 0 else _FPS
+        self._size = first.size
+        self._store.make_room(self.incident_id)
+        # What is entered first is finished last: see `EvidenceStore.has`.
+        for version in reversed(self._versions):
+            if version and first.jpeg is None:
+                continue
+            target = self._store.file(self.incident_id, "clip", background=version)
+            part = self._files.enter_context(replacing(target))
+            # Many cameras may record at once, and the engine needs the processors more.
+            writer = VideoWriter(part, self._size, min(max(fps, 1.0), 60.0), threads=1)
+            self._writers[version] = self._files.enter_context(writer)
+
+    def _finish(self) -> None:
+        if not self._writers:
+            self._settle("clip", "missing", _NOTHING)
+            return
+        self._files.close()
+        self._settle("clip", "ready", _CUT_SHORT if self._cut_short else None)
+
+    def _abandon_clip(self) -> None:
+        if "clip" not in self._reported:
+            with suppress(_Abandoned), self._files:
+                raise _Abandoned
+            with suppress(OSError):
+                self._store.discard_kind(self.incident_id, "clip")
+
+    def _settle(self, kind: EvidenceKind, outcome: Outcome, problem: str | None) -> None:
+        if kind == "clip":
+            self._complete = True
+            self._backlog = _Film()
+            self._writers = {}
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._report(self.incident_id, kind, outcome, problem)
+
+    def _explain(self, kind: EvidenceKind, error: Exception) -> str:
+        if isinstance(error, OSError) and is_storage_full(error):
+            problem = str(StorageFull(f"the {kind}"))
+        else:
+            problem = f"the {kind} could not be written: {getattr(error, 'strerror', None) or type(error).__name__}"
+        defect = None if isinstance(error, OSError) else error
+        log.error("evidence lost", camera=self.camera_id, incident=self.incident_id, reason=problem, exc_info=defect)
+        return problem
+
+
+class _Abandoned(Exception):
+    """Makes the files of a clip roll back."""
+
+
+def _draw(shot: _Shot, versions: Iterable[bool], size: tuple[int, int]) -> Iterator[tuple[bool, Image]]:
+    """The frame in each version; the one with the picture only if there is a picture."""
+    score = Score.model_validate_json(shot.score)
+    for version in versions:
+        if not version:
+            yield version, draw_live(None, score, background=False, size=size)
+        elif shot.jpeg is not None:
+            picture = cv2.imdecode(np.frombuffer(shot.jpeg, np.uint8), cv2.IMREAD_COLOR)
+            yield version, draw_live(np.asarray(picture, np.uint8), score, size=size)

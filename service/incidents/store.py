@@ -1,0 +1,446 @@
+"""Incidents and the log of events in the database: every change is one transaction that writes both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+
+from pose.live import SourceState
+from service.documents.base import EndReason, Severity
+from service.documents.messages import Event, EvidenceState, IncidentInfo, event_adapter
+from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
+from service.storage.evidence import EvidenceKind
+
+_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
+_PROBLEM: Final = 1000
+
+
+class UnknownIncident(LookupError):
+    """There is no incident with this id."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(f"there is no incident {incident_id}")
+        self.incident_id = incident_id
+
+
+class IncidentExists(RuntimeError):
+    """An incident with this id has started already."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(f"incident {incident_id} has started already")
+        self.incident_id = incident_id
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentCounts:
+    """How many incidents the store holds."""
+
+    total: int
+    open: int
+    false_alarms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPeak:
+    """How unusual an incident was, in the unit that cameras are calibrated in.
+
+    Attributes:
+        score: The highest smoothed score that was held for the minimum duration.
+        scored_by: Digest of the checkpoint that gave it.
+    """
+
+    score: float
+    scored_by: str
+
+
+class IncidentRow(Base):
+    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (Index("ix_incidents_camera_id_sequence", "camera_id", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    camera_id: Mapped[str] = mapped_column(String(64))
+    severity: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[datetime] = mapped_column(Utc, index=True)
+    updated_at: Mapped[datetime] = mapped_column(Utc)
+    ended_at: Mapped[datetime | None] = mapped_column(Utc, index=True)
+    end_reason: Mapped[str | None] = mapped_column(String(32))
+    peak_level: Mapped[float] = mapped_column(Double)
+    peak_at: Mapped[datetime] = mapped_column(Utc)
+    people: Mapped[dict[str, float]] = mapped_column(JSON)
+    suppressed: Mapped[int]
+    snapshot: Mapped[EvidenceState] = mapped_column(String(16))
+    clip: Mapped[EvidenceState] = mapped_column(String(16))
+    evidence_problem: Mapped[str | None] = mapped_column(String(_PROBLEM))
+    acknowledged_at: Mapped[datetime | None] = mapped_column(Utc)
+    false_alarm: Mapped[bool] = mapped_column(default=False)
+    held_score: Mapped[float | None] = mapped_column(Double)
+    scored_by: Mapped[str | None] = mapped_column(String(64))
+
+    def info(self) -> IncidentInfo:
+        """A copy that outlives the session."""
+        names = IncidentInfo.model_fields.keys() - {"camera"}
+        return IncidentInfo.model_validate({name: getattr(self, name) for name in names} | {"camera": self.camera_id})
+
+
+class EventRow(Base):
+    """Table of events; `payload` is the message without what has a column."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_camera_id_id", "camera_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(Utc, index=True)
+    camera_id: Mapped[str] = mapped_column(String(64))
+    incident_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    type: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    def event(self) -> Event:
+        """The message."""
+        head = {"id": self.id, "at": self.at, "camera": self.camera_id, "type": self.type}
+        return event_adapter.validate_python(self.payload | head)
+
+
+class IncidentStore:
+    """Incidents and events. Every method is one transaction; a change returns the event that tells of it.
+
+    Ids of events grow in the order in which they become visible, whichever process writes them: who has read up to one
+    never has to look back.
+
+    Args:
+        database: Where they are kept.
+        clock: The time that events are stored at.
+    """
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self._sessions = database.sessions
+        self._clock = clock
+
+    def started(self, incident: IncidentInfo) -> Event:
+        """An incident opened.
+
+        Raises:
+            IncidentExists: It has started already.
+        """
+        values = incident.model_dump(exclude={"camera", "people"})
+        row = IncidentRow(**values, camera_id=incident.camera, people=_json(incident.people))
+        with self._writing() as session:
+            if _find(session, incident.id) is not None:
+                raise IncidentExists(incident.id)
+            session.add(row)
+            session.flush()
+            return self._tell(session, "incident.started", row)
+
+    def updated(self, incident: IncidentInfo) -> Event | None:
+        """An open incident changed; None when it is over already.
+
+        Only what is seen of an incident is taken over. When it started, its evidence and its review stay.
+
+        Raises:
+            UnknownIncident: It never started, or was removed.
+        """
+        with self._writing() as session:
+            row = _row(session, incident.id)
+            if row.ended_at is not None:
+                return None
+            _take_over(row, incident)
+            return self._tell(session, "incident.updated", row)
+
+    def ended(self, incident: IncidentInfo, peak: HeldPeak | None = None) -> Event | None:
+        """An incident is over; None when it was already.
+
+        Args:
+            incident: As it ended.
+            peak: How unusual it was, if that is known.
+
+        Raises:
+            UnknownIncident: It never started, or was removed.
+            ValueError: It says not when or why it ended.
+        """
+        if incident.ended_at is None or incident.end_reason is None:
+            raise ValueError(f"incident {incident.id} has not ended")
+        with self._writing() as session:
+            row = _row(session, incident.id)
+            if row.ended_at is not None:
+                return None
+            _take_over(row, incident)
+            row.ended_at, row.end_reason = max(incident.ended_at, row.updated_at), incident.end_reason
+            if peak is not None:
+                row.held_score, row.scored_by = peak.score, peak.scored_by
+            return self._tell(session, "incident.ended", row)
+
+    def evidence(
+        self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None
+    ) -> Event | None:
+        """Evidence of an incident is ready or missing; None when that was known.
+
+        Raises:
+            UnknownIncident: It never started, or was removed.
+        """
+        problem = problem[:_PROBLEM] if problem else None
+        with self._writing() as session:
+            row = _row(session, incident_id)
+            if getattr(row, kind) == state and problem in (None, row.evidence_problem):
+                return None
+            setattr(row, kind, state)
+            row.evidence_problem = problem or row.evidence_problem
+            return self._tell(session, "incident.evidence", row)
+
+    def acknowledge(self, incident_id: str) -> Event | None:
+        """An operator took note of an incident; None when that was done before.
+
+        Raises:
+            UnknownIncident: There is none.
+        """
+        with self._writing() as session:
+            row = _row(session, incident_id)
+            if row.acknowledged_at is not None:
+                return None
+            row.acknowledged_at = self._clock()
+            return self._tell(session, "incident.reviewed", row)
+
+    def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> Event | None:
+        """An operator says whether an incident is a false alarm; None when that was known.
+
+        Raises:
+            UnknownIncident: There is none.
+        """
+        with self._writing() as session:
+            row = _row(session, incident_id)
+            if row.false_alarm == false_alarm:
+                return None
+            row.false_alarm = false_alarm
+            return self._tell(session, "incident.reviewed", row)
+
+    def camera_state(
+        self,
+        camera_id: str,
+        state: SourceState,
+        previous: SourceState | None,
+        cause: str | None = None,
+        detail: str | None = None,
+    ) -> Event:
+        """A camera changed its state."""
+        payload = {"state": state, "previous": previous, "cause": cause, "detail": detail}
+        row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.state", payload=payload)
+        with self._writing() as session:
+            session.add(row)
+            session.flush()
+            return row.event()
+
+    def settle_interrupted(
+        self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
+    ) -> list[Event]:
+        """Settle what the last process left: end open incidents, and give up evidence that is pending.
+
+        An incident ends when something was last stored of it.
+
+        Args:
+            has_evidence: Whether evidence of an incident is on disk after all.
+        """
+        unsettled = or_(IncidentRow.ended_at.is_(None), *(getattr(IncidentRow, kind) == "pending" for kind in _KINDS))
+        events = []
+        with self._writing() as session:
+            for row in session.scalars(select(IncidentRow).where(unsettled).order_by(IncidentRow.sequence)):
+                for kind in _KINDS:
+                    if getattr(row, kind) == "pending":
+                        _settle_evidence(row, kind, has_evidence(row.id, kind))
+                if row.ended_at is None:
+                    row.ended_at, row.end_reason = row.updated_at, EndReason.INTERRUPTED
+                    events.append(self._tell(session, "incident.ended", row))
+                else:
+                    events.append(self._tell(session, "incident.evidence", row))
+        return events
+
+    def get(self, incident_id: str) -> IncidentInfo:
+        """One incident.
+
+        Raises:
+            UnknownIncident: There is none.
+        """
+        with self._sessions() as session:
+            return _row(session, incident_id).info()
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        camera: str | None = None,
+        severity: Severity | None = None,
+        open: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cameras: Collection[str] | None = None,
+    ) -> tuple[list[IncidentInfo], int | None]:
+        """Incidents, newest first.
+
+        Args:
+            limit: Most incidents to return.
+            before: What the page before said; None for the first page.
+            camera: Only incidents of this camera.
+            severity: Only incidents of this severity.
+            open: Only incidents that are open, or only those that are over.
+            since: Only incidents that started at this time or later.
+            until: Only incidents that started before this time.
+            cameras: Only incidents of these cameras; None for all.
+
+        Returns:
+            The incidents, and `before` for the next page; None when there are no more.
+        """
+        query = select(IncidentRow).order_by(IncidentRow.sequence.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(IncidentRow.sequence < before)
+        if camera is not None:
+            query = query.where(IncidentRow.camera_id == camera)
+        if cameras is not None:
+            query = query.where(IncidentRow.camera_id.in_(sorted(cameras)))
+        if severity is not None:
+            query = query.where(IncidentRow.severity == severity)
+        if open is not None:
+            query = query.where(IncidentRow.ended_at.is_(None) if open else IncidentRow.ended_at.is_not(None))
+        if since is not None:
+            query = query.where(IncidentRow.started_at >= since)
+        if until is not None:
+            query = query.where(IncidentRow.started_at < until)
+        with self._sessions() as session:
+            rows = session.scalars(query).all()
+        shown = rows[:limit]
+        return [row.info() for row in shown], shown[-1].sequence if len(rows) > limit else None
+
+    def false_alarms(self, camera_id: str, *, since: datetime, until: datetime) -> list[HeldPeak | None]:
+        """Incidents of a camera that were marked as false alarms: how unusual each was, if that is known, newest first.
+
+        Args:
+            camera_id: The camera.
+            since: Only incidents that started at this time or later.
+            until: Only incidents that ended before this time.
+        """
+        query = (
+            select(IncidentRow.held_score, IncidentRow.scored_by)
+            .where(IncidentRow.camera_id == camera_id, IncidentRow.false_alarm)
+            .where(IncidentRow.started_at >= since, IncidentRow.ended_at < until)
+            .order_by(IncidentRow.sequence.desc())
+        )
+        with self._sessions() as session:
+            return [
+                None if score is None or scored_by is None else HeldPeak(score, scored_by)
+                for score, scored_by in session.execute(query)
+            ]
+
+    def events_after(self, last_id: int, limit: int, cameras: Collection[str] | None = None) -> list[Event]:
+        """Events with a higher id than `last_id`, in order, of these cameras or of all."""
+        query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
+        if cameras is not None:
+            query = query.where(EventRow.camera_id.in_(sorted(cameras)))
+        with self._sessions() as session:
+            return [row.event() for row in session.scalars(query)]
+
+    def newest_event_id(self) -> int | None:
+        """Id of the newest event."""
+        with self._sessions() as session:
+            return session.scalar(select(func.max(EventRow.id)))
+
+    def oldest_event_id(self) -> int | None:
+        """Id of the oldest event that is still there."""
+        with self._sessions() as session:
+            return session.scalar(select(func.min(EventRow.id)))
+
+    def ids(self) -> set[str]:
+        """Ids of all incidents."""
+        with self._sessions() as session:
+            return set(session.scalars(select(IncidentRow.id)))
+
+    def prune(self, older_than: datetime, of_camera: Mapping[str, datetime] | None = None) -> list[str]:
+        """Remove incidents that ended before a time, with all events of them, and other events from before it.
+
+        Args:
+            older_than: The time.
+            of_camera: Another time for some cameras.
+
+        Returns:
+            The incidents removed; their files are the caller's.
+        """
+
+        def limit(camera_id: InstrumentedAttribute[str]) -> ColumnElement[datetime]:
+            if not of_camera:
+                return literal(older_than, Utc)
+            own = {camera: literal(time, Utc) for camera, time in of_camera.items()}
+            return case(own, value=camera_id, else_=literal(older_than, Utc))
+
+        old = IncidentRow.ended_at < limit(IncidentRow.camera_id)
+        of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < limit(EventRow.camera_id))
+        with self._writing() as session:
+            for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
+                session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))
+            return list(session.scalars(delete(IncidentRow).where(old).returning(IncidentRow.id)))
+
+    def count(self) -> IncidentCounts:
+        """How many incidents there are."""
+        with self._sessions() as session:
+            total, closed, false_alarms = session.execute(
+                select(
+                    func.count(),
+                    func.count(IncidentRow.ended_at),
+                    func.count().filter(IncidentRow.false_alarm),
+                ).select_from(IncidentRow)
+            ).one()
+        return IncidentCounts(total, total - closed, false_alarms)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """A transaction that tells; no other one takes an id until it has ended."""
+        with self._sessions.begin() as session:
+            take_turn(session, Turn.TELL)
+            yield session
+
+    def _tell(self, session: Session, kind: str, incident: IncidentRow) -> Event:
+        row = EventRow(
+            at=self._clock(),
+            camera_id=incident.camera_id,
+            incident_id=incident.id,
+            type=kind,
+            payload={"incident": incident.info().model_dump(mode="json")},
+        )
+        session.add(row)
+        session.flush()
+        return row.event()
+
+
+def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
+    """What was seen of an incident since; times of day may have been set back meanwhile, the record runs forwards."""
+    row.severity = incident.severity
+    row.updated_at = max(row.updated_at, incident.updated_at)
+    if incident.peak_level > row.peak_level:
+        row.peak_level, row.peak_at = incident.peak_level, max(row.started_at, incident.peak_at)
+    row.people = _json(incident.people)
+
+
+def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
+    setattr(row, kind, "ready" if found else "missing")
+    if not found:
+        row.evidence_problem = "the service ended before it was written"
+
+
+def _json(people: dict[int, float]) -> dict[str, float]:
+    return {str(track): level for track, level in people.items()}
+
+
+def _find(session: Session, incident_id: str) -> IncidentRow | None:
+    return session.scalars(select(IncidentRow).where(IncidentRow.id == incident_id)).one_or_none()
+
+
+def _row(session: Session, incident_id: str) -> IncidentRow:
+    row = _find(session, incident_id)
+    if row is None:
+        raise UnknownIncident(incident_id)
+    return row

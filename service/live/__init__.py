@@ -1,0 +1,1 @@
+"""The loop that owns the device, and the pure state machine of incidents."""

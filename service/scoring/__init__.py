@@ -1,0 +1,1 @@
+"""Loaded models, shared by clips and live cameras."""

@@ -1,0 +1,33 @@
+"""People found and followed through a sequence of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from pose.estimator import PoseEstimator
+from pose.source import Frame
+from pose.tracker import TrackedPoses, Tracker
+
+
+def followed(
+    source: Iterator[Frame], estimator: PoseEstimator, fps: float, batch: int
+) -> Iterator[list[tuple[Frame, TrackedPoses]]]:
+    """Find and follow people through a clip.
+
+    Args:
+        source: All frames of the clip.
+        estimator: Finds people and their joints.
+        fps: Frames per second of the clip.
+        batch: Frames in one call of the estimator.
+
+    Yields:
+        The next frames and who is in them.
+    """
+    tracker = Tracker(fps)
+    while some := list(islice(source, batch)):
+        found = estimator([frame.image for frame in some])
+        yield [
+            (frame, tracker.update(poses, (frame.image.shape[0], frame.image.shape[1])))
+            for frame, poses in zip(some, found, strict=True)
+        ]

@@ -1,0 +1,110 @@
+"""Keeps the models of the service: loads them beside the start, and again when what was missing appears."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from service.clips.scorer import ClipScorer
+from service.scoring.loading import ModelUnavailable
+
+_LOOK_S: Final = 1.0
+_RETRY_S: Final = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Models:
+    """The scorer, once it could be loaded.
+
+    Args:
+        load: Loads the models; raises `ModelUnavailable` with the setting that would fix it.
+        watched: Files that loading depends on; when one of them changes, loading is tried again at once.
+        on_ready: Called from the loading thread when the models are there.
+    """
+
+    def __init__(
+        self, load: Callable[[], ClipScorer], watched: Sequence[Path] = (), on_ready: Callable[[], None] | None = None
+    ) -> None:
+        self._load = load
+        self._watched = tuple(watched)
+        self._on_ready = on_ready
+        self._scorer: ClipScorer | None = None
+        self._problem: ModelUnavailable | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
+
+    @property
+    def scorer(self) -> ClipScorer | None:
+        """The scorer, or None while it is loading or cannot be loaded."""
+        return self._scorer
+
+    @property
+    def problem(self) -> ModelUnavailable | None:
+        """Why the models cannot be loaded; None while they are loading and when they are there."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin to load."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give up trying."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Load once more, after a device failed; until then there is no scorer. Clips being scored keep theirs."""
+        with self._lock:
+            self._scorer = None
+            if self._thread.is_alive() or self._stopping.is_set():
+                return
+            self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
+            self._thread.start()
+
+    def _keep_trying(self) -> None:
+        # Taken before loading: a file that is finished while loading fails has changed, too.
+        seen = self._fingerprint()
+        while not self._try() and not self._stopping.is_set():
+            seen = self._wait_for_change(seen)
+
+    def _try(self) -> bool:
+        try:
+            scorer = self._load()
+        except ModelUnavailable as error:
+            if self._problem is None or str(error) != str(self._problem):
+                log.error("models unavailable", reason=str(error), setting=error.setting)
+            self._problem = error
+            return False
+        except Exception as error:
+            # Weights are foreign files: whatever their loading raises must not end the thread that would try again.
+            log.exception("models failed to load")
+            self._problem = ModelUnavailable("DAFLOW_POSE_WEIGHTS", f"loading the models failed: {error!r}")
+            return False
+        self._scorer, self._problem = scorer, None
+        log.info("models ready", checkpoint=scorer.model.checkpoint, pose_weights=scorer.model.pose_weights)
+        if self._on_ready:
+            self._on_ready()
+        return True
+
+    def _wait_for_change(self, seen: list[tuple[int, int] | None]) -> list[tuple[int, int] | None]:
+        waited, now = 0.0, seen
+        while now == seen and waited < _RETRY_S and not self._stopping.wait(_LOOK_S):
+            waited += _LOOK_S
+            now = self._fingerprint()
+        return now
+
+    def _fingerprint(self) -> list[tuple[int, int] | None]:
+        return [_stamp(path) for path in self._watched]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,104 @@
+"""Loads the models that the settings name, on the device that they name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+import torch
+
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from model.scorer import DeviceUnavailableError, available_device
+from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+_CPU_BATCH: Final = 1
+
+
+_GPU_BATCH: Final = 16
+"""Frames in one call of the estimator. A CPU gains nothing from more; a GPU is idle with less."""
+
+
+class ModelUnavailable(RuntimeError):
+    """The models cannot be loaded.
+
+    Attributes:
+        setting: Name of the variable that fixes it.
+    """
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+def load_checkpoint(settings: Settings) -> Checkpoint:
+    """The DA-Flow checkpoint that the settings name, with its witnesses or without.
+
+    Raises:
+        CheckpointError: The file is no checkpoint.
+        OSError: It cannot be read.
+    """
+    checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
+    return checkpoint if settings.witnesses else checkpoint.pose_alone()
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the setting into a device that exists.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Only ``auto`` may fall back to the CPU.
+
+    Raises:
+        ModelUnavailable: The device was asked for by name and is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return available_device(device)
+    except DeviceUnavailableError as error:
+        raise ModelUnavailable(
+            "DAFLOW_DEVICE",
+            f"{error}; install the driver (in Docker, the NVIDIA container toolkit) or set DAFLOW_DEVICE=cpu",
+        ) from error
+
+
+def load_estimator(settings: Settings) -> PoseEstimator:
+    """Load the pose weights that the settings name, on the device that they name.
+
+    Raises:
+        ModelUnavailable: Weights or device are missing or unusable; names the setting.
+    """
+    try:
+        configure_ultralytics(settings.data_dir / "ultralytics")
+    except OSError as error:
+        raise ModelUnavailable(
+            "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
+        ) from error
+    return _load_estimator(settings, resolve_device(settings.device))
+
+
+def pose_batch(settings: Settings, estimator: PoseEstimator) -> int:
+    """Frames in one call of the estimator."""
+    return settings.pose_batch or (_CPU_BATCH if estimator.device.type == "cpu" else _GPU_BATCH)
+
+
+def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
+    try:
+        weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
+        estimator = PoseEstimator(
+            weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
+        )
+    except WeightsUnavailable as error:
+        raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
+    if estimator.device.type != device.type:
+        missing = (
+            f"{weights.name} runs on {estimator.device.type}, not on {device.type}, because its runtime lacks support "
+            "for it; use .pt weights, or for ONNX install onnxruntime-gpu in place of onnxruntime"
+        )
+        if settings.device != "auto":
+            raise ModelUnavailable("DAFLOW_DEVICE", missing)
+        log.warning("slower than this machine could be", reason=missing)
+    return estimator

@@ -1,0 +1,161 @@
+"""The data folder: who owns it, what lies where, and writes that are either whole or not there.
+
+```
+data/
+  daflow.lock          held by the one process that owns the folder
+  instance             name of the process that owns the folder, the same after every start
+  daflow.db            SQLite, unless DAFLOW_DATABASE_URL says otherwise
+  uploads/<id>         a clip on its way in
+  clips/<id>/source    the clip as uploaded
+             result.json
+             scores.csv, timeline.png, annotated.mp4   made on demand
+  incidents/<id>/snapshot.jpg, clip.mp4                         evidence of an incident
+                 snapshot-skeletons.jpg, clip-skeletons.mp4     the same without the camera's picture
+```
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, Self
+
+from filelock import FileLock, Timeout
+
+from service.errors import StartupError
+from service.storage.evidence import EvidenceStore
+from service.storage.writing import _clear, _remove_unknown, _size, atomic_write
+
+SOURCE: Final = "source"
+
+
+RESULT: Final = "result.json"
+
+
+class DataFolder:
+    """A locked data folder. Open one with `DataFolder.open` and close it when done."""
+
+    def __init__(self, root: Path, lock: FileLock) -> None:
+        self.root = root
+        self.uploads = root / "uploads"
+        self.clips = root / "clips"
+        self.cameras = root / "cameras"
+        self.evidence = EvidenceStore(root / "incidents")
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Create the folder where needed and take its lock.
+
+        Raises:
+            StartupError: Another process owns it, or it cannot be written.
+        """
+        root = root.resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(root / "daflow.lock", timeout=0, is_singleton=False)
+            lock.acquire()
+            folder = cls(root, lock)
+            folder.uploads.mkdir(exist_ok=True)
+            folder.clips.mkdir(exist_ok=True)
+            folder.cameras.mkdir(exist_ok=True)
+            folder.evidence.root.mkdir(exist_ok=True)
+        except Timeout as error:
+            raise StartupError(
+                f"data folder {root} is in use by another daflow process; stop it or set DAFLOW_DATA_DIR"
+            ) from error
+        except OSError as error:
+            raise StartupError(
+                f"data folder {root} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR"
+            ) from error
+        return folder
+
+    @classmethod
+    def share(cls, root: Path) -> Self:
+        """Look into a folder that another process may own; it is created where needed, and not locked.
+
+        Raises:
+            StartupError: It cannot be created.
+        """
+        root = root.resolve()
+        try:
+            (root / "incidents").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartupError(
+                f"data folder {root} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR"
+            ) from error
+        return cls(root, FileLock(root / "daflow.lock", is_singleton=False))
+
+    def instance(self) -> str:
+        """A name for the process that owns the folder, which stays the same when it starts again.
+
+        Raises:
+            StartupError: It cannot be written down.
+        """
+        path = self.root / "instance"
+        try:
+            if not path.exists():
+                with atomic_write(path) as stream:
+                    stream.write(uuid.uuid4().hex.encode())
+            return path.read_text(encoding="ascii")
+        except OSError as error:
+            raise StartupError(f"{path} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR") from error
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._lock.release()
+
+    def upload(self, clip_id: str) -> Path:
+        """Where a clip is written while it arrives."""
+        return self.uploads / clip_id
+
+    def clip(self, clip_id: str) -> Path:
+        """The folder of one clip."""
+        return self.clips / clip_id
+
+    def source(self, clip_id: str) -> Path:
+        """The clip as it was uploaded."""
+        return self.clip(clip_id) / SOURCE
+
+    def result(self, clip_id: str) -> Path:
+        """The scores as JSON."""
+        return self.clip(clip_id) / RESULT
+
+    def adopt(self, clip_id: str) -> None:
+        """Turn a complete upload into a clip."""
+        self.clip(clip_id).mkdir()
+        self.upload(clip_id).rename(self.source(clip_id))
+
+    def discard(self, clip_id: str) -> None:
+        """Remove every file of a clip, finished or on its way in; nothing to remove is fine."""
+        self.upload(clip_id).unlink(missing_ok=True)
+        shutil.rmtree(self.clip(clip_id), ignore_errors=True)
+
+    def remove_orphans(self, known: Collection[str]) -> list[str]:
+        """Remove uploads cut short and clips that the store does not know.
+
+        Args:
+            known: Ids of the clips in the store.
+
+        Returns:
+            The names removed.
+        """
+        return [*_clear(self.uploads.iterdir()), *_remove_unknown(self.clips, known)]
+
+    def size(self, clip_id: str) -> int:
+        """Bytes that a clip and everything made from it take."""
+        return _size(self.clip(clip_id))
+
+    def check_writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            OSError: That failed, with the reason.
+        """
+        probe = self.uploads / f"probe-{uuid.uuid4().hex}"
+        try:
+            probe.write_bytes(b"\0")
+        finally:
+            probe.unlink(missing_ok=True)

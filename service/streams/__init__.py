@@ -1,0 +1,1 @@
+"""Messages on their way: in this process, and over Redis to others."""

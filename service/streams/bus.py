@@ -1,0 +1,234 @@
+"""Carries messages from worker threads to subscribers on the event loop.
+
+Every subscriber has a bounded queue of its own, so a slow one loses messages, is told how many, and hurts nobody else.
+A publisher appends to the queues and wakes the loop once; the JSON text of a message is made on the loop, by its first
+reader, for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+from pydantic import BaseModel
+
+from service.documents.messages import Lagged, Score
+
+K = TypeVar("K", bound=Hashable)
+M = TypeVar("M", bound=BaseModel)
+
+SCORE_BACKLOG: Final = 64
+"""Scores kept for a subscriber who does not read: about four seconds of one camera."""
+
+
+class Posted(Generic[M]):
+    """A message on its way to many readers.
+
+    Attributes:
+        message: The message.
+    """
+
+    __slots__ = ("_text", "message")
+
+    def __init__(self, message: M) -> None:
+        self.message = message
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message as JSON, made once."""
+        if self._text is None:
+            self._text = self.message.model_dump_json()
+        return self._text
+
+
+class Subscription(Generic[K, M]):
+    """One reader of one key. Iterate over it once, or `receive` message by message; it ends with the key.
+
+    Args:
+        bus: Where it is registered while the ``with`` block lasts.
+        key: What it listens to.
+    """
+
+    def __init__(self, bus: Bus[K, M], key: K) -> None:
+        self.key = key
+        self._bus = bus
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        # Of these the bus takes care, under its lock.
+        self._queue: deque[Posted[M]] = deque()
+        self._dropped = 0
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        self._bus._add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bus._remove(self)
+
+    async def receive(self) -> Posted[M] | None:
+        """The next message, or None when there will be no more; a call that is cancelled takes nothing."""
+        while True:
+            await self._ready.wait()
+            posted, ended = self._bus._take(self)
+            if posted is not None or ended:
+                return posted
+            self._ready.clear()
+
+    async def __aiter__(self) -> AsyncIterator[M]:
+        while (posted := await self.receive()) is not None:
+            yield posted.message
+
+
+class Bus(Generic[K, M]):
+    """Messages by key, from any thread to the subscribers of this process.
+
+    Args:
+        backlog: Messages kept for a subscriber before the oldest droppable ones are lost.
+        droppable: Whether a message may be lost.
+        final: Whether a message is the last of its key.
+        lagged: Makes the message that tells a subscriber how many were lost.
+    """
+
+    def __init__(
+        self,
+        backlog: int,
+        *,
+        droppable: Callable[[M], bool],
+        final: Callable[[M], bool],
+        lagged: Callable[[int], M],
+    ) -> None:
+        self._backlog = backlog
+        self._droppable = droppable
+        self._final = final
+        self._lagged = lagged
+        self._lock = threading.Lock()
+        self._subscriptions: dict[K, list[Subscription[K, M]]] = {}
+        self._waking: dict[asyncio.AbstractEventLoop, set[Subscription[K, M]]] = {}
+
+    def subscribe(self, key: K) -> Subscription[K, M]:
+        """A subscription to one key, made on the event loop that will read it."""
+        return Subscription(self, key)
+
+    def publish(self, key: K, message: M) -> None:
+        """Hand a message to everybody who listens now; callable from any thread."""
+        with self._lock:
+            subscriptions = self._subscriptions.get(key)
+            if not subscriptions:
+                return
+            posted = Posted(message)
+            last = self._final(message)
+            for subscription in subscriptions:
+                if not subscription._ended:
+                    self._append(subscription, posted)
+                    subscription._ended = last
+            sleeping = self._to_wake(subscriptions)
+        self._wake(sleeping)
+
+    def end(self, key: K) -> None:
+        """Let the subscriptions to a key end after what waits for them; callable from any thread."""
+        with self._lock:
+            subscriptions = self._subscriptions.get(key, [])
+            for subscription in subscriptions:
+                subscription._ended = True
+            sleeping = self._to_wake(subscriptions)
+        self._wake(sleeping)
+
+    def listeners(self, key: K) -> int:
+        """Number of subscriptions to a key."""
+        with self._lock:
+            return len(self._subscriptions.get(key, ()))
+
+    @property
+    def subscribed(self) -> set[K]:
+        """Keys that somebody subscribes to."""
+        with self._lock:
+            return set(self._subscriptions)
+
+    @property
+    def subscribers(self) -> int:
+        """Number of subscriptions to all keys."""
+        with self._lock:
+            return sum(map(len, self._subscriptions.values()))
+
+    @property
+    def longest_queue(self) -> int:
+        """Messages that wait for the subscriber who is furthest behind."""
+        with self._lock:
+            return max((len(one._queue) for found in self._subscriptions.values() for one in found), default=0)
+
+    def _append(self, subscription: Subscription[K, M], posted: Posted[M]) -> None:
+        queue = subscription._queue
+        queue.append(posted)
+        if len(queue) <= self._backlog:
+            return
+        for position, waiting in enumerate(queue):
+            if self._droppable(waiting.message):
+                del queue[position]
+                subscription._dropped += 1
+                return
+
+    def _to_wake(self, subscriptions: list[Subscription[K, M]]) -> list[asyncio.AbstractEventLoop]:
+        """Note who has to be woken; returns the loops that do not know yet that there is somebody."""
+        sleeping = []
+        for subscription in subscriptions:
+            loop = subscription._loop
+            if loop not in self._waking:
+                self._waking[loop] = set()
+                sleeping.append(loop)
+            self._waking[loop].add(subscription)
+        return sleeping
+
+    def _wake(self, sleeping: list[asyncio.AbstractEventLoop]) -> None:
+        for loop in sleeping:
+            try:
+                loop.call_soon_threadsafe(self._set_ready, loop)
+            except RuntimeError:
+                # A loop that has closed has no reader left.
+                with self._lock:
+                    self._waking.pop(loop, None)
+
+    def _set_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            subscriptions = self._waking.pop(loop)
+        for subscription in subscriptions:
+            subscription._ready.set()
+
+    def _take(self, subscription: Subscription[K, M]) -> tuple[Posted[M] | None, bool]:
+        with self._lock:
+            if subscription._dropped:
+                lost, subscription._dropped = subscription._dropped, 0
+                return Posted(self._lagged(lost)), False
+            if subscription._queue:
+                return subscription._queue.popleft(), False
+            return None, subscription._ended
+
+    def _add(self, subscription: Subscription[K, M]) -> None:
+        with self._lock:
+            self._subscriptions.setdefault(subscription.key, []).append(subscription)
+
+    def _remove(self, subscription: Subscription[K, M]) -> None:
+        with self._lock:
+            remaining = self._subscriptions[subscription.key]
+            remaining.remove(subscription)
+            if not remaining:
+                del self._subscriptions[subscription.key]
+
+
+class ScoreBus(Bus[str, Score | Lagged]):
+    """Scores of cameras by id; the oldest are lost first, and `end` tells that a camera is gone."""
+
+    def __init__(self, backlog: int = SCORE_BACKLOG) -> None:
+        super().__init__(
+            backlog,
+            droppable=lambda message: isinstance(message, Score),
+            final=lambda _: False,
+            lagged=lambda dropped: Lagged(dropped=dropped),
+        )

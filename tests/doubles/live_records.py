@@ -1,0 +1,66 @@
+"""Incidents and states of cameras for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from pose.live import SourceState, StateChange
+from service.documents.base import EndReason, Severity
+from service.documents.messages import IncidentInfo
+from service.live.detector import Incident
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """A time of day."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def incident_info(name: str, camera: str = "door", start: float = 0.0, **values: object) -> IncidentInfo:
+    """An incident that is open."""
+    incident = IncidentInfo(
+        id=name,
+        camera=camera,
+        severity=Severity.WARNING,
+        started_at=at(start),
+        updated_at=at(start + 1),
+        ended_at=None,
+        end_reason=None,
+        peak_level=0.95,
+        peak_at=at(start + 0.5),
+        people={1: 0.95},
+        suppressed=0,
+        snapshot="pending",
+        clip="pending",
+        evidence_problem=None,
+        acknowledged_at=None,
+        false_alarm=False,
+    )
+    return incident.model_copy(update=values)
+
+
+def over(incident: IncidentInfo, seconds: float = 5.0, **values: object) -> IncidentInfo:
+    """The incident when it has ended."""
+    end = incident.started_at + timedelta(seconds=seconds)
+    return incident.model_copy(
+        update={"updated_at": end, "ended_at": end, "end_reason": EndReason.QUIET} | values,
+    )
+
+
+def incident(name: str, camera: str = "door", start: float = 0.0, *, peak_level: float = 0.95) -> Incident:
+    """An incident that is open, in moments of the monotonic clock."""
+    return Incident(
+        name, camera, Severity.WARNING, start, start + 1, None, None, peak_level, start + 0.5, {1: peak_level}, 0
+    )
+
+
+def state_change(
+    camera: str,
+    state: SourceState = SourceState.ONLINE,
+    previous: SourceState | None = SourceState.CONNECTING,
+    cause: str | None = None,
+    detail: str | None = None,
+) -> StateChange:
+    """A camera that changed its state."""
+    return StateChange(camera, previous, state, 0.0, cause, detail)

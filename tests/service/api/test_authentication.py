@@ -1,0 +1,264 @@
+"""The door against every route that the application registers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import Mount, Route, WebSocketRoute
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from service.access.keys import NewKey
+from service.access.limits import GUESSES
+from service.access.policy import Scope, Subject
+from service.api import authentication
+from service.api.permissions import MOUNTS, RULES, WEBSOCKET, rule_of
+from service.settings import Auth
+from tests.doubles.servers import LiveServer, Serve, eventually
+
+FEED = {"url": "skeletons:"}
+
+
+class House:
+    """A service that asks for keys, with two cameras and keys of every kind."""
+
+    def __init__(self, live: LiveServer) -> None:
+        self.live = live
+        self.keys = {scope: live.runtime.keys.create(f"all {scope}", scope) for scope in Scope}
+        self.yard = {scope: live.runtime.keys.create(f"yard {scope}", scope, cameras=["yard"]) for scope in Scope}
+        for camera in ("gate", "yard"):
+            assert self.ask("PUT", f"/v1/cameras/{camera}", self.keys[Scope.ADMIN], json=FEED).status_code == 201
+
+    def ask(self, method: str, path: str, key: NewKey | None = None, **options: Any) -> httpx.Response:
+        headers = options.pop("headers", {}) | ({"authorization": f"Bearer {key.text}"} if key else {})
+        return httpx.request(method, f"http://127.0.0.1:{self.live.port}{path}", headers=headers, **options)
+
+    def opens(self, path: str, key: NewKey | None = None, **options: Any) -> int:
+        """Status of the handshake of a WebSocket, or the code with which it is closed at once."""
+        headers = {"authorization": f"Bearer {key.text}"} if key else {}
+        try:
+            with connect(f"ws://127.0.0.1:{self.live.port}{path}", additional_headers=headers, **options) as socket:
+                socket.send("{}")
+                socket.recv(timeout=5)
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
+        except ConnectionClosed as error:
+            return error.rcvd.code if error.rcvd else 1006
+
+
+@pytest.fixture
+def house(serve: Serve) -> Iterator[House]:
+    live = serve(auth=Auth.REQUIRED)
+    yield House(live)
+
+
+def routes(house: House) -> list[tuple[str, str]]:
+    """Method and path of all that the application registers."""
+    found = []
+    for route in authentication.registered(house.live.app.router):
+        if isinstance(route, WebSocketRoute):
+            found.append((WEBSOCKET, route.path))
+        elif isinstance(route, Mount):
+            assert route.path in MOUNTS, f"nobody says who may use {route.path}"
+        else:
+            assert isinstance(route, Route), f"a kind of route that the sweep does not know: {route}"
+            found += [(method, route.path) for method in sorted(route.methods or ()) if method != "HEAD"]
+    return found
+
+
+def address(path: str, camera: str = "gate") -> str:
+    names = {"camera_id": camera, "incident_id": "i" * 32, "clip_id": "c" * 32, "key_id": "0" * 12, "delivery_id": "1"}
+    names["slug"] = "forbidden"
+    return path.format(**names)
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route(house: House) -> None:
+    found = routes(house)
+    assert set(found) == set(RULES)
+    assert len(found) > 40
+    assert rule_of("GET", "/v1/anything") is None
+
+
+def test_nobody_without_a_key_gets_behind_the_door(house: House) -> None:
+    for method, path in routes(house):
+        rule = RULES[method, path]
+        status = house.opens(address(path)) if method == WEBSOCKET else house.ask(method, address(path)).status_code
+        if rule.scope is None:
+            assert status not in (401, 403), (method, path)
+        else:
+            assert status == (authentication.UNAUTHENTICATED_CODE if method == WEBSOCKET else 401), (method, path)
+
+
+def test_a_scope_too_small_is_refused_everywhere(house: House) -> None:
+    order, refused = list(Scope), 0
+    for method, path in routes(house):
+        scope = RULES[method, path].scope
+        for less in order[: order.index(scope)] if scope else []:
+            key = house.keys[less]
+            status = (
+                house.opens(address(path), key)
+                if method == WEBSOCKET
+                else house.ask(method, address(path), key).status_code
+            )
+            assert status == 403, (method, path, less)
+            refused += 1
+    assert refused > 20
+
+
+def test_a_key_for_another_camera_is_refused_everywhere(house: House) -> None:
+    key, refused = house.yard[Scope.ADMIN], 0
+    for method, path in routes(house):
+        if RULES[method, path].subject is Subject.NOTHING:
+            continue
+        status = (
+            house.opens(address(path), key)
+            if method == WEBSOCKET
+            else house.ask(method, address(path), key).status_code
+        )
+        assert status == 403, (method, path)
+        refused += 1
+    assert refused > 30
+    assert house.ask("GET", "/v1/cameras/yard", key).status_code == 200
+    assert house.opens("/v1/cameras/yard/scores", key) == 101
+
+
+def test_lists_and_streams_leave_out_what_a_key_may_not_see(house: House) -> None:
+    key = house.yard[Scope.READ]
+    listed = house.ask("GET", "/v1/cameras", key).json()["cameras"]
+    assert [camera["id"] for camera in listed] == ["yard"]
+    assert house.ask("GET", "/v1/incidents", key).json() == {"incidents": [], "next": None}
+    base = f"ws://127.0.0.1:{house.live.port}/v1/incidents"
+    headers = {"authorization": f"Bearer {key.text}"}
+    with connect(f"{base}?last_event_id=0", additional_headers=headers) as socket:
+        assert json.loads(socket.recv())["cameras"] == ["yard"]
+        told = {json.loads(socket.recv())["camera"] for _ in range(1)}
+        assert told == {"yard"}
+    with pytest.raises(InvalidStatus, match="403"), connect(f"{base}?camera=gate", additional_headers=headers):
+        pass
+    with httpx.stream(
+        "GET", f"http://127.0.0.1:{house.live.port}/v1/incidents/stream?last_event_id=0", headers=headers
+    ) as stream:
+        lines = stream.iter_lines()
+        hello = next(line for line in lines if line.startswith("data:"))
+        assert json.loads(hello[5:])["cameras"] == ["yard"]
+
+
+def test_a_websocket_opens_by_its_first_message_or_by_a_ticket_that_works_once(house: House) -> None:
+    key = house.keys[Scope.READ]
+    base = f"ws://127.0.0.1:{house.live.port}/v1/cameras/gate/scores"
+    with connect(base) as socket:
+        socket.send(json.dumps({"type": "authenticate", "key": key.text}))
+        assert json.loads(socket.recv())["type"] == "hello"
+    with connect(base) as socket:
+        socket.send(json.dumps({"type": "authenticate", "key": key.text + "x"}))
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == authentication.UNAUTHENTICATED_CODE
+    ticket = house.ask("POST", "/v1/tickets", key).json()["ticket"]
+    offered: list[Any] = ["daflow", f"daflow.ticket.{ticket}"]
+    with connect(base, subprotocols=offered) as socket:
+        assert socket.subprotocol == "daflow"
+        assert json.loads(socket.recv())["type"] == "hello"
+    with pytest.raises(InvalidStatus, match="401"), connect(base, subprotocols=offered):
+        pass
+
+
+def test_a_browser_logs_in_with_a_key_and_out_again(house: House) -> None:
+    base = f"http://127.0.0.1:{house.live.port}"
+    with httpx.Client(base_url=base) as browser:
+        refused = browser.post("/v1/session", json={"key": "dfl_nonsense"})
+        assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
+        answer = browser.post("/v1/session", json={"key": house.keys[Scope.OPERATE].text})
+        assert answer.json() == {"name": "all operate", "scope": "operate", "cameras": None, "open": False}
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert browser.get("/v1/session").json()["scope"] == "operate"
+        assert browser.get("/v1/cameras").status_code == 200
+        foreign = browser.post("/v1/tickets", headers={"origin": "https://evil.example"})
+        assert foreign.status_code == 403
+        assert browser.delete("/v1/session").status_code == 204
+        browser.cookies.set(authentication.COOKIE, answer.cookies[authentication.COOKIE])
+        assert browser.get("/v1/cameras").status_code == 401
+
+
+def test_a_revoked_key_ends_its_sessions_and_its_streams(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "RECHECK_S", 0.1)
+    admin, key = house.keys[Scope.ADMIN], house.keys[Scope.READ]
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{house.live.port}") as browser,
+        connect(
+            f"ws://127.0.0.1:{house.live.port}/v1/cameras/gate/scores",
+            additional_headers={"authorization": f"Bearer {key.text}"},
+        ) as socket,
+    ):
+        browser.post("/v1/session", json={"key": key.text})
+        assert json.loads(socket.recv())["type"] == "hello"
+        assert house.ask("DELETE", f"/v1/keys/{key.info.id}", admin).json()["revoked_at"]
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=30)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == authentication.UNAUTHENTICATED_CODE
+        assert browser.get("/v1/cameras").status_code == 401
+    assert house.ask("GET", "/v1/cameras", key).status_code == 401
+    assert house.ask("DELETE", "/v1/keys/000000000000", admin).json()["type"] == "/problems/key-not-found"
+
+
+def test_keys_are_made_and_listed_without_their_secrets(house: House) -> None:
+    admin = house.keys[Scope.ADMIN]
+    wanted = {"name": "night shift", "scope": "operate", "cameras": ["yard"], "expires_in_days": 1}
+    made = house.ask("POST", "/v1/keys", admin, json=wanted)
+    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
+    key = made.json().pop("key")
+    listed = house.ask("GET", "/v1/keys", admin)
+    assert key.split("_")[2] not in listed.text
+    assert listed.json()["keys"][-1]["name"] == "night shift"
+    assert house.ask("GET", "/v1/cameras/yard", headers={"authorization": f"Bearer {key}"}).status_code == 200
+    nobody = house.ask("POST", "/v1/keys", admin, json={"name": "nobody", "cameras": []})
+    assert nobody.json()["type"] == "/problems/invalid-request"
+
+
+def test_changes_are_written_down_with_who_made_them_and_without_secrets(house: House) -> None:
+    operator, admin = house.keys[Scope.OPERATE], house.keys[Scope.ADMIN]
+    assert house.ask("PATCH", "/v1/cameras/gate", admin, json={"name": "hunter2"}).status_code == 200
+    assert house.ask("DELETE", "/v1/cameras/yard", operator).status_code == 403
+    assert house.ask("DELETE", "/v1/cameras/yard", admin).status_code == 204
+    records = house.ask("GET", "/v1/audit?limit=2", admin).json()
+    assert [(one["action"], one["target"], one["status"], one["name"]) for one in records["records"]] == [
+        ("DELETE /v1/cameras/{camera_id}", "/v1/cameras/yard", 204, "all admin"),
+        ("PATCH /v1/cameras/{camera_id}", "/v1/cameras/gate", 200, "all admin"),
+    ]
+    assert "hunter2" not in json.dumps(records)
+    older = house.ask("GET", f"/v1/audit?before={records['next']}", admin).json()["records"]
+    assert all(one["id"] < records["next"] for one in older)
+
+
+def test_whoever_guesses_is_not_listened_to_any_more(house: House) -> None:
+    for _ in range(GUESSES):
+        wrong = house.ask("GET", "/v1/cameras", headers={"authorization": "Bearer dfl_wrong"})
+        assert wrong.status_code == 401
+        assert wrong.headers["www-authenticate"] == "Bearer"
+    locked = house.ask("GET", "/v1/cameras", house.keys[Scope.ADMIN])
+    assert (locked.status_code, locked.json()["type"]) == (429, "/problems/too-many-requests")
+    assert int(locked.headers["retry-after"]) > 0
+
+
+def test_more_requests_than_allowed_are_refused_by_key(serve: Serve) -> None:
+    house = House(serve(auth=Auth.REQUIRED, requests_per_minute=5))
+    statuses = [house.ask("GET", "/v1/cameras", house.keys[Scope.READ]).status_code for _ in range(12)]
+    assert 429 in statuses
+    assert statuses[:5] == [200] * 5
+    assert house.ask("GET", "/v1/cameras", house.keys[Scope.OPERATE]).status_code == 200
+
+
+def test_a_service_of_this_machine_alone_asks_for_no_key(serve: Serve) -> None:
+    live = serve()
+    eventually(lambda: live.client.get("/v1/cameras").status_code == 200, "it answers")
+    assert live.client.get("/v1/session").json()["open"] is True
+    assert live.client.post("/v1/tickets").json()["type"] == "/problems/forbidden"

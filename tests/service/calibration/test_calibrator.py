@@ -1,0 +1,553 @@
+"""Calibrating cameras that run: what is gathered, fitted, kept, rolled back and forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.adaptation import AdaptationSettings, fit_camera
+from model.calibration import Calibration
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+from model.dataset import read_split
+from service.calibration import calibrator
+from service.calibration.gathering import CalibrationRefused, _Gathering
+from service.calibration.report import CalibrationRequest
+from service.cameras.config import CameraConfig
+from service.cameras.store import CameraStore
+from service.documents.results import ClipResult, FrameScore, PersonScore
+from service.incidents.store import HeldPeak
+from service.live.frames import Scored
+from service.settings import Settings
+from tests.doubles.live import device, lying
+from tests.doubles.live_records import incident_info, over
+from tests.doubles.servers import CardboardScorer, LiveServer, Serve, clip_result, eventually, live_server
+from tests.model.skeletons import swaying
+
+ADDRESS = "/v1/cameras/gate/calibration"
+FEED = {"url": "skeletons:", "quiet_s": 1, "min_duration_s": 0.2, "false_alarms_per_hour": 60}
+RATE_HZ = 15.0
+QUICK = AdaptationSettings(epochs=3, max_windows=300)
+TIMID = AdaptationSettings(epochs=1, learning_rate=1e-7, max_windows=300)
+
+Poses = NDArray[np.float64]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few epochs, and no long sleeps between looks."""
+    monkeypatch.setattr(calibrator, "fit_camera", partial(fit_camera, settings=QUICK))
+    monkeypatch.setattr(calibrator, "_POLL_S", 0.05)
+
+
+def frame(moment: float, people: dict[int, Poses]) -> Scored:
+    keypoints = np.array(list(people.values()), np.float32).reshape(-1, 17, 3)
+    return Scored(
+        camera_id="gate",
+        sequence=0,
+        captured_at=moment,
+        image=None,
+        width=640,
+        height=480,
+        track_ids=list(people),
+        boxes=np.zeros((len(people), 4), np.float32),
+        keypoints=keypoints,
+        newest=[None] * len(people),
+        nll=np.nan,
+        smoothed=np.nan,
+        reason=None,
+    )
+
+
+def normal_life(seconds: float, seed: int = 1) -> Iterator[Scored]:
+    """Two people who sway, as no person in the shipped checkpoint's training data did; it ends now."""
+    frames = round(RATE_HZ * seconds)
+    first, second = (swaying(frames, 9 * seed + person) for person in (1, 2))
+    begin = time.monotonic() - seconds
+    for number in range(frames):
+        yield frame(begin + number / RATE_HZ, {1: first[number], 2: second[number]})
+
+
+def put(live: LiveServer, camera: str = "gate", **config: Any) -> None:
+    assert live.client.put(f"/v1/cameras/{camera}", json=FEED | config).status_code in (200, 201)
+
+
+def watch(live: LiveServer, frames: Iterator[Scored], camera: str = "gate") -> None:
+    """Let a camera see hours in a moment."""
+    watched = live.runtime.cameras.camera(camera)
+    eventually(lambda: watched.taps, "somebody gathers")
+    for one in frames:
+        for tap in watched.taps:
+            tap(one)
+
+
+def calibration(live: LiveServer, camera: str = "gate") -> dict[str, Any]:
+    document: dict[str, Any] = live.client.get(f"/v1/cameras/{camera}/calibration").json()
+    return document
+
+
+def finished(live: LiveServer, camera: str = "gate") -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        now = calibration(live, camera)
+        return now if now["state"] not in ("gathering", "fitting") else None
+
+    return eventually(look, "the calibration is finished")
+
+
+def calibrated(live: LiveServer, camera: str = "gate", *, seed: int = 1, **request: Any) -> dict[str, Any]:
+    """Calibrate a camera on four minutes of normal life."""
+    answer = live.client.post(f"/v1/cameras/{camera}/calibration", json={"seconds": 235} | request)
+    assert answer.status_code == 202, answer.text
+    watch(live, normal_life(240, seed), camera)
+    return finished(live, camera)
+
+
+def thresholds(live: LiveServer, camera: str = "gate") -> dict[str, Any]:
+    document: dict[str, Any] = live.client.get(f"/v1/cameras/{camera}").json()["thresholds"]
+    return document
+
+
+def weights(live: LiveServer, camera: str = "gate") -> list[Path]:
+    return sorted((live.runtime.folder.cameras / camera).glob("*"))
+
+
+def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    shipped = thresholds(live)
+    assert shipped["calibration"] == "shipped"
+    first = calibrated(live)
+    assert (first["state"], first["active"], first["refusal"], first["problem"]) == ("done", 1, None, None)
+    assert first["gathered_s"] == pytest.approx(240, abs=6)
+    assert first["gathered_poses"] == pytest.approx(7200, abs=200)
+    report = first["versions"][0]["report"]
+    assert report["interval"][0] <= report["false_alarms_per_hour"] == 60 <= report["interval"][1]
+    assert report["adaptation"] is None
+    assert weights(live) == []
+    own = thresholds(live)
+    assert (own["calibration"], own["adapted"], own["open"]) == ("camera", False, report["threshold"])
+    gate = live.runtime.cameras.camera("gate")
+    assert gate.taps == (), "nothing is gathered any more"
+    found = gate.calibration()
+
+    second = calibrated(live, seed=2)
+    assert second["active"] == 2
+    # By chance both may call the same level one that comes so often; the scores that they call so differ.
+    assert gate.calibration() != found
+    back = live.client.post(f"{ADDRESS}/rollback").json()
+    assert back["active"] == 1
+    assert [(one["version"], one["withdrawn"]) for one in back["versions"]] == [(2, True), (1, False)]
+    assert (thresholds(live), gate.calibration()) == (own, found)
+    assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
+    assert thresholds(live) == shipped
+    assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
+
+
+@pytest.mark.usefixtures("backend")
+def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    with live_server(settings, lambda _: CardboardScorer()) as live:
+        put(live)
+        put(live, "yard")
+        done = calibrated(live, adapt=True)
+        adaptation = done["versions"][0]["report"]["adaptation"]
+        assert adaptation["accepted"], adaptation["reason"]
+        assert adaptation["after"] < adaptation["before"]
+        own = thresholds(live)
+        assert (own["calibration"], own["adapted"]) == ("camera", True)
+        kept = weights(live)
+        assert len(kept) == 1
+        (live.runtime.folder.cameras / "gate" / "left-behind.safetensors").touch()
+        (live.runtime.folder.cameras / "nobody").mkdir()
+        (live.runtime.folder.cameras / "nobody" / "left-behind.safetensors").touch()
+    with live_server(settings, lambda _: CardboardScorer()) as live:
+        assert thresholds(live) == own
+        assert thresholds(live, "yard")["calibration"] == "shipped"
+        assert calibration(live)["active"] == 1
+        assert calibration(live)["state"] is None
+        assert weights(live) == kept, "what nothing refers to is gone"
+        assert not (live.runtime.folder.cameras / "nobody").exists()
+
+        # The same movement on both cameras at once has another score where the weights are others.
+        scores: dict[str, list[float]] = {"gate": [], "yard": []}
+        for name, found in scores.items():
+            camera = live.runtime.cameras.camera(name)
+            camera.tap(lambda one, found=found: found.append(one.nll))
+        base = f"ws://127.0.0.1:{live.port}"
+        with device(base, "gate", lying), device(base, "yard", lying):
+            eventually(lambda: all(np.isfinite(found[-1:]).any() for found in scores.values()), "both are scored")
+        highest = {name: np.nanmax(found) for name, found in scores.items()}
+        assert abs(highest["gate"] - highest["yard"]) > 1e-3
+
+        assert live.client.delete("/v1/cameras/gate").status_code == 204
+        assert not (live.runtime.folder.cameras / "gate").exists()
+        put(live)
+        assert (calibration(live)["versions"], thresholds(live)["calibration"]) == ([], "shipped")
+
+
+def threshold_score(live: LiveServer, camera: str = "gate") -> float:
+    """The held score at which an incident opens; levels of two calibrations cannot be compared."""
+    own = live.runtime.cameras.camera(camera).calibration()
+    assert own is not None
+    return float(own.nll(np.array(thresholds(live, camera)["open"])))
+
+
+def test_an_incident_that_is_called_a_false_alarm_raises_the_threshold_of_the_next_calibration(serve: Serve) -> None:
+    live = serve()
+    put(live)
+
+    def incident() -> dict[str, Any] | None:
+        found: list[dict[str, Any]] = live.client.get("/v1/incidents").json()["incidents"]
+        return found[0] if found else None
+
+    with device(f"ws://127.0.0.1:{live.port}", "gate", lying):
+        eventually(incident, "an incident opens")
+    ended = eventually(lambda: (one := incident()) and one["ended_at"] and one, "it is over")
+    address = f"/v1/incidents/{ended['id']}/false-alarm"
+    found: list[tuple[int, int]] = []
+    scores: list[float] = []
+    for wrong in (False, True):
+        assert live.client.post(address, json={"false_alarm": wrong}).status_code == 200
+        report = calibrated(live)["versions"][0]["report"]
+        found.append((report["false_alarms_marked"], report["false_alarms_used"]))
+        scores.append(threshold_score(live))
+    assert found == [(0, 0), (1, 1)]
+    assert scores[1] > scores[0] + 0.1
+
+
+def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report_says_how_many(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    own = Checkpoint.load(DEFAULT_CHECKPOINT).fingerprint()
+    created = live.runtime.camera_store.get("gate").created_at
+
+    def happened(name: str, peak: HeldPeak | None, camera: str = "gate", start: timedelta = timedelta()) -> None:
+        incident = incident_info(name, camera).model_copy(
+            update={"started_at": created + start, "updated_at": created + start, "peak_at": created + start}
+        )
+        live.runtime.incidents.started(incident)
+        live.runtime.incidents.ended(over(incident, 0.0), peak)
+        live.runtime.incidents.mark_false_alarm(name, True)
+
+    happened("other camera", HeldPeak(1000.0, own), "yard")
+    happened("before this camera", HeldPeak(1000.0, own), start=-timedelta(hours=1))
+    happened("while footage is gathered", HeldPeak(1000.0, own), start=timedelta(hours=1))
+    plain = calibrated(live)["versions"][0]["report"]
+    assert (plain["false_alarms_marked"], plain["false_alarms_used"]) == (0, 0)
+    happened("other weights", HeldPeak(1000.0, "0" * 64))
+    happened("not known", None)
+    alike = calibrated(live)["versions"][0]["report"]
+    assert (alike["false_alarms_marked"], alike["false_alarms_used"]) == (2, 0)
+    alarm = threshold_score(live) + 1.0
+    for number in range(100):
+        happened(f"false alarm {number}", HeldPeak(alarm, own))
+    most = calibrated(live)["versions"][0]["report"]
+    assert most["false_alarms_marked"] == 102
+    assert 10 < most["false_alarms_used"] < 100
+    assert most["exceedances"] == 2 * most["false_alarms_used"], "as many as the footage has of its own"
+
+
+def test_weights_that_do_not_help_are_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrator, "fit_camera", partial(fit_camera, settings=TIMID))
+    live = serve()
+    put(live)
+    done = calibrated(live, adapt=True)
+    adaptation = done["versions"][0]["report"]["adaptation"]
+    assert (adaptation["accepted"], adaptation["reason"][:13]) == (False, "not adapted: ")
+    assert (thresholds(live)["calibration"], thresholds(live)["adapted"]) == ("camera", False)
+    assert weights(live) == []
+
+
+def test_too_little_footage_is_refused_with_what_is_lacking(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    with device(f"ws://127.0.0.1:{live.port}", "gate", lying):
+        assert live.client.post(ADDRESS, json={"seconds": 10}).status_code == 202
+        refused = finished(live)
+    assert (refused["state"], refused["active"], refused["versions"]) == ("refused", None, [])
+    assert refused["gathered_s"] >= 10
+    assert refused["gathered_poses"] > 50
+    assert refused["refusal"]["needed_s"] > 0
+    assert "more" in refused["refusal"]["detail"]
+    assert thresholds(live)["calibration"] == "shipped"
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_calibration_with_another_checkpoint_is_left_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = Checkpoint.load(DEFAULT_CHECKPOINT)
+    name, tensor = next(iter(base.state.items()))
+    other = tmp_path / "other.safetensors"
+    replace(base, state={**base.state, name: tensor * 1.01}).save(other)
+    settings = Settings(data_dir=tmp_path / "data")
+    with live_server(settings, lambda _: CardboardScorer()) as live:
+        put(live)
+        calibrated(live, adapt=True)
+        own = thresholds(live)
+    with live_server(settings.model_copy(update={"checkpoint": other}), lambda _: CardboardScorer()) as live:
+        assert thresholds(live)["calibration"] == "shipped"
+        assert "calibrate the camera again" in capsys.readouterr().out
+        found = calibration(live)
+        assert (found["active"], found["versions"][0]["active"]) == (None, False)
+        assert len(weights(live)) == 1, "the other checkpoint may come back"
+    with live_server(settings, lambda _: CardboardScorer()) as live:
+        assert thresholds(live) == own
+        weights(live)[0].write_bytes(b"damaged")
+    with live_server(settings, lambda _: CardboardScorer()) as live:
+        assert thresholds(live)["calibration"] == "shipped"
+        assert "calibrate the camera again" in capsys.readouterr().out
+        live.client.post(f"{ADDRESS}/rollback")
+        assert weights(live) == [], "what was rolled back never returns"
+
+
+def poselift_clip(test_data: Path, camera: str) -> ClipResult:
+    """All normal footage of one camera as one scored clip, with pauses between the recordings."""
+    frames: list[FrameScore] = []
+    begin, track = 0.0, 0
+    for clip in read_split(test_data / "poselift" / "pose" / "train"):
+        if clip.camera != camera:
+            continue
+        people: dict[int, list[PersonScore]] = {}
+        for person in clip.tracks:
+            track += 1
+            for number, joints in zip(person.frames.tolist(), person.keypoints.tolist(), strict=True):
+                one = PersonScore(track=track, box=(0, 0, 1, 1), keypoints=joints, score=None, level=None)
+                people.setdefault(number, []).append(one)
+        span = clip.frame_span()
+        for number in span.tolist():
+            moment = begin + (number - span[0]) / RATE_HZ
+            seen = people.get(number, [])
+            frames.append(FrameScore(index=len(frames), time_s=moment, score=None, level=None, people=seen))
+        begin = frames[-1].time_s + 60
+    return clip_result().model_copy(update={"frames": frames})
+
+
+class ClipsOf(CardboardScorer):
+    """Gives every clip one result."""
+
+    def __init__(self, result: ClipResult) -> None:
+        super().__init__()
+        self.result = result
+
+    def score(self, *_: Any, **__: Any) -> ClipResult:
+        return self.result
+
+
+def test_a_camera_is_calibrated_on_a_clip_of_real_life(serve: Serve, test_data: Path) -> None:
+    result = poselift_clip(test_data, "04")
+    live = serve(lambda _: ClipsOf(result))
+    eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
+    put(live, false_alarms_per_hour=30, quiet_s=10, min_duration_s=0.5)
+    posted = post_clip(live)
+    live.client.until(posted, "done")
+    assert live.client.post(ADDRESS, json={"clip": posted}).status_code == 202
+    done = finished(live)
+    assert done["state"] == "done", done
+    report = done["versions"][0]["report"]
+    assert report["interval"][0] <= 30 <= report["interval"][1]
+    pauses = np.diff([frame.time_s for frame in result.frames])
+    assert report["footage_s"] == pytest.approx(pauses[pauses < 2].sum(), rel=0.02)
+    assert thresholds(live)["open"] == report["threshold"]
+
+
+def post_clip(live: LiveServer) -> str:
+    answer = live.client.post_clip(b"a clip")
+    assert answer.status_code in (201, 202), answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_clip_that_cannot_be_used_is_refused(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    posted = post_clip(live)
+    live.client.until(posted, "done")
+    refusal = live.client.post(ADDRESS, json={"clip": posted})
+    assert (refusal.status_code, "keypoints=true" in refusal.json()["detail"]) == (422, True)
+    live.runtime.folder.result(posted).unlink()
+    assert live.client.post(ADDRESS, json={"clip": posted}).status_code == 422
+    held = live.client.post_clip(b"hold").json()["id"]
+    refusal = live.client.post(ADDRESS, json={"clip": held})
+    assert (refusal.status_code, "has not been scored" in refusal.json()["detail"]) == (422, True)
+    assert calibration(live)["state"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (lambda live: put(live, max_fps=3), "cancelled"),
+        (lambda live: put(live, enabled=False), "cancelled"),
+        (lambda live: put(live, quiet_s=7, name="Gate"), "gathering"),
+    ],
+)
+def test_footage_of_a_camera_that_is_changed_meanwhile_is_not_used(
+    change: Callable[[LiveServer], None], state: str, serve: Serve
+) -> None:
+    live = serve()
+    put(live)
+    assert live.client.post(ADDRESS, json={"seconds": 3600}).status_code == 202
+    watch(live, normal_life(5))
+    change(live)
+    if state == "cancelled":
+        found = finished(live)
+        assert (found["state"], "begin again" in found["problem"]) == ("cancelled", True)
+    else:
+        watch(live, (replace(one, captured_at=one.captured_at + 10) for one in normal_life(5)))
+        assert calibration(live)["gathered_s"] > 8
+        live.client.delete(ADDRESS)
+        assert finished(live)["problem"] is None
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_what_was_learnt_for_a_camera_that_is_removed_meanwhile_is_thrown_away(
+    comes_back: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        fit = fit_camera(*arguments, settings=QUICK, **options | {"cancelled": lambda: False})
+        fitted.set()
+        go_on.wait()
+        return fit
+
+    monkeypatch.setattr(calibrator, "fit_camera", slow)
+    live = serve()
+    put(live)
+    live.client.post(ADDRESS, json={"seconds": 235, "adapt": True})
+    watch(live, normal_life(240))
+    try:
+        eventually(fitted.is_set, "it is fitted")
+        assert live.client.delete("/v1/cameras/gate").status_code == 204
+        if comes_back:
+            put(live)
+    finally:
+        go_on.set()
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "calibration-gate"], "it has ended")
+    assert not (live.runtime.folder.cameras / "gate").exists()
+    if comes_back:
+        assert (calibration(live)["versions"], calibration(live)["state"]) == ([], None)
+        assert thresholds(live)["calibration"] == "shipped"
+
+
+def test_a_defect_is_told_and_the_next_calibration_can_begin(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("one over nothing")
+
+    monkeypatch.setattr(calibrator, "fit_camera", fail)
+    live = serve()
+    put(live)
+    failed = calibrated(live)
+    assert (failed["state"], failed["problem"]) == ("failed", "the calibration failed: one over nothing")
+    monkeypatch.setattr(calibrator, "fit_camera", partial(fit_camera, settings=QUICK))
+    assert calibrated(live)["state"] == "done"
+
+
+def test_calibrations_and_rollbacks_at_once_leave_what_the_store_says(serve: Serve) -> None:
+    live = serve()
+    put(live)
+    for seed in (1, 2, 3):
+        calibrated(live, seed=seed)
+    camera, runtime = live.runtime.cameras.camera("gate"), live.runtime
+    calls = [lambda: runtime.calibrator.roll_back("gate"), lambda: runtime.calibrator.equip(camera)] * 2
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = CameraStore(runtime.database).active("gate")
+    assert stored is not None
+    assert stored.version == 1
+    assert camera.calibration() == Calibration.from_dict(stored.calibration or {})
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_service_that_stops_gives_calibrations_up(tmp_path: Path) -> None:
+    with live_server(Settings(data_dir=tmp_path / "data"), lambda _: CardboardScorer()) as live:
+        put(live)
+        live.client.post(ADDRESS, json={"seconds": 3600})
+        live.runtime.calibrator.stop()
+        assert calibration(live)["state"] == "cancelled"
+        with pytest.raises(CalibrationRefused):
+            live.runtime.calibrator.start("gate", CalibrationRequest(seconds=60))
+
+
+Step = tuple[float, int]
+
+
+def gathered(steps: Sequence[Step]) -> tuple[_Gathering, list[Scored]]:
+    """What is gathered of frames that follow each other at these steps, with so many people in each."""
+    gathering, frames, moment = _Gathering(), [], 1000.0
+    for number, (step, people) in enumerate(steps):
+        moment += step
+        poses = {person: np.full((17, 3), number + person / 10) for person in range(people)}
+        frames.append(frame(moment, poses))
+        gathering.add(frames[-1])
+    return gathering, frames
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.05, 0.3, 1.1, 1.9, 2.5, 700.0]), st.integers(0, 2)), min_size=1, max_size=80)
+)
+def test_every_pose_is_kept_once_and_no_recording_has_a_silence(steps: list[Step]) -> None:
+    gathering, frames = gathered(steps)
+    gaps = np.diff([one.captured_at for one in frames])
+    assert gathering.seconds == pytest.approx(gaps[gaps <= 2].sum())
+    assert gathering.poses == sum(people for _, people in steps)
+    recordings = gathering.hand_over()
+    poses = [
+        (moment, track.track_id, *joints)
+        for recording in recordings
+        for track in recording.tracks
+        for moment, joints in zip(track.times.tolist(), track.keypoints.reshape(-1, 51).tolist(), strict=True)
+    ]
+    given_poses = [
+        (one.captured_at, track, *joints)
+        for one in frames
+        for track, joints in zip(one.track_ids, one.keypoints.reshape(-1, 51).tolist(), strict=True)
+    ]
+    assert sorted(poses) == sorted(given_poses)
+    for recording in recordings:
+        assert (np.diff(recording.frame_times) <= 2).all()
+        assert np.ptp(recording.frame_times) <= 601
+        for track in recording.tracks:
+            assert np.isin(track.times, recording.frame_times).all()
+    assert gathering.hand_over() == []
+    gathering.add(frame(1e6, {1: np.zeros((17, 3))}))
+    assert gathering.hand_over() == []
+
+
+def test_an_empty_scene_takes_little_memory_and_counts_as_footage() -> None:
+    gathering, _ = gathered([(1 / RATE_HZ, 0)] * round(RATE_HZ * 1200))
+    assert gathering.seconds == pytest.approx(1200, abs=0.1)
+    recordings = gathering.hand_over()
+    assert sum(len(recording.frame_times) for recording in recordings) < 1300
+    assert sum(np.ptp(recording.frame_times) for recording in recordings) == pytest.approx(1200, abs=5)
+
+
+def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathering, frames = gathered([(0.1, 1)] * 5)
+    gathering.add(frames[2])
+    assert gathering.poses == 5
+    monkeypatch.setattr(gathering, "_MOST_POSES", 7)
+    for step in range(1, 5):
+        gathering.add(frame(1000.5 + step, {1: np.zeros((17, 3))}))
+    assert gathering.full.is_set()
+    assert gathering.poses == 7
+
+
+def test_a_disabled_camera_gathers_nothing(serve: Serve) -> None:
+    live = serve()
+    live.runtime.cameras.put("gate", CameraConfig(url="skeletons:", enabled=False))
+    with pytest.raises(CalibrationRefused, match="disabled"):
+        live.runtime.calibrator.start("gate", CalibrationRequest(seconds=60))

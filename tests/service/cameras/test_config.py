@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, read_cameras
+from service.errors import StartupError
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.doubles.servers import CardboardScorer
+
+HIDDEN = "hunter2"
+URL = f"rtsp://viewer:{HIDDEN}@127.0.0.1/live?token={HIDDEN}"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("url", [0, "0", "/clips/a.mp4", "skeletons:", URL])
+def test_an_address_is_kept_as_it_was_given(url: int | str) -> None:
+    config = CameraConfig(url=url)
+    assert config.url == url
+    assert CameraConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("url", [True, 1.0, None, ["rtsp://a/b"]])
+def test_what_is_no_address_is_refused(url: Any) -> None:
+    with pytest.raises(ValidationError):
+        CameraConfig(url=url)
+
+
+def test_a_configuration_does_not_show_its_address_when_it_is_printed() -> None:
+    assert HIDDEN not in repr(CameraConfig(url=URL))
+    assert HIDDEN not in str(CameraConfig(url=URL))
+
+
+def test_an_error_does_not_repeat_the_address() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CameraConfig(url=URL, false_alarms_per_hour=1, alert_false_alarms_per_hour=2)
+    assert HIDDEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"false_alarms_per_hour": 0},
+        {"false_alarms_per_hour": float("inf")},
+        {"false_alarms_per_hour": 1, "alert_false_alarms_per_hour": 2},
+        {"min_duration_s": -1},
+        {"quiet_s": 0},
+        {"cooldown_s": float("nan")},
+        {"retention_hours": 0},
+        {"retention_hours": 1e9},
+        {"max_fps": 0},
+        {"max_fps": 61},
+        {"name": "a" * 101},
+        {"unknown": 1},
+    ],
+)
+def test_impossible_fields_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        CameraConfig(url="skeletons:", **fields)
+
+
+def test_a_patch_changes_what_it_names_and_is_checked_as_a_whole() -> None:
+    config = CameraConfig(url=URL, name="Gate", false_alarms_per_hour=4, alert_false_alarms_per_hour=2)
+    changed = CameraPatch.model_validate({"name": None, "quiet_s": 3}).apply(config)
+    assert changed == config.model_copy(update={"name": None, "quiet_s": 3.0})
+    for fields in ({"false_alarms_per_hour": 1}, {"colour": "blue"}, {"url": None}):
+        with pytest.raises(ValidationError):
+            CameraPatch.model_validate(fields).apply(config)
+
+
+def test_a_file_of_cameras_is_read(tmp_path: Path) -> None:
+    text = f"""
+    entrance:
+      url: {URL}
+      quiet_s: 5
+    edge: {{url: "skeletons:", enabled: false}}
+    device: {{url: 0}}
+    """
+    assert read_cameras(written(tmp_path, text)) == {
+        "entrance": CameraConfig(url=URL, quiet_s=5),
+        "edge": CameraConfig(url="skeletons:", enabled=False),
+        "device": CameraConfig(url=0),
+    }
+    assert read_cameras(written(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f"gate:\n  url: {URL}\n  colour: blue", ("gate.colour", "not permitted")),
+        (f"gate:\n  url: {URL}\n  quiet_s: soon", ("gate.quiet_s", "number")),
+        (f"gate:\n  url: ['{URL}']", ("gate.url",)),
+        (f"Gate:\n  url: {URL}", ("Gate",)),
+        (f"- url: {URL}", ("dictionary",)),
+        (f"gate:\n  url: {URL}\n  name: [", ("line 3",)),
+        (f"gate: {{url: '{URL}'\nyard: 1", ("line 2",)),
+        (f"gate:\n  url: {URL}\n  name: \x01", ("YAML",)),
+        (f"gate:\n  url: {URL}\n\tname: x", ("line 3",)),
+        (f"gate:\n  url: {URL}\nyard:\n  url: 0\ngate:\n  url: 0", ("gate is given twice",)),
+        (f"gate:\n  url: 0\n  url: {URL}", ("url is given twice",)),
+        (f"gate: !!python/object/apply:os.system ['echo {HIDDEN}']", ("line 1",)),
+    ],
+)
+def test_a_file_that_is_wrong_says_where_and_repeats_no_password(
+    text: str, named: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(CamerasFileError) as refusal:
+        read_cameras(written(tmp_path, text))
+    message = str(refusal.value)
+    assert message.startswith(str(tmp_path / "cameras.yaml"))
+    assert all(part in message for part in named), message
+    assert HIDDEN not in message
+    assert "\n" not in message
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CamerasFileError, match="No such file"):
+        read_cameras(tmp_path / "nowhere.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00gate")
+    with pytest.raises(CamerasFileError, match="cannot be read"):
+        read_cameras(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (f"url: {URL}", "not allowed"),
+        (f"url: 'file://{HIDDEN}'", "must begin with"),
+        ("url: /etc/passwd\n  loop: true", "DAFLOW_MEDIA_DIRS"),
+        ("url: 'skeletons:'\n  loop: true", "only a file"),
+        ("url: 'rtsp://***@example.org/live'", "hides its credentials"),
+    ],
+)
+def test_the_service_does_not_start_with_a_file_that_holds_a_camera_that_may_not_be(
+    config: str, why: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, f"gate:\n  {config}")
+    settings = Settings(data_dir=tmp_path / "data", cameras_file=path)
+    with pytest.raises(StartupError) as refusal:
+        Runtime.open(settings, lambda _: CardboardScorer())
+    message = str(refusal.value)
+    assert all(part in message for part in (str(path), "gate", why, "DAFLOW_CAMERAS_FILE")), message
+    assert HIDDEN not in message
+    # The folder was given back, and nothing of the camera is left.
+    path.write_text("yard: {url: 'skeletons:'}")
+    runtime = Runtime.open(settings, lambda _: CardboardScorer())
+    try:
+        assert [camera.id for camera in runtime.cameras.statuses()] == ["yard"]
+    finally:
+        runtime.close()
+
+
+@pytest.mark.usefixtures("backend")
+def test_cameras_of_the_file_are_added_or_changed_and_others_stay(tmp_path: Path) -> None:
+    path = written(tmp_path, "gate: {url: 'skeletons:', name: Gate}\nyard: {url: 'skeletons:'}")
+    settings = Settings(data_dir=tmp_path / "data", cameras_file=path)
+    for text, names in (
+        (None, {"gate": "Gate", "yard": None}),
+        ("gate: {url: 'skeletons:', name: Front gate}", {"gate": "Front gate", "yard": None}),
+        ("attic: {url: 'skeletons:'}", {"attic": None, "gate": "Front gate", "yard": None}),
+    ):
+        if text is not None:
+            path.write_text(text)
+        runtime = Runtime.open(settings, lambda _: CardboardScorer())
+        try:
+            assert {camera.id: camera.config.name for camera in runtime.cameras.statuses()} == names
+        finally:
+            runtime.close()

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import av
+import pytest
+
+from model.checkpoint import Checkpoint
+from model.evaluation import Report
+from service.documents.results import ClipResult
+from tests.doubles import media
+from tests.doubles.servers import PATIENCE_S, command, environment, free_port
+from tests.model.skeletons import write_test_set, write_ubnormal_test_set
+
+
+def run(data_dir: Path, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*map(str, arguments)),
+        env=environment(data_dir, **settings) | {"COLUMNS": "120"},
+        cwd=data_dir,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def one_line(finished: subprocess.CompletedProcess[str]) -> str:
+    """The single line of complaint of a command that failed."""
+    assert finished.returncode == 1, finished
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
+    script = "import sys; import service.cli.main; sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
+    assert subprocess.run([*command()[:2], script], cwd=tmp_path).returncode == 0
+    finished = run(tmp_path, "--help")
+    names = ("serve", "score", "extract", "train", "evaluate", "import-stgnf", "doctor", "keys")
+    assert all(name in finished.stdout for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "complaint"),
+    [
+        (("score", "nowhere.mp4"), {}, "there is no file nowhere.mp4"),
+        (("score", "."), {}, "there is no file ."),
+        (("serve",), {"auth": "maybe"}, "DAFLOW_AUTH"),
+        (("serve", "--port", "70000"), {}, "DAFLOW_PORT"),
+        (("serve",), {"database_url": "sqlite:////nowhere/at/all.db"}, "DAFLOW_DATABASE_URL"),
+        (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),
+        (("train", "--data", ".", "--output", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
+        (("train", "--data", ".", "--output", "checkpoint.safetensors"), {}, "no files named"),
+        (("train", "--data", ".", "--output", "x.safetensors", "--layout", "mars"), {}, "there is no layout 'mars'"),
+        (("extract", "nowhere.mp4", "--output", "poses"), {}, "there is no file or folder nowhere.mp4"),
+        (("evaluate", "--data", "."), {}, "no files named"),
+        (("evaluate", "--data", ".", "--layout", "mars"), {}, "there is no layout 'mars'; there are poselift, "),
+        (("evaluate", "--data", ".", "--layout", "videos"), {}, "expected test/*, or their poses"),
+        (("evaluate", "--data", ".", "--checkpoint", "none.safetensors"), {}, "none.safetensors"),
+        (("evaluate", "--data", ".", "--json", "nowhere/figures.json"), {}, "there is no folder nowhere"),
+        (("import-stgnf", "nowhere.tar", "checkpoint.safetensors"), {}, "nowhere.tar: no such file"),
+        (("import-stgnf", "nowhere.tar", "nowhere/checkpoint.safetensors"), {}, "there is no folder nowhere"),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], complaint: str
+) -> None:
+    assert complaint in one_line(run(tmp_path, *arguments, **settings))
+
+
+@pytest.mark.parametrize(
+    ("option", "output"),
+    [("--video", "clip.mp4"), ("--json", "../videos/clip.mp4"), ("--csv", "symbolic.mp4"), ("--plot", "hard.mp4")],
+)
+def test_the_clip_is_never_overwritten(tmp_path: Path, option: str, output: str) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    clip = folder / "clip.mp4"
+    clip.write_bytes(b"precious")
+    (folder / "symbolic.mp4").symlink_to(clip)
+    (folder / "hard.mp4").hardlink_to(clip)
+    assert f"{output} is the clip itself" in one_line(run(folder, "score", "clip.mp4", option, output))
+    assert clip.read_bytes() == b"precious"
+
+
+def test_a_misspelt_variable_is_warned_of(tmp_path: Path) -> None:
+    finished = run(tmp_path, "score", "nowhere.mp4", pose_wieghts="x")
+    assert "warning: DAFLOW_POSE_WIEGHTS is no setting of daflow" in finished.stderr
+
+
+def test_missing_weights_and_bad_clips_end_in_one_clear_line(tmp_path: Path, pose_weights: Path) -> None:
+    text = media.text_named_mp4(tmp_path)
+    assert "not a video" in one_line(run(tmp_path, "score", text, pose_weights=pose_weights))
+    assert "DAFLOW_POSE_WEIGHTS" in one_line(run(tmp_path, "score", text, pose_weights=tmp_path / "none.onnx"))
+
+
+def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: Path, test_data: Path) -> None:
+    clip = test_data / "clips" / "surveillance-fight" / "noFight" / "nofi089.mp4"
+    files = {option: tmp_path / f"out.{option}" for option in ("json", "csv", "plot", "video")}
+    options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
+    finished = run(tmp_path, "score", clip, *options, "--no-keypoints", pose_weights=pose_weights)
+    assert finished.returncode == 0, finished.stderr
+    assert "36 frames" in finished.stdout
+    result = ClipResult.model_validate_json(files["json"].read_bytes())
+    assert len(result.frames) == 36
+    assert all(person.keypoints is None for frame in result.frames for person in frame.people)
+    assert len(files["csv"].read_text().splitlines()) > 36
+    assert files["plot"].read_bytes().startswith(b"\x89PNG")
+    with av.open(str(files["video"])) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 36
+
+
+def test_videos_are_extracted_past_a_broken_one_and_the_poses_train_a_checkpoint(
+    tmp_path: Path, pose_weights: Path, test_data: Path
+) -> None:
+    fights = test_data / "clips" / "surveillance-fight" / "noFight"
+    broken = media.text_named_mp4(tmp_path)
+    names = ("nofi001", "nofi003", "nofi005", "nofi007")
+    sources = [broken, *(fights / f"{name}.mp4" for name in names)]
+    finished = run(tmp_path, "extract", *sources, "--output", "poses", pose_weights=pose_weights)
+    assert finished.returncode == 1
+    first, *others = finished.stderr.strip().splitlines()
+    assert first.startswith(f"error: {broken}: the file is not a video")
+    assert len(others) == 4
+    assert all("frames" in line for line in others)
+    options = ("--data", "poses", "--layout", "json", "--output", "own.safetensors", "--epochs", "1")
+    trained = run(tmp_path, "train", *options, "--frame-rate", 20)
+    assert trained.returncode == 0, trained.stderr
+    assert Checkpoint.load(tmp_path / "own.safetensors").provenance.data == "poses"
+
+
+def test_training_on_videos_extracts_their_poses_first(tmp_path: Path, pose_weights: Path) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    media.constant_black(tmp_path / "data" / "train").rename(tmp_path / "data" / "train" / "01_001.mp4")
+    media.constant_black(tmp_path / "data" / "train").rename(tmp_path / "data" / "train" / "01_002.mp4")
+    options = ("--data", "data", "--layout", "videos", "--output", "own.safetensors")
+    finished = run(tmp_path, "train", *options, pose_weights=pose_weights)
+    assert finished.returncode == 1
+    *done, complaint = finished.stderr.strip().splitlines()
+    assert [line.rpartition(": ")[0] for line in done] == [
+        f"data/pose/train/{name}_alphapose_tracked_person.json" for name in ("01_001", "01_002")
+    ]
+    assert complaint == "error: nothing to learn from: 0 training windows, 0 held out"
+
+
+def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
+    data = write_test_set(tmp_path / "swaying")
+    finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
+    assert finished.returncode == 0, finished.stderr
+    assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
+    document = json.loads((tmp_path / "figures.json").read_text())
+    assert document["provenance"]["command"].startswith("daflow evaluate --data")
+    reports = {name: Report.from_dict(report) for name, report in document["scorers"].items()}
+    middle, covering, *alone, presence, people = reports.values()
+    assert [name for name in reports if "pose alone" in name] == list(reports)[2:-2]
+    assert len(alone) == 2
+    assert (middle.seed, middle.replicates, people.frames) == (3, 20, 480)
+    assert middle.conditional is not None
+    assert covering.conditional is not None
+    assert middle.conditional.frames < covering.conditional.frames == 480
+    assert presence.published.micro.auc_roc == 0.5
+    assert all(name in finished.stdout for name in ("presence", "number of people"))
+
+
+def test_only_the_frames_that_count_of_another_layout_are_judged(tmp_path: Path) -> None:
+    write_ubnormal_test_set(tmp_path / "streets")
+    options = ("--data", "streets", "--layout", "ubnormal-hr", "--json", "figures.json", "--replicates", 0)
+    finished = run(tmp_path, "evaluate", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert "streets: 4 clips, 360 frames (80 anomalous)" in finished.stdout
+    first = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert (first["layout"], first["frame_rate_hz"]) == ("ubnormal-hr", 30.0)
+    finished = run(tmp_path, "evaluate", *options, "--frame-rate", 15, "--axes", "yx")
+    assert finished.returncode == 0, finished.stderr
+    second = json.loads((tmp_path / "figures.json").read_text())["provenance"]
+    assert second["frame_rate_hz"] == 15.0
+    assert second["data_sha256"] != first["data_sha256"]
+
+
+def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
+    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights)
+    assert finished.returncode == 0, finished.stdout
+    found = {finding["name"]: finding["value"] for finding in json.loads(finished.stdout)}
+    assert found["pose weights"] == f"{pose_weights}, as DAFLOW_POSE_WEIGHTS says"
+    assert "488 parameters" in found["checkpoint"]
+
+
+def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path: Path) -> None:
+    finished = run(
+        tmp_path,
+        "doctor",
+        "--json",
+        pose_weights=tmp_path / "none.onnx",
+        database_url="unknown+driver://user:hunter2@host/db",
+        redis_url=f"redis://:hunter2@127.0.0.1:{free_port()}",
+        webhook_url="http://user:hunter2@127.0.0.1/",
+        mqtt_url=f"mqtt://user:hunter2@127.0.0.1:{free_port()}",
+        max_clip_bytes=2**60,
+        clip_storage_bytes=2**60,
+    )
+    assert finished.returncode == 1
+    assert "hunter2" not in finished.stdout
+    missing = {finding["name"]: finding["setting"] for finding in json.loads(finished.stdout) if not finding["ok"]}
+    assert missing == {
+        "models": "DAFLOW_POSE_WEIGHTS",
+        "database": "DAFLOW_DATABASE_URL",
+        "redis": "DAFLOW_REDIS_URL",
+        "webhook": "DAFLOW_WEBHOOK_URL",
+        "mqtt": "DAFLOW_MQTT_URL",
+        "disk": "DAFLOW_DATA_DIR",
+    }

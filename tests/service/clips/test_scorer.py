@@ -1,0 +1,187 @@
+"""The whole path of a clip with real weights: decoder process, estimator, tracker, windows, scorer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.post_clips import inconsistency
+from pose.estimator import PoseEstimator
+from service.clips.decoding import ClipRejected
+from service.clips.scorer import Cancelled, ClipScorer
+from service.documents.results import FrameScore
+from service.documents.skeletons import SkeletonSequence
+from service.scoring.loading import ModelUnavailable, resolve_device
+from service.settings import Settings
+from tests.doubles import media
+
+
+@dataclass
+class Watcher:
+    """Keeps what it hears and stops the work after some frames."""
+
+    stop_after: int | None = None
+    done: list[int] = field(default_factory=list)
+    frames: list[FrameScore] = field(default_factory=list)
+
+    def progress(self, done: int, total: int) -> None:
+        assert done <= total
+        self.done.append(done)
+
+    def frame(self, frame: FrameScore) -> None:
+        self.frames.append(frame)
+
+    def cancelled(self) -> bool:
+        return self.stop_after is not None and bool(self.done) and self.done[-1] >= self.stop_after
+
+
+@pytest.fixture(scope="module")
+def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), pose_weights=str(pose_weights), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scorer(settings: Settings) -> ClipScorer:
+    return ClipScorer.load(settings)
+
+
+def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> None:
+    watcher = Watcher()
+    result = scorer.score(test_data / "clips/ubnormal/abnormal_scene_20_scenario_6.mp4", watcher)
+    assert inconsistency(result) is None
+    assert (result.clip.frames, result.clip.width, result.clip.height) == (451, 1152, 720)
+    assert result.clip.fps == pytest.approx(30)
+    assert watcher.frames == result.frames
+    assert watcher.done[-1] == 451
+    assert watcher.done == sorted(watcher.done)
+    assert sum(track.last_frame - track.first_frame >= 100 for track in result.tracks) >= 3
+    assert sum(track.windows for track in result.tracks) > 300
+    scored = [person for frame in result.frames for person in frame.people if person.level is not None]
+    assert all(list(person.parts) == ["pose", "motion", "pair"] for person in scored)
+    assert len({max(person.parts, key=person.parts.__getitem__) for person in scored}) > 1, "not one part always speaks"
+    assert all(person.keypoints and len(person.keypoints) == 17 for person in scored)
+    assert len({person.score for person in scored}) > 300
+
+
+@pytest.mark.parametrize("name", ["fight/fi001", "fight/fi075", "noFight/nofi001", "noFight/nofi075"])
+def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipScorer, test_data: Path) -> None:
+    result = scorer.score(test_data / f"clips/surveillance-fight/{name}.mp4", Watcher(), keypoints=False)
+    assert inconsistency(result) is None
+    assert result.tracks
+    assert all(person.keypoints is None for frame in result.frames for person in frame.people)
+
+
+def test_the_batch_size_does_not_change_the_scores(settings: Settings, scorer: ClipScorer, test_data: Path) -> None:
+    clip = test_data / "clips/surveillance-fight/noFight/nofi001.mp4"
+    one = scorer.score(clip, Watcher())
+    other = ClipScorer.load(settings.model_copy(update={"pose_batch": scorer.batch + 3})).score(clip, Watcher())
+    assert [track.id for track in other.tracks] == [track.id for track in one.tracks]
+    for a, b in zip(one.frames, other.frames, strict=True):
+        assert (a.score is None) == (b.score is None)
+        if a.score is not None:
+            assert b.score == pytest.approx(a.score, abs=2e-3)
+
+
+def test_an_empty_scene_is_a_valid_result_that_says_so(scorer: ClipScorer, tmp_path: Path) -> None:
+    result = scorer.score(media.constant_black(tmp_path), Watcher())
+    assert inconsistency(result) is None
+    assert {frame.reason for frame in result.frames} == {"nobody"}
+    assert result.notes == ["nobody was seen in the clip"]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_gets(
+    numbered: bool, scorer: ClipScorer, test_data: Path
+) -> None:
+    seen = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", Watcher())
+    frames = [
+        {
+            "time_s": 1_700_000_000 + frame.time_s,
+            "people": [
+                {"keypoints": person.keypoints, "box": person.box} | ({"track": person.track} if numbered else {})
+                for person in frame.people
+            ],
+        }
+        for frame in seen.frames
+    ]
+    sequence = SkeletonSequence.model_validate({"width": seen.clip.width, "height": seen.clip.height, "frames": frames})
+    result = scorer.score_skeletons(sequence, keypoints=False)
+    assert inconsistency(result) is None
+    assert result.model.pose_weights is None
+    assert result.clip.frames == seen.clip.frames
+    scored = 0
+    for before, after in zip(seen.frames, result.frames, strict=True):
+        assert after.time_s == pytest.approx(before.time_s, abs=1e-5)
+        numbers = {person.box: person for person in before.people}
+        for person in after.people:
+            if numbered:
+                assert person.track == numbers[person.box].track
+                assert person.score == pytest.approx(numbers[person.box].score, abs=0.02)
+            scored += person.score is not None
+    assert scored > 100
+
+
+def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScorer) -> None:
+    one = {"time_s": 5.0, "people": [{"keypoints": [(10.0, 10.0, 1.0)] * 17}]}
+    result = scorer.score_skeletons(SkeletonSequence.model_validate({"width": 64, "height": 48, "frames": [one]}))
+    assert inconsistency(result) is None
+    assert len(result.tracks) == 1
+    assert "shorter than one window" in result.notes[0]
+
+
+def test_a_cancelled_clip_stops_at_the_next_batch(scorer: ClipScorer, test_data: Path) -> None:
+    watcher = Watcher(stop_after=5)
+    with pytest.raises(Cancelled):
+        scorer.score(test_data / "clips/ubnormal/normal_scene_16_scenario_2.mp4", watcher)
+    assert watcher.done[-1] < 5 + scorer.batch
+
+
+def test_a_file_that_is_no_video_is_rejected(scorer: ClipScorer, tmp_path: Path) -> None:
+    with pytest.raises(ClipRejected, match="not a video"):
+        scorer.score(media.text_named_mp4(tmp_path), Watcher())
+
+
+def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device, so asking for one is no error")
+    with pytest.raises(ModelUnavailable, match="sees 0 CUDA devices") as refused:
+        resolve_device("cuda")
+    assert refused.value.setting == "DAFLOW_DEVICE"
+
+
+def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_cpu_by_auto(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is imagined; the estimator runs on the CPU, as ONNX does where its runtime has no CUDA."""
+
+    def on_the_cpu(weights: Path, device: torch.device, **options: Any) -> PoseEstimator:
+        assert device.type == "cuda"
+        return PoseEstimator(weights, "cpu", **options)
+
+    monkeypatch.setattr("service.scoring.loading.resolve_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr("service.clips.scorer.PoseEstimator", on_the_cpu)
+    with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
+        ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
+    assert refused.value.setting == "DAFLOW_DEVICE"
+    assert ClipScorer.load(settings.model_copy(update={"device": "auto"})).batch == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"data_dir": Path("/proc/nowhere")}, "DAFLOW_DATA_DIR"),
+        ({"pose_weights": "nowhere/weights.onnx"}, "DAFLOW_POSE_WEIGHTS"),
+        ({"checkpoint": Path("nowhere.safetensors")}, "DAFLOW_CHECKPOINT"),
+        ({"false_alarms_per_hour": 1e9}, "DAFLOW_FALSE_ALARMS_PER_HOUR"),
+    ],
+)
+def test_models_that_cannot_be_loaded_name_the_setting(
+    change: dict[str, object], setting: str, settings: Settings
+) -> None:
+    with pytest.raises(ModelUnavailable) as refused:
+        ClipScorer.load(settings.model_copy(update=change))
+    assert refused.value.setting == setting

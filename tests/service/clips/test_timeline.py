@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.scorer import WindowScores
+from pose.tracker import TrackedPoses
+from pose.windows import WindowSpec
+from service.clips.timeline import Timeline, explain_missing_scores, find_anomalies
+from service.documents.results import FrameScore
+
+SPEC = WindowSpec(length=4, rate_hz=10.0, max_gap_s=0.5)
+MERGE_S = 1.0
+
+
+def people(*tracks: int) -> TrackedPoses:
+    return TrackedPoses(list(tracks), np.zeros((len(tracks), 4), np.float32), torch.zeros(len(tracks), 17, 3))
+
+
+def windows(track: int, ends: list[float], nll: list[float]) -> WindowScores:
+    level = np.array(nll) / 10
+    return WindowScores(np.full(len(ends), track), np.array(ends), np.array(nll), np.array(nll), level, {"pose": level})
+
+
+def frame(index: int, level: float | None, fps: float = 10.0, track: int = 1) -> FrameScore:
+    return FrameScore(index=index, time_s=index / fps, score=level, level=level, people=[])
+
+
+def filled(count: int = 20, track: int = 1) -> Timeline:
+    timeline = Timeline(SPEC, keypoints=True)
+    for index in range(count):
+        timeline.add_frame(index, index / 10, people(track))
+    return timeline
+
+
+def test_a_frame_waits_until_no_window_can_change_it_and_then_never_changes() -> None:
+    timeline = filled()
+    assert timeline.settle(scored_until=0.3) == []
+    timeline.add_scores(windows(1, [0.3, 0.4, 0.5], [1.0, 2.0, 3.0]))
+    horizon = SPEC.duration_s + SPEC.max_gap_s + 1 / SPEC.rate_hz
+    settled = timeline.settle(scored_until=horizon)
+    assert [frame.index for frame in settled] == [0]
+    # Grid points 0 to 3 are the first window, whose centre is point 2.
+    assert settled[0].score == 1.0
+
+
+def test_settling_step_by_step_gives_what_settling_at_the_end_gives() -> None:
+    ends = [round(0.1 * k, 3) for k in range(3, 20)]
+    scores = [float(k % 7) for k in range(3, 20)]
+    at_once = filled()
+    at_once.add_scores(windows(1, ends, scores))
+    stepwise = filled()
+    collected = []
+    for end, score in zip(ends, scores, strict=True):
+        stepwise.add_scores(windows(1, [end], [score]))
+        collected += stepwise.settle(scored_until=end)
+    collected += stepwise.settle(np.inf)
+    assert collected == at_once.settle(np.inf)
+    assert stepwise.tracks() == at_once.tracks()
+
+
+def test_a_frame_has_the_highest_score_and_level_over_people() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(0, 0.2, people(1, 2, 3))
+    timeline.add_scores(windows(1, [0.3], [1.0]))
+    timeline.add_scores(windows(2, [0.3], [4.0]))
+    (frame,) = timeline.settle(np.inf)
+    assert (frame.score, frame.level, frame.reason) == (4.0, 0.4, None)
+    assert [person.level for person in frame.people] == [0.1, 0.4, None]
+    assert frame.people[1].parts == {"pose": 0.4}
+    assert frame.people[0].keypoints is None
+
+
+def test_a_frame_without_a_score_says_why() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(0, 0.0, people())
+    timeline.add_frame(1, 0.1, people(1))
+    timeline.add_frame(2, 1.1, people(1))
+    assert [frame.reason for frame in timeline.settle(np.inf)] == ["nobody", "track_too_short", "frame_rate_too_low"]
+
+
+def test_tracks_tell_their_span_and_their_peak() -> None:
+    timeline = filled(count=10, track=4)
+    timeline.add_scores(windows(4, [0.3, 0.4], [2.0, 9.0]))
+    (track,) = timeline.tracks()
+    assert (track.id, track.first_frame, track.last_frame, track.windows, track.peak_level) == (4, 0, 9, 2, 0.9)
+
+
+def test_anomalies_are_stretches_at_or_above_the_threshold_and_close_ones_are_one() -> None:
+    levels = [0.1] * 5 + [0.95, 0.9] + [None] * 3 + [0.9] + [0.2] * (int(MERGE_S * 10) + 5) + [0.99]
+    frames = [frame(index, level) for index, level in enumerate(levels)]
+    first, second = find_anomalies(frames, 0.9, MERGE_S)
+    assert (first.start_s, first.end_s, first.peak_level) == (0.5, 1.0, 0.95)
+    assert (second.start_s, second.end_s) == (frames[-1].time_s, frames[-1].time_s)
+    assert find_anomalies(frames, 0.995, MERGE_S) == []
+    assert find_anomalies([], 0.5, MERGE_S) == []
+
+
+def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(0, 0.2, people(1, 2))
+    timeline.add_scores(windows(1, [0.3], [1.0]))
+    timeline.add_scores(windows(2, [0.3], [9.5]))
+    (anomaly,) = find_anomalies(timeline.settle(np.inf), 0.9, MERGE_S)
+    assert anomaly.tracks == [2]
+
+
+def test_a_level_is_not_rounded_up_to_a_strict_threshold() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(0, 0.2, people(1))
+    timeline.add_scores(windows(1, [0.3], [9.999996]))
+    assert find_anomalies(timeline.settle(np.inf), 0.9999998, MERGE_S) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "seen", "duration", "sentence"),
+    [
+        ("nobody", False, 5.0, "nobody was seen in the clip"),
+        ("frame_rate_too_low", True, 60.0, "frames lie further apart than the 0.5 s"),
+        ("track_too_short", True, 0.2, "lasts 0.20 s and is shorter than one window"),
+        ("track_too_short", True, 5.0, "no person was followed without a break for a whole window"),
+    ],
+)
+def test_a_result_without_scores_says_why_in_plain_words(
+    reason: str, seen: bool, duration: float, sentence: str
+) -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    timeline.add_frame(0, 0.0, people(*([1] if seen else [])))
+    timeline.add_frame(1, 1.0 if reason == "frame_rate_too_low" else 0.1, people(*([1] if seen else [])))
+    frames = timeline.settle(np.inf)
+    assert frames[-1].reason == reason
+    (note,) = explain_missing_scores(frames, duration, SPEC)
+    assert sentence in note
+    assert explain_missing_scores([frame(0, 0.5)], duration, SPEC) == []

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from service.clips import worker
+from service.clips.store import ClipJob, Store
+from service.settings import Settings
+from tests.doubles.servers import CardboardScorer, Client, Serve, eventually
+
+
+def test_a_disk_that_fills_up_before_the_result_fails_the_clip_and_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_target: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(worker, "atomic_write", full)
+    document = client.post_clip(b"clip", wait=60).json()
+    assert (document["state"], document["error"]["cause"]) == ("failed", "storage-full")
+
+
+def test_a_database_that_fails_for_a_moment_loses_no_result(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, failures = Store.finish, iter([True, False])
+
+    def unreliable(store: Store, clip_id: str, *, frames: int) -> ClipJob:
+        if next(failures):
+            raise OperationalError("UPDATE", None, RuntimeError("disk I/O error"))
+        return finish(store, clip_id, frames=frames)
+
+    monkeypatch.setattr(Store, "finish", unreliable)
+    document = client.post_clip(b"clip", wait=60).json()
+    assert (document["state"], document["attempts"]) == ("done", 1)
+
+
+def test_a_worker_survives_a_queue_that_cannot_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = serve()
+    claim, failures = Store.claim, iter([True])
+
+    def unreliable(store: Store) -> ClipJob | None:
+        if next(failures, False):
+            raise OperationalError("UPDATE", None, RuntimeError("disk I/O error"))
+        return claim(store)
+
+    monkeypatch.setattr(Store, "claim", unreliable)
+    assert live.client.post_clip(b"clip", wait=60).json()["state"] == "done"
+
+
+def test_as_many_clips_run_at_once_as_there_are_workers(serve: Serve, scorer: CardboardScorer) -> None:
+    client = serve(clip_workers=2).client
+    posted = [client.post_clip(b"hold").json()["id"] for _ in range(3)]
+    eventually(lambda: len(scorer.started) == 2, "two clips run")
+    assert client.get("/v1/clips", params={"state": "queued"}).json()["clips"][0]["id"] == posted[2]
+    scorer.gate.set()
+    for clip_id in posted:
+        client.until(clip_id, "done")
+
+
+def test_weights_that_break_their_loader_are_reported_and_tried_again(
+    serve: Serve, scorer: CardboardScorer, tmp_path: Path
+) -> None:
+    attempts = iter([True])
+
+    def load(settings: Settings) -> CardboardScorer:
+        if next(attempts, False):
+            raise ZeroDivisionError("not what weights look like")
+        return scorer
+
+    weights = tmp_path / "weights.onnx"
+    live = serve(load, pose_weights=str(weights))
+    problem = eventually(lambda: live.runtime.models.problem, "loading has failed")
+    assert "not what weights look like" in str(problem)
+    assert live.client.get("/readyz").status_code == 503
+    weights.touch()
+    eventually(lambda: live.client.get("/readyz").status_code == 200, "loading was tried again")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pose.estimator import Poses
+from pose.tracker import TrackedPoses
+from service.documents.skeletons import BadSkeletons, SkeletonFrame, SkeletonSequence, parse_frame, poses_of
+
+NUMBER = st.floats(-1e5, 1e5)
+KEYPOINT = st.tuples(NUMBER, NUMBER, st.floats(0, 1))
+KEYPOINTS = st.lists(KEYPOINT, min_size=17, max_size=17)
+
+
+def person(**more: Any) -> dict[str, Any]:
+    return {"keypoints": [[float(i), 2.0 * i, 0.5] for i in range(17)], **more}
+
+
+def frame(*people: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"time_s": 1.5, "width": 64, "height": 48, "people": list(people), **more}
+
+
+def sequence(*frames: tuple[float, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {"width": 64, "height": 48, "frames": [{"time_s": time, "people": people} for time, people in frames]}
+
+
+@given(everybody=st.lists(st.tuples(KEYPOINTS, st.floats(0, 1)), max_size=5))
+def test_poses_without_numbers_are_what_an_estimator_would_have_found(
+    everybody: list[tuple[list[tuple[float, float, float]], float]],
+) -> None:
+    given_people = [{"keypoints": keypoints, "confidence": confidence} for keypoints, confidence in everybody]
+    poses = poses_of(SkeletonFrame.model_validate(frame(*given_people)))
+    assert isinstance(poses, Poses)
+    assert poses.keypoints.shape == (len(everybody), 17, 3)
+    assert torch.equal(poses.keypoints, torch.tensor([k for k, _ in everybody]).reshape(-1, 17, 3))
+    assert torch.equal(poses.confidences, torch.tensor([c for _, c in everybody]))
+    assert (poses.boxes[:, :2] < poses.boxes[:, 2:]).all()
+    seen = poses.keypoints[..., 2] > 0
+    for box, points, shown in zip(poses.boxes, poses.keypoints, seen, strict=True):
+        assert (points[shown][:, :2] >= box[:2]).all()
+        assert (points[shown][:, :2] <= box[2:]).all()
+
+
+def test_poses_with_numbers_are_what_a_tracker_would_have_said() -> None:
+    box = (1.0, 2.0, 3.0, 4.0)
+    poses = poses_of(SkeletonFrame.model_validate(frame(person(track=7, box=box), person(track=2))))
+    assert isinstance(poses, TrackedPoses)
+    assert poses.track_ids == [7, 2]
+    assert poses.boxes.tolist() == [list(box), [0.0, 0.0, 16.0, 32.0]]
+
+
+def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
+    joints = [[10.0, 10.0, 0.9]] * 15 + [[20.0, 40.0, 0.9], [0.0, 0.0, 0.0]]
+    poses = poses_of(SkeletonFrame.model_validate(frame({"keypoints": joints})))
+    assert poses.boxes.tolist() == [[10.0, 10.0, 20.0, 40.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "should be an object"),
+        (json.dumps(frame(person(), person(track=1))), "everybody in a frame has a track or nobody"),
+        (json.dumps(frame(person(track=1), person(track=1))), "twice"),
+        (json.dumps(frame({"keypoints": [[0.0, 0.0, 1.0]] * 16})), "people.0.keypoints"),
+        (json.dumps(frame({"keypoints": [[0.0, 0.0, 2.0]] * 17})), "less than or equal to 1; 16 more"),
+        (json.dumps(frame({"keypoints": [[1e9, 0.0, 1.0]] * 17})), "less than or equal to 100000"),
+        (json.dumps(frame({"keypoints": [[float("nan"), 0.0, 1.0]] * 17})), "people.0.keypoints.0.0"),
+        (json.dumps(frame(person(box=[5, 5, 5, 9]))), "left < right"),
+        (json.dumps(frame(*[person()] * 65)), "at most 64"),
+        (json.dumps(frame(time_s=float("inf"))), "time_s"),
+        (json.dumps(frame(width=0)), "width"),
+        (json.dumps(frame(note="hunter2")), "note: Extra inputs"),
+    ],
+)
+def test_a_message_that_is_no_frame_is_refused_in_one_line_that_does_not_repeat_it(text: str, complaint: str) -> None:
+    with pytest.raises(BadSkeletons) as refused:
+        parse_frame(text)
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (sequence(), "at least 1 item"),
+        (sequence((1.0, []), (1.0, [])), "frame 1: time_s=1 must be at least 0.001 s after 1"),
+        (sequence((1.0, []), (0.5, [])), "frame 1"),
+        (sequence((1.0, [person()]), (2.0, [person(track=1)])), "either every frame with people has tracks or none"),
+    ],
+)
+def test_a_sequence_that_contradicts_itself_is_refused(document: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        SkeletonSequence.model_validate(document)
+
+
+def test_frames_without_people_fit_into_any_sequence() -> None:
+    found = SkeletonSequence.model_validate(sequence((1.0, [person(track=1)]), (2.0, []), (3.0, [person(track=1)])))
+    assert [frame.tracked for frame in found.frames] == [True, False, True]

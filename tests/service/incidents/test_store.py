@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from pose.live import SourceState
+from service.documents.base import EndReason, Severity
+from service.documents.messages import (
+    CameraState,
+    Event,
+    IncidentEnded,
+    IncidentEvidence,
+    IncidentInfo,
+    IncidentReviewed,
+    IncidentStarted,
+    IncidentUpdated,
+)
+from service.incidents.store import HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.storage.database import Database
+from service.storage.evidence import EvidenceKind
+from tests.doubles.live_records import at, incident_info, over
+
+
+@pytest.fixture
+def store(database: Database) -> IncidentStore:
+    seconds = itertools.count(1000)
+    return IncidentStore(database, lambda: at(next(seconds)))
+
+
+def add(store: IncidentStore, name: str, camera: str = "door", start: float = 0.0, **values: object) -> IncidentInfo:
+    incident = incident_info(name, camera, start, **values)
+    store.started(incident)
+    return incident
+
+
+def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentStore) -> None:
+    incident = incident_info("one")
+    higher = incident.model_copy(update={"severity": Severity.ALERT, "peak_level": 0.99, "people": {1: 0.95, 2: 0.9}})
+    ended = over(higher)
+    ready = ended.model_copy(update={"snapshot": "ready"})
+    taken = ready.model_copy(update={"acknowledged_at": at(1004)})
+    expected = [
+        IncidentStarted(id=1, at=at(1000), camera="door", incident=incident),
+        IncidentUpdated(id=2, at=at(1001), camera="door", incident=higher),
+        IncidentEnded(id=3, at=at(1002), camera="door", incident=ended),
+        IncidentEvidence(id=4, at=at(1003), camera="door", incident=ready),
+        IncidentReviewed(id=5, at=at(1005), camera="door", incident=taken),
+        CameraState(
+            id=6, at=at(1006), camera="yard", state=SourceState.STALLED, previous=SourceState.ONLINE, cause="timeout"
+        ),
+    ]
+    told = [
+        store.started(incident),
+        store.updated(higher),
+        store.ended(ended),
+        store.evidence("one", "snapshot", "ready"),
+        store.acknowledge("one"),
+        store.camera_state("yard", SourceState.STALLED, SourceState.ONLINE, "timeout"),
+    ]
+    assert told == expected
+    assert store.events_after(0, 100) == expected
+    assert store.get("one") == taken
+
+
+def test_an_incident_starts_once(store: IncidentStore) -> None:
+    incident = add(store, "one")
+    with pytest.raises(IncidentExists, match="incident one has started already"):
+        store.started(incident)
+    assert store.newest_event_id() == 1
+
+
+def test_an_incident_ends_once_and_then_stays_as_it_is(store: IncidentStore) -> None:
+    ended = over(add(store, "one"))
+    assert store.ended(ended) is not None
+    assert store.ended(over(ended, 9.0)) is None
+    assert store.updated(ended.model_copy(update={"peak_level": 1.0})) is None
+    assert store.get("one") == ended
+    assert store.newest_event_id() == 2
+
+
+def test_an_end_says_when_and_why(store: IncidentStore) -> None:
+    with pytest.raises(ValueError, match="incident one has not ended"):
+        store.ended(add(store, "one"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.get("nobody"),
+        lambda store: store.updated(incident_info("nobody")),
+        lambda store: store.ended(over(incident_info("nobody"))),
+        lambda store: store.evidence("nobody", "clip", "ready"),
+        lambda store: store.acknowledge("nobody"),
+        lambda store: store.mark_false_alarm("nobody", True),
+    ],
+)
+def test_what_is_unknown_is_named(store: IncidentStore, call: Callable[[IncidentStore], object]) -> None:
+    with pytest.raises(UnknownIncident, match="there is no incident nobody"):
+        call(store)
+    assert store.newest_event_id() is None
+
+
+def test_a_wall_clock_that_was_set_back_does_not_turn_an_incident_round(store: IncidentStore) -> None:
+    add(store, "one", start=3600.0)
+    store.updated(incident_info("one", start=0.0, peak_level=0.97))
+    told = store.ended(over(incident_info("one", start=10.0, peak_level=0.98)))
+    assert isinstance(told, IncidentEnded)
+    incident = told.incident
+    assert incident.started_at == at(3600)
+    assert incident.started_at <= incident.peak_at <= incident.updated_at
+    assert incident.ended_at == incident.updated_at == at(3601)
+
+
+def test_an_update_leaves_evidence_and_review_alone(store: IncidentStore) -> None:
+    incident = add(store, "one")
+    store.evidence("one", "snapshot", "ready")
+    store.mark_false_alarm("one", True)
+    store.ended(over(incident))
+    kept = store.get("one")
+    assert (kept.snapshot, kept.clip, kept.false_alarm) == ("ready", "pending", True)
+
+
+def test_news_that_is_none_makes_no_event(store: IncidentStore) -> None:
+    add(store, "one")
+    assert store.evidence("one", "clip", "missing", "the disk is full") is not None
+    assert store.evidence("one", "clip", "missing", "the disk is full") is None
+    assert store.acknowledge("one") is not None
+    assert store.acknowledge("one") is None
+    assert store.mark_false_alarm("one", False) is None
+    assert store.mark_false_alarm("one", True) is not None
+    assert store.newest_event_id() == 4
+    assert store.get("one").evidence_problem == "the disk is full"
+
+
+def test_a_problem_of_any_length_is_kept_in_part(store: IncidentStore) -> None:
+    add(store, "one")
+    store.evidence("one", "clip", "missing", "x" * 5000)
+    assert store.get("one").evidence_problem == "x" * 1000
+    assert store.evidence("one", "clip", "missing", "x" * 5000) is None
+
+
+def test_pages_do_not_shift_when_incidents_arrive(store: IncidentStore) -> None:
+    for number in range(5):
+        add(store, f"incident{number}")
+    first, before = store.page(limit=2)
+    add(store, "new")
+    second, end = store.page(limit=3, before=before)
+    assert [incident.id for incident in first + second] == [f"incident{number}" for number in (4, 3, 2, 1, 0)]
+    assert end is None
+
+
+def test_a_page_holds_what_was_asked_for(store: IncidentStore) -> None:
+    store.ended(over(add(store, "old", "door", 0)))
+    add(store, "alert", "door", 100, severity=Severity.ALERT)
+    add(store, "other", "yard", 200)
+
+    def found(**filters: object) -> list[str]:
+        return [incident.id for incident in store.page(limit=9, **filters)[0]]
+
+    assert found() == ["other", "alert", "old"]
+    assert found(camera="door") == ["alert", "old"]
+    assert found(severity=Severity.ALERT) == ["alert"]
+    assert found(open=True) == ["other", "alert"]
+    assert found(open=False) == ["old"]
+    assert found(since=at(100), until=at(200)) == ["alert"]
+    assert found(camera="yard", severity=Severity.ALERT) == []
+
+
+def test_events_are_read_in_pages_and_by_camera(store: IncidentStore) -> None:
+    for number in range(6):
+        add(store, f"incident{number}", "yard" if number % 3 else "door")
+
+    def ids(events: list[Event]) -> list[int]:
+        return [event.id for event in events]
+
+    assert ids(store.events_after(2, 3)) == [3, 4, 5]
+    assert ids(store.events_after(0, 10, {"door"})) == [1, 4]
+    assert ids(store.events_after(0, 10, {"door", "yard"})) == [1, 2, 3, 4, 5, 6]
+    assert ids(store.events_after(0, 10, set())) == []
+    assert ids(store.events_after(6, 10)) == []
+
+
+def test_what_a_dead_process_left_is_ended_where_it_was_last_seen(store: IncidentStore) -> None:
+    add(store, "open", start=0)
+    store.updated(incident_info("open", start=60))
+    store.ended(over(add(store, "unwritten", "yard"), snapshot="pending"))
+    store.ended(over(add(store, "settled", "hall")))
+    for kind in ("snapshot", "clip"):
+        store.evidence("settled", kind, "ready")
+    events = store.settle_interrupted()
+    assert [(event.type, event.incident.id) for event in events if not isinstance(event, CameraState)] == [
+        ("incident.ended", "open"),
+        ("incident.evidence", "unwritten"),
+    ]
+    ended = store.get("open")
+    assert (ended.ended_at, ended.end_reason) == (at(61), EndReason.INTERRUPTED)
+    assert (ended.snapshot, ended.clip) == ("missing", "missing")
+    assert "the service ended" in str(ended.evidence_problem)
+    assert store.settle_interrupted() == []
+
+
+def test_evidence_that_a_dead_process_had_written_is_found(store: IncidentStore) -> None:
+    def on_disk(incident_id: str, kind: EvidenceKind) -> bool:
+        return (incident_id, kind) == ("one", "snapshot")
+
+    add(store, "one")
+    store.settle_interrupted(on_disk)
+    kept = store.get("one")
+    assert (kept.snapshot, kept.clip) == ("ready", "missing")
+
+
+def test_evidence_that_is_not_wanted_is_not_missed(store: IncidentStore) -> None:
+    add(store, "one", snapshot="off", clip="off")
+    store.settle_interrupted()
+    assert store.get("one").evidence_problem is None
+
+
+def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStore) -> None:
+    for number, peak in enumerate((HeldPeak(3.25, "a" * 64), None, HeldPeak(-1.5, "b" * 64), HeldPeak(9.0, "c" * 64))):
+        store.ended(over(add(store, str(number), start=100.0 * number)), peak)
+        store.mark_false_alarm(str(number), True)
+    store.mark_false_alarm("3", False)
+    store.mark_false_alarm(add(store, "still open", start=500.0).id, True)
+    store.ended(over(add(store, "elsewhere", "yard", start=100.0)), HeldPeak(9.0, "d" * 64))
+    store.mark_false_alarm("elsewhere", True)
+    known = [HeldPeak(-1.5, "b" * 64), None, HeldPeak(3.25, "a" * 64)]
+    assert store.false_alarms("door", since=at(0), until=at(1000)) == known
+    assert store.false_alarms("door", since=at(100), until=at(205)) == known[1:2]
+    # What is over stays as it is.
+    assert store.ended(over(store.get("1")), HeldPeak(9.0, "e" * 64)) is None
+    assert store.false_alarms("door", since=at(100), until=at(205)) == [None]
+
+
+def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:
+    store.camera_state("door", SourceState.ONLINE, None)
+    store.ended(over(add(store, "old", start=0)))
+    store.ended(over(add(store, "recent", "yard", start=5000)))
+    add(store, "open", "hall", start=0)
+    store.acknowledge("old")
+    assert store.prune(at(1006)) == ["old"]
+    assert store.ids() == {"recent", "open"}
+    kept = store.events_after(0, 100)
+    assert [event.incident.id for event in kept if not isinstance(event, CameraState)] == ["recent", "recent", "open"]
+    assert not any(isinstance(event, CameraState) for event in kept)
+    assert store.oldest_event_id() == kept[0].id
+
+
+def test_incidents_and_states_of_some_cameras_go_earlier_or_later(store: IncidentStore) -> None:
+    for camera in ("door", "yard", "hall"):
+        store.camera_state(camera, SourceState.ONLINE, None)
+        store.ended(over(add(store, camera, camera, start=0)))
+    assert store.prune(at(2), {"yard": at(5000), "gone": at(5000)}) == ["yard"]
+    assert store.prune(at(5000), {"hall": at(2)}) == ["door"]
+    kept = store.events_after(0, 100)
+    assert [(event.camera, event.type) for event in kept] == [
+        ("hall", "camera.state"),
+        ("hall", "incident.started"),
+        ("hall", "incident.ended"),
+    ]
+    assert store.prune(at(5000)) == ["hall"]
+
+
+def test_ids_of_events_are_never_given_twice(store: IncidentStore) -> None:
+    store.ended(over(add(store, "one")))
+    store.prune(at(10_000))
+    assert store.newest_event_id() is None
+    assert store.started(incident_info("two")).id == 3
+
+
+def test_incidents_are_counted(store: IncidentStore) -> None:
+    store.ended(over(add(store, "one")))
+    add(store, "two", "yard")
+    store.mark_false_alarm("one", True)
+    assert store.count() == IncidentCounts(total=2, open=1, false_alarms=1)
+
+
+def test_an_incident_survives_a_restart(store: IncidentStore, database: Database, database_url: str) -> None:
+    incident = add(store, "one", people={3: 0.91, 12: 0.99}, peak_at=at(0.123456))
+    database.close()
+    again = Database.open(database_url)
+    assert IncidentStore(again).get("one") == incident
+    again.close()
+
+
+def test_a_page_of_a_year_of_incidents_and_the_next_events_need_no_scan(database: Database) -> None:
+    queries = (
+        "SELECT * FROM incidents WHERE camera_id = 'door' AND sequence < 900 ORDER BY sequence DESC LIMIT 50",
+        "SELECT * FROM incidents WHERE ended_at IS NULL",
+        "SELECT * FROM events WHERE id > 900 ORDER BY id LIMIT 256",
+        "SELECT * FROM events WHERE id > 900 AND camera_id IN ('door') ORDER BY id LIMIT 256",
+    )
+    postgres = database.engine.dialect.name == "postgresql"
+    with database.engine.connect() as connection:
+        if postgres:
+            # Of a table that is empty it would read everything.
+            connection.execute(text("SET enable_seqscan = off"))
+        explain, scan = ("EXPLAIN", "Seq Scan") if postgres else ("EXPLAIN QUERY PLAN", "SCAN")
+        for query in queries:
+            plan = " ".join(row[-1] for row in connection.execute(text(f"{explain} {query}")))
+            assert scan not in plan, plan
+
+
+def test_times_have_a_zone(store: IncidentStore) -> None:
+    add(store, "one")
+    assert store.get("one").started_at.utcoffset() == timedelta(0)

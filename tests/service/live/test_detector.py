@@ -1,0 +1,521 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from service.documents.base import EndReason, Severity
+from service.documents.messages import Event, IncidentEnded, IncidentStarted, IncidentUpdated
+from service.incidents.feed import EventFeed
+from service.incidents.log import IncidentLog
+from service.incidents.store import IncidentStore
+from service.live.clock import SteadyClock
+from service.live.detector import (
+    MAX_PEOPLE,
+    Change,
+    Ended,
+    Incident,
+    IncidentDetector,
+    Observation,
+    Rules,
+    Started,
+    Updated,
+)
+from service.storage.database import Database
+
+RULES = Rules(open_level=0.9, close_level=0.8, alert_level=0.99)
+STEP = 0.125
+"""Seconds between frames; a power of two, so that sums of steps are exact."""
+
+LOW, CLOSE, OPEN, ALERT = 0.5, 0.85, 0.95, 0.995
+
+
+def detector(rules: Rules = RULES) -> IncidentDetector:
+    numbers = itertools.count(1)
+    return IncidentDetector("door", rules, lambda: f"incident{next(numbers)}")
+
+
+def show(
+    watched: IncidentDetector, stretches: Sequence[tuple[float, float | None]], start: float = 0.0
+) -> tuple[list[tuple[float, Change]], float]:
+    """Feed stretches of (seconds, level); returns what changed and when, and the next moment."""
+    told, moment = [], start
+    for seconds, level in stretches:
+        for _ in range(round(seconds / STEP)):
+            told += [(moment, change) for change in watched.observe(Observation(moment, level, {}))]
+            moment += STEP
+    return told, moment
+
+
+def story(stretches: Sequence[tuple[float, float | None]], rules: Rules = RULES) -> list[tuple[str, float]]:
+    told, _ = show(detector(rules), stretches)
+    return [(type(change).__name__, moment) for moment, change in told]
+
+
+def test_an_incident_opens_when_the_level_has_stayed_and_began_with_the_first_of_those_frames() -> None:
+    ((moment, change),), _ = show(detector(), [(2, LOW), (1, OPEN)])
+    assert moment == 2.5
+    assert change == Started(
+        Incident("incident1", "door", Severity.WARNING, 2.0, 2.5, None, None, OPEN, 2.0, {}, 0),
+    )
+
+
+def test_a_level_that_dips_before_its_time_opens_nothing() -> None:
+    assert story([(0.5, OPEN), (STEP, CLOSE), (0.5, OPEN), (STEP, None), (0.5, OPEN), (1, LOW)]) == []
+
+
+def test_a_loss_of_the_picture_interrupts_a_rise() -> None:
+    watched = detector()
+    show(watched, [(0.5, OPEN)])
+    watched.lost(0.5)
+    told, _ = show(watched, [(0.5, OPEN)], start=0.5)
+    assert told == []
+
+
+def test_an_incident_lasts_while_levels_return_to_the_closing_level_within_the_quiet_period() -> None:
+    stretches = [(1.0, OPEN), (9.0, LOW), (STEP, CLOSE), (9.0, None), (STEP, CLOSE), (20.0, LOW)]
+    told, _ = show(detector(), stretches)
+    last = 1 + 9 + STEP + 9
+    moment, change = told[-1]
+    assert isinstance(change, Ended)
+    assert moment == last + RULES.quiet_s
+    assert (change.incident.ended, change.incident.updated) == (last, last)
+    assert change.incident.end_reason is EndReason.QUIET
+    assert [type(change) for _, change in told].count(Started) == 1
+
+
+def test_a_lost_camera_ends_its_incident_after_the_quiet_period_and_says_so() -> None:
+    watched = detector()
+    show(watched, [(1.0, OPEN)])
+    assert watched.lost(10.8) == []
+    (change,) = watched.lost(10.875)
+    assert isinstance(change, Ended)
+    assert (change.incident.end_reason, change.incident.ended) == (EndReason.CAMERA_LOST, 0.875)
+
+
+def test_high_levels_on_both_sides_of_a_long_gap_are_two_incidents() -> None:
+    watched = detector(replace(RULES, cooldown_s=0.0))
+    show(watched, [(1.0, OPEN)])
+    told, _ = show(watched, [(1.0, OPEN)], start=100.0)
+    assert [(type(change), moment) for moment, change in told] == [(Ended, 100.0), (Started, 100.5)]
+
+
+def test_an_upgrade_is_told_at_once_and_stays() -> None:
+    told, _ = show(detector(), [(1.0, OPEN), (1.0, ALERT), (0.5, OPEN)])
+    upgrades = [(moment, change.incident.severity) for moment, change in told if isinstance(change, Updated)]
+    assert (1.5, Severity.ALERT) in upgrades
+    assert told[-1][1].incident.severity is Severity.ALERT
+
+
+def test_a_short_leap_to_the_alert_level_does_not_make_an_alert() -> None:
+    told, _ = show(detector(), [(1.0, OPEN), (0.25, ALERT), (2.0, OPEN), (11.0, LOW)])
+    assert {change.incident.severity for _, change in told} == {Severity.WARNING}
+    assert told[-1][1].incident.peak_level == ALERT
+
+
+def test_the_cooldown_holds_back_what_is_no_more_severe_and_counts_it_once() -> None:
+    watched = detector()
+    again = [(1.0, OPEN), (1.0, LOW), (1.0, OPEN), (11.0, LOW)]
+    told, moment = show(watched, [(1.0, OPEN), (11.0, LOW), *again])
+    assert [type(change) for _, change in told if not isinstance(change, Updated)] == [Started, Ended]
+    assert watched.suppressed_total == 1
+    told, _ = show(watched, [(30.0, LOW), (1.0, OPEN)], start=moment)
+    assert [change.incident.suppressed for _, change in told] == [1]
+
+
+def test_what_still_lasts_after_the_cooldown_opens_and_does_not_count_as_held_back() -> None:
+    watched = detector()
+    told, _ = show(watched, [(1.0, OPEN), (10.0, LOW), (60.0, OPEN)])
+    started = [(moment, change) for moment, change in told if isinstance(change, Started)]
+    assert [moment for moment, _ in started] == [0.5, 10.875 + RULES.cooldown_s]
+    assert started[1][1].incident.suppressed == watched.suppressed_total == 0
+
+
+def test_a_more_severe_incident_breaks_the_cooldown() -> None:
+    told, _ = show(detector(), [(1.0, OPEN), (11.0, LOW), (1.0, OPEN), (1.0, ALERT)])
+    started = [(moment, change.incident.severity) for moment, change in told if isinstance(change, Started)]
+    assert started == [(0.5, Severity.WARNING), (13.5, Severity.ALERT)]
+
+
+def test_an_alert_does_not_break_the_cooldown_of_an_alert() -> None:
+    assert [name for name, _ in story([(1.0, ALERT), (11.0, LOW), (2.0, ALERT), (11.0, LOW)])].count("Started") == 1
+
+
+def test_updates_tell_of_new_peaks_and_people_no_more_often_than_asked() -> None:
+    watched = detector()
+    show(watched, [(1.0, OPEN)])
+    moments = []
+    for step in range(80):
+        moment, level = 1.0 + step * STEP, OPEN + step * 1e-4
+        moments += [moment for _ in watched.observe(Observation(moment, level, {step: level}))]
+    assert len(moments) >= 9
+    assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= RULES.update_s
+
+
+def test_an_incident_that_just_goes_on_says_so_once_in_a_quiet_period() -> None:
+    told = story([(41.0, OPEN)])
+    assert told == [("Started", 0.5), *(("Updated", 0.5 + 10.0 * number) for number in range(1, 5))]
+
+
+def test_people_at_or_above_the_closing_level_are_in_it_with_their_highest_level() -> None:
+    watched = detector()
+    for step in range(6):
+        watched.observe(Observation(step * STEP, OPEN, {1: OPEN, 2: LOW, 3: CLOSE if step == 2 else LOW}))
+    assert watched.open is not None
+    assert watched.open.people == {1: OPEN, 3: CLOSE}
+
+
+def test_an_endless_incident_keeps_a_bounded_number_of_people() -> None:
+    watched = detector()
+    for step in range(1000):
+        watched.observe(Observation(step * STEP, OPEN, {step: 0.9 + step * 1e-5}))
+    assert watched.open is not None
+    assert set(watched.open.people) == set(range(1000 - MAX_PEOPLE, 1000))
+
+
+def test_ending_on_demand_is_immediate_and_once() -> None:
+    watched = detector()
+    show(watched, [(1.0, OPEN)])
+    (change,) = watched.end(5.0, EndReason.CAMERA_STOPPED)
+    assert isinstance(change, Ended)
+    assert (change.incident.end_reason, change.incident.ended) == (EndReason.CAMERA_STOPPED, 0.875)
+    assert watched.open is None
+    assert watched.end(6.0, EndReason.CAMERA_STOPPED) == []
+
+
+def test_new_thresholds_hold_from_the_next_frame() -> None:
+    watched = detector()
+    show(watched, [(0.5, OPEN)])
+    watched.rules = replace(RULES, open_level=0.94)
+    assert show(watched, [(0.5, OPEN)], start=0.5)[0] == []
+    assert [moment for moment, _ in show(watched, [(0.5, OPEN)], start=1.0)[0]] == [1.0]
+
+
+def test_time_that_runs_backwards_is_refused_and_changes_nothing() -> None:
+    watched = detector()
+    show(watched, [(1.0, OPEN)])
+    before = watched.open
+    for call in (
+        lambda: watched.observe(Observation(0.5, LOW)),
+        lambda: watched.lost(0.5),
+        lambda: watched.end(0.5, EndReason.QUIET),
+    ):
+        with pytest.raises(ValueError, match=r"moment 0\.5 of camera door lies before 0\.875"):
+            call()
+    assert watched.open == before
+    assert watched.observe(Observation(0.875, OPEN)) == []
+
+
+@pytest.mark.parametrize("level", [math.nan, -0.1, 1.1])
+def test_impossible_levels_and_moments_are_refused(level: float) -> None:
+    with pytest.raises(ValueError, match=r"within 0\.\.1"):
+        Observation(0.0, level)
+    with pytest.raises(ValueError, match=r"within 0\.\.1"):
+        Observation(0.0, None, {1: level})
+    with pytest.raises(ValueError, match="finite"):
+        Observation(math.nan, None)
+    with pytest.raises(ValueError, match="finite"):
+        detector().lost(math.inf)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"close_level": 0.91},
+        {"alert_level": 0.89},
+        {"open_level": math.nan},
+        {"alert_level": 1.1},
+        {"quiet_s": 0.0},
+        {"quiet_s": -1.0},
+        {"cooldown_s": math.inf},
+        {"min_duration_s": math.nan},
+    ],
+)
+def test_impossible_rules_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        replace(RULES, **wrong)
+
+
+def false_alarms(levels: Sequence[float], rules: Rules) -> list[int]:
+    """First frames of the runs that the calibration counts.
+
+    A frame is held up when it and all frames of the minimum duration before it are at or above the opening level; runs
+    of such frames closer than the quiet period are one.
+    """
+    frames = round(rules.min_duration_s / STEP)
+    held = [
+        index
+        for index in range(frames, len(levels))
+        if all(level >= rules.open_level for level in levels[index - frames : index + 1])
+    ]
+    before = [-math.inf, *held[:-1]] if held else []
+    return [index for last, index in zip(before, held, strict=True) if STEP * (index - last) >= rules.quiet_s]
+
+
+stretches_of_levels = st.lists(st.tuples(st.integers(1, 20), st.sampled_from([LOW, CLOSE, OPEN, ALERT])), max_size=30)
+
+
+def openings(stretches: Sequence[tuple[int, float]], rules: Rules) -> tuple[list[int], list[float]]:
+    levels = [level for count, level in stretches for _ in range(count)]
+    told, _ = show(detector(rules), [(STEP, level) for level in levels])
+    return [round(moment / STEP) for moment, change in told if isinstance(change, Started)], levels
+
+
+@given(stretches_of_levels)
+def test_incidents_are_the_false_alarms_that_the_calibration_counts(stretches: list[tuple[int, float]]) -> None:
+    rules = Rules(0.9, 0.9, 0.99, min_duration_s=0.0, quiet_s=2.0, cooldown_s=0.0)
+    opened, levels = openings(stretches, rules)
+    assert opened == false_alarms(levels, rules)
+
+
+@given(stretches_of_levels)
+def test_hysteresis_only_makes_fewer_incidents_than_the_calibration_counts(
+    stretches: list[tuple[int, float]],
+) -> None:
+    rules = Rules(0.9, 0.8, 0.99, min_duration_s=0.5, quiet_s=2.0, cooldown_s=0.0)
+    opened, levels = openings(stretches, rules)
+    counted = false_alarms(levels, rules)
+    assert set(opened) <= set(counted)
+    assert opened[:1] == counted[:1]
+
+
+@dataclass
+class Account:
+    """What was told of one camera, checked while it is told.
+
+    Attributes:
+        open: The incident that is open.
+        ended: Incidents that are over.
+    """
+
+    open: Incident | None = None
+    ended: list[Incident] = field(default_factory=list)
+
+    def tell(self, moment: float, change: Change) -> None:
+        incident = change.incident
+        assert incident.started <= incident.peak <= incident.updated <= moment
+        match change:
+            case Started():
+                assert self.open is None
+                assert incident.ended is None
+                assert incident.id not in {past.id for past in self.ended}
+                if self.ended:
+                    assert incident.started > self.ended[-1].updated
+            case Updated():
+                assert self.open is not None
+                self._continues(self.open, incident)
+                assert incident.ended is None
+                assert incident != self.open
+            case Ended():
+                assert self.open is not None
+                self._continues(self.open, incident)
+                assert incident.ended == incident.updated
+                assert incident.end_reason is not None
+                self.ended.append(incident)
+        self.open = None if isinstance(change, Ended) else incident
+
+    @staticmethod
+    def _continues(before: Incident, now: Incident) -> None:
+        assert (now.id, now.started, now.suppressed) == (before.id, before.started, before.suppressed)
+        assert now.updated >= before.updated
+        assert now.peak_level >= before.peak_level
+        assert now.severity is Severity.ALERT or before.severity is Severity.WARNING
+        assert all(now.people[track] >= level for track, level in before.people.items())
+
+
+CAMERAS = ("door", "yard")
+cameras = st.sampled_from(CAMERAS)
+
+
+class IncidentMachine(RuleBasedStateMachine):
+    """Two cameras whose incidents go through the real log and store to the feed.
+
+    Meanwhile the database fails and heals, the wall clock steps and the service dies.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience = mock.patch.multiple("service.incidents.log", _FIRST_PAUSE_S=0.001, _LONGEST_PAUSE_S=0.01)
+        self.patience.start()
+        self.folder = TemporaryDirectory()
+        self.database = Database.open(f"sqlite:///{Path(self.folder.name) / 'daflow.db'}")
+        self.failing = False
+        event.listen(self.database.engine, "before_cursor_execute", self.fail)
+        self.numbers = itertools.count(1)
+        self.moment = 1000.0
+        self.offset = 1.7e9
+        self.boot()
+
+    def fail(self, *_: Any) -> None:
+        if self.failing:
+            raise OperationalError("", None, Exception("the database is gone"))
+
+    def boot(self) -> None:
+        clock = SteadyClock(lambda: self.moment, lambda: self.moment + self.offset)
+        self.store = IncidentStore(self.database, lambda: clock.utc(clock.now()))
+        self.feed = EventFeed(self.store, clock)
+        self.published_before = self.feed.newest_id
+        self.log = IncidentLog(self.store, self.feed, clock)
+        self.log.settle()
+        self.log.start()
+        self.detectors = {
+            name: IncidentDetector(name, RULES, lambda: f"incident{next(self.numbers)}") for name in CAMERAS
+        }
+        self.accounts = {name: Account() for name in CAMERAS}
+        self.told: list[Change] = []
+
+    def tell(self, camera: str, changes: list[Change]) -> None:
+        for change in changes:
+            self.accounts[camera].tell(self.moment, change)
+            self.told.append(change)
+            self.log.record(change)
+
+    @rule(
+        camera=cameras,
+        frames=st.integers(1, 100),
+        level=st.none() | st.sampled_from([LOW, CLOSE, OPEN, ALERT]),
+        people=st.dictionaries(st.integers(1, 5), st.sampled_from([LOW, CLOSE, OPEN]), max_size=3),
+    )
+    def see(self, camera: str, frames: int, level: float | None, people: dict[int, float]) -> None:
+        for _ in range(frames):
+            self.moment += STEP
+            self.tell(camera, self.detectors[camera].observe(Observation(self.moment, level, people)))
+
+    @rule(camera=cameras, seconds=st.integers(0, 20))
+    def lose(self, camera: str, seconds: int) -> None:
+        self.moment += seconds
+        self.tell(camera, self.detectors[camera].lost(self.moment))
+
+    @rule(seconds=st.integers(1, 60))
+    def wait(self, seconds: int) -> None:
+        self.moment += seconds
+
+    @rule(camera=cameras)
+    def stop_camera(self, camera: str) -> None:
+        self.tell(camera, self.detectors[camera].end(self.moment, EndReason.CAMERA_STOPPED))
+        assert self.detectors[camera].open is None
+
+    @rule(camera=cameras, shift=st.sampled_from([0.0, -0.04, 0.04]))
+    def calibrate(self, camera: str, shift: float) -> None:
+        rules = replace(RULES, open_level=RULES.open_level + shift, close_level=RULES.close_level + shift)
+        self.detectors[camera].rules = rules
+
+    @rule(camera=cameras)
+    def turn_back_time(self, camera: str) -> None:
+        self.tell(camera, self.detectors[camera].lost(self.moment))
+        with pytest.raises(ValueError, match="lies before"):
+            self.detectors[camera].observe(Observation(self.moment - STEP, OPEN))
+
+    @rule(seconds=st.sampled_from([-3600.0, -1.0, 3600.0]))
+    def set_the_wall_clock(self, seconds: float) -> None:
+        self.offset += seconds
+
+    @rule(failing=st.booleans())
+    def break_or_mend_the_database(self, failing: bool) -> None:
+        self.failing = failing
+
+    @precondition(lambda self: not self.failing)
+    @rule(false_alarm=st.booleans())
+    def review(self, false_alarm: bool) -> None:
+        newest, _ = self.store.page(limit=1)
+        for incident in newest:
+            assert self.log.mark_false_alarm(incident.id, false_alarm).false_alarm is false_alarm
+
+    @rule()
+    def die(self) -> None:
+        self.log.stop(deadline_s=0.0)
+        self.failing = False
+        self.boot()
+        assert self.store.count().open == 0
+
+    @invariant()
+    def one_incident_is_open_at_most_and_it_is_the_one_that_was_told(self) -> None:
+        for camera, detector in self.detectors.items():
+            told = self.accounts[camera].open
+            assert (detector.open and detector.open.id) == (told and told.id)
+
+    def teardown(self) -> None:
+        try:
+            self.failing = False
+            for camera in CAMERAS:
+                self.stop_camera(camera)
+            self.log.stop(deadline_s=60.0)
+            self.check_the_log()
+        finally:
+            self.database.close()
+            self.folder.cleanup()
+            self.patience.stop()
+
+    def check_the_log(self) -> None:
+        stored = self.store.events_after(0, 100_000)
+        assert self.store.count().open == 0
+        check_story(stored)
+        since = [told for told in stored if told.id > self.published_before]
+        assert asyncio.run(published(self.feed, self.published_before)) == since
+        kinds = {Started: "incident.started", Ended: "incident.ended"}
+        expected = [(kinds[type(change)], change.incident.id) for change in self.told if type(change) in kinds]
+        lives = {change.incident.id for change in self.told}
+        found = [
+            (told.type, told.incident.id)
+            for told in since
+            if isinstance(told, IncidentStarted | IncidentEnded) and told.incident.id in lives
+        ]
+        assert found == expected
+        for past in (incident for account in self.accounts.values() for incident in account.ended):
+            kept = self.store.get(past.id)
+            assert (kept.severity, kept.end_reason) == (past.severity, past.end_reason)
+            assert (kept.peak_level, kept.people) == (past.peak_level, past.people)
+
+
+def check_story(events: Sequence[Event]) -> None:
+    """What a subscriber who read everything was told makes sense."""
+    open_incidents: dict[str, str] = {}
+    seen: set[str] = set()
+    assert [told.id for told in events] == sorted({told.id for told in events})
+    for told in events:
+        if isinstance(told, IncidentStarted | IncidentUpdated | IncidentEnded):
+            incident = told.incident
+            assert incident.started_at <= incident.peak_at <= incident.updated_at
+            if isinstance(told, IncidentStarted):
+                assert told.camera not in open_incidents
+                assert incident.id not in seen
+                seen.add(incident.id)
+                open_incidents[told.camera] = incident.id
+            assert open_incidents[told.camera] == incident.id
+            assert (incident.ended_at is not None) == isinstance(told, IncidentEnded)
+            if incident.ended_at is not None:
+                assert incident.ended_at >= incident.updated_at
+                del open_incidents[told.camera]
+    assert open_incidents == {}
+
+
+async def published(feed: EventFeed, after: int) -> list[Event]:
+    """What a subscriber gets until the newest event."""
+    events: list[Event] = []
+    while (events[-1].id if events else after) < feed.newest_id:
+        stream = feed.follow(after)
+        async for message in stream:
+            assert message.type not in ("heartbeat", "lagged")
+            events.append(message)
+            if message.id == feed.newest_id:
+                break
+        await stream.aclose()
+    return events
+
+
+IncidentMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=40)
+# Hypothesis may take five minutes to shorten a counterexample.
+TestIncidentMachine = pytest.mark.timeout(900)(IncidentMachine.TestCase)

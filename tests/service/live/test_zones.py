@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.live.zones import Zone, standing_in
+
+LEFT: Zone = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+TRIANGLE: Zone = ((0.6, 1.0), (1.0, 1.0), (1.0, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((10, 10, 50, 90), True),
+        ((90, 10, 170, 90), False),
+        ((20, 10, 160, 90), True),
+        ((160, 10, 196, 96), True),
+        ((150, 10, 170, 60), False),
+        ((-30, 50, -10, 120), True),
+    ],
+)
+def test_a_person_is_in_a_zone_when_the_feet_are(box: tuple[float, ...], inside: bool) -> None:
+    assert standing_in([box], [LEFT, TRIANGLE], (200, 100)).tolist() == [inside]
+
+
+def test_nobody_is_in_no_zone_and_a_zone_can_be_empty() -> None:
+    assert standing_in([(0, 0, 1, 1)], [], (10, 10)).tolist() == [False]
+    assert standing_in(np.empty((0, 4)), [LEFT], (10, 10)).shape == (0,)

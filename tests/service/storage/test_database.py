@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, event, insert, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from pose.source import VideoInfo
+from service.access import keys
+from service.cameras.store import CalibrationRow, CameraRow, CameraStore
+from service.clips.store import ClipRow, Store
+from service.errors import StartupError
+from service.incidents.store import EventRow, IncidentRow, IncidentStore
+from service.notifications import store as notifications
+from service.storage import lease
+from service.storage.database import Base, Database, is_database_full, migrate
+
+VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
+
+
+def move(engine: Engine, step: Callable[[Config, str], None], revision: str) -> None:
+    """Bring the schema to any revision."""
+    config = Config()
+    config.set_main_option("script_location", "service:storage/migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        step(config, revision)
+
+
+TABLES = (
+    ClipRow,
+    CameraRow,
+    CalibrationRow,
+    IncidentRow,
+    EventRow,
+    keys.KeyRow,
+    keys.TokenRow,
+    keys.AuditRow,
+    lease.LeaseRow,
+    notifications.SinkRow,
+    notifications.DeliveryRow,
+)
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
+    assert {table.__tablename__ for table in TABLES} == set(Base.metadata.tables)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of_cameras(database_url: str) -> None:
+    engine = create_engine(database_url)
+    migrate(engine)
+    move(engine, command.downgrade, "base")
+    move(engine, command.upgrade, "0001")
+    with engine.begin() as connection:
+        accepted, finished = datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC), datetime(2026, 1, 31, 9, 27, tzinfo=UTC)
+        values = (7, "old", "done", "a.mp4", 9, True, asdict(VIDEO), 1, 20, 20, None, None, accepted, None, finished)
+        connection.execute(insert(ClipRow.__table__).values(values))
+        assert not inspect(connection).has_table("incidents")
+    engine.dispose()
+    database = Database.open(database_url)
+    job = Store(database).get("old")
+    assert (job.sequence, job.video, job.created_at) == (7, VIDEO, datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC))
+    assert CameraStore(database).put("door", {"url": 0})
+    assert IncidentStore(database).newest_event_id() is None
+    database.close()
+
+
+def test_the_migrations_can_be_undone(database: Database) -> None:
+    move(database.engine, command.downgrade, "base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+def test_a_database_that_cannot_be_written_is_noticed(database: Database) -> None:
+    database.check_writable()
+    database.engine.dispose()
+    postgres = database.engine.dialect.name == "postgresql"
+    forbid = "SET default_transaction_read_only = on" if postgres else "PRAGMA query_only=ON"
+
+    def forbid_writing(connection: Any, _record: object) -> None:
+        connection.execute(forbid)
+        if postgres:
+            connection.commit()
+
+    event.listen(database.engine, "connect", forbid_writing)
+    with pytest.raises(DBAPIError, match=r"read-?only"):
+        database.check_writable()
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_without_the_password() -> None:
+    with pytest.raises(StartupError) as refusal:
+        Database.open("sqlite:////nowhere/at/all/daflow.db")
+    assert "DAFLOW_DATABASE_URL" in str(refusal.value)
+    with pytest.raises(StartupError) as refusal:
+        Database.open("unknown+driver://user:hunter2@host/db")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_database_of_a_later_version_is_left_alone_and_one_line_says_so(database_url: str) -> None:
+    database = Database.open(database_url)
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StartupError, match=r"another version .*9999.* restore the backup from before the upgrade"):
+        Database.open(database_url)
+    assert inspect(database.engine).has_table("incidents")
+    database.close()
+
+
+def test_a_database_without_room_is_told_apart_from_a_broken_one() -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE filling (content)"))
+        connection.execute(text("PRAGMA max_page_count = 3"))
+        with pytest.raises(OperationalError) as full:
+            connection.execute(text("INSERT INTO filling VALUES (zeroblob(100000))"))
+        with pytest.raises(OperationalError) as broken:
+            connection.execute(text("INSERT INTO nowhere VALUES (1)"))
+    engine.dispose()
+    assert is_database_full(full.value)
+    assert not is_database_full(broken.value)
+
+
+def test_errors_do_not_repeat_values_which_may_hold_passwords_of_cameras(database: Database) -> None:
+    with pytest.raises(DBAPIError) as raised, database.sessions.begin() as session:
+        session.execute(text("INSERT INTO nowhere VALUES (:url)"), {"url": "rtsp://viewer:hunter2@door/live"})
+    assert "nowhere" in str(raised.value)
+    assert "hunter2" not in str(raised.value)

@@ -1,0 +1,288 @@
+"""The page as an operator meets it: a real browser, the real service, cameras that play real clips."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.doubles.live import device, lying
+from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
+
+PATIENCE_MS = 1000 * PATIENCE_S
+VIEWS = ("/", "/cameras/hall", "/incidents", "/clips", "/system")
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Operator:
+    """Somebody in front of the page; what the page does wrong is noted."""
+
+    server: ServerProcess
+    page: Page
+    troubles: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.troubles.append(message.text))
+
+    def go(self, path: str) -> Page:
+        self.page.goto(f"http://127.0.0.1:{self.server.port}/dashboard{path}")
+        expect(self.page.get_by_role("heading", level=1)).to_be_visible()
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_data: Path) -> Iterator[ServerProcess]:
+    """Two cameras that play clips, and a device that sends skeletons."""
+    folder, clips = tmp_path_factory.mktemp("page"), test_data / "clips"
+    airport = clips / "ubnormal" / "normal_scene_16_scenario_2.mp4"
+    room = clips / "intel" / "one-by-one-person-detection.mp4"
+    with server_process(
+        folder / "data",
+        pose_weights=pose_weights,
+        pose_image_size=320,
+        media_dirs=clips,
+        evidence_after_s=1,
+        evidence_before_s=2,
+    ) as running:
+        for name, file in (("hall", airport), ("room", room)):
+            config = {"url": str(file), "loop": True, "name": name.title(), "max_fps": 2, "false_alarms_per_hour": 0.01}
+            assert running.client.put(f"/v1/cameras/{name}", json=config).status_code == 201
+        config = {"url": "skeletons:", "name": "Gate", "min_duration_s": 0.2, "quiet_s": 3, "cooldown_s": 0}
+        assert running.client.put("/v1/cameras/gate", json=config).status_code == 201
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def sit_down(server: ServerProcess, browser: Browser) -> Iterator[Callable[..., Operator]]:
+    contexts: list[BrowserContext] = []
+
+    def begin(**options: Any) -> Operator:
+        contexts.append(browser.new_context(reduced_motion="reduce", **options))
+        return Operator(server, contexts[-1].new_page())
+
+    yield begin
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def operator(sit_down: Callable[..., Operator]) -> Iterator[Operator]:
+    someone = sit_down()
+    yield someone
+    assert someone.troubles == []
+
+
+def test_the_wall_shows_cameras_that_move(operator: Operator) -> None:
+    page = operator.go("/")
+    for name in ("Hall", "Room"):
+        tile = page.locator(".tile", has=page.get_by_role("link", name=name, exact=True))
+        expect(tile.locator(".pill", has_text="Live")).to_be_visible()
+        picture = tile.locator("img")
+        eventually(lambda img=picture: int(img.get_attribute("data-pictures") or 0) > 3, f"{name} has new pictures")
+        assert picture.evaluate("image => image.naturalWidth") > 300
+    page.get_by_text("Skeletons only").click()
+    eventually(
+        lambda: all("background=none" in str(one.get_attribute("src")) for one in page.locator(".tile img").all()[1:]),
+        "the pictures are left out",
+    )
+
+
+def test_an_incident_arrives_is_opened_played_and_acknowledged(operator: Operator) -> None:
+    server = operator.server
+    page = operator.go("/incidents")
+    expect(page.get_by_text("No incident yet")).to_be_visible()
+    with device(f"ws://127.0.0.1:{server.port}", "gate", lying):
+        expect(page.locator("[data-incident]").first).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_role("link", name="Incidents 1 open")).to_be_visible()
+    entry = page.locator("[data-incident]").last
+    incident = entry.get_attribute("data-incident")
+    entry.click()
+    expect(page).to_have_url(re.compile(rf"/dashboard/incidents/{incident}$"))
+    video = page.locator("video")
+    expect(video).to_be_visible(timeout=PATIENCE_MS)
+    video.evaluate("video => video.play()")
+    eventually(lambda: video.evaluate("video => video.currentTime") > 0.3, "the clip plays")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    page.keyboard.press("f")
+    expect(page.get_by_role("button", name="It was not a false alarm")).to_be_visible()
+    document = server.client.get(f"/v1/incidents/{incident}").json()
+    assert document["acknowledged_at"] is not None and document["false_alarm"]
+
+
+def test_a_clip_is_dropped_scored_and_its_timeline_seeks(operator: Operator, test_data: Path) -> None:
+    fight = sorted((test_data / "clips" / "surveillance-fight" / "fight").glob("*.mp4"))[0]
+    page = operator.go("/clips")
+    page.locator("input[type=file]").set_input_files(fight)
+    expect(page).to_have_url(re.compile(r"/dashboard/clips/\w{32}$"), timeout=PATIENCE_MS)
+    expect(page.locator("video")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", name=fight.name)).to_be_visible()
+    video = page.locator("video")
+    eventually(lambda: video.evaluate("video => video.readyState") >= 1, "the video is there")
+    length = video.evaluate("video => video.duration")
+    chart = page.locator(".player [role=slider]")
+    box = chart.bounding_box()
+    assert box is not None
+    chart.click(position={"x": 58 + 0.75 * (box["width"] - 74), "y": box["height"] / 2})
+    eventually(lambda: 0.65 < video.evaluate("video => video.currentTime") / length < 0.85, "the video has sought")
+    chart.press("Home")
+    eventually(lambda: video.evaluate("video => video.currentTime") < 0.1, "the keyboard seeks")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Scores (CSV)").click()
+    assert download.value.path().read_text().startswith("frame,time_s,track")
+
+
+def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
+    server = operator.server
+    page = operator.go("/cameras/gate")
+    board = page.locator(".zones")
+    board.scroll_into_view_if_needed()
+    box = board.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2)
+    page.mouse.up()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    (zone,) = server.client.get("/v1/cameras/gate").json()["config"]["ignore"]
+    assert min(min(corner) for corner in zone) < 0.05 and max(max(corner) for corner in zone) > 0.95
+    before = len(server.client.get("/v1/incidents").json()["incidents"])
+    with device(f"ws://127.0.0.1:{server.port}", "gate", lying):
+        seen = server.client.get("/v1/cameras/gate").json()["frames_processed"]
+        eventually(
+            lambda: server.client.get("/v1/cameras/gate").json()["frames_processed"] > seen + 45, "frames are scored"
+        )
+    assert len(server.client.get("/v1/incidents").json()["incidents"]) == before
+    page = operator.go("/cameras/gate")
+    expect(page.locator(".zones polygon")).to_have_count(1)
+    page.get_by_role("button", name="Remove zone 1").click()
+    page.get_by_role("button", name="Save").click()
+    eventually(lambda: server.client.get("/v1/cameras/gate").json()["config"]["ignore"] == [], "the zone is gone")
+
+
+def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
+    page = operator.go("/cameras/gate")
+    field = page.get_by_label("Kept for, hours")
+    expect(field).to_have_value("")
+    field.fill("72")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+
+    def config() -> dict[str, Any]:
+        chosen: dict[str, Any] = operator.server.client.get("/v1/cameras/gate").json()["config"]
+        return chosen
+
+    assert config()["retention_hours"] == 72
+    page = operator.go("/cameras/gate")
+    expect(page.get_by_label("Kept for, hours")).to_have_value("72")
+    page.get_by_label("Kept for, hours").fill("")
+    page.get_by_role("button", name="Save").click()
+    eventually(lambda: config()["retention_hours"] is None, "the camera has no time of its own again")
+
+
+def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator) -> None:
+    page = operator.go("/")
+    page.get_by_role("button", name="Add a camera").click()
+    page.get_by_label("Name").fill("Höfe & Gärten")
+    page.get_by_label("Address").fill("ftp://camera")
+    page.get_by_role("button", name="Add the camera").click()
+    expect(page.get_by_text("The address must begin with")).to_be_visible()
+    page.get_by_label("Address").fill("skeletons:")
+    page.get_by_role("button", name="Add the camera").click()
+    expect(page).to_have_url(re.compile("/dashboard/cameras/hofe-garten$"), timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", name="Höfe & Gärten")).to_be_visible()
+    page.get_by_role("button", name="Remove the camera…").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
+    assert operator.server.client.get("/v1/cameras/hofe-garten").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", {"width": 1280, "height": 800}), ("dark", PHONE)], ids=["desktop", "phone"]
+)
+def test_no_view_has_a_serious_fault_for_people_with_impairments(
+    sit_down: Callable[..., Operator], scheme: str, viewport: dict[str, int]
+) -> None:
+    someone = sit_down(color_scheme=scheme, viewport=viewport)
+    for view in VIEWS:
+        page = someone.go(view)
+        page.wait_for_load_state("load")
+        found = Axe().run(page).response["violations"]
+        grave = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not grave, (view, [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in grave])
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the screen"
+    assert someone.troubles == []
+
+
+def test_a_page_asks_nobody_but_the_service(operator: Operator) -> None:
+    asked: set[str] = set()
+    guard = threading.Lock()
+
+    def note(url: str) -> None:
+        with guard:
+            asked.add(url)
+
+    operator.page.on("request", lambda request: note(request.url))
+    for view in VIEWS:
+        operator.go(view)
+    own = f"http://127.0.0.1:{operator.server.port}/"
+    assert asked and all(url.startswith((own, "data:", "blob:")) for url in asked)
+
+
+@pytest.fixture
+def locked(tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
+    """A service that asks for keys."""
+    with server_process(tmp_path / "data", ready=False, pose_weights=pose_weights, auth="required") as running:
+        yield running
+
+
+def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Browser) -> None:
+    first = re.search(r"dfl_\w{12}_[\w-]{43}", locked.log.read_text())
+    assert first, "the first start prints a key"
+    assert locked.client.get("/dashboard/").status_code == 401
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/incidents")
+    expect(page).to_have_url(re.compile("/login"))
+    results = Axe().run(page)
+    assert [found["id"] for found in results.response["violations"] if found["impact"] in ("serious", "critical")] == []
+    page.get_by_label("Key").fill("dfl_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("this key is not known")
+    page.get_by_label("Key").fill(first.group())
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/dashboard/incidents$"))
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    # What the server tells a page comes over a WebSocket, which the session opens as well.
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
+    expect(page.get_by_text("No camera yet")).to_be_visible()
+    page.get_by_role("link", name="Key", exact=True).click()
+    expect(page.get_by_text("You are in with the key first start")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Key")).to_be_visible()
+    page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
+    expect(page).to_have_url(re.compile("/login"))
+    context.close()
