@@ -90,7 +90,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         authenticated=runtime.settings.authenticated,
         keys=runtime.keys,
         limits=runtime.limits,
-        camera_of=lambda incident_id: runtime.incidents.get(incident_id).camera,
+        camera_of=lambda incident_id: runtime.streams.incidents.get(incident_id).camera,
     )
     app.add_middleware(Door, router=app.router, guard=guard)
     app.add_middleware(SameOrigin)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.clips.store import Store
-
-if TYPE_CHECKING:
-    from service.cameras.status import CameraStatus
-    from service.notifications.store import DeliveryState
+from service.cameras.status import CameraStatus
+from service.clips.store import ClipStore
+from service.notifications.store import DeliveryState
 
 
-class EnginesCollector(Collector):
-    """How what stands behind URLs is at the time of asking.
+class BackendsCollector(Collector):
+    """Whether Redis, the webhook and MQTT work.
 
     Args:
         problems: What is wrong with each, by name; None for one that works.
@@ -38,10 +35,13 @@ class EnginesCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One series for each; a database that cannot be read leaves its metric out."""
-        up = GaugeMetricFamily("daflow_engine_up", "1 while Redis, the webhook or MQTT works.", labels=["engine"])
+        up = GaugeMetricFamily("daflow_backend_up", "1 while Redis, the webhook or MQTT works.", labels=["backend"])
+        # The name of the first release, for alerts that were written then; the next release drops it.
+        old = GaugeMetricFamily("daflow_engine_up", "Use daflow_backend_up.", labels=["engine"])
         for name, problem in self._problems().items():
             up.add_metric([name], problem is None)
-        yield up
+            old.add_metric([name], problem is None)
+        yield from (up, old)
         if self._waiting is not None:
             waiting, dropped = self._waiting()
             yield GaugeMetricFamily("daflow_relay_waiting", "Messages that wait for Redis.", waiting)
@@ -63,7 +63,7 @@ class ClipCollector(Collector):
         store: Where they are counted.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ClipStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -23,10 +23,9 @@ from service.addresses.backends import broker_url
 from service.addresses.policy import StreamPolicy
 from service.addresses.redaction import redact
 from service.addresses.urls import StreamUrlError
-from service.clips.scorer import ClipScorer
 from service.documents.results import ModelInfo
 from service.notifications.webhook import webhook_address
-from service.scoring.loading import ModelUnavailable, resolve_device
+from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
 from service.settings import Settings, unknown_variables
 from service.storage.database import connect, database_url, reason
 from service.streams import relay
@@ -75,7 +74,7 @@ def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]
         folder,
         _disk(settings),
         _database(settings.database),
-        *_engines(settings),
+        *_backends(settings),
         *(Finding(name, "is no setting of daflow; misspelt?", ok=False, setting=name) for name in unknown_variables()),
     ]
 
@@ -96,7 +95,7 @@ def _device(settings: Settings) -> Finding:
 
 def _models(settings: Settings, model: ModelInfo | None) -> list[Finding]:
     try:
-        model = model or ClipScorer.load(settings).model
+        model = model or LoadedModels.load(settings).info
     except ModelUnavailable as error:
         return [Finding("models", str(error), ok=False, setting=error.setting)]
     return [
@@ -138,7 +137,7 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", value)
 
 
-def _engines(settings: Settings) -> list[Finding]:
+def _backends(settings: Settings) -> list[Finding]:
     """Redis, the webhook and the broker, where they are wanted; nothing is posted or published."""
     wanted: list[tuple[str, SecretStr | None, Callable[[str], str]]] = [
         ("redis", settings.redis_url, _redis),

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 
-from service.settings import LogFormat, LogLevel
-
 _ACCESS_FIELDS: Final = 5
+
+
+class LogLevel(StrEnum):
+    """The least severe record that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log record is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
 
 
 def configure_logging(level: LogLevel, style: LogFormat) -> None:

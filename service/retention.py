@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from service.clips.store import Store, UnknownClip
+from service.clips.store import ClipStore, UnknownClip
 from service.incidents.store import IncidentStore
 from service.notifications.store import NotificationStore
 from service.storage.database import Clock, utc_now
@@ -167,7 +167,7 @@ class Janitor:
 
     def __init__(
         self,
-        store: Store,
+        store: ClipStore,
         folder: DataFolder,
         policy: RetentionPolicy,
         clock: Clock = utc_now,

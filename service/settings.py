@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.addresses.backends import broker_url, check_redis_url, webhook_key
+from service.logs import LogFormat, LogLevel
 from simulation.weights import POSE_WEIGHTS
 
 ENV_PREFIX: Final = "DAFLOW_"
@@ -45,22 +46,6 @@ class Role(StrEnum):
 
     ALL = "all"
     API = "api"
-
-
-class LogLevel(StrEnum):
-    """The least severe record that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How a log record is written."""
-
-    CONSOLE = "console"
-    JSON = "json"
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -4,15 +4,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
 
 from pose.estimator import configure_ultralytics
+from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from service.storage.database import Database
 from tests.doubles.backends import Postgres, Redis, Servers, running
+from tests.doubles.models import cardboard_models
 from tests.doubles.servers import CardboardScorer, Client, LiveServer, Serve, cardboard_inspect, eventually, live_server
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -104,11 +105,15 @@ def serve(backend: str, tmp_path: Path, scorer: CardboardScorer, monkeypatch: py
     monkeypatch.setattr("service.clips.uploads.inspect", cardboard_inspect)
     with ExitStack() as stack:
 
-        def start(load: Callable[[Settings], Any] | None = None, **settings: object) -> LiveServer:
+        def start(
+            load: Callable[[Settings], LoadedModels] = cardboard_models,
+            scorer: CardboardScorer | None = scorer,
+            **settings: object,
+        ) -> LiveServer:
             chosen = Settings(data_dir=tmp_path / "data", **settings)
-            live = stack.enter_context(live_server(chosen, load or (lambda _: scorer)))
-            if load is None:
-                eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
+            live = stack.enter_context(live_server(chosen, load, scorer))
+            if load is cardboard_models:
+                eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
             return live
 
         yield start

@@ -49,7 +49,9 @@ def test_the_image_runs_as_nobody_in_particular_and_says_what_it_is() -> None:
 
 
 def test_panels_and_alerts_ask_for_metrics_that_there_are() -> None:
-    named = set(re.findall(r"daflow_\w+", (ROOT / "service" / "metrics.py").read_text()))
+    named = set()
+    for module in ("metrics.py", "collectors.py"):
+        named |= set(re.findall(r"daflow_\w+", (ROOT / "service" / module).read_text()))
     named |= set(re.findall(r"daflow_\w+", generate_latest(Metrics().registry).decode()))
     asked = set(re.findall(r"daflow_\w+", json.dumps(DASHBOARD)))
     asked |= set(re.findall(r"daflow_\w+", (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()))

@@ -12,17 +12,12 @@ from typing import Final
 
 from pose.connections import PinnedUrl
 from pose.live import SourceError
-from service.addresses.urls import Kind, StreamUrl, StreamUrlError
+from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind
 
 Address = IPv4Address | IPv6Address
-
-
 Network = IPv4Network | IPv6Network
-
-
 Resolve = Callable[[str], Sequence[str]]
 """Name of a host to its addresses; raises `OSError`."""
-
 
 _METADATA: Final = frozenset(
     map(
@@ -42,16 +37,9 @@ _METADATA: Final = frozenset(
 )
 """Where the clouds of Amazon, Alibaba, Microsoft, Oracle and Google tell their machines secrets; one is public."""
 
-
 _UNICAST: Final = IPv6Network("2000::/3")
-
-
 _6TO4: Final = IPv6Network("2002::/16")
-
-
 _NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-
-
 _COMPATIBLE: Final = IPv6Network("::/96")
 
 
@@ -95,7 +83,7 @@ class StreamPolicy:
         """
         if url.path is not None:
             self._check_file(url.path)
-        if url.kind is not Kind.STREAM:
+        if url.kind is not UrlKind.STREAM:
             return
         try:
             found = _resolved(url.host, resolve)

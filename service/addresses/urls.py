@@ -19,37 +19,21 @@ from service.addresses.redaction import redact
 from simulation.scene import EVENTS, Event, demo_scene
 
 _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-
-
 _MAX_LENGTH: Final = 2048
-
-
 _MAX_DEVICE: Final = 63
-
-
 _DEVICE: Final = re.compile(r"[0-9]{1,2}")
-
-
 _SIMULATION: Final = re.compile(
     r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?)((?:&event=[a-z]{1,20})*))?"
 )
-
-
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
-
-
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?"
 )
-
-
 _LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
 
 
-class Kind(StrEnum):
+class UrlKind(StrEnum):
     """What an address of a camera names."""
 
     STREAM = "stream"
@@ -93,7 +77,7 @@ class StreamUrl:
         events: What those are.
     """
 
-    kind: Kind
+    kind: UrlKind
     text: str
     redacted: str
     scheme: str = ""
@@ -133,7 +117,7 @@ def parse(url: str | int) -> StreamUrl:
     if len(text) > _MAX_LENGTH:
         raise StreamUrlError("too-long", f"the address has {len(text)} characters; at most {_MAX_LENGTH} are accepted")
     if text == "skeletons:":
-        return StreamUrl(Kind.SKELETONS, text, text)
+        return StreamUrl(UrlKind.SKELETONS, text, text)
     if text.startswith("simulation:"):
         return _simulation(text)
     if isinstance(url, int) or text.isdigit():
@@ -146,7 +130,7 @@ def parse(url: str | int) -> StreamUrl:
 def _device(text: str) -> StreamUrl:
     if not _DEVICE.fullmatch(text) or int(text) > _MAX_DEVICE:
         raise StreamUrlError("device", f"the index of a device must be a number from 0 to {_MAX_DEVICE}")
-    return StreamUrl(Kind.DEVICE, text, text, device=int(text))
+    return StreamUrl(UrlKind.DEVICE, text, text, device=int(text))
 
 
 def _file(text: str) -> StreamUrl:
@@ -154,7 +138,7 @@ def _file(text: str) -> StreamUrl:
         raise StreamUrlError("characters", "the path holds control characters")
     if text.startswith("//") or ".." in Path(text).parts:
         raise StreamUrlError("path", "the path of a file must be absolute and hold no '..'")
-    return StreamUrl(Kind.FILE, text, text, path=Path(text))
+    return StreamUrl(UrlKind.FILE, text, text, path=Path(text))
 
 
 def _simulation(text: str) -> StreamUrl:
@@ -173,7 +157,7 @@ def _simulation(text: str) -> StreamUrl:
         demo_scene(int(seed), incident_every_s, events)
     except ValueError as error:
         raise StreamUrlError("simulation", str(error)) from error
-    return StreamUrl(Kind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s, events=events)
+    return StreamUrl(UrlKind.SIMULATION, text, text, seed=int(seed), incident_every_s=incident_every_s, events=events)
 
 
 def _stream(text: str) -> StreamUrl:
@@ -210,7 +194,7 @@ def _stream(text: str) -> StreamUrl:
     if not target.isascii():
         raise StreamUrlError("characters", "characters beyond ASCII must be escaped in the path and the query")
     return StreamUrl(
-        Kind.STREAM,
+        UrlKind.STREAM,
         text,
         redact(text),
         scheme=scheme,

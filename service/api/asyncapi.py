@@ -15,9 +15,6 @@ from service.documents.skeletons import FeedMessage, SkeletonFrame
 
 VERSION: Final = "3.0.0"
 
-_PREFIXES: Final = {"service__events__": "Clip", "service__messages__": "", "service__skeletons__": ""}
-"""Two families of messages share names such as `Hello`; pydantic tells them apart by their modules."""
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -121,8 +118,8 @@ def asyncapi(title: str, version: str, host: str, *, secure: bool) -> dict[str, 
     """
     sent = {model for channel in CHANNELS for model in channel.sent}
     received = {model for channel in CHANNELS for model in channel.received}
-    names, schemas = _schemas(sent, received)
-    messages = {_key(model, names): _message(model, names[model]) for model in sorted(names, key=names.__getitem__)}
+    models = sorted(sent | received, key=lambda model: model.__name__)
+    messages = {_key(model): _message(model) for model in models}
     return {
         "asyncapi": VERSION,
         "info": {"title": title, "version": version, "description": "Streams of the service; see also `/docs`."},
@@ -131,54 +128,26 @@ def asyncapi(title: str, version: str, host: str, *, secure: bool) -> dict[str, 
             "ws": {"host": host, "protocol": "wss" if secure else "ws"},
             "http": {"host": host, "protocol": "https" if secure else "http"},
         },
-        "channels": {channel.name: _channel(channel, names) for channel in CHANNELS},
-        "operations": dict(operation for channel in CHANNELS for operation in _operations(channel, names)),
-        "components": {"messages": messages, "schemas": schemas},
+        "channels": {channel.name: _channel(channel) for channel in CHANNELS},
+        "operations": dict(operation for channel in CHANNELS for operation in _operations(channel)),
+        "components": {"messages": messages, "schemas": _schemas(sent, received)},
     }
 
 
-def _schemas(
-    sent: Set[type[BaseModel]], received: Set[type[BaseModel]]
-) -> tuple[dict[type[BaseModel], str], dict[str, Any]]:
-    """Names of the models in the document, and the schemas of everything they are made of."""
+def _schemas(sent: Set[type[BaseModel]], received: Set[type[BaseModel]]) -> dict[str, Any]:
+    """Schemas of the messages and of everything they are made of, by the names of their classes."""
     modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(sent, "serialization")
     modes |= dict.fromkeys(received, "validation")
-    found, document = models_json_schema(list(modes.items()), ref_template="#/components/schemas/{model}")
-    renamed = {name: _plain(name) for name in document["$defs"]}
-    schemas = {renamed[name]: _with_names(schema, renamed) for name, schema in document["$defs"].items()}
-    names = {model: renamed[found[model, mode]["$ref"].rsplit("/", 1)[-1]] for model, mode in modes.items()}
-    return names, dict(sorted(schemas.items()))
+    _, document = models_json_schema(list(modes.items()), ref_template="#/components/schemas/{model}")
+    return dict(sorted(document["$defs"].items()))
 
 
-def _plain(name: str) -> str:
-    for prefix, short in _PREFIXES.items():
-        if name.startswith(prefix):
-            return short + name.removeprefix(prefix)
-    return name
+def _key(model: type[BaseModel]) -> str:
+    return model.__name__[0].lower() + model.__name__[1:]
 
 
-def _with_names(node: Any, renamed: dict[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: _renamed(value, renamed) if key == "$ref" else _with_names(value, renamed)
-            for key, value in node.items()
-        }
-    if isinstance(node, list):
-        return [_with_names(item, renamed) for item in node]
-    return node
-
-
-def _renamed(reference: str, renamed: dict[str, str]) -> str:
-    path, name = reference.rsplit("/", 1)
-    return f"{path}/{renamed[name]}"
-
-
-def _key(model: type[BaseModel], names: dict[type[BaseModel], str]) -> str:
-    name = names[model]
-    return name[0].lower() + name[1:]
-
-
-def _message(model: type[BaseModel], name: str) -> dict[str, Any]:
+def _message(model: type[BaseModel]) -> dict[str, Any]:
+    name = model.__name__
     tag = model.model_fields.get("type")
     return {
         "name": tag.default if tag else name,
@@ -189,14 +158,14 @@ def _message(model: type[BaseModel], name: str) -> dict[str, Any]:
     }
 
 
-def _channel(channel: Channel, names: dict[type[BaseModel], str]) -> dict[str, Any]:
+def _channel(channel: Channel) -> dict[str, Any]:
     document: dict[str, Any] = {
         "address": channel.address,
         "title": channel.title,
         "description": channel.description,
         "servers": [{"$ref": f"#/servers/{channel.protocol}"}],
         "messages": {
-            _key(model, names): {"$ref": f"#/components/messages/{_key(model, names)}"}
+            _key(model): {"$ref": f"#/components/messages/{_key(model)}"}
             for model in (*channel.sent, *channel.received)
         },
     }
@@ -209,14 +178,14 @@ def _channel(channel: Channel, names: dict[type[BaseModel], str]) -> dict[str, A
     return document
 
 
-def _operations(channel: Channel, names: dict[type[BaseModel], str]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _operations(channel: Channel) -> Iterable[tuple[str, dict[str, Any]]]:
     for action, models in (("send", channel.sent), ("receive", channel.received)):
         if models:
             document: dict[str, Any] = {
                 "action": action,
                 "channel": {"$ref": f"#/channels/{channel.name}"},
                 "summary": channel.title,
-                "messages": [{"$ref": f"#/channels/{channel.name}/messages/{_key(model, names)}"} for model in models],
+                "messages": [{"$ref": f"#/channels/{channel.name}/messages/{_key(model)}"} for model in models],
             }
             if channel.query and channel.protocol == "http":
                 properties = {name: {"type": "string", "description": text} for name, text in channel.query.items()}

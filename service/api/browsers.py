@@ -21,10 +21,7 @@ SAFE_HEADERS: Final = {
 }
 """Headers of every answer."""
 
-
 _INLINE: Final = re.compile(r"<(?P<tag>script|style)>(?P<content>.*?)</(?P=tag)>", re.DOTALL)
-
-
 _HOST: Final = re.compile(r"(?P<name>[^\s:/?#@\[\]]+|\[(?P<address>[0-9a-f:.]+)\])(?::\d*)?", re.IGNORECASE)
 
 

@@ -31,13 +31,13 @@ def post_calibration(runtime: RuntimeDep, camera_id: CameraId, request: Calibrat
     When the footage is there and cannot support what was asked, the status says so and how much more is needed; the
     calibration in use stays.
     """
-    return runtime.calibrator.start(camera_id, request)
+    return runtime.cameras.calibrator.start(camera_id, request)
 
 
 @router.get("", summary="Look at a calibration", responses=responses(Kind.CAMERA_NOT_FOUND))
 def get_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStatus:
     """The calibration in use, those before it, and how far a running one is."""
-    return runtime.calibrator.status(runtime.cameras.camera(camera_id).id)
+    return runtime.cameras.calibrator.status(runtime.cameras.manager.camera(camera_id).id)
 
 
 @router.delete(
@@ -48,7 +48,7 @@ def get_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStat
 )
 def cancel_calibration(runtime: RuntimeDep, camera_id: CameraId) -> None:
     """Give up a running calibration; the one in use stays."""
-    runtime.calibrator.cancel(runtime.cameras.camera(camera_id).id)
+    runtime.cameras.calibrator.cancel(runtime.cameras.manager.camera(camera_id).id)
 
 
 @router.post(
@@ -58,4 +58,4 @@ def cancel_calibration(runtime: RuntimeDep, camera_id: CameraId) -> None:
 )
 def roll_back_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStatus:
     """Undo the last calibration, its adapted weights too; before the first there is that of the service."""
-    return runtime.calibrator.roll_back(camera_id)
+    return runtime.cameras.calibrator.roll_back(camera_id)

@@ -68,22 +68,22 @@ def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig
 
     The answer does not wait for the camera: its `state` tells how the connection goes.
     """
-    if runtime.cameras.put(camera_id, config):
+    if runtime.cameras.manager.put(camera_id, config):
         response.status_code = 201
         response.headers["Location"] = f"{router.prefix}/{camera_id}"
-    return runtime.cameras.status(camera_id)
+    return runtime.cameras.manager.status(camera_id)
 
 
 @router.get("", summary="List cameras", responses=responses())
 def list_cameras(runtime: RuntimeDep, principal: PrincipalDep) -> CameraList:
     """All cameras that the key may see and how they are, in the order of their ids."""
-    return CameraList(cameras=[status for status in runtime.cameras.statuses() if principal.sees(status.id)])
+    return CameraList(cameras=[status for status in runtime.cameras.manager.statuses() if principal.sees(status.id)])
 
 
 @router.get("/{camera_id}", summary="Look at a camera", responses=responses(Kind.CAMERA_NOT_FOUND))
 def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
     """Configuration, state, frame rates, drops by reason, age of the last score. Credentials are left out."""
-    return runtime.cameras.status(camera_id)
+    return runtime.cameras.manager.status(camera_id)
 
 
 @router.patch(
@@ -94,11 +94,11 @@ def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
 def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -> CameraStatus:
     """Change some fields and keep the others, credentials in the URL too."""
     try:
-        runtime.cameras.patch(camera_id, patch)
+        runtime.cameras.manager.patch(camera_id, patch)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
-    return runtime.cameras.status(camera_id)
+    return runtime.cameras.manager.status(camera_id)
 
 
 @router.delete(
@@ -109,8 +109,8 @@ def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -
 )
 def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
     """Stop watching a camera, in any state, and forget its calibration; its incidents stay."""
-    runtime.cameras.delete(camera_id)
-    runtime.live_view.forget(camera_id)
+    runtime.cameras.manager.delete(camera_id)
+    runtime.cameras.live_view.forget(camera_id)
 
 
 @router.get(
@@ -122,11 +122,11 @@ def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
 )
 def get_snapshot(runtime: RuntimeDep, camera_id: CameraId, background: _BackgroundQuery = "picture") -> Response:
     """The newest frame with everybody's skeleton; limbs that make the score stand out."""
-    latest = runtime.cameras.latest(camera_id)
+    latest = runtime.cameras.manager.latest(camera_id)
     if latest is None:
-        state = runtime.cameras.status(camera_id).state
+        state = runtime.cameras.manager.status(camera_id).state
         raise ProblemError(Kind.NO_PICTURE, f"camera {camera_id} is {state} and has shown nothing yet", state=state)
-    jpeg = runtime.live_view.jpeg(camera_id, latest, background)
+    jpeg = runtime.cameras.live_view.jpeg(camera_id, latest, background)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
 
@@ -147,7 +147,7 @@ def get_live(
 
     A reader who is slow gets fewer pictures, never older ones.
     """
-    runtime.cameras.latest(camera_id)
+    runtime.cameras.manager.latest(camera_id)
     pictures = _pictures(runtime, camera_id, background, period=1 / fps)
     media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
     return StreamingResponse(pictures, media_type=media_type, headers={"cache-control": "no-store"})
@@ -158,7 +158,7 @@ async def camera_scores(socket: WebSocket, runtime: RuntimeDep, camera_id: str) 
     """Tell a subscriber the score of every processed frame, until the camera is deleted."""
     await socket.accept()
     # Subscribed before the camera is looked up, so that it cannot be deleted in between unnoticed.
-    with runtime.scores.subscribe(camera_id) as subscription:
+    with runtime.streams.scores.subscribe(camera_id) as subscription:
         try:
             await run_in_threadpool(runtime.check_camera, camera_id)
         except UnknownCamera:
@@ -172,7 +172,7 @@ async def feed_skeletons(socket: WebSocket, runtime: RuntimeDep, camera_id: str)
     """Take the skeletons that a device sees; every message is one frame, and is answered only if it is refused."""
     await socket.accept()
     try:
-        feed = runtime.cameras.feed(camera_id)
+        feed = runtime.cameras.manager.feed(camera_id)
     except UnknownCamera:
         await socket.close(UNKNOWN_CODE, _UNKNOWN)
         return
@@ -251,7 +251,7 @@ class _Intake:
 
     def _replaced(self) -> bool:
         try:
-            feed = self._runtime.cameras.feed(self._camera_id)
+            feed = self._runtime.cameras.manager.feed(self._camera_id)
         except (UnknownCamera, NotASkeletonFeed):
             return True
         return feed is not self._feed or feed.connection != self._connection
@@ -265,12 +265,12 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
     while True:
         began = time.monotonic()
         try:
-            latest = runtime.cameras.latest(camera_id)
+            latest = runtime.cameras.manager.latest(camera_id)
         except UnknownCamera:
             return
         # The same picture again, now and then, shows whether somebody is still looking.
         if latest is not None and (latest is not shown or began - shown_at >= runtime.settings.heartbeat_s):
-            jpeg = await run_in_threadpool(runtime.live_view.jpeg, camera_id, latest, background)
+            jpeg = await run_in_threadpool(runtime.cameras.live_view.jpeg, camera_id, latest, background)
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
             shown, shown_at = latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))

@@ -15,7 +15,7 @@ from service.api.dependencies import ClipId, Cursor, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
 from service.api.sockets import UNKNOWN_CODE, send, send_text, tell
-from service.clips.messages import ClipEvent, Hello, Lagged, final_event
+from service.clips.messages import ClipEvent, ClipHello, ClipLagged, final_event
 from service.clips.renditions import Rendition
 from service.clips.store import ClipJob, ClipState, QueueFull, UnknownClip
 from service.documents.results import ClipResult
@@ -50,8 +50,6 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
         },
     }
 }
-
-
 _FINISHED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": ClipWithResult, "description": "Finished within `wait`; `result` has the scores if it is done."}
 }
@@ -88,10 +86,10 @@ async def post_clip(
     """Upload a video; it waits in a queue, and is scored by the next free worker."""
     _require_models(runtime)
     try:
-        job = await runtime.intake.accept(request, keypoints=keypoints)
+        job = await runtime.clips.intake.accept(request, keypoints=keypoints)
     except QueueFull as error:
-        raise queue_full(error, runtime.runner.seconds_per_clip() or _RETRY_AFTER_S) from error
-    runtime.runner.wake()
+        raise queue_full(error, runtime.clips.runner.seconds_per_clip() or _RETRY_AFTER_S) from error
+    runtime.clips.runner.wake()
     if wait > 0:
         job = await _finished(runtime, job.id, wait)
     body = await run_in_threadpool(_with_result, runtime, job)
@@ -107,8 +105,8 @@ def list_clips(
     state: Annotated[ClipState | None, Query(description="Only clips in this state.")] = None,
 ) -> ClipPage:
     """Clips, newest first. Clips that arrive meanwhile do not shift the pages."""
-    jobs, more = runtime.store.page(limit=limit, before=int(cursor) if cursor else None, state=state)
-    clips = [clip_document(job, runtime.runner.running(job.id)) for job in jobs]
+    jobs, more = runtime.clips.store.page(limit=limit, before=int(cursor) if cursor else None, state=state)
+    clips = [clip_document(job, runtime.clips.runner.running(job.id)) for job in jobs]
     return ClipPage(clips=clips, next=str(jobs[-1].sequence) if more else None)
 
 
@@ -117,7 +115,7 @@ def list_clips(
 )
 def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
     """State, progress, and the scores when the clip is done."""
-    body = _with_result(runtime, runtime.store.get(clip_id))
+    body = _with_result(runtime, runtime.clips.store.get(clip_id))
     return Response(body, media_type="application/json")
 
 
@@ -129,7 +127,7 @@ def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
 )
 def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
     """Remove a clip with all its files, in any state; scoring ends at once."""
-    runtime.runner.delete(clip_id)
+    runtime.clips.runner.delete(clip_id)
 
 
 @router.post(
@@ -139,9 +137,9 @@ def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
 )
 async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
     """Take a clip out of the queue, or stop its scoring within a moment; it stays in the list."""
-    await run_in_threadpool(runtime.runner.cancel, clip_id)
+    await run_in_threadpool(runtime.clips.runner.cancel, clip_id)
     job = await _finished(runtime, clip_id, _CANCEL_WAIT_S)
-    return clip_document(job, runtime.runner.running(clip_id))
+    return clip_document(job, runtime.clips.runner.running(clip_id))
 
 
 @router.get(
@@ -152,7 +150,7 @@ async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
 )
 def get_result(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     """The scores alone, as `daflow score --json` writes them."""
-    _require_done(runtime.store.get(clip_id))
+    _require_done(runtime.clips.store.get(clip_id))
     return _download(runtime.folder.result(clip_id), "application/json", clip_id, RESULT)
 
 
@@ -197,9 +195,9 @@ async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> N
     """Tell a subscriber what happens to a clip, from now until it has finished."""
     await socket.accept()
     # Subscribed before the state is read, so that nothing falls between the two.
-    with runtime.bus.subscribe(clip_id) as subscription:
+    with runtime.clips.events.subscribe(clip_id) as subscription:
         try:
-            job = await run_in_threadpool(runtime.store.get, clip_id)
+            job = await run_in_threadpool(runtime.clips.store.get, clip_id)
         except UnknownClip:
             await socket.close(UNKNOWN_CODE, "there is no such clip")
             return
@@ -207,17 +205,17 @@ async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> N
 
 
 async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription[str, ClipEvent]) -> None:
-    progress = runtime.runner.running(job.id) or job
+    progress = runtime.clips.runner.running(job.id) or job
     await send(
         socket,
-        Hello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total),
+        ClipHello(clip=job.id, state=job.state, frames_done=progress.frames_done, frames_total=progress.frames_total),
     )
     final = final_event(job)
     if final is not None:
         await send(socket, final)
     else:
         while (posted := await subscription.receive()) is not None:
-            if isinstance(posted.message, Lagged):
+            if isinstance(posted.message, ClipLagged):
                 runtime.metrics.dropped_events.inc(posted.message.dropped)
             await send_text(socket, posted.text)
     await socket.close()
@@ -225,20 +223,20 @@ async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription:
 
 async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:
     """The clip when it has finished, or as it is after some seconds."""
-    with runtime.bus.subscribe(clip_id) as subscription:
-        job = await run_in_threadpool(runtime.store.get, clip_id)
+    with runtime.clips.events.subscribe(clip_id) as subscription:
+        job = await run_in_threadpool(runtime.clips.store.get, clip_id)
         if not job.state.finished:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     async for _ in subscription:
                         pass
-            job = await run_in_threadpool(runtime.store.get, clip_id)
+            job = await run_in_threadpool(runtime.clips.store.get, clip_id)
     return job
 
 
 def _with_result(runtime: Runtime, job: ClipJob) -> bytes:
     # The result may have many megabytes and is JSON already: it is passed on as it lies on disk.
-    document = clip_document(job, runtime.runner.running(job.id)).model_dump_json().encode()
+    document = clip_document(job, runtime.clips.runner.running(job.id)).model_dump_json().encode()
     if job.state is not ClipState.DONE:
         return document
     try:
@@ -261,9 +259,9 @@ def _require_done(job: ClipJob) -> None:
 
 
 async def _rendition(runtime: Runtime, clip_id: str, rendition: Rendition, media_type: str) -> FileResponse:
-    _require_done(await run_in_threadpool(runtime.store.get, clip_id))
+    _require_done(await run_in_threadpool(runtime.clips.store.get, clip_id))
     try:
-        path = await runtime.renditions.get(clip_id, rendition)
+        path = await runtime.clips.renditions.get(clip_id, rendition)
     except FileNotFoundError as error:
         raise UnknownClip(clip_id) from error
     return _download(path, media_type, clip_id, rendition)

@@ -71,7 +71,7 @@ def list_incidents(
     until: Annotated[_Moment | None, Query(description="Only incidents that started before.")] = None,
 ) -> IncidentPage:
     """Incidents of the cameras that the key may see, newest first. Those that open meanwhile do not shift the pages."""
-    found, before = runtime.incidents.page(
+    found, before = runtime.streams.incidents.page(
         limit=limit,
         before=int(cursor) if cursor else None,
         camera=camera,
@@ -125,7 +125,7 @@ async def _following(
     # A browser repeats the address it was given, and knows better by its header how far it came.
     after = _start(runtime, int(resume_after) if resume_after else last_event_id)
     wanted = _visible(principal, camera)
-    async with aclosing(runtime.events.follow(after, _filter(wanted))) as messages:
+    async with aclosing(runtime.streams.feed.follow(after, _filter(wanted))) as messages:
         yield _Following(await _hello(runtime, wanted, after), messages)
 
 
@@ -154,7 +154,7 @@ async def stream_incidents(
 @router.get("/{incident_id}", summary="Look at an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))
 def get_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
     """An incident as it stands."""
-    return runtime.incidents.get(incident_id)
+    return runtime.streams.incidents.get(incident_id)
 
 
 @router.get(
@@ -192,7 +192,7 @@ def get_incident_clip(
 )
 def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
     """Say that somebody has seen to it; the first time counts."""
-    return runtime.log.acknowledge(incident_id)
+    return runtime.streams.log.acknowledge(incident_id)
 
 
 @router.post(
@@ -202,25 +202,25 @@ def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> Incide
 )
 def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
     """Say that nothing was wrong, which the next calibration of the camera learns from, or take that back."""
-    return runtime.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
+    return runtime.streams.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
 
 
 async def _tell_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
     after = _start(runtime, known)
     await send(socket, await _hello(runtime, camera, after))
-    async with aclosing(runtime.events.follow(after, _filter(camera))) as messages:
+    async with aclosing(runtime.streams.feed.follow(after, _filter(camera))) as messages:
         async for message in messages:
             await send_text(socket, _text(runtime, message))
 
 
 def _start(runtime: Runtime, known: int | None) -> int:
     """The event after which a stream begins; asked for here, so that it can be told in the first message."""
-    return runtime.events.newest_id if known is None else known
+    return runtime.streams.feed.newest_id if known is None else known
 
 
 async def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hello:
-    begin = await runtime.events.start(after)
-    return Hello(cameras=camera or None, last_event_id=begin, heartbeat_s=runtime.events.heartbeat_s)
+    begin = await runtime.streams.feed.start(after)
+    return Hello(cameras=camera or None, last_event_id=begin, heartbeat_s=runtime.streams.feed.heartbeat_s)
 
 
 def _visible(principal: Principal, camera: list[str] | None) -> list[str] | None:
@@ -244,14 +244,14 @@ def _filter(camera: list[str] | None) -> frozenset[str] | None:
 def _text(runtime: Runtime, message: Event | Heartbeat | Lagged) -> str:
     if isinstance(message, Heartbeat | Lagged):
         return message.model_dump_json()
-    return runtime.events.text(message)
+    return runtime.streams.feed.text(message)
 
 
 def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background: Background | None) -> FileResponse:
-    incident = runtime.incidents.get(incident_id)
+    incident = runtime.streams.incidents.get(incident_id)
     wanted = (True, False) if background is None else (background == "picture",)
     for with_picture in wanted:
-        path = runtime.evidence.file(incident_id, kind, background=with_picture)
+        path = runtime.folder.evidence.file(incident_id, kind, background=with_picture)
         if path.exists():
             name = f"{incident.camera}-{incident_id}-{path.name}"
             headers = {"cache-control": "no-cache"}

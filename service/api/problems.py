@@ -22,7 +22,7 @@ from service.calibration.gathering import CalibrationRefused
 from service.cameras.manager import TooManyCameras
 from service.cameras.store import UnknownCamera
 from service.clips.decoding import ClipRejected
-from service.clips.store import IllegalTransition, QueueFull, UnknownClip
+from service.clips.store import IllegalClipTransition, QueueFull, UnknownClip
 from service.clips.uploads import (
     BodyTooLarge,
     ClipTooLarge,
@@ -237,7 +237,6 @@ class Kind(Enum):
 SMALL_BODY: Final = (Kind.UPLOAD_INCOMPLETE, Kind.UPLOAD_STALLED, Kind.BODY_TOO_LARGE)
 """How a request may end that has a body, before it is looked at."""
 
-
 _ALWAYS: Final = (
     Kind.UNAUTHENTICATED,
     Kind.FORBIDDEN,
@@ -371,8 +370,8 @@ def install(app: FastAPI) -> None:
     async def on_calibration_refused(_request: Request, error: CalibrationRefused) -> JSONResponse:
         return problem_response(ProblemError(Kind.CALIBRATION_REFUSED, str(error)))
 
-    @app.exception_handler(IllegalTransition)
-    async def on_illegal_transition(_request: Request, error: IllegalTransition) -> JSONResponse:
+    @app.exception_handler(IllegalClipTransition)
+    async def on_illegal_transition(_request: Request, error: IllegalClipTransition) -> JSONResponse:
         return problem_response(ProblemError(Kind.CLIP_FINISHED, str(error), state=error.current))
 
     @app.exception_handler(ClipRejected)

@@ -86,8 +86,8 @@ async def post_skeletons(
     keypoints: Annotated[bool, Query(description="Whether the result carries everybody's joints.")] = False,
 ) -> Response:
     """Score a sequence of skeletons without video, on the path that clips take. Nothing of it is kept."""
-    scorer = runtime.models.scorer
-    if scorer is None:
+    models = runtime.models.loaded
+    if models is None:
         problem = runtime.models.problem
         detail = str(problem) if problem else "the models are being loaded"
         raise ProblemError(Kind.MODELS_UNAVAILABLE, detail, setting=problem.setting if problem else "")
@@ -95,7 +95,7 @@ async def post_skeletons(
         with room.seat():
             body = await read_document(request, MAX_BYTES)
             async with room.turn:
-                result = await run_in_threadpool(_score, scorer, body, keypoints)
+                result = await run_in_threadpool(_score, runtime.clips.scorer(models), body, keypoints)
     except QueueFull as error:
         raise ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(_RETRY_AFTER_S)}) from error
     return Response(result, media_type="application/json")

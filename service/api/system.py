@@ -33,8 +33,8 @@ def readyz(runtime: RuntimeDep) -> Ready:
     """
     checks = (_database, _log) if runtime.lease is None else (_models, _database, _folder, _engine, _log)
     missing = [found for check in checks if (found := check(runtime))]
-    scorer = runtime.models.scorer
-    if missing or (scorer is None and runtime.lease is not None):
+    models = runtime.models.loaded
+    if missing or (models is None and runtime.lease is not None):
         detail = "; ".join(item["detail"] for item in missing)
         raise ProblemError(Kind.NOT_READY, detail, missing=missing)
     degraded = [
@@ -42,9 +42,9 @@ def readyz(runtime: RuntimeDep) -> Ready:
         for name, problem in runtime.problems.items()
         if problem is not None
     ]
-    if scorer is None:
+    if models is None:
         return Ready(model=None, threshold=None, degraded=degraded)
-    return Ready(model=scorer.model, threshold=scorer.threshold, degraded=degraded)
+    return Ready(model=models.info, threshold=models.threshold, degraded=degraded)
 
 
 @router.get(
@@ -80,14 +80,14 @@ def _models(runtime: Runtime) -> dict[str, str] | None:
     problem = runtime.models.problem
     if problem is not None:
         return {"what": "models", "setting": problem.setting, "detail": str(problem)}
-    if runtime.models.scorer is None:
+    if runtime.models.loaded is None:
         return {"what": "models", "setting": "", "detail": "the models are being loaded"}
     return None
 
 
 def _database(runtime: Runtime) -> dict[str, str] | None:
     try:
-        runtime.store.database.check_writable()
+        runtime.clips.store.database.check_writable()
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", error)
         return {"what": "database", "setting": "DAFLOW_DATABASE_URL", "detail": f"database not writable: {reason}"}
@@ -104,10 +104,10 @@ def _folder(runtime: Runtime) -> dict[str, str] | None:
 
 
 def _engine(runtime: Runtime) -> dict[str, str] | None:
-    problem = runtime.engine.problem
+    problem = runtime.cameras.engine.problem
     return {"what": "live cameras", "setting": "DAFLOW_DEVICE", "detail": problem} if problem else None
 
 
 def _log(runtime: Runtime) -> dict[str, str] | None:
-    problem = runtime.log.problem
+    problem = runtime.streams.log.problem
     return {"what": "incidents", "setting": "DAFLOW_DATABASE_URL", "detail": problem} if problem else None

@@ -1,27 +1,17 @@
-"""Calibrations of cameras: footage of normal life is gathered, a threshold fitted, and weights adapted if asked for.
-
-A calibration belongs to the checkpoint that it was made with. After a change of the service's checkpoint those made
-before are left aside, and say so in the log, until the camera is calibrated again.
-"""
+"""Calibrates cameras: gathers footage of normal life, fits a threshold, and adapts weights if asked to."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from model.adaptation import CameraFit, FitCancelled, fit_camera
-from model.calibration import Calibration, CalibrationError
-from model.checkpoint import Checkpoint, CheckpointError
+from model.calibration import CalibrationError
+from model.checkpoint import Checkpoint
 from model.footage import PoseFootage
-from model.scorer import CameraModel
 from service.calibration.gathering import CalibrationRefused, _Gathering, clip_footage
 from service.calibration.report import (
     Adaptation,
@@ -35,8 +25,10 @@ from service.calibration.report import (
     fitted_report,
 )
 from service.cameras.camera import Camera
+from service.cameras.manager import CameraManager
+from service.cameras.models import CameraModels
 from service.cameras.store import CameraStore, StoredCalibration, UnknownCamera
-from service.clips.store import ClipState, Store
+from service.clips.store import ClipState, ClipStore
 from service.documents.results import ClipResult
 from service.incidents.store import IncidentStore
 from service.storage.database import utc_now
@@ -44,10 +36,7 @@ from service.storage.folder import DataFolder
 
 log = structlog.get_logger(__name__)
 
-
 _POLL_S: Final = 0.5
-
-
 _STOP_S: Final = 5.0
 
 
@@ -80,37 +69,37 @@ class _Session:
 
 
 class Calibrator:
-    """Calibrates cameras, keeps what was found, and says what each camera is to be scored by.
+    """Calibrates cameras; each calibration runs on a thread of its own.
 
     Args:
-        store: Where calibrations are kept.
+        cameras: The cameras; a calibration ends when its camera is removed.
+        models: Where calibrations are kept.
+        store: Where calibrations are listed.
         clips: Where clips are known.
         incidents: Where false alarms are known.
-        folder: Where weights and clips lie.
-        base: The checkpoint that cameras are calibrated and adapted from.
-        camera_of: Finds a camera by its id; raises `UnknownCamera`.
+        folder: Where clips lie.
     """
 
     def __init__(
         self,
+        cameras: CameraManager,
+        models: CameraModels,
         store: CameraStore,
-        clips: Store,
+        clips: ClipStore,
         incidents: IncidentStore,
         folder: DataFolder,
-        base: Callable[[], Checkpoint],
-        camera_of: Callable[[str], Camera],
     ) -> None:
+        self._cameras = cameras
+        self._models = models
         self._store = store
         self._clips = clips
         self._incidents = incidents
         self._folder = folder
-        self._base = base
-        self._camera_of = camera_of
         self._lock = threading.Lock()
-        self._applying = threading.Lock()
         self._stopping = False
         self._sessions: dict[str, _Session] = {}
         self._threads: list[threading.Thread] = []
+        cameras.when_removed(self._forget)
 
     def start(self, camera_id: str, request: CalibrationRequest) -> CalibrationStatus:
         """Begin to calibrate a camera.
@@ -121,7 +110,7 @@ class Calibrator:
             CalibrationRefused: The camera is disabled, or the clip cannot be used.
             UnknownClip: There is no such clip.
         """
-        camera, footage = self._camera_of(camera_id), None
+        camera, footage = self._cameras.camera(camera_id), None
         if request.clip is not None:
             footage = self._clip_footage(request.clip)
         elif camera.lane is None:
@@ -149,32 +138,6 @@ class Calibrator:
         if session is not None:
             session.cancelled.set()
 
-    def forget(self, camera_id: str) -> None:
-        """A camera was removed: give up what is being done for it and remove its weights."""
-        with self._applying:
-            self.cancel(camera_id)
-            with self._lock:
-                self._sessions.pop(camera_id, None)
-            shutil.rmtree(self._weights(camera_id), ignore_errors=True)
-
-    def remove_orphans(self) -> list[str]:
-        """Remove weights that nothing refers to; before the first camera starts.
-
-        Returns:
-            The names removed.
-        """
-        known = {stored.id for stored in self._store.all()}
-        removed = []
-        for folder in [path for path in self._folder.cameras.iterdir() if path.is_dir()]:
-            used = {stored.checkpoint for stored in self._store.history(folder.name) if not stored.withdrawn}
-            for file in [*folder.iterdir()]:
-                if folder.name not in known or file.name not in used:
-                    file.unlink()
-                    removed.append(f"{folder.name}/{file.name}")
-            if folder.name not in known:
-                folder.rmdir()
-        return removed
-
     def stop(self) -> None:
         """Give up everything that is being done; what does not notice within seconds is left to the process's end."""
         with self._lock:
@@ -192,7 +155,7 @@ class Calibrator:
         Raises:
             UnknownCamera: There is none.
         """
-        self._camera_of(camera_id)
+        self._cameras.camera(camera_id)
         with self._lock:
             session = self._sessions.get(camera_id)
         versions = [self._version(stored) for stored in self._store.history(camera_id)]
@@ -210,73 +173,30 @@ class Calibrator:
         )
 
     def roll_back(self, camera_id: str) -> CalibrationStatus:
-        """Go back to the calibration before the one in use, at last to that of the service.
+        """Go back to the calibration before the one in use; after the first one, to that of the service.
 
         Raises:
             UnknownCamera: There is none.
         """
-        with self._applying:
-            camera = self._camera_of(camera_id)
-            before = self._store.active(camera.id)
-            self._store.roll_back(camera.id)
-            camera.set_model(self._model_of(camera.id))
-            if before is not None and before.checkpoint is not None:
-                (self._weights(camera.id) / before.checkpoint).unlink(missing_ok=True)
-        log.info("calibration rolled back", camera=camera.id)
-        return self.status(camera.id)
+        with self._models.changing:
+            self._models.roll_back(self._cameras.camera(camera_id))
+        log.info("calibration rolled back", camera=camera_id)
+        return self.status(camera_id)
 
-    def equip(self, camera: Camera) -> None:
-        """Let a camera be scored by the calibration and the weights that it has of its own, if they can be used."""
-        # With the lock, so that a calibration that is finished meanwhile is not undone.
-        with self._applying:
-            camera.set_model(self._model_of(camera.id))
-
-    def adopt(self, camera: Camera, report: CalibrationReport, calibration: Mapping[str, Any]) -> None:
-        """Score a camera by a calibration that was made elsewhere, on this camera's own footage.
-
-        Raises:
-            UnknownCamera: The camera was removed meanwhile.
-        """
-        with self._applying:
-            self._store.add_calibration(camera.id, report.model_dump(mode="json"), calibration)
-            camera.set_model(self._model_of(camera.id))
-
-    def _model_of(self, camera_id: str) -> CameraModel | None:
-        try:
-            stored = self._store.active(camera_id)
-            if stored is None or stored.calibration is None:
-                return None
-            return self._model(camera_id, stored)
-        except (CheckpointError, ValueError, SQLAlchemyError) as error:
-            log.warning("calibration cannot be used; calibrate the camera again", camera=camera_id, reason=str(error))
-            return None
+    def _forget(self, camera_id: str) -> None:
+        """A camera was removed: give up what is being done for it."""
+        self.cancel(camera_id)
+        with self._lock:
+            self._sessions.pop(camera_id, None)
 
     def _version(self, stored: StoredCalibration) -> CalibrationVersion:
-        report = CalibrationReport.model_validate(stored.report)
         return CalibrationVersion(
             version=stored.version,
-            active=stored.active and self._fits(report),
+            active=stored.active and self._models.fits(stored),
             withdrawn=stored.withdrawn,
             created_at=stored.created_at,
-            report=report,
+            report=CalibrationReport.model_validate(stored.report),
         )
-
-    def _fits(self, report: CalibrationReport) -> bool:
-        """Whether a calibration was made with the checkpoint in use."""
-        try:
-            return report.base == self._base().fingerprint()
-        except CheckpointError:
-            return False
-
-    def _model(self, camera_id: str, stored: StoredCalibration) -> CameraModel:
-        base = self._base()
-        if CalibrationReport.model_validate(stored.report).base != base.fingerprint():
-            raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
-        own = None if stored.checkpoint is None else Checkpoint.load(self._weights(camera_id) / stored.checkpoint)
-        return CameraModel(Calibration.from_dict(stored.calibration or {}), own)
-
-    def _weights(self, camera_id: str) -> Path:
-        return self._folder.cameras / camera_id
 
     def _clip_footage(self, clip_id: str) -> list[PoseFootage]:
         if self._clips.get(clip_id).state is not ClipState.DONE:
@@ -321,7 +241,7 @@ class Calibrator:
             while gathering.seconds < seconds and not gathering.full.is_set():
                 if session.cancelled.wait(_POLL_S):
                     break
-                if self._camera_of(session.camera.id) is not session.camera:
+                if self._cameras.camera(session.camera.id) is not session.camera:
                     raise _CameraChanged
         finally:
             session.camera.untap(gathering.add)
@@ -331,7 +251,7 @@ class Calibrator:
     def _fit(self, session: _Session, footage: list[PoseFootage]) -> CameraFit:
         session.state = CalibrationState.FITTING
         config = session.camera.config
-        base = self._base()
+        base = self._models.base()
         return fit_camera(
             footage,
             base,
@@ -354,7 +274,7 @@ class Calibrator:
         return [peak.score for peak in marked if peak is not None and peak.scored_by == scored_by]
 
     def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
-        """Store what was found, weights first, and score the camera by it from now on."""
+        """ClipStore what was found, weights first, and score the camera by it from now on."""
         camera, adaptation = session.camera, None
         if session.request.adapt:
             adaptation = Adaptation(
@@ -365,17 +285,13 @@ class Calibrator:
                 seconds=round(seconds, 1),
             )
         rate = session.request.false_alarms_per_hour or camera.wanted_rate
-        report = fitted_report(fit, self._base(), rate, adaptation, session.false_alarms_marked)
-        file = None if fit.checkpoint is None else f"{uuid.uuid4().hex}.safetensors"
-        with self._applying:
+        report = fitted_report(fit, self._models.base(), rate, adaptation, session.false_alarms_marked)
+        with self._models.changing:
             if session.cancelled.is_set():
                 raise FitCancelled
             # The camera may have been changed, and so replaced, while the calibration was fitted.
-            current = self._camera_of(camera.id)
-            if fit.checkpoint is not None and file is not None:
-                fit.checkpoint.save(self._weights(camera.id) / file)
-            version = self._store.add_calibration(
-                camera.id, report.model_dump(mode="json"), fit.calibration.to_dict(), file
+            current = self._cameras.camera(camera.id)
+            version = self._models.add(
+                current, report.model_dump(mode="json"), fit.calibration.to_dict(), fit.checkpoint
             )
-            current.set_model(CameraModel(fit.calibration, fit.checkpoint))
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)

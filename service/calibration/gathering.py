@@ -21,14 +21,11 @@ _MOST_POSES: Final = 200_000
 """Poses of one calibration that are kept in memory, and cut into windows later, which takes a few hundred megabytes;
 gathering ends early when they are there."""
 
-
 _BREAK_S: Final = 2.0
 """A longer silence of the camera begins a new recording: nothing is known of what happened meanwhile."""
 
-
 _EMPTY_S: Final = 1.0
 """While nobody has been in view for so long, a frame in so long is enough to know it."""
-
 
 _LONGEST_RECORDING_S: Final = 600.0
 """Longer recordings are cut, so that only so much is in memory as windows at a time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,28 +13,27 @@ import structlog
 from numpy.typing import NDArray
 
 from model.calibration import Calibration
-from model.online import HeldScore
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
 from service.addresses.policy import StreamPolicy
-from service.addresses.urls import Kind, StreamUrl
+from service.addresses.urls import StreamUrl, UrlKind
 from service.cameras.config import MOST_FPS, CameraConfig
-from service.cameras.judge import _DIGITS, _parts, _person, rules_of
+from service.cameras.judge import Judge, Meaning, Times
 from service.cameras.skeleton_feed import BACKLOG, SkeletonFeed
 from service.cameras.sources import open_capture
-from service.cameras.status import CameraStatus, SourceProblem, Thresholds, _rounded
+from service.cameras.status import CameraStatus, SourceProblem
 from service.documents.base import EndReason
 from service.documents.messages import Score
 from service.incidents.log import IncidentLog
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import HeldPeak
 from service.live.clock import SteadyClock
-from service.live.detector import Change, Ended, IncidentDetector, Observation, Started
+from service.live.detector import Change, Ended, Started
 from service.live.engine import Engine
 from service.live.frames import Scored
 from service.live.lane import Lane
 from service.metrics import Metrics
-from service.scoring.keeper import Models
+from service.scoring.keeper import ModelKeeper
 from service.settings import Settings
 from service.streams.bus import ScoreBus
 from service.streams.relay import RelayedScores
@@ -78,14 +76,10 @@ class Camera:
         self._started = False
         self._closed = False
         self._delivered_at: float | None = None
-        self._observed_at = -math.inf
         self._score_at: datetime | None = None
         self._score_age: float | None = None
         self._disabled_since = post.clock.now()
-        self._thresholds: Thresholds | None = None
-        self._detector: IncidentDetector | None = None
-        self._held = HeldScore(config.min_duration_s)
-        self._peak = math.nan
+        self._judge: Judge | None = None
         self.source = self._source() if config.enabled else None
         self.lane = (
             Lane(
@@ -113,8 +107,8 @@ class Camera:
         """Let go of the source within about a second and end the incident."""
         with self._lock:
             self._closed = True
-            if self._detector is not None:
-                self._record(self._detector.end(max(self._post.clock.now(), self._observed_at), reason))
+            if self._judge is not None:
+                self._record(self._judge.end(self._post.clock.now(), reason), self._judge.peak)
         if self.source is not None and self.lane is not None:
             self.source.stop()
             self._post.engine.remove(self.lane)
@@ -126,7 +120,7 @@ class Camera:
             self.config = config
             if self.lane is not None:
                 self.lane.ignore = config.ignore
-            self._renew_rules()
+            self._renew()
 
     def set_model(self, model: CameraModel | None) -> None:
         """Score with a calibration and weights of its own from now on, or with those of the service."""
@@ -138,7 +132,7 @@ class Camera:
         with self._lock:
             closed = self._closed
             self._model = model
-            self._renew_rules()
+            self._renew()
         if lane is not None and closed:
             self._post.engine.set_model(lane, None)
 
@@ -148,9 +142,8 @@ class Camera:
             self.source.watch(now)
         with self._lock:
             silent = self._delivered_at is not None and now - self._delivered_at > self._post.settings.camera_stall_s
-            if silent and not self._closed and self._detector is not None:
-                self._observed_at = now
-                self._record(self._detector.lost(now))
+            if silent and not self._closed and self._judge is not None:
+                self._record(self._judge.lost(now), self._judge.peak)
 
     def tap(self, listener: Callable[[Scored], None]) -> None:
         """Hand every processed frame to one more listener, on the engine's thread."""
@@ -171,17 +164,17 @@ class Camera:
         """What the scores of this camera mean; None until the models are loaded."""
         if self._model is not None:
             return self._model.calibration
-        scorer = self._post.models.scorer
-        return None if scorer is None else scorer.scorer.calibration
+        loaded = self._post.models.loaded
+        return None if loaded is None else loaded.scorer.calibration
 
     def status(self) -> CameraStatus:
         """How the camera is."""
         post, source, lane = self._post, self.source, self.lane
         with self._lock:
-            thresholds = self._thresholds or self._derive()
-            detector = self._detector
-            incident = detector.open.id if detector is not None and detector.open is not None else None
-            suppressed = detector.suppressed_total if detector is not None else 0
+            if self._judge is None:
+                self._renew()
+            judge = self._judge
+            incident = judge.open.id if judge is not None and judge.open is not None else None
         problem = source.problem if source else None
         size = source.size if source else None
         since = source.since if source else self._disabled_since
@@ -203,17 +196,17 @@ class Camera:
             reconnects=source.reconnects if source else 0,
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
-            thresholds=thresholds,
+            thresholds=judge.thresholds if judge is not None else None,
             incident=incident,
-            suppressed=suppressed,
+            suppressed=judge.suppressed if judge is not None else 0,
         )
 
     def _usual_fps(self) -> float:
-        return MOST_FPS if self.url.kind is Kind.SKELETONS else self._post.settings.camera_fps
+        return MOST_FPS if self.url.kind is UrlKind.SKELETONS else self._post.settings.camera_fps
 
     def _source(self) -> LiveSource | SkeletonFeed:
         post = self._post
-        if self.url.kind is Kind.SKELETONS:
+        if self.url.kind is UrlKind.SKELETONS:
             # Frames are skipped only if somebody wants fewer than the device sends.
             backlog = BACKLOG if self.config.max_fps is None else 1
             return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame, backlog)
@@ -252,101 +245,66 @@ class Camera:
             calibration = self.calibration()
             if self._closed or calibration is None:
                 return
-            if self._detector is None:
-                self._renew_rules()
-            score = self._judge(scored, calibration)
+            if self._judge is None or self._judge.calibration is not calibration:
+                self._renew()
             # Under the lock, so that nothing comes, and no metric comes back, once the camera has been stopped.
-            self._post.scores.publish(self.id, score)
-            self._post.metrics.score_age.labels(self.id).observe(score.age_s)
+            self._publish(scored)
 
-    def _judge(self, scored: Scored, calibration: Calibration) -> Score:
-        post, detector, thresholds = self._post, self._detector, self._thresholds
-        if detector is None or thresholds is None:
-            raise RuntimeError("the rules of a camera are made before its first frame is judged")
-        level = None if np.isnan(scored.smoothed) else float(calibration.level(np.array(scored.smoothed)))
-        people = {
-            track: window.level
-            for track, window in zip(scored.track_ids, scored.newest, strict=True)
-            if window is not None
-        }
-        moment = post.clock.now()
-        # A camera that was thought lost may still deliver a frame that was captured before.
-        self._observed_at = max(scored.captured_at, self._observed_at)
-        changes = detector.observe(Observation(self._observed_at, level, people))
-        self._delivered_at = moment
-        score = Score(
-            camera=self.id,
-            sequence=scored.sequence,
-            captured_at=post.clock.utc(scored.captured_at),
-            published_at=post.clock.utc(moment),
-            age_s=round(moment - scored.captured_at, 4),
-            width=scored.width,
-            height=scored.height,
-            score=None if np.isnan(scored.nll) else round(scored.nll, 5),
-            level=None if level is None else round(level, _DIGITS),
-            parts={} if level is None else _parts(scored),
-            threshold=thresholds.open,
-            reason=scored.reason,
-            people=[_person(scored, index) for index in range(len(scored.track_ids))],
-            incident=detector.open.id if detector.open is not None else None,
-        )
-        picture = scored.image if self.config.picture else None
+    def _publish(self, scored: Scored) -> None:
+        post, judge = self._post, self._judge
+        if judge is None:
+            raise RuntimeError("a frame of a camera was published before its rules were made")
+        now = post.clock.now()
+        times = Times(post.clock.utc(scored.captured_at), post.clock.utc(now), now - scored.captured_at)
+        verdict = judge.judge(scored, times)
+        score, picture = verdict.score, scored.image if self.config.picture else None
+        self._delivered_at = now
         self.latest = Latest(picture, score)
         self._score_at, self._score_age = score.captured_at, score.age_s
         post.evidence.frame(self.id, picture, score)
-        held = self._held.update(self._observed_at, scored.smoothed)
-        self._record(changes)
-        if detector.open is not None:
-            self._peak = float(np.fmax(self._peak, held))
-        return score
+        self._record(verdict.changes, verdict.peak)
+        post.scores.publish(self.id, score)
+        post.metrics.score_age.labels(self.id).observe(score.age_s)
 
-    def _record(self, changes: list[Change]) -> None:
+    def _record(self, changes: list[Change], peak: float) -> None:
         for change in changes:
             incident = change.incident
-            self._post.log.record(change, peak=self._held_peak() if isinstance(change, Ended) else None)
+            self._post.log.record(change, peak=self._held_peak(peak) if isinstance(change, Ended) else None)
             if isinstance(change, Started):
-                self._peak = math.nan
                 self._post.metrics.incidents.labels(self.id, incident.severity).inc()
                 self._post.evidence.started(self.id, incident.id, self.config.picture, incident.started)
             elif isinstance(change, Ended):
                 self._post.evidence.ended(self.id, incident.id)
 
-    def _held_peak(self) -> HeldPeak | None:
+    def _held_peak(self, peak: float) -> HeldPeak | None:
         """How unusual the incident that ends was; None where that cannot be told."""
-        scorer = self._post.models.scorer
-        shared = None if scorer is None else scorer.scorer.checkpoint
+        loaded = self._post.models.loaded
+        shared = None if loaded is None else loaded.scorer.checkpoint
         checkpoint = self._model.checkpoint or shared if self._model else shared
-        if checkpoint is None or math.isnan(self._peak):
+        if checkpoint is None or math.isnan(peak):
             return None
-        return HeldPeak(self._peak, checkpoint.fingerprint())
+        return HeldPeak(peak, checkpoint.fingerprint())
 
-    def _renew_rules(self) -> None:
-        """Make or change the detector; nothing yet while no calibration is loaded."""
-        self._thresholds = self._derive()
+    def _renew(self) -> None:
+        """Make the judge, or give it other rules; nothing yet while no calibration is loaded."""
         calibration = self.calibration()
         if calibration is None:
             return
-        rules = rules_of(calibration, self.config, self.wanted_rate)
-        if self._detector is None:
-            self._detector = IncidentDetector(self.id, rules, lambda: uuid.uuid4().hex)
-        elif self._detector.rules != rules:
-            self._detector.rules = rules
-            # What was held so far was held by other rules, or scored by other weights.
-            self._held, self._peak = HeldScore(self.config.min_duration_s), math.nan
-
-    def _derive(self) -> Thresholds | None:
-        calibration = self.calibration()
-        if calibration is None:
-            return None
-        rules = rules_of(calibration, self.config, self.wanted_rate)
-        return Thresholds(
-            open=rules.open_level,
-            close=rules.close_level,
-            alert=rules.alert_level,
-            false_alarms_per_hour=min(self.wanted_rate, calibration.highest_rate),
-            calibration="shipped" if self._model is None else "camera",
-            adapted=self._model is not None and self._model.checkpoint is not None,
+        own = self._model
+        meaning = Meaning(
+            calibration,
+            of="shipped" if own is None else "camera",
+            adapted=own is not None and own.checkpoint is not None,
+            wanted_rate=self.wanted_rate,
         )
+        if self._judge is None:
+            self._judge = Judge(self.id, self.config, meaning)
+        else:
+            self._judge.change(self.config, meaning)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +312,7 @@ class Post:
     """What all cameras report to."""
 
     settings: Settings
-    models: Models
+    models: ModelKeeper
     engine: Engine
     scores: ScoreBus | RelayedScores
     log: IncidentLog

@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 import structlog
 from pydantic import ValidationError
 
-from service.addresses.urls import Kind, StreamUrl, StreamUrlError, parse
+from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind, parse
 from service.cameras.camera import Camera, Latest, Post
 from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, explain, read_cameras
+from service.cameras.models import CameraModels
 from service.cameras.skeleton_feed import SkeletonFeed
 from service.cameras.status import CameraStatus
 from service.cameras.store import CameraStore, UnknownCamera
@@ -23,10 +24,7 @@ from service.documents.base import EndReason
 
 log = structlog.get_logger(__name__)
 
-
 _WATCH_S: Final = 0.5
-
-
 _SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls", "picture")
 """What a camera has to be opened anew for."""
 
@@ -45,17 +43,14 @@ class CameraManager:
     Args:
         store: Where cameras are kept.
         post: What cameras report to.
-        equip: Gives a camera the calibration and the weights that it has of its own.
-        on_removed: Told when a camera was removed, before another can take its name.
+        models: What each camera is scored by.
     """
 
-    def __init__(
-        self, store: CameraStore, post: Post, equip: Callable[[Camera], None], on_removed: Callable[[str], None]
-    ) -> None:
+    def __init__(self, store: CameraStore, post: Post, models: CameraModels) -> None:
         self._store = store
         self._post = post
-        self._equip = equip
-        self._on_removed = on_removed
+        self._models = models
+        self._removal_listeners: list[Callable[[str], None]] = []
         self._lock = threading.Lock()
         self._adding = threading.Lock()
         self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -63,6 +58,10 @@ class CameraManager:
         self._running = False
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
+
+    def when_removed(self, listener: Callable[[str], None]) -> None:
+        """Call a listener whenever a camera was removed, before another can take its name."""
+        self._removal_listeners.append(listener)
 
     def load(self) -> None:
         """Open the cameras of the store and of the cameras file; none is connected to yet.
@@ -80,7 +79,7 @@ class CameraManager:
                 log.error("stored camera is not understood; put it again", camera=stored.id, reason=_reason(error))
                 continue
             self._cameras[stored.id] = camera
-            self._equip(camera)
+            self._models.equip(camera)
         path = self._post.settings.cameras_file
         if path is not None:
             for camera_id, config in read_cameras(path).items():
@@ -152,7 +151,9 @@ class CameraManager:
             camera.stop(EndReason.CAMERA_STOPPED)
             self._post.scores.end(camera_id)
             self._post.metrics.forget_camera(camera_id)
-            self._on_removed(camera_id)
+            self._models.forget(camera_id)
+            for listener in self._removal_listeners:
+                listener(camera_id)
         log.info("camera removed", camera=camera_id)
 
     def camera(self, camera_id: str) -> Camera:
@@ -243,7 +244,7 @@ class CameraManager:
         self._insert(camera)
         if old is not None:
             old.stop(EndReason.CAMERA_STOPPED)
-        self._equip(camera)
+        self._models.equip(camera)
         log.info("camera added" if old is None else "camera changed", camera=camera_id, url=url.redacted)
         with self._lock:
             running = self._running
@@ -283,16 +284,16 @@ def _same_source(old: CameraConfig, new: CameraConfig) -> bool:
 
 
 def _check_loop(url: StreamUrl, config: CameraConfig) -> None:
-    if url.kind is Kind.FILE and not config.loop:
+    if url.kind is UrlKind.FILE and not config.loop:
         raise StreamUrlError(
             "not-looped", "a file is played as a camera only over and over: set loop, or post it to /v1/clips"
         )
-    if url.kind is not Kind.FILE and config.loop:
+    if url.kind is not UrlKind.FILE and config.loop:
         raise StreamUrlError("not-a-file", "only a file can be played over and over: leave loop out")
 
 
 def _check_credentials(url: StreamUrl) -> None:
-    if url.kind is Kind.STREAM and url.text == url.redacted and ("***@" in url.text or "=***" in url.text):
+    if url.kind is UrlKind.STREAM and url.text == url.redacted and ("***@" in url.text or "=***" in url.text):
         raise StreamUrlError("userinfo", "the address hides its credentials; give them, or the address as it was shown")
 
 

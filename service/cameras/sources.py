@@ -10,7 +10,7 @@ from typing import Final
 from pose.captures import DeviceCapture, LoopCapture, StreamCapture
 from pose.live import Capture, LiveTiming, Picture, SourceError
 from service.addresses.policy import Resolve, StreamPolicy, system_resolve
-from service.addresses.urls import Kind, StreamUrl, StreamUrlError
+from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind
 from simulation.rendering import render
 from simulation.scene import Scene, demo_scene
 
@@ -99,6 +99,6 @@ def open_capture(
         pinned = policy.pin(url, resolve)
         return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
 
-    if url.kind is Kind.SKELETONS:
+    if url.kind is UrlKind.SKELETONS:
         raise ValueError("skeletons are pushed by their device; there is nothing to connect to")
     return connect

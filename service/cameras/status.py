@@ -62,7 +62,3 @@ class CameraStatus(Document):
     thresholds: Thresholds | None = Field(description="Where incidents begin; null until the models are loaded.")
     incident: str | None = Field(description="The open incident.")
     suppressed: int = Field(description="Incidents held back by the cooldown since the camera was last started.")
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from service.calibration.report import CalibrationReport
 from service.cameras.config import CameraConfig
 from service.cameras.store import UnknownCamera
 from service.cli.console import err
@@ -58,9 +57,9 @@ def furnish(runtime: Runtime) -> None:
     """
     for demo in DEMO_CAMERAS:
         try:
-            runtime.cameras.camera(demo.id)
+            runtime.cameras.manager.camera(demo.id)
         except UnknownCamera:
-            runtime.cameras.put(demo.id, _config(demo))
+            runtime.cameras.manager.put(demo.id, _config(demo))
         _calibrate(runtime, demo)
     film = runtime.settings.data_dir / CLIP
     if not film.exists():
@@ -110,11 +109,11 @@ def _config(demo: DemoCamera) -> CameraConfig:
 
 
 def _calibrate(runtime: Runtime, demo: DemoCamera) -> None:
-    camera = runtime.cameras.camera(demo.id)
-    if camera.url.text != demo.url or runtime.calibrator.status(demo.id).active is not None:
+    camera = runtime.cameras.manager.camera(demo.id)
+    if camera.url.text != demo.url or runtime.cameras.calibrator.status(demo.id).active is not None:
         return
     found = demo.calibration()
-    runtime.calibrator.adopt(camera, CalibrationReport.model_validate(found["report"]), found["calibration"])
+    runtime.cameras.models.add(camera, found["report"], found["calibration"])
 
 
 def _write_film(path: Path) -> None:

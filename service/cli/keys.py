@@ -18,7 +18,8 @@ from rich.table import Table
 from service.access.policy import Scope
 from service.cli.console import DataDir, err, one_line_for, out
 from service.errors import StartupError
-from service.settings import LogFormat, Settings, SettingsError, load_settings
+from service.logs import LogFormat
+from service.settings import Settings, SettingsError, load_settings
 from service.storage.writing import atomic_write
 
 if TYPE_CHECKING:

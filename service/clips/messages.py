@@ -26,7 +26,7 @@ class Failure(Document):
     detail: str = Field(description="The same as a sentence.", examples=["the decoder stopped after frame 118"])
 
 
-class Hello(Document):
+class ClipHello(Document):
     """First message of every connection: where the clip stands."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
@@ -45,7 +45,7 @@ class Progress(Document):
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
 
 
-class Score(Document):
+class ClipScore(Document):
     """One frame whose scores will not change any more; frames come in order."""
 
     type: Literal["score"] = Field(default="score", description="Tag of the message.")
@@ -59,7 +59,7 @@ class State(Document):
     state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="Where the clip stands now.")
 
 
-class Lagged(Document):
+class ClipLagged(Document):
     """This reader was too slow; the result has everything."""
 
     type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
@@ -87,7 +87,7 @@ class Cancelled(Document):
 
 
 FinalEvent = Done | Failed | Cancelled
-ClipEvent = Annotated[Hello | Progress | Score | State | Lagged | FinalEvent, Field(discriminator="type")]
+ClipEvent = Annotated[ClipHello | Progress | ClipScore | State | ClipLagged | FinalEvent, Field(discriminator="type")]
 
 clip_event_adapter: Final[TypeAdapter[ClipEvent]] = TypeAdapter(ClipEvent)
 """Reads a message of any type."""
@@ -118,13 +118,13 @@ def final_event(job: ClipJob) -> FinalEvent | None:
             return None
 
 
-class EventBus(Bus[str, ClipEvent]):
+class ClipEventBus(Bus[str, ClipEvent]):
     """Carries events of clips, by id; the final one ends a subscription."""
 
     def __init__(self, backlog: int = BACKLOG) -> None:
         super().__init__(
             backlog,
-            droppable=lambda message: isinstance(message, Progress | Score),
+            droppable=lambda message: isinstance(message, Progress | ClipScore),
             final=lambda message: isinstance(message, FinalEvent),
-            lagged=lambda dropped: Lagged(dropped=dropped),
+            lagged=lambda dropped: ClipLagged(dropped=dropped),
         )

@@ -8,21 +8,19 @@ without video take the same path from tracking on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import torch
 
-from model.checkpoint import CheckpointError
-from model.scorer import Scorer
-from pose.estimator import PoseEstimator, Poses
+from pose.estimator import Poses
 from pose.source import VideoInfo
 from pose.tracker import Tracker
 from service.clips.decoding import ClipLimits, frames, inspect
 from service.clips.timeline import _Scoring, explain_missing_scores, find_anomalies
-from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo, Threshold
+from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
 from service.documents.skeletons import SkeletonSequence, poses_of
 from service.scoring.following import followed
-from service.scoring.loading import ModelUnavailable, load_checkpoint, load_estimator, pose_batch
+from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from simulation.weights import POSE_WEIGHTS
 
@@ -32,7 +30,7 @@ SIMULATED: Final = (
 """What is noted of a clip that was scored in the demo."""
 
 
-class Cancelled(Exception):
+class ScoringCancelled(Exception):
     """The observer asked to stop."""
 
 
@@ -61,67 +59,26 @@ def clip_limits(settings: Settings) -> ClipLimits:
 
 
 class ClipScorer:
-    """Scores clips; loads the models once and may be used from several threads.
+    """Scores clips; may be used from several threads.
 
     Args:
-        estimator: Finds people and their joints; live cameras share it.
-        scorer: Scores their windows.
+        models: What finds people and scores them.
         limits: What a clip may be.
-        false_alarms_per_hour: Where the threshold lies on the scorer's calibration.
-        batch: Frames in one call of the estimator.
-
-    Raises:
-        ValueError: The calibration has no threshold for that rate of false alarms.
     """
 
-    def __init__(
-        self,
-        estimator: PoseEstimator,
-        scorer: Scorer,
-        limits: ClipLimits,
-        *,
-        false_alarms_per_hour: float = 1.0,
-        batch: int = 1,
-    ) -> None:
-        self.estimator = estimator
-        self.scorer = scorer
+    def __init__(self, models: LoadedModels, limits: ClipLimits) -> None:
+        self._models = models
         self._limits = limits
-        self.batch = batch
-        self._notes = [SIMULATED] if estimator.weights == POSE_WEIGHTS else []
-        self.model = ModelInfo(
-            checkpoint=scorer.checkpoint.name,
-            parameters=scorer.parameters,
-            window=scorer.spec.length,
-            rate_hz=scorer.spec.rate_hz,
-            pose_weights=estimator.weights.name,
-        )
-        self.threshold = Threshold(
-            level=scorer.calibration.threshold(false_alarms_per_hour),
-            false_alarms_per_hour=false_alarms_per_hour,
-        )
+        self._notes = [SIMULATED] if models.estimator.weights == POSE_WEIGHTS else []
 
     @classmethod
-    def load(cls, settings: Settings) -> ClipScorer:
+    def load(cls, settings: Settings) -> Self:
         """Load the models that the settings name.
 
         Raises:
             ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
         """
-        estimator = load_estimator(settings)
-        try:
-            scorer = Scorer(load_checkpoint(settings), estimator.device)
-        except (CheckpointError, OSError) as error:
-            raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
-        try:
-            return cls(
-                estimator,
-                scorer,
-                clip_limits(settings),
-                false_alarms_per_hour=settings.false_alarms_per_hour,
-                batch=pose_batch(settings, estimator),
-            )
-        except ValueError as error:
-            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
+        return cls(LoadedModels.load(settings), clip_limits(settings))
 
     def score(
         self, path: Path, observer: ClipObserver, *, keypoints: bool = True, video: VideoInfo | None = None
@@ -139,22 +96,22 @@ class ClipScorer:
 
         Raises:
             ClipRejected: The file is not a video within the limits.
-            Cancelled: The observer asked to stop.
+            ScoringCancelled: The observer asked to stop.
         """
-        info = video or inspect(path, self._limits)
-        scoring = _Scoring(self.scorer, self.estimator.device, observer.frame, keypoints=keypoints)
+        models, info = self._models, video or inspect(path, self._limits)
+        scoring = _Scoring(models.scorer, models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
-            for batch in followed(source, self.estimator, info.fps, self.batch):
+            for batch in followed(source, models.estimator, info.fps, models.batch):
                 if observer.cancelled():
-                    raise Cancelled
+                    raise ScoringCancelled
                 for frame, people in batch:
                     height, width = frame.image.shape[:2]
                     size = (width, height)
                     scoring.add(frame.sequence, frame.captured_at, people)
                 scoring.settle_some()
                 observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
-        return self._result(self.model, info.fps, size, scoring)
+        return self._result(models.info, info.fps, size, scoring)
 
     def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
         """Score skeletons that came without video.
@@ -166,10 +123,11 @@ class ClipScorer:
         Returns:
             The scores; times count from the first frame.
         """
+        scorer = self._models.scorer
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
-        fps = (len(sequence.frames) - 1) / (last - first) if last > first else self.scorer.spec.rate_hz
+        fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = _Scoring(self.scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = _Scoring(scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame)
@@ -177,9 +135,10 @@ class ClipScorer:
                 people = tracker.update(people, size[::-1])
             scoring.add(number, frame.time_s - first, people)
             scoring.settle_some()
-        return self._result(self.model.model_copy(update={"pose_weights": None}), fps, size, scoring)
+        return self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
 
     def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: _Scoring) -> ClipResult:
+        scorer, threshold = self._models.scorer, self._models.threshold
         scores = scoring.finish()
         duration = scores[-1].time_s + 1 / fps if scores else 0.0
         clip = ClipInfo(
@@ -192,9 +151,9 @@ class ClipScorer:
         return ClipResult(
             clip=clip,
             model=model,
-            threshold=self.threshold,
+            threshold=threshold,
             frames=scores,
             tracks=scoring.timeline.tracks(),
-            anomalies=find_anomalies(scores, self.threshold.level, self.scorer.calibration.merge_s),
-            notes=[*self._notes, *explain_missing_scores(scores, duration, self.scorer.spec)],
+            anomalies=find_anomalies(scores, threshold.level, scorer.calibration.merge_s),
+            notes=[*self._notes, *explain_missing_scores(scores, duration, scorer.spec)],
         )

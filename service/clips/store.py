@@ -40,7 +40,7 @@ TRANSITIONS: Final[Mapping[ClipState, frozenset[ClipState]]] = {
 }
 
 
-class IllegalTransition(RuntimeError):
+class IllegalClipTransition(RuntimeError):
     """A clip cannot go from the state it is in to the one asked for."""
 
     def __init__(self, clip_id: str, current: ClipState, wanted: ClipState) -> None:
@@ -127,7 +127,7 @@ class ClipRow(Base):
         return ClipJob(**values | {"state": ClipState(self.state), "video": VideoInfo(**self.video)})
 
 
-class Store:
+class ClipStore:
     """Clip jobs. Every method is one transaction."""
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
@@ -136,7 +136,7 @@ class Store:
         self._sessions = database.sessions
 
     @classmethod
-    def open(cls, url: str, clock: Clock = utc_now) -> Store:
+    def open(cls, url: str, clock: Clock = utc_now) -> ClipStore:
         """Open a database and use it for clips.
 
         Raises:
@@ -310,7 +310,7 @@ class Store:
                 .returning(ClipRow)
             ).one_or_none()
             if row is None:
-                raise IllegalTransition(clip_id, ClipState(_row(session, clip_id).state), wanted)
+                raise IllegalClipTransition(clip_id, ClipState(_row(session, clip_id).state), wanted)
             return row.job()
 
 

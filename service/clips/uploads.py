@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.clips.decoding import ClipLimits, ClipRejected, inspect
-from service.clips.store import ClipJob, ClipState, QueueFull, Store
+from service.clips.store import ClipJob, ClipState, ClipStore, QueueFull
 from service.errors import StorageFull
 from service.storage.database import is_database_full
 from service.storage.folder import DataFolder
@@ -140,7 +140,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        store: ClipStore,
         folder: DataFolder,
         *,
         limits: ClipLimits,
@@ -160,7 +160,7 @@ class Intake:
         self._inspections = asyncio.Semaphore(_PARALLEL_INSPECTIONS)
 
     async def accept(self, request: Request, *, keypoints: bool) -> ClipJob:
-        """Store, inspect and queue the clip that a request carries.
+        """ClipStore, inspect and queue the clip that a request carries.
 
         Raises:
             QueueFull: There is no seat in the queue; before the body is read, or after if others were faster.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,13 +12,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.clips.decoding import ClipRejected
-from service.clips.messages import Cancelled, EventBus, Progress, Score, State, final_event
-from service.clips.scorer import Cancelled as ScoringCancelled
-from service.clips.scorer import ClipScorer
-from service.clips.store import ClipJob, ClipState, Store, UnknownClip
+from service.clips.messages import Cancelled, ClipEventBus, ClipScore, Progress, State, final_event
+from service.clips.scorer import ClipScorer, ScoringCancelled
+from service.clips.store import ClipJob, ClipState, ClipStore, UnknownClip
 from service.documents.results import FrameScore
 from service.metrics import Metrics
-from service.scoring.keeper import Models
+from service.scoring.keeper import ModelKeeper
+from service.scoring.loading import LoadedModels
 from service.storage.folder import DataFolder
 from service.storage.writing import atomic_write, is_storage_full
 
@@ -47,7 +48,7 @@ class RunningClip:
         unwanted: Set when the clip was cancelled or deleted.
     """
 
-    def __init__(self, job: ClipJob, bus: EventBus, metrics: Metrics, stopping: threading.Event) -> None:
+    def __init__(self, job: ClipJob, bus: ClipEventBus, metrics: Metrics, stopping: threading.Event) -> None:
         self.id = job.id
         self.frames_done = 0
         self.frames_total = job.frames_total
@@ -68,7 +69,7 @@ class RunningClip:
     def frame(self, frame: FrameScore) -> None:
         """Pass the settled scores of one frame on."""
         self._metrics.frames.inc()
-        self._bus.publish(self.id, Score(frame=frame))
+        self._bus.publish(self.id, ClipScore(frame=frame))
 
     def cancelled(self) -> bool:
         """Whether scoring shall end early."""
@@ -82,17 +83,27 @@ class ClipRunner:
         store: The queue.
         folder: Where clips lie and results go.
         models: Nothing is taken from the queue until these are loaded.
+        scorer: Makes what scores clips from the loaded models.
         bus: Where events go.
         metrics: What is counted.
         workers: Clips scored at the same time.
     """
 
     def __init__(
-        self, store: Store, folder: DataFolder, models: Models, bus: EventBus, metrics: Metrics, *, workers: int
+        self,
+        store: ClipStore,
+        folder: DataFolder,
+        models: ModelKeeper,
+        scorer: Callable[[LoadedModels], ClipScorer],
+        bus: ClipEventBus,
+        metrics: Metrics,
+        *,
+        workers: int,
     ) -> None:
         self._store = store
         self._folder = folder
         self._models = models
+        self._scorer = scorer
         self._bus = bus
         self._metrics = metrics
         self._active: dict[str, RunningClip] = {}
@@ -136,7 +147,7 @@ class ClipRunner:
 
         Raises:
             UnknownClip: There is none.
-            IllegalTransition: It has finished.
+            IllegalClipTransition: It has finished.
         """
         with self._lock:
             active = self._active.get(clip_id)
@@ -174,8 +185,8 @@ class ClipRunner:
                 self._stopping.wait(_RETRY_S)
 
     def _work_once(self) -> bool:
-        scorer = self._models.scorer
-        if scorer is None:
+        models = self._models.loaded
+        if models is None:
             return False
         with self._lock:
             job = self._store.claim()
@@ -184,7 +195,7 @@ class ClipRunner:
             running = RunningClip(job, self._bus, self._metrics, self._stopping)
             self._active[job.id] = running
         try:
-            self._run(scorer, job, running)
+            self._run(self._scorer(models), job, running)
         finally:
             with self._lock:
                 del self._active[job.id]

@@ -121,7 +121,7 @@ class _View:
                 self._result(digest)
 
     def _running(self) -> bool:
-        return self._runtime.runner.running(self._selected) is not None
+        return self._runtime.clips.runner.running(self._selected) is not None
 
     def _head(self) -> None:
         clip = self._clip
@@ -161,8 +161,8 @@ class _View:
 
     async def _hear(self, clip: str) -> None:
         shown = 0
-        with self._runtime.bus.subscribe(clip) as events:
-            job = await run.io_bound(self._runtime.store.get, clip)
+        with self._runtime.clips.events.subscribe(clip) as events:
+            job = await run.io_bound(self._runtime.clips.store.get, clip)
             if job is None or job.state.finished:
                 await self._settle(clip)
                 return

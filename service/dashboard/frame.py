@@ -23,8 +23,6 @@ _VIEWS: Final = (
 )
 # Before anything is drawn, so that nobody who chose dark sees white first.
 _THEME: Final = "<script>document.documentElement.dataset.theme = localStorage.getItem('theme') || 'auto'</script>"
-
-
 _DEMO: Final = "This is the demo: its cameras show a simulated world, and its models know nothing of real people"
 
 

@@ -54,8 +54,8 @@ class _View:
 
     async def _slow(self) -> None:
         runtime = self._runtime
-        scorer = runtime.models.scorer
-        found = await run.io_bound(examine, runtime.settings, scorer.model if scorer else None)
+        models = runtime.models.loaded
+        found = await run.io_bound(examine, runtime.settings, models.info if models else None)
         self._findings.set_content(_rows(found or []))
         kept = await run.io_bound(_kept, runtime)
         self._kept.set_content(fact_rows(kept or []))
@@ -84,17 +84,17 @@ class _View:
                     ("Pictures scored", f"{sum(processed):.1f} / s"),
                     ("Oldest score", f"{1000 * max(ages):.0f} ms" if ages else "-"),
                     ("Dropped by overload", f"{sum(one['dropped'].get('overload', 0) for one in cameras):,}"),
-                    ("Restarts", str(runtime.engine.restarts)),
+                    ("Restarts", str(runtime.cameras.engine.restarts)),
                 ]
             )
         )
         self._readers.set_content(
             fact_rows(
                 [
-                    ("Of scores", str(runtime.scores.subscribers)),
-                    ("Of incidents", str(runtime.events.subscribers)),
-                    ("Scores waiting", str(runtime.scores.longest_queue)),
-                    ("Furthest behind", f"{runtime.events.lag} events"),
+                    ("Of scores", str(runtime.streams.scores.subscribers)),
+                    ("Of incidents", str(runtime.streams.feed.subscribers)),
+                    ("Scores waiting", str(runtime.streams.scores.longest_queue)),
+                    ("Furthest behind", f"{runtime.streams.feed.lag} events"),
                 ]
             )
         )
@@ -139,8 +139,8 @@ def _rows(findings: list[Finding]) -> str:
 
 
 def _kept(runtime: Runtime) -> list[tuple[str, str]]:
-    settings, counts = runtime.settings, runtime.incidents.count()
-    clips, evidence = _bytes(runtime.settings.data_dir / "clips"), _bytes(runtime.evidence.root)
+    settings, counts = runtime.settings, runtime.streams.incidents.count()
+    clips, evidence = _bytes(runtime.settings.data_dir / "clips"), _bytes(runtime.folder.evidence.root)
     return [
         ("Incidents", f"{counts.total:,}, {counts.open} open"),
         ("False alarms", f"{counts.false_alarms:,}"),

@@ -122,12 +122,12 @@ class Watch:
 
     async def _follow_events(self) -> None:
         runtime = self._runtime
-        after = runtime.events.newest_id
-        found, _ = await run_in_threadpool(runtime.incidents.page, limit=200, open=True)
+        after = runtime.streams.feed.newest_id
+        found, _ = await run_in_threadpool(runtime.streams.incidents.page, limit=200, open=True)
         self.open = {incident.id: incident for incident in found}
-        for status in runtime.cameras.statuses():
+        for status in runtime.cameras.manager.statuses():
             self._listen(status.id)
-        async with aclosing(runtime.events.follow(after)) as events:
+        async with aclosing(runtime.streams.feed.follow(after)) as events:
             async for event in events:
                 if not isinstance(event, Lagged | Heartbeat):
                     self._note(event)
@@ -151,7 +151,7 @@ class Watch:
     async def _follow_scores(self, camera: str) -> None:
         trace = self.traces[camera] = Trace()
         try:
-            with self._runtime.scores.subscribe(camera) as scores:
+            with self._runtime.streams.scores.subscribe(camera) as scores:
                 async for score in scores:
                     if isinstance(score, Score):
                         trace.add(score)

@@ -31,8 +31,6 @@ class EndReason(StrEnum):
 
 
 Level = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
 MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
 
 

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
-Level = Annotated[float, Field(ge=0.0, le=1.0)]
-MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
-
-
-class Document(BaseModel):
-    """What the service says as JSON: frozen, and without fields that nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from service.documents.base import Document, Level, MissingScore
 
 
 class ClipInfo(Document):

@@ -17,7 +17,7 @@ Ground = Literal["picture", "blurred", "none"]
 """What is drawn onto: the picture, the picture with people made unrecognisable, or nothing."""
 
 
-class Latest(Protocol):
+class Drawable(Protocol):
     """The newest processed frame of a camera; another object for each frame."""
 
     @property
@@ -32,7 +32,7 @@ class Latest(Protocol):
 @dataclass(slots=True)
 class _Shown:
     lock: threading.Lock = field(default_factory=threading.Lock)
-    latest: Latest | None = None
+    latest: Drawable | None = None
     jpeg: bytes = b""
 
 
@@ -48,7 +48,7 @@ class LiveView:
         self._lock = threading.Lock()
         self._shown: dict[tuple[str, Ground], _Shown] = {}
 
-    def jpeg(self, camera_id: str, latest: Latest, ground: Ground = "picture") -> bytes:
+    def jpeg(self, camera_id: str, latest: Drawable, ground: Ground = "picture") -> bytes:
         """The newest frame of a camera with all that was found in it, see `draw_live`.
 
         Args:
@@ -71,7 +71,7 @@ class LiveView:
             for ground in get_args(Ground):
                 self._shown.pop((camera_id, ground), None)
 
-    def _draw(self, latest: Latest, ground: Ground) -> bytes:
+    def _draw(self, latest: Drawable, ground: Ground) -> bytes:
         image, score = latest.image, latest.score
         size = fitted_size(score.width, score.height, self._width)
         if image is not None and ground == "blurred":

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +22,9 @@ from service.documents.messages import Event, Heartbeat, Lagged
 from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
 from service.storage.database import reason
+
+Listener = Callable[[Event, bool], None]
+"""Called with an event, and with whether this process wrote it."""
 
 TAIL: Final = 1024
 """Events kept in memory."""
@@ -92,6 +95,7 @@ class EventFeed:
         self._events: list[Event] = []
         self._texts: dict[int, str] = {}
         self._followers: dict[asyncio.AbstractEventLoop, _Followers] = {}
+        self._listeners: list[Listener] = []
 
     @property
     def newest_id(self) -> int:
@@ -113,8 +117,16 @@ class EventFeed:
             cursors = [follower.cursor for group in self._followers.values() for follower in group.members]
         return max((newest - cursor for cursor in cursors), default=0)
 
-    def publish(self, event: Event) -> None:
+    def listen(self, listener: Listener) -> None:
+        """Call a listener with every event that is published, on the thread that publishes it."""
+        self._listeners.append(listener)
+
+    def publish(self, event: Event, *, ours: bool = True) -> None:
         """Hand on an event that is in the store; callable from any thread, in the order of ids.
+
+        Args:
+            event: The event.
+            ours: Whether this process wrote it.
 
         Raises:
             ValueError: Its id is not higher than the one before.
@@ -131,6 +143,8 @@ class EventFeed:
             # A loop that has closed has no subscriber left.
             with contextlib.suppress(RuntimeError):
                 followers.loop.call_soon_threadsafe(followers.wake)
+        for listener in self._listeners:
+            listener(event, ours)
 
     def text(self, event: Event) -> str:
         """The event as JSON, made once for all subscribers while it is new."""

@@ -83,21 +83,9 @@ class IncidentLog:
         store: Where incidents and events are kept; other processes may write to it as well.
         feed: Where events are published.
         clock: What moments mean as times of day.
-        on_written: Called with every event that was written here, after it was published.
-        on_published: Called after every event that was published, whoever wrote it.
     """
 
-    def __init__(
-        self,
-        store: IncidentStore,
-        feed: EventFeed,
-        clock: SteadyClock,
-        *,
-        on_written: Callable[[Event], None] = lambda event: None,
-        on_published: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._on_written = on_written
-        self._on_published = on_published
+    def __init__(self, store: IncidentStore, feed: EventFeed, clock: SteadyClock) -> None:
         self._store = store
         self._feed = feed
         self._clock = clock
@@ -214,8 +202,7 @@ class IncidentLog:
         """Publish an event that another process has written; one that is known already is left out."""
         with self._writing:
             if event.id == self._feed.newest_id + 1:
-                self._feed.publish(event)
-                self._on_published()
+                self._feed.publish(event, ours=False)
             elif event.id > self._feed.newest_id:
                 self._publish_rest(ours=False)
 
@@ -360,10 +347,8 @@ class IncidentLog:
         self._unpublished = False
 
     def _publish(self, event: Event, *, ours: bool = True) -> None:
-        self._feed.publish(event)
-        self._on_published()
+        self._feed.publish(event, ours=ours)
         if ours:
-            self._on_written(event)
             _tell(event)
 
 

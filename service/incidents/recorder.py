@@ -24,26 +24,19 @@ from service.storage.evidence import EvidenceKind, EvidenceStore
 
 log = structlog.get_logger(__name__)
 
-
 _WAITING: Final = 16
 """Frames of one camera that may wait for the recorder."""
-
 
 _WAITING_BYTES: Final = 256 * 1024**2
 """Bytes of pictures that may wait; one of each camera may always, because the newest is in memory anyway."""
 
-
 _RING_BYTES: Final = 32 * 1024**2
 """What the past of one camera may take; a tenth of it is usual."""
-
 
 _CONFIRM_S: Final = 2.0
 """How much longer the past is kept than a clip shows, because an incident is known some time after it began."""
 
-
 _LOOK_S: Final = 0.5
-
-
 _STOP_S: Final = 5.0
 """What is not encoded this long after the service was told to stop is given up."""
 

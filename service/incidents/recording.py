@@ -23,39 +23,25 @@ from service.storage.writing import atomic_write, is_storage_full, replacing
 
 log = structlog.get_logger(__name__)
 
-
 Outcome = Literal["ready", "missing"]
-
-
 Report = Callable[[str, EvidenceKind, Outcome, str | None], None]
-
-
 _BACKLOG_BYTES: Final = 32 * 1024**2
 """What one recording may have yet to encode; beyond it the clip gets fewer pictures."""
-
 
 _SNAPSHOT_S: Final = 1.0
 """A growing peak is written at most this often."""
 
-
 _LATE_S: Final = 1.0
 """A clip waits this long for frames that are on their way."""
-
 
 _FPS: Final = 15.0
 """Frame rate of a clip that begins with a single picture."""
 
-
 _SNAPSHOT_QUALITY: Final = 92
-
-
 _VERSIONS: Final = (True, False)
 """With the picture, and with skeletons only."""
 
-
 _NOTHING: Final = "no picture of it was taken"
-
-
 _CUT_SHORT: Final = "the clip ends before the incident does, because it may not be longer"
 
 

@@ -27,28 +27,20 @@ from pose.estimator import PoseEstimator, Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowBuffer, Windows
-from service.clips.scorer import ClipScorer
 from service.live.frames import Sighting
 from service.live.lane import _TRACK_BITS, Lane
 from service.metrics import Metrics
-from service.scoring.keeper import Models
+from service.scoring.keeper import ModelKeeper
+from service.scoring.loading import LoadedModels
 
 log = structlog.get_logger(__name__)
 
-
 _WAIT_S: Final = 0.25
-
-
 _STOP_S: Final = 10.0
-
-
 _RESTART_S: Final = (0.5, 30.0)
 """First and longest pause before the loop starts again after the device failed."""
-
-
 _MOST_FAILURES: Final = 50
 """Pictures that fail one after another, of whatever camera, before it is the device that counts as failed."""
-
 
 _DEVICE_ERRORS: Final = re.compile(r"(CUDA|CUDNN|CUBLAS|HIP) (error|failure|driver)|CU(BLAS|DNN)_STATUS", re.IGNORECASE)
 """What torch and ONNX Runtime call it: most of it comes as a plain RuntimeError."""
@@ -90,7 +82,7 @@ class Engine:
         metrics: What is counted.
     """
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
+    def __init__(self, models: ModelKeeper, metrics: Metrics) -> None:
         self._models = models
         self._metrics = metrics
         self._lanes: dict[str, Lane] = {}
@@ -158,13 +150,13 @@ class Engine:
     def _serve(self) -> None:
         pause = _RESTART_S[0]
         while not self._stopping.is_set():
-            scorer = self._models.scorer
-            if scorer is None:
+            models = self._models.loaded
+            if models is None:
                 self._stopping.wait(_WAIT_S)
                 continue
             started = time.monotonic()
             try:
-                self._open(scorer)
+                self._open(models)
                 while not self._stopping.is_set():
                     self._round()
             except Exception as error:
@@ -175,18 +167,18 @@ class Engine:
                 pause = min(2 * pause, _RESTART_S[1])
         self._core = None
 
-    def _open(self, scorer: ClipScorer) -> None:
+    def _open(self, models: LoadedModels) -> None:
         with self._equipping:
-            cameras = CameraScorer(scorer.scorer.checkpoint, scorer.scorer.device)
+            cameras = CameraScorer(models.scorer.checkpoint, models.scorer.device)
             for number, model in self._camera_models.items():
                 _install(cameras, number, model)
-            buffer = WindowBuffer(scorer.scorer.spec, scorer.estimator.device)
-            self._core = _Core(scorer.estimator, scorer.batch, cameras, buffer)
+            buffer = WindowBuffer(models.scorer.spec, models.estimator.device)
+            self._core = _Core(models.estimator, models.batch, cameras, buffer)
         with self._condition:
             for lane in self._lanes.values():
                 lane.forget()
         self.problem = None
-        log.info("engine started", device=str(scorer.estimator.device), batch=scorer.batch)
+        log.info("engine started", device=str(models.estimator.device), batch=models.batch)
 
     def _restart(self, error: Exception, pause: float) -> None:
         self.restarts += 1

@@ -26,22 +26,15 @@ from service.live.zones import Zone, standing_in
 
 log = structlog.get_logger(__name__)
 
-
 LOST_S: Final = 1.0
 """Seconds for which a person out of sight keeps the number; a longer silence of the camera begins with new people."""
 
-
 _SCENE_BITS: Final = 32
-
-
 _TRACK_BITS: Final = 40
 """A key of the window buffer is the camera's number above, the track's below: no two cameras ever share one. Between
 them is the low byte of the scene's number: no window holds poses on two scales, or of two devices."""
 
-
 _RATE_WEIGHT: Final = 0.1
-
-
 _COMPLAIN_S: Final = 10.0
 
 

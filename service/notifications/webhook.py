@@ -21,7 +21,7 @@ import structlog
 
 from pose.live import SourceError
 from service.addresses.policy import StreamPolicy
-from service.addresses.urls import Kind, StreamUrl, StreamUrlError, parse
+from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind, parse
 from service.documents.messages import Event
 from service.metrics import Metrics
 from service.notifications.store import Delivery, NotificationStore
@@ -70,7 +70,7 @@ def webhook_address(url: str) -> StreamUrl:
         StreamUrlError: It is no address of the web.
     """
     parsed = parse(url)
-    if parsed.kind is not Kind.STREAM or parsed.scheme not in ("http", "https"):
+    if parsed.kind is not UrlKind.STREAM or parsed.scheme not in ("http", "https"):
         raise StreamUrlError("scheme", "the address of a webhook must begin with https:// or http://")
     return parsed
 

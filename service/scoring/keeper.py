@@ -9,8 +9,7 @@ from typing import Final
 
 import structlog
 
-from service.clips.scorer import ClipScorer
-from service.scoring.loading import ModelUnavailable
+from service.scoring.loading import LoadedModels, ModelUnavailable
 
 _LOOK_S: Final = 1.0
 _RETRY_S: Final = 60.0
@@ -18,31 +17,27 @@ _RETRY_S: Final = 60.0
 log = structlog.get_logger(__name__)
 
 
-class Models:
-    """The scorer, once it could be loaded.
+class ModelKeeper:
+    """Holds the models as soon as they can be loaded.
 
     Args:
         load: Loads the models; raises `ModelUnavailable` with the setting that would fix it.
         watched: Files that loading depends on; when one of them changes, loading is tried again at once.
-        on_ready: Called from the loading thread when the models are there.
     """
 
-    def __init__(
-        self, load: Callable[[], ClipScorer], watched: Sequence[Path] = (), on_ready: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, load: Callable[[], LoadedModels], watched: Sequence[Path] = ()) -> None:
         self._load = load
         self._watched = tuple(watched)
-        self._on_ready = on_ready
-        self._scorer: ClipScorer | None = None
+        self._loaded: LoadedModels | None = None
         self._problem: ModelUnavailable | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
 
     @property
-    def scorer(self) -> ClipScorer | None:
-        """The scorer, or None while it is loading or cannot be loaded."""
-        return self._scorer
+    def loaded(self) -> LoadedModels | None:
+        """The models; None while they are loading or cannot be loaded."""
+        return self._loaded
 
     @property
     def problem(self) -> ModelUnavailable | None:
@@ -58,9 +53,9 @@ class Models:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Load once more, after a device failed; until then there is no scorer. Clips being scored keep theirs."""
+        """Load once more, after a device failed; until then there are none. Clips being scored keep theirs."""
         with self._lock:
-            self._scorer = None
+            self._loaded = None
             if self._thread.is_alive() or self._stopping.is_set():
                 return
             self._thread = threading.Thread(target=self._keep_trying, name="models", daemon=True)
@@ -74,7 +69,7 @@ class Models:
 
     def _try(self) -> bool:
         try:
-            scorer = self._load()
+            loaded = self._load()
         except ModelUnavailable as error:
             if self._problem is None or str(error) != str(self._problem):
                 log.error("models unavailable", reason=str(error), setting=error.setting)
@@ -85,10 +80,8 @@ class Models:
             log.exception("models failed to load")
             self._problem = ModelUnavailable("DAFLOW_POSE_WEIGHTS", f"loading the models failed: {error!r}")
             return False
-        self._scorer, self._problem = scorer, None
-        log.info("models ready", checkpoint=scorer.model.checkpoint, pose_weights=scorer.model.pose_weights)
-        if self._on_ready:
-            self._on_ready()
+        self._loaded, self._problem = loaded, None
+        log.info("models ready", checkpoint=loaded.info.checkpoint, pose_weights=loaded.info.pose_weights)
         return True
 
     def _wait_for_change(self, seen: list[tuple[int, int] | None]) -> list[tuple[int, int] | None]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import structlog
 import torch
 
-from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.scorer import DeviceUnavailableError, available_device
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
+from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from service.documents.results import ModelInfo, Threshold
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-
 _CPU_BATCH: Final = 1
-
-
 _GPU_BATCH: Final = 16
 """Frames in one call of the estimator. A CPU gains nothing from more; a GPU is idle with less."""
 
@@ -32,6 +31,67 @@ class ModelUnavailable(RuntimeError):
     def __init__(self, setting: str, message: str) -> None:
         super().__init__(message)
         self.setting = setting
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModels:
+    """The models of the service on one device; clips and live cameras share them.
+
+    Attributes:
+        estimator: Finds people and their joints.
+        scorer: Scores their windows.
+        threshold: Where anomalies begin on the scorer's calibration.
+        batch: Frames in one call of the estimator.
+    """
+
+    estimator: PoseEstimator
+    scorer: Scorer
+    threshold: Threshold
+    batch: int
+
+    @classmethod
+    def load(cls, settings: Settings) -> Self:
+        """Load the models that the settings name.
+
+        Raises:
+            ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
+        """
+        estimator = load_estimator(settings)
+        try:
+            scorer = Scorer(load_checkpoint(settings), estimator.device)
+        except (CheckpointError, OSError) as error:
+            raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
+        try:
+            threshold = threshold_of(scorer, settings.false_alarms_per_hour)
+        except ValueError as error:
+            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
+        return cls(estimator, scorer, threshold, pose_batch(settings, estimator))
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the models are, as results and the API say it."""
+        return ModelInfo(
+            checkpoint=self.scorer.checkpoint.name,
+            parameters=self.scorer.parameters,
+            window=self.scorer.spec.length,
+            rate_hz=self.scorer.spec.rate_hz,
+            pose_weights=self.estimator.weights.name,
+        )
+
+
+def threshold_of(scorer: Scorer, false_alarms_per_hour: float) -> Threshold:
+    """The level that normal life reaches as often as the budget allows.
+
+    Args:
+        scorer: Its calibration says how often a level is reached.
+        false_alarms_per_hour: The false-alarm budget.
+
+    Raises:
+        ValueError: The calibration has no threshold for that rate.
+    """
+    return Threshold(
+        level=scorer.calibration.threshold(false_alarms_per_hour), false_alarms_per_hour=false_alarms_per_hour
+    )
 
 
 def load_checkpoint(settings: Settings) -> Checkpoint:

@@ -30,7 +30,6 @@ _POSTGRES: Final = "postgresql+psycopg"
 _TURNS: Final = 0xDAF
 """Sets our advisory locks apart from those of other programs in the same database."""
 
-
 _CONNECTING: Final = {"connect_timeout": "5", "tcp_user_timeout": "10000", "options": f"-c lock_timeout={_BUSY_MS}"}
 """What libpq is told, unless the URL says otherwise: a server that is gone must not hold anybody for minutes."""
 

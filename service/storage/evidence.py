@@ -11,11 +11,7 @@ from typing import Final, Literal
 from service.storage.writing import _remove_unknown, _size
 
 EvidenceKind = Literal["snapshot", "clip"]
-
-
 EVIDENCE_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
-
-
 _EVIDENCE_SUFFIX: Final[dict[EvidenceKind, str]] = {"snapshot": ".jpg", "clip": ".mp4"}
 
 

@@ -29,8 +29,6 @@ from service.storage.evidence import EvidenceStore
 from service.storage.writing import _clear, _remove_unknown, _size, atomic_write
 
 SOURCE: Final = "source"
-
-
 RESULT: Final = "result.json"
 
 

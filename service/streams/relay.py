@@ -129,8 +129,15 @@ class Relay:
                 thread.join()
         self._client.close()
 
-    def event(self, event: Event) -> None:
-        """Send an event that is in the store; never waits. Of many that wait the oldest are left to the store."""
+    def event(self, event: Event, ours: bool) -> None:
+        """Send an event that this process wrote to the store; never waits. The store keeps what does not fit here.
+
+        Args:
+            event: The event.
+            ours: Whether this process wrote it; others are not sent.
+        """
+        if not ours:
+            return
         entry = _Entry(EVENTS, _KEPT_EVENTS, {"origin": self._origin, "event": event.model_dump_json()})
         with self._changed:
             self._events.append(entry)

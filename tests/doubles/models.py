@@ -1,8 +1,9 @@
-"""Models that find and score without weights."""
+"""Models that find and score without weights for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.scorer import Scorer
 from pose.estimator import Poses
-from service.clips.scorer import ClipScorer, clip_limits
+from service.documents.results import ModelInfo, Threshold
+from service.scoring.loading import LoadedModels, ModelUnavailable, threshold_of
 from service.settings import Settings
+
+MODEL = ModelInfo(checkpoint="cardboard", parameters=488, window=24, rate_hz=15.0, pose_weights="none.onnx")
 
 
 class BlindEstimator:
-    """Sees nobody: the cameras of these tests are skeleton feeds."""
+    """Sees nobody; skeleton feeds need no more."""
 
     device = torch.device("cpu")
     weights = Path("none.onnx")
@@ -27,6 +31,32 @@ class BlindEstimator:
         return [Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0)) for _ in images]
 
 
-def blind_scorer(settings: Settings) -> ClipScorer:
+class CardboardModels(LoadedModels):
+    """Score live cameras with the shipped flow, and say that they are made of cardboard."""
+
+    @property
+    def info(self) -> ModelInfo:
+        return MODEL
+
+
+@cache
+def shipped_scorer() -> Scorer:
+    return Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+
+
+def blind_models(settings: Settings) -> LoadedModels:
+    """The shipped flow, and an estimator that sees nobody."""
     estimator: Any = BlindEstimator()
-    return ClipScorer(estimator, Scorer(Checkpoint.load(DEFAULT_CHECKPOINT)), clip_limits(settings))
+    return LoadedModels(
+        estimator, shipped_scorer(), threshold_of(shipped_scorer(), settings.false_alarms_per_hour), batch=1
+    )
+
+
+def cardboard_models(_settings: Settings) -> LoadedModels:
+    """The same, for services whose clips are scored by a `CardboardScorer`."""
+    estimator: Any = BlindEstimator()
+    return CardboardModels(estimator, shipped_scorer(), Threshold(level=0.9, false_alarms_per_hour=1.0), batch=4)
+
+
+def unavailable(_settings: Settings) -> LoadedModels:
+    raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", "there are no weights at nowhere.pt; set DAFLOW_POSE_WEIGHTS")

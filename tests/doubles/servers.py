@@ -8,44 +8,37 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import numpy as np
-import torch
 import uvicorn
 from fastapi import FastAPI
-from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
-from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.scorer import Scorer
-from pose.estimator import Poses
 from pose.source import VideoInfo
 from service.app import create_app
 from service.clips.decoding import ClipLimits, ClipRejected
-from service.clips.scorer import Cancelled, ClipObserver
+from service.clips.scorer import ClipObserver, ClipScorer, ScoringCancelled
 from service.documents.results import (
     Anomaly,
     ClipInfo,
     ClipResult,
     FrameScore,
-    ModelInfo,
     PersonScore,
     Threshold,
     Track,
 )
 from service.documents.skeletons import SkeletonSequence
 from service.runtime import Runtime
-from service.scoring.loading import ModelUnavailable
+from service.scoring.loading import LoadedModels
 from service.server import Server
 from service.settings import Settings
+from tests.doubles.models import MODEL, cardboard_models
 
 T = TypeVar("T")
 
@@ -55,7 +48,6 @@ PATIENCE_S = 90.0
 FRAMES = 5
 HELD_S = 4711.0
 """Skeletons that begin at this time wait for the gate of the scorer."""
-MODEL = ModelInfo(checkpoint="cardboard", parameters=488, window=24, rate_hz=15.0, pose_weights="none.onnx")
 
 
 def eventually(look: Callable[[], T | None], what: str) -> T:
@@ -85,34 +77,12 @@ def clip_result(frames: int = FRAMES) -> ClipResult:
     )
 
 
-class BlindEstimator:
-    """Sees nobody; skeleton feeds need no more."""
-
-    device = torch.device("cpu")
-
-    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
-        return [Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0)) for _ in images]
-
-
-@cache
-def shipped_scorer() -> Scorer:
-    return Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
-
-
 @dataclass
 class CardboardScorer:
-    """Does what the bytes of the clip say: ``hold`` waits for `gate`, ``crash`` raises, ``reject`` is damaged.
-
-    Live cameras get the real scorer and an estimator that sees nobody.
-    """
+    """Does what the bytes of the clip say: ``hold`` waits for `gate`, ``crash`` raises, ``reject`` is damaged."""
 
     gate: threading.Event = field(default_factory=threading.Event)
     started: list[str] = field(default_factory=list)
-    model: ModelInfo = MODEL
-    threshold: Threshold = field(default_factory=lambda: Threshold(level=0.9, false_alarms_per_hour=1.0))
-    estimator: BlindEstimator = field(default_factory=BlindEstimator)
-    scorer: Scorer = field(default_factory=shipped_scorer)
-    batch: int = 4
 
     def score(
         self, path: Path, observer: ClipObserver, *, keypoints: bool = True, video: VideoInfo | None = None
@@ -126,7 +96,7 @@ class CardboardScorer:
         for index in range(FRAMES):
             while content.startswith(b"hold") and index == 2 and not self.gate.is_set():
                 if observer.cancelled():
-                    raise Cancelled
+                    raise ScoringCancelled
                 time.sleep(0.01)
             observer.frame(frame_score(index))
             observer.progress(index + 1, FRAMES)
@@ -144,10 +114,6 @@ def cardboard_inspect(path: Path, limits: ClipLimits) -> VideoInfo:
     if path.read_bytes().startswith(b"bad"):
         raise ClipRejected("not-a-video", "the file is not a video")
     return VideoInfo(FRAMES, 10.0, 64, 48, FRAMES / 10, "mp4", "h264")
-
-
-def unavailable(_settings: Settings) -> Any:
-    raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", "there are no weights at nowhere.pt; set DAFLOW_POSE_WEIGHTS")
 
 
 class Client(httpx.Client):
@@ -190,9 +156,20 @@ Serve = Callable[..., LiveServer]
 
 
 @contextmanager
-def live_server(settings: Settings, load: Callable[[Settings], Any]) -> Iterator[LiveServer]:
-    """Serve on a free loopback port until the block ends."""
-    runtime = Runtime.open(settings, load)
+def live_server(
+    settings: Settings,
+    load: Callable[[Settings], LoadedModels] = cardboard_models,
+    scorer: CardboardScorer | None = None,
+) -> Iterator[LiveServer]:
+    """Serve on a free loopback port until the block ends.
+
+    Args:
+        settings: Of the service.
+        load: Loads the models.
+        scorer: Scores clips in place of the real one; there is always one for models made of cardboard.
+    """
+    cardboard: Any = scorer or (CardboardScorer() if load is cardboard_models else None)
+    runtime = Runtime.open(settings, load, ClipScorer if cardboard is None else lambda models, limits: cardboard)
     app = create_app(runtime)
     # FastAPI completes its routes at their first use, and hushes warnings meanwhile for the threads of all servers.
     app.openapi()

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.logs import configure_logging
-from service.settings import LogFormat, LogLevel
+from service.logs import LogFormat, LogLevel, configure_logging
 
 
 @pytest.fixture(autouse=True)

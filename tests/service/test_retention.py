@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pose.source import VideoInfo
-from service.clips.store import Store
+from service.clips.store import ClipStore
 from service.incidents.store import IncidentStore
 from service.retention import IncidentRetention, Janitor, RetentionPolicy, Stored, to_remove
 from service.storage.database import Database
@@ -49,7 +49,7 @@ def test_what_is_too_old_goes_and_then_the_oldest_until_the_rest_fits(
 def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path: Path, database_url: str) -> None:
     time = [NOW]
     folder = DataFolder.open(tmp_path)
-    store = Store.open(database_url, clock=lambda: time[0])
+    store = ClipStore.open(database_url, clock=lambda: time[0])
     janitor = Janitor(store, folder, RetentionPolicy(24 * HOUR, 100), clock=lambda: time[0])
     for name in ("done", "later", "waiting"):
         folder.clip(name).mkdir()
@@ -161,11 +161,11 @@ def test_a_running_service_keeps_incidents_as_long_as_the_settings_of_their_came
         assert live.client.put(f"/v1/cameras/{camera}", json={"url": "skeletons:"}).status_code == 201
         incident = incident_info(f"at the {camera}", camera)
         times = dict.fromkeys(("started_at", "updated_at", "peak_at"), datetime.now(UTC) - 2 * HOUR)
-        live.runtime.incidents.started(incident.model_copy(update=times))
-        live.runtime.incidents.ended(over(incident.model_copy(update=times)))
-    assert live.runtime.incidents.ids() == {"at the door", "at the till"}
+        live.runtime.streams.incidents.started(incident.model_copy(update=times))
+        live.runtime.streams.incidents.ended(over(incident.model_copy(update=times)))
+    assert live.runtime.streams.incidents.ids() == {"at the door", "at the till"}
     assert live.client.patch("/v1/cameras/till", json={"retention_hours": 1}).status_code == 200
-    eventually(lambda: live.runtime.incidents.ids() == {"at the door"}, "the incident at the till is gone")
+    eventually(lambda: live.runtime.streams.incidents.ids() == {"at the door"}, "the incident at the till is gone")
 
 
 def test_evidence_that_is_being_recorded_stays_and_counts(evidence: Evidence) -> None:
@@ -180,7 +180,9 @@ def test_a_sweep_of_the_janitor_takes_incidents_too(evidence: Evidence, tmp_path
     evidence.add("old", hours_ago=25)
     folder = DataFolder.open(tmp_path)
     database = Database.open(database_url)
-    janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
+    janitor = Janitor(
+        ClipStore(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000)
+    )
     janitor.start()
     assert eventually(lambda: not evidence.store.ids(), "the incident is gone")
     janitor.stop()
@@ -202,7 +204,9 @@ def test_a_sweep_that_meets_a_defect_costs_neither_the_other_nor_the_next(
     evidence.add("old", hours_ago=25)
     folder = DataFolder.open(tmp_path)
     database = Database.open(database_url)
-    janitor = Janitor(Store(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000))
+    janitor = Janitor(
+        ClipStore(database), folder, RetentionPolicy(HOUR, 1), incidents=evidence.retention(max_bytes=10_000)
+    )
     janitor.start()
     eventually(lambda: not evidence.store.ids() and len(sweeps) > 1, "the incident is gone, and retention goes on")
     janitor.stop()

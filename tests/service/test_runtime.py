@@ -7,7 +7,8 @@ import pytest
 
 from service.runtime import Runtime, _watched
 from service.settings import Settings
-from tests.doubles.servers import CardboardScorer, eventually
+from tests.doubles.models import cardboard_models
+from tests.doubles.servers import eventually
 
 
 def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
@@ -22,16 +23,16 @@ def test_a_part_that_cannot_be_stopped_does_not_keep_the_others_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = set(threading.enumerate())
-    runtime = Runtime.open(Settings(data_dir=tmp_path, cameras_file=None), lambda _: CardboardScorer())
+    runtime = Runtime.open(Settings(data_dir=tmp_path, cameras_file=None), cardboard_models)
     runtime.start()
-    eventually(lambda: runtime.models.scorer, "the models are loaded")
-    stop = runtime.cameras.stop
+    eventually(lambda: runtime.models.loaded, "the models are loaded")
+    stop = runtime.cameras.manager.stop
 
     def fail() -> None:
         stop()
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(runtime.cameras, "stop", fail)
+    monkeypatch.setattr(runtime.cameras.manager, "stop", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         runtime.stop()
     runtime.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.doubles.models import blind_scorer
+from tests.doubles.models import blind_models
 from tests.doubles.servers import eventually, live_server
 from tests.doubles.subscribers import silent_reader
 
@@ -16,7 +16,7 @@ def test_streams_without_end_do_not_hold_up_the_end_of_the_service(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
-        with live_server(Settings(data_dir=tmp_path / "data"), blind_scorer) as live:
+        with live_server(Settings(data_dir=tmp_path / "data"), blind_models) as live:
             live.client.put("/v1/cameras/gate", json={"url": "skeletons:"})
             readers = [
                 stack.enter_context(silent_reader(live, path, upgrade=False))
@@ -25,8 +25,8 @@ def test_streams_without_end_do_not_hold_up_the_end_of_the_service(
             sockets = [
                 stack.enter_context(silent_reader(live, path)) for path in ("/v1/incidents", "/v1/cameras/gate/scores")
             ]
-            eventually(lambda: live.runtime.events.subscribers == 2, "followers are known")
-            eventually(lambda: live.runtime.scores.subscribers == 1, "the listener is known")
+            eventually(lambda: live.runtime.streams.feed.subscribers == 2, "followers are known")
+            eventually(lambda: live.runtime.streams.scores.subscribers == 1, "the listener is known")
             heads = [reader.recv(17) for reader in (*readers, *sockets)]
         for reader in readers:
             answer = b"".join(iter(lambda reader=reader: reader.recv(65536), b""))

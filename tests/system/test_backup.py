@@ -20,13 +20,13 @@ from service.live.detector import Ended, Started
 from service.settings import Settings
 from tests.doubles.backends import Servers, program
 from tests.doubles.live_records import incident
-from tests.doubles.servers import CardboardScorer, LiveServer, cardboard_inspect, eventually, live_server
+from tests.doubles.servers import LiveServer, cardboard_inspect, eventually, live_server
 
 
 @contextmanager
 def service(folder: Path, **settings: object) -> Iterator[LiveServer]:
-    with live_server(Settings(data_dir=folder, **settings), lambda _: CardboardScorer()) as live:
-        eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
+    with live_server(Settings(data_dir=folder, **settings)) as live:
+        eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
         yield live
 
 
@@ -38,8 +38,8 @@ def incidents_happening(live: LiveServer) -> Iterator[list[str]]:
     def happen() -> None:
         for number in itertools.count():
             opened = incident(f"incident{number}")
-            live.runtime.log.record(Started(opened))
-            live.runtime.log.record(Ended(replace(opened, ended=opened.updated, end_reason=EndReason.QUIET)))
+            live.runtime.streams.log.record(Started(opened))
+            live.runtime.streams.log.record(Ended(replace(opened, ended=opened.updated, end_reason=EndReason.QUIET)))
             names.append(opened.id)
             if stopping.wait(0.05):
                 return
@@ -90,19 +90,19 @@ def test_a_backup_of_a_service_at_work_brings_all_of_that_moment_back(
         live.client.put("/v1/cameras/door", json={"url": "skeletons:", "name": "Door"}).raise_for_status()
         clip = live.client.post_clip(b"film", wait=60).json()
         for name in ("kept", "lost"):
-            live.runtime.log.record(Started(incident(name)))
-            live.runtime.evidence.make_room(name)
-            live.runtime.evidence.file(name, "snapshot", background=False).write_bytes(b"picture")
-            live.runtime.log.evidence(name, "snapshot", "ready")
+            live.runtime.streams.log.record(Started(incident(name)))
+            live.runtime.folder.evidence.make_room(name)
+            live.runtime.folder.evidence.file(name, "snapshot", background=False).write_bytes(b"picture")
+            live.runtime.streams.log.evidence(name, "snapshot", "ready")
         # What is recorded waits in memory for its turn.
         eventually(lambda: live.client.get("/v1/incidents/lost").json().get("snapshot") == "ready", "they are stored")
-        before = live.runtime.incidents.ids()
+        before = live.runtime.streams.incidents.ids()
         copy_database(data, backup)
         after = live.client.post_clip(b"film after the copy", wait=60).json()
-        live.runtime.evidence.discard("lost")
+        live.runtime.folder.evidence.discard("lost")
         with tarfile.open(backup / "files.tar", "w") as files:
             files.add(data, ".", filter=lambda entry: None if entry.name.startswith("./daflow.db") else entry)
-        eventually(lambda: len(live.runtime.incidents.ids()) > len(before) + 10, "incidents go on")
+        eventually(lambda: len(live.runtime.streams.incidents.ids()) > len(before) + 10, "incidents go on")
 
     with tarfile.open(backup / "files.tar") as files:
         files.extractall(restored, filter="data")
@@ -117,11 +117,11 @@ def test_a_backup_of_a_service_at_work_brings_all_of_that_moment_back(
         pictures = [live.client.get(f"/v1/incidents/{name}/snapshot.jpg?background=none") for name in ("kept", "lost")]
         assert [picture.status_code for picture in pictures] == [200, 404]
         assert pictures[1].json()["type"] == "/problems/evidence-missing"
-        found = live.runtime.incidents.ids()
+        found = live.runtime.streams.incidents.ids()
         assert before <= found
         found -= {"kept", "lost"}
         assert found == set(names[: len(found)]) != set(names)
-        assert live.runtime.incidents.count().open == 0
+        assert live.runtime.streams.incidents.count().open == 0
         # And it goes on from there.
-        live.runtime.log.record(Started(incident("later")))
-        eventually(lambda: "later" in live.runtime.incidents.ids(), "the next one is stored")
+        live.runtime.streams.log.record(Started(incident("later")))
+        eventually(lambda: "later" in live.runtime.streams.incidents.ids(), "the next one is stored")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import Checkpoint
-from service.addresses.urls import Kind, parse
+from service.addresses.urls import UrlKind, parse
 from service.cli.demo import CLIP, demo_settings
 from service.clips.scorer import SIMULATED
 from service.settings import Role, Settings
@@ -64,5 +64,5 @@ def test_the_demo_leaves_alone_what_is_set_up_for_real_cameras(tmp_path: Path) -
 @pytest.mark.parametrize("camera", DEMO_CAMERAS, ids=lambda camera: camera.id)
 def test_its_calibrations_belong_to_its_checkpoint(camera: object) -> None:
     demo = next(known for known in DEMO_CAMERAS if known is camera)
-    assert parse(demo.url).kind is Kind.SIMULATION
+    assert parse(demo.url).kind is UrlKind.SIMULATION
     assert demo.calibration()["report"]["base"] == Checkpoint.load(CHECKPOINT).fingerprint()

@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from service.clips.messages import Hello, Score, clip_event_adapter
-from service.clips.store import ClipState, Store
+from service.clips.messages import ClipHello, ClipScore, clip_event_adapter
+from service.clips.store import ClipState, ClipStore
 from tests.doubles import media
 from tests.doubles.servers import (
     PATIENCE_S,
@@ -230,11 +230,11 @@ def test_a_real_clip_is_followed_live_and_fetched_in_every_form(server: ServerPr
     clip_id = server.client.post_clip(street_clip).json()["id"]
     with server.client.events(clip_id) as socket:
         events = [clip_event_adapter.validate_json(message) for message in socket]
-    assert isinstance(events[0], Hello)
+    assert isinstance(events[0], ClipHello)
     assert events[-1].type == "done"
     result = server.client.get(f"/v1/clips/{clip_id}/result.json").json()
     assert result["tracks"]
-    told = [json.loads(event.frame.model_dump_json()) for event in events if isinstance(event, Score)]
+    told = [json.loads(event.frame.model_dump_json()) for event in events if isinstance(event, ClipScore)]
     assert told
     assert told == result["frames"][-len(told) :]
     rows = server.client.get(f"/v1/clips/{clip_id}/scores.csv").text.splitlines()
@@ -282,7 +282,7 @@ def test_a_service_told_to_stop_closes_its_database_and_gives_up_its_folder(
         server.process.terminate()
         server.process.wait(PATIENCE_S)
         assert not (data / "daflow.db-wal").exists()
-    store = Store.open(f"sqlite:///{data / 'daflow.db'}")
+    store = ClipStore.open(f"sqlite:///{data / 'daflow.db'}")
     job = store.get(clip_id)
     store.close()
     assert (job.state, job.attempts) == (ClipState.QUEUED, 0)

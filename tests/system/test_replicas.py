@@ -22,7 +22,8 @@ from service.settings import Role, Settings
 from tests.doubles.backends import Postgres, Redis, running
 from tests.doubles.live import Reader, socket_reader, sse_reader
 from tests.doubles.live_records import at, incident
-from tests.doubles.servers import CardboardScorer, LiveServer, eventually, live_server
+from tests.doubles.models import cardboard_models
+from tests.doubles.servers import LiveServer, eventually, live_server
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -54,7 +55,7 @@ class Service:
     replicas: list[LiveServer]
 
     def publish(self, camera: str, sequence: int) -> None:
-        self.engine.runtime.cameras._post.scores.publish(camera, score(camera, sequence))
+        self.engine.runtime.cameras.manager._post.scores.publish(camera, score(camera, sequence))
 
 
 @contextmanager
@@ -63,10 +64,10 @@ def service(folder: Path, redis: Redis, database: str, replicas: int = 2) -> Ite
     with ExitStack() as stack:
 
         def start(role: Role) -> LiveServer:
-            return stack.enter_context(live_server(Settings(**behind, role=role), lambda _: CardboardScorer()))
+            return stack.enter_context(live_server(Settings(**behind, role=role)))
 
         engine = start(Role.ALL)
-        eventually(lambda: engine.runtime.models.scorer is not None, "the models are loaded")
+        eventually(lambda: engine.runtime.models.loaded is not None, "the models are loaded")
         yield Service(engine, [start(Role.API) for _ in range(replicas)])
 
 
@@ -94,14 +95,14 @@ def test_scores_and_incidents_of_any_camera_reach_subscribers_of_any_process(
                 return bool(reader.of("score"))
 
             eventually(heard, "a score has come")
-        engine.runtime.log.record(Started(incident("one", "door")))
+        engine.runtime.streams.log.record(Started(incident("one", "door")))
         for reader in incidents:
             eventually(lambda reader=reader: started(reader) == ["one"], "the incident is told")
         # A review by one process is told by all, and the engine's next event comes after it.
         assert replicas[0].client.post("/v1/incidents/one/acknowledge").status_code == 200
         for reader in incidents:
             eventually(lambda reader=reader: reader.of("incident.reviewed"), "the review is told")
-        engine.runtime.log.record(Started(incident("two", "door")))
+        engine.runtime.streams.log.record(Started(incident("two", "door")))
         for reader in incidents:
             eventually(lambda reader=reader: started(reader) == ["one", "two"], "the next one is told")
         told = [[message["id"] for message in reader.heard if "id" in message] for reader in incidents]
@@ -122,12 +123,12 @@ def test_a_replica_serves_history_and_streams_and_says_what_it_does_not(
 ) -> None:
     with service(tmp_path, redis, database_url, replicas=1) as running_service:
         engine, (replica,) = running_service.engine, running_service.replicas
-        engine.runtime.log.record(Started(incident("one")))
+        engine.runtime.streams.log.record(Started(incident("one")))
         eventually(lambda: replica.client.get("/v1/incidents/one").status_code == 200, "it is in the store")
         ready = replica.client.get("/readyz").json()
         assert (ready["model"], ready["degraded"]) == (None, [])
         assert replica.client.get("/v1/notifications").json() == {"deliveries": [], "next": None}
-        assert "daflow_engine_up" in replica.client.get("/metrics").text
+        assert "daflow_backend_up" in replica.client.get("/metrics").text
         for path in ("/v1/cameras", "/v1/clips", "/", "/v1/cameras/door/snapshot.jpg"):
             answer = replica.client.get(path)
             assert (answer.status_code, answer.json()["type"]) == (421, "/problems/not-here"), path
@@ -142,7 +143,7 @@ def test_a_second_process_with_cameras_on_one_database_is_refused(
     with service(tmp_path, redis, database_url, replicas=0):
         other = Settings(data_dir=tmp_path / "other", database_url=database_url)
         with pytest.raises(StartupError, match="DAFLOW_ROLE=api"):
-            Runtime.open(other, lambda _: CardboardScorer())
+            Runtime.open(other, cardboard_models)
 
 
 def test_while_redis_is_away_incidents_are_stored_and_told_and_scores_come_back(
@@ -158,14 +159,19 @@ def test_while_redis_is_away_incidents_are_stored_and_told_and_scores_come_back(
         redis.kill()
         names = [f"incident{number}" for number in range(50)]
         for name in names:
-            engine.runtime.log.record(Started(incident(name)))
+            engine.runtime.streams.log.record(Started(incident(name)))
         running_service.publish("door", 1)
         eventually(lambda: started(here) == names, "they are told where they happen")
         eventually(lambda: started(there) == names, "and elsewhere, from the store")
         (degraded,) = eventually(lambda: engine.client.get("/readyz").json()["degraded"], "the loss is told")
         assert (degraded["what"], degraded["setting"]) == ("redis", "DAFLOW_REDIS_URL")
-        assert 'daflow_engine_up{engine="redis"} 0.0' in engine.client.get("/metrics").text
-        eventually(lambda: engine.runtime.relay and engine.runtime.relay.dropped, "the score is dropped and counted")
+        measured = engine.client.get("/metrics").text
+        assert 'daflow_backend_up{backend="redis"} 0.0' in measured
+        assert 'daflow_engine_up{engine="redis"} 0.0' in measured, "the old name stays for one release"
+        eventually(
+            lambda: engine.runtime.streams.relay and engine.runtime.streams.relay.dropped,
+            "the score is dropped and counted",
+        )
         redis.start()
         numbers = itertools.count(2)
 
@@ -175,9 +181,9 @@ def test_while_redis_is_away_incidents_are_stored_and_told_and_scores_come_back(
 
         eventually(back, "scores come again")
         eventually(lambda: engine.client.get("/readyz").json()["degraded"] == [], "all is well again")
-        engine.runtime.log.record(Started(incident("last")))
+        engine.runtime.streams.log.record(Started(incident("last")))
         eventually(lambda: started(there) == [*names, "last"], "the next one is told once")
-        eventually(lambda: engine.runtime.relay and not engine.runtime.relay.waiting, "nothing waits")
+        eventually(lambda: engine.runtime.streams.relay and not engine.runtime.streams.relay.waiting, "nothing waits")
 
 
 def test_kills_of_redis_and_postgres_in_the_middle_of_incidents_lose_none(
@@ -193,9 +199,9 @@ def test_kills_of_redis_and_postgres_in_the_middle_of_incidents_lose_none(
             for number in itertools.count():
                 name = f"incident{number}"
                 opened = incident(name, f"camera{number % 8}")
-                engine.runtime.log.record(Started(opened))
+                engine.runtime.streams.log.record(Started(opened))
                 closed = replace(opened, ended=opened.updated, end_reason=EndReason.QUIET)
-                engine.runtime.log.record(Ended(closed))
+                engine.runtime.streams.log.record(Ended(closed))
                 names.append(name)
                 if stopping.wait(0.01):
                     return

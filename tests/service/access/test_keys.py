@@ -11,7 +11,8 @@ from sqlalchemy import text
 from service.access.keys import SESSION, TICKET, KeyStore, UnknownKey
 from service.access.policy import Scope
 from service.cli.keys import FIRST_KEY, first_key
-from service.settings import Auth, LogFormat, Settings
+from service.logs import LogFormat
+from service.settings import Auth, Settings
 from service.storage.database import Database
 from tests.doubles.servers import command, environment
 

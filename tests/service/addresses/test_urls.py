@@ -15,7 +15,7 @@ from pose.captures import LoopCapture
 from pose.live import LiveSource, LiveTiming, SourceError, SourceState
 from service.addresses.policy import Resolve, StreamPolicy, system_resolve
 from service.addresses.redaction import redact
-from service.addresses.urls import Kind, StreamUrl, StreamUrlError, parse
+from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind, parse
 from service.cameras.sources import open_capture
 from simulation.scene import EVENTS
 from tests.doubles import media
@@ -49,7 +49,7 @@ class TestParse:
     )
     def test_streams(self, text: str, host: str, port: int, target: str) -> None:
         url = parse(text)
-        assert (url.kind, url.host, url.port, url.target) == (Kind.STREAM, host, port, target)
+        assert (url.kind, url.host, url.port, url.target) == (UrlKind.STREAM, host, port, target)
         assert (url.user, url.password) == (None, None)
         assert url.text == url.redacted == text
 
@@ -64,17 +64,17 @@ class TestParse:
     @pytest.mark.parametrize("given", [0, "0", 12, "63"])
     def test_devices(self, given: str | int) -> None:
         url = parse(given)
-        assert (url.kind, url.device) == (Kind.DEVICE, int(given))
+        assert (url.kind, url.device) == (UrlKind.DEVICE, int(given))
 
     def test_files_and_skeletons(self) -> None:
         url = parse("/media/a clip.mp4")
-        assert (url.kind, url.path) == (Kind.FILE, Path("/media/a clip.mp4"))
-        assert parse("skeletons:").kind is Kind.SKELETONS
+        assert (url.kind, url.path) == (UrlKind.FILE, Path("/media/a clip.mp4"))
+        assert parse("skeletons:").kind is UrlKind.SKELETONS
 
     def test_simulated_cameras(self) -> None:
         assert (parse("simulation:7").seed, parse("simulation:7").incident_every_s) == (7, None)
         url = parse("simulation:0?incident_every=60.5")
-        assert (url.kind, url.seed, url.incident_every_s, url.events) == (Kind.SIMULATION, 0, 60.5, EVENTS)
+        assert (url.kind, url.seed, url.incident_every_s, url.events) == (UrlKind.SIMULATION, 0, 60.5, EVENTS)
         assert parse("simulation:0?incident_every=60&event=fall&event=running").events == ("fall", "running")
 
     @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ class TestParse:
             url = parse(text)
         except StreamUrlError:
             return
-        if url.kind is Kind.STREAM:
+        if url.kind is UrlKind.STREAM:
             assert url.host
             assert 1 <= url.port <= 65535
             assert url.target.startswith(("/", "?"))
@@ -440,4 +440,4 @@ class TestOpenCapture:
 
     def test_skeletons_have_nothing_to_connect_to(self) -> None:
         with pytest.raises(ValueError, match="pushed by their device"):
-            open_capture(StreamUrl(Kind.SKELETONS, "skeletons:", "skeletons:"), StreamPolicy())
+            open_capture(StreamUrl(UrlKind.SKELETONS, "skeletons:", "skeletons:"), StreamPolicy())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doubles.models import blind_scorer
+from tests.doubles.models import blind_models
 from tests.doubles.servers import LiveServer, Serve, eventually
 
 
@@ -11,8 +11,8 @@ def serve_live(serve: Serve) -> Serve:
     """Starts servers with the shipped flow and no pose estimator."""
 
     def start(**settings: object) -> LiveServer:
-        live = serve(blind_scorer, **settings)
-        eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
+        live = serve(blind_models, None, **settings)
+        eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
         return live
 
     return start

@@ -69,10 +69,10 @@ def test_a_password_is_never_shown_and_survives_a_change_of_something_else(serve
     for answer in answers:
         assert answer.status_code in (200, 201)
         assert "hunter2" not in answer.text
-    assert live.runtime.cameras.config("gate").url == url
+    assert live.runtime.cameras.manager.config("gate").url == url
     # What was shown, sent back, is no change either.
     assert live.client.put("/v1/cameras/gate", json=answers[-1].json()["config"]).status_code == 200
-    assert live.runtime.cameras.config("gate").url == url
+    assert live.runtime.cameras.manager.config("gate").url == url
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_change_names_what_is_wrong_with_it_and_changes_nothing(live: LiveServ
     document = problem(live.client.patch("/v1/cameras/gate", json={"quiet_s": -1, "colour": 1}), Kind.INVALID_REQUEST)
     assert {(item["in"], item["name"]) for item in document["errors"]} == {("body", "quiet_s"), ("body", "colour")}
     problem(live.client.patch("/v1/cameras/gate", json={"url": "ftp://a/b"}), Kind.STREAM_URL_REFUSED)
-    assert live.runtime.cameras.config("gate").quiet_s == 10
+    assert live.runtime.cameras.manager.config("gate").quiet_s == 10
     changed = live.client.patch("/v1/cameras/gate", json={"quiet_s": 5})
     assert (changed.status_code, changed.json()["config"]["quiet_s"]) == (200, 5)
 
@@ -242,7 +242,7 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
 
 def test_a_device_that_connects_again_takes_the_place_of_its_old_connection(live: LiveServer) -> None:
     add(live)
-    feed = live.runtime.cameras.feed("gate")
+    feed = live.runtime.cameras.manager.feed("gate")
     with open_socket(live, "/v1/cameras/gate/skeletons") as old:
         old.send(json.dumps(skeleton_frame(100)))
         eventually(lambda: feed.frames_read == 1, "the frame has arrived")
@@ -265,7 +265,7 @@ def test_a_silent_camera_sends_signs_of_life(serve_live: Serve) -> None:
 
 def test_a_subscriber_who_never_reads_costs_a_bounded_queue_and_nobody_elses_scores(live: LiveServer) -> None:
     add(live)
-    bus = live.runtime.scores
+    bus = live.runtime.streams.scores
     with silent_reader(live, "/v1/cameras/gate/scores"), open_socket(live, "/v1/cameras/gate/scores") as socket:
         eventually(lambda: bus.listeners("gate") == 2, "both are known")
         read(socket)
@@ -280,7 +280,7 @@ def test_a_subscriber_who_takes_nothing_for_too_long_is_let_go(
 ) -> None:
     monkeypatch.setattr(sockets, "SEND_LIMIT_S", 0.3)
     add(live)
-    bus, sequence = live.runtime.scores, itertools.count()
+    bus, sequence = live.runtime.streams.scores, itertools.count()
 
     def let_go() -> bool:
         bus.publish("gate", crowd(next(sequence)))
@@ -296,8 +296,8 @@ def test_a_subscriber_who_takes_nothing_for_too_long_is_let_go(
 def test_a_subscriber_who_leaves_is_forgotten(live: LiveServer) -> None:
     add(live)
     with open_socket(live, "/v1/cameras/gate/scores"):
-        eventually(lambda: live.runtime.scores.listeners("gate") == 1, "the subscriber is known")
-    eventually(lambda: live.runtime.scores.listeners("gate") == 0, "the subscriber is forgotten")
+        eventually(lambda: live.runtime.streams.scores.listeners("gate") == 1, "the subscriber is known")
+    eventually(lambda: live.runtime.streams.scores.listeners("gate") == 0, "the subscriber is forgotten")
 
 
 def test_pages_of_other_origins_may_not_listen(live: LiveServer) -> None:

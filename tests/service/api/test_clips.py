@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from service.api.problems import Kind
-from service.clips.messages import ClipEvent, Done, Failed, Hello, Progress, Score, clip_event_adapter
+from service.clips.messages import ClipEvent, ClipHello, ClipScore, Done, Failed, Progress, clip_event_adapter
 from service.settings import Settings
+from tests.doubles.models import cardboard_models, unavailable
 from tests.doubles.servers import (
     FRAMES,
     PATIENCE_S,
@@ -33,7 +34,6 @@ from tests.doubles.servers import (
     live_server,
     raw_connection,
     read_answer,
-    unavailable,
 )
 
 
@@ -167,11 +167,11 @@ def test_without_models_clips_are_refused_and_the_reason_names_the_setting(serve
     assert live.client.get("/healthz").status_code == 200
 
 
-def test_models_are_loaded_as_soon_as_their_weights_appear(
-    serve: Serve, tmp_path: Path, scorer: CardboardScorer
-) -> None:
+def test_models_are_loaded_as_soon_as_their_weights_appear(serve: Serve, tmp_path: Path) -> None:
     weights = tmp_path / "late.onnx"
-    live = serve(lambda settings: scorer if weights.exists() else unavailable(settings), pose_weights=str(weights))
+    live = serve(
+        lambda settings: (cardboard_models if weights.exists() else unavailable)(settings), pose_weights=str(weights)
+    )
     eventually(lambda: live.runtime.models.problem is not None, "loading has failed")
     weights.touch()
     eventually(lambda: live.client.get("/readyz").status_code == 200, "the service is ready")
@@ -203,7 +203,7 @@ def test_deleting_removes_a_clip_in_any_state_with_its_files(serve: Serve, body:
     live.client.until(clip_id, "running" if body == b"hold" else "done" if body == b"clip" else "failed")
     assert live.client.delete(f"/v1/clips/{clip_id}").status_code == 204
     problem(live.client.get(f"/v1/clips/{clip_id}"), Kind.CLIP_NOT_FOUND)
-    eventually(lambda: live.runtime.runner.running(clip_id) is None, "the worker has let go")
+    eventually(lambda: live.runtime.clips.runner.running(clip_id) is None, "the worker has let go")
     assert folders(live) == []
     problem(live.client.delete(f"/v1/clips/{clip_id}"), Kind.CLIP_NOT_FOUND)
 
@@ -231,9 +231,9 @@ def test_events_tell_the_whole_story_of_a_clip(serve: Serve, scorer: CardboardSc
         hello = clip_event_adapter.validate_json(socket.recv(timeout=PATIENCE_S))
         scorer.gate.set()
         events = read(socket)
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, ClipHello)
     assert (hello.clip, hello.state, hello.frames_total) == (clip_id, "running", FRAMES)
-    assert [event.frame.index for event in events if isinstance(event, Score)] == [2, 3, 4]
+    assert [event.frame.index for event in events if isinstance(event, ClipScore)] == [2, 3, 4]
     assert any(isinstance(event, Progress) and event.frames_done == FRAMES for event in events)
     assert events[-1] == Done(result=f"/v1/clips/{clip_id}/result.json")
     assert socket.close_code == 1000
@@ -243,7 +243,7 @@ def test_a_late_subscriber_hears_how_it_ended(client: Client) -> None:
     clip_id = client.post_clip(b"reject", wait=60).json()["id"]
     with client.events(clip_id) as socket:
         hello, end = read(socket)
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, ClipHello)
     assert hello.state == "failed"
     assert isinstance(end, Failed)
     assert end.error.cause == "undecodable"
@@ -268,8 +268,8 @@ def test_a_subscriber_who_leaves_is_forgotten(serve: Serve) -> None:
     live = serve()
     clip_id = live.client.post_clip(b"hold").json()["id"]
     with live.client.events(clip_id):
-        eventually(lambda: live.runtime.bus.listeners(clip_id) == 1, "the subscriber is known")
-    eventually(lambda: live.runtime.bus.listeners(clip_id) == 0, "the subscriber is forgotten")
+        eventually(lambda: live.runtime.clips.events.listeners(clip_id) == 1, "the subscriber is known")
+    eventually(lambda: live.runtime.clips.events.listeners(clip_id) == 0, "the subscriber is forgotten")
 
 
 def test_pages_of_other_origins_may_neither_post_nor_listen(serve: Serve) -> None:
@@ -306,11 +306,11 @@ def test_stopping_puts_a_running_clip_back_and_the_next_start_finishes_it(
 ) -> None:
     monkeypatch.setattr("service.clips.uploads.inspect", cardboard_inspect)
     settings = Settings(data_dir=tmp_path / "data")
-    with live_server(settings, lambda _: scorer) as live:
+    with live_server(settings, scorer=scorer) as live:
         clip_id = live.client.post_clip(b"hold").json()["id"]
         live.client.until(clip_id, "running")
     scorer.gate.set()
-    with live_server(settings, lambda _: scorer) as live:
+    with live_server(settings, scorer=scorer) as live:
         assert live.client.until(clip_id, "done")["attempts"] == 1
 
 
@@ -329,7 +329,7 @@ def test_a_defect_is_a_problem_document_that_gives_nothing_away(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("service.clips.store.Store.page", broken)
+    monkeypatch.setattr("service.clips.store.ClipStore.page", broken)
     assert "secret" not in json.dumps(problem(client.get("/v1/clips"), Kind.INTERNAL_ERROR))
 
 
@@ -359,7 +359,7 @@ def test_every_answer_tells_browsers_to_be_careful(serve: Serve, monkeypatch: py
         raise ZeroDivisionError
 
     client = serve().client
-    monkeypatch.setattr("service.clips.store.Store.page", broken)
+    monkeypatch.setattr("service.clips.store.ClipStore.page", broken)
     answers = [
         client.get(path) for path in ("/healthz", "/docs", "/docs/assets/swagger-ui.css", "/nowhere", "/v1/clips")
     ]
@@ -397,7 +397,7 @@ def test_a_database_without_room_refuses_the_clip_and_keeps_nothing_of_it(
         raise OperationalError("INSERT", {}, reason)
 
     live = serve()
-    monkeypatch.setattr("service.clips.store.Store.enqueue", full)
+    monkeypatch.setattr("service.clips.store.ClipStore.enqueue", full)
     problem(live.client.post_clip(b"clip"), Kind.STORAGE_FULL)
     assert folders(live) == []
     assert 'daflow_uploads_rejected_total{cause="storage-full"} 1.0' in live.client.get("/metrics").text

@@ -28,14 +28,14 @@ from tests.service.api.test_clips import problem
 
 
 def start(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:
-    live.runtime.log.record(Started(incident(name, camera, start)))
-    stored(live, lambda: live.runtime.incidents.get(name))
+    live.runtime.streams.log.record(Started(incident(name, camera, start)))
+    stored(live, lambda: live.runtime.streams.incidents.get(name))
 
 
 def end(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:
     over = replace(incident(name, camera, start), updated=start + 5, ended=start + 5, end_reason=EndReason.QUIET)
-    live.runtime.log.record(Ended(over))
-    stored(live, lambda: live.runtime.incidents.get(name).ended_at)
+    live.runtime.streams.log.record(Ended(over))
+    stored(live, lambda: live.runtime.streams.incidents.get(name).ended_at)
 
 
 def stored(live: LiveServer, look: Callable[[], Any]) -> None:
@@ -46,7 +46,10 @@ def stored(live: LiveServer, look: Callable[[], Any]) -> None:
             return None
 
     eventually(quietly, "it is in the store")
-    eventually(lambda: live.runtime.events.newest_id == live.runtime.incidents.newest_event_id(), "it is published")
+    eventually(
+        lambda: live.runtime.streams.feed.newest_id == live.runtime.streams.incidents.newest_event_id(),
+        "it is published",
+    )
 
 
 def ids(answer: httpx.Response) -> list[str]:
@@ -70,7 +73,7 @@ def test_incidents_are_listed_newest_first_page_by_page_and_filtered(live: LiveS
     assert ids(get("/v1/incidents", params={"camera": "yard"})) == ["i4", "i2", "i0"]
     assert ids(get("/v1/incidents", params={"open": "false"})) == ["i3"]
     assert ids(get("/v1/incidents", params={"severity": "alert"})) == []
-    third = live.runtime.incidents.get("i3").started_at.isoformat()
+    third = live.runtime.streams.incidents.get("i3").started_at.isoformat()
     assert ids(get("/v1/incidents", params={"since": third})) == ["i5", "i4", "i3"]
     assert ids(get("/v1/incidents", params={"until": third, "camera": "door"})) == ["i1"]
     assert ids(get("/v1/incidents", params={"since": third.removesuffix("+00:00")})) == ["i5", "i4", "i3"]
@@ -101,7 +104,7 @@ def test_an_incident_that_never_happened_has_nothing(live: LiveServer) -> None:
 
 def test_evidence_is_served_with_or_without_the_picture_or_said_to_be_missing(live: LiveServer) -> None:
     start(live, "one")
-    get, evidence = live.client.get, live.runtime.evidence
+    get, evidence = live.client.get, live.runtime.folder.evidence
     assert problem(get("/v1/incidents/one/clip.mp4"), Kind.EVIDENCE_MISSING)["state"] == "pending"
     evidence.make_room("one")
     evidence.file("one", "clip").write_bytes(b"0123456789")
@@ -113,14 +116,14 @@ def test_evidence_is_served_with_or_without_the_picture_or_said_to_be_missing(li
     assert (part.status_code, part.content) == (206, b"234")
     assert get("/v1/incidents/one/clip.mp4", params={"background": "none"}).content == b"bones"
     # A camera whose pictures are kept to itself has the other version only.
-    live.runtime.log.evidence("one", "snapshot", "ready")
-    eventually(lambda: live.runtime.incidents.get("one").snapshot == "ready", "it is noted")
+    live.runtime.streams.log.evidence("one", "snapshot", "ready")
+    eventually(lambda: live.runtime.streams.incidents.get("one").snapshot == "ready", "it is noted")
     assert get("/v1/incidents/one/snapshot.jpg").headers["content-type"] == "image/jpeg"
     refused = problem(get("/v1/incidents/one/snapshot.jpg", params={"background": "picture"}), Kind.EVIDENCE_MISSING)
     assert "background=none" in refused["detail"]
     evidence.discard("one")
-    live.runtime.log.evidence("one", "clip", "missing", "the disk is full")
-    eventually(lambda: live.runtime.incidents.get("one").clip == "missing", "it is noted")
+    live.runtime.streams.log.evidence("one", "clip", "missing", "the disk is full")
+    eventually(lambda: live.runtime.streams.incidents.get("one").clip == "missing", "it is noted")
     assert "the disk is full" in problem(get("/v1/incidents/one/clip.mp4"), Kind.EVIDENCE_MISSING)["detail"]
 
 
@@ -131,9 +134,9 @@ def test_events_arrive_over_both_kinds_of_stream_in_the_same_words(live: LiveSer
         hello = next(events)
         assert read(socket) == hello.data
         assert (hello.event, hello.id) == ("hello", "0")
-        live.runtime.log.camera_state(state_change("door", SourceState.ONLINE))
+        live.runtime.streams.log.camera_state(state_change("door", SourceState.ONLINE))
         start(live, "one")
-        live.runtime.log.record(Updated(incident("one")))
+        live.runtime.streams.log.record(Updated(incident("one")))
         end(live, "one")
         live.client.post("/v1/incidents/one/acknowledge")
         told = [next(events) for _ in range(5)]
@@ -163,7 +166,7 @@ def test_a_stream_is_limited_to_the_cameras_that_are_asked_for(live: LiveServer)
 def test_whoever_comes_back_with_the_last_id_gets_everything_since_once(way: str, live: LiveServer) -> None:
     for number in range(4):
         start(live, f"i{number}")
-    known = live.runtime.incidents.events_after(0, 2)[-1].id
+    known = live.runtime.streams.incidents.events_after(0, 2)[-1].id
 
     def since(count: int) -> list[dict[str, Any]]:
         if way == "websocket":
@@ -222,8 +225,8 @@ def test_an_id_that_is_none_is_refused(headers: dict[str, str], live: LiveServer
 def test_readers_who_leave_are_forgotten(serve_live: Serve) -> None:
     live = serve_live(heartbeat_s=0.1)
     with open_socket(live, "/v1/incidents"), live.client.stream("GET", "/v1/incidents/stream"):
-        eventually(lambda: live.runtime.events.subscribers == 2, "both are known")
-    eventually(lambda: live.runtime.events.subscribers == 0, "both are forgotten")
+        eventually(lambda: live.runtime.streams.feed.subscribers == 2, "both are known")
+    eventually(lambda: live.runtime.streams.feed.subscribers == 0, "both are forgotten")
 
 
 def test_two_hundred_readers_get_every_incident_beside_one_who_never_reads(live: LiveServer) -> None:
@@ -260,11 +263,11 @@ def test_a_reader_who_takes_nothing_is_let_go_and_finds_everything_when_back(
     monkeypatch.setattr(sockets, "SEND_LIMIT_S", 0.3)
     # The system keeps some megabytes for a connection that is not read.
     for number in range(100):
-        live.runtime.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
-    eventually(lambda: live.runtime.events.newest_id == 100, "all is published")
+        live.runtime.streams.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
+    eventually(lambda: live.runtime.streams.feed.newest_id == 100, "all is published")
     with silent_reader(live, f"{path}?last_event_id=0", upgrade=path == "/v1/incidents"):
-        eventually(lambda: live.runtime.events.subscribers == 1, "the reader is known")
-        eventually(lambda: live.runtime.events.subscribers == 0, "the reader is let go")
+        eventually(lambda: live.runtime.streams.feed.subscribers == 1, "the reader is known")
+        eventually(lambda: live.runtime.streams.feed.subscribers == 0, "the reader is let go")
     with open_socket(live, "/v1/incidents?last_event_id=0") as socket:
         assert read(socket)["last_event_id"] == 0
         assert [read(socket)["camera"] for _ in range(100)] == [f"camera-{number}" for number in range(100)]
@@ -275,11 +278,11 @@ def test_a_reader_who_leaves_in_the_middle_of_much_is_no_defect(
     live: LiveServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(100):
-        live.runtime.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
-    eventually(lambda: live.runtime.events.newest_id == 100, "all is published")
+        live.runtime.streams.log.camera_state(state_change(f"camera-{number}", detail="far " * 25_000))
+    eventually(lambda: live.runtime.streams.feed.newest_id == 100, "all is published")
     with silent_reader(live, "/v1/incidents/stream?last_event_id=0", upgrade=False) as reader:
         assert b"200" in reader.recv(17)
-        eventually(lambda: live.runtime.events.subscribers == 1, "the reader is known")
-    eventually(lambda: live.runtime.events.subscribers == 0, "the reader is gone")
+        eventually(lambda: live.runtime.streams.feed.subscribers == 1, "the reader is known")
+    eventually(lambda: live.runtime.streams.feed.subscribers == 0, "the reader is gone")
     assert live.client.get("/healthz").status_code == 200
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

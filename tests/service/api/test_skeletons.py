@@ -12,6 +12,7 @@ import pytest
 from service.api import skeletons
 from service.api.problems import Kind
 from service.documents.results import ClipResult
+from tests.doubles.models import unavailable
 from tests.doubles.servers import (
     HELD_S,
     CardboardScorer,
@@ -21,7 +22,6 @@ from tests.doubles.servers import (
     eventually,
     raw_connection,
     read_answer,
-    unavailable,
 )
 from tests.doubles.subscribers import skeleton_frame
 from tests.service.api.test_clips import problem

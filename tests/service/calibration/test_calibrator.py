@@ -85,7 +85,7 @@ def put(live: LiveServer, camera: str = "gate", **config: Any) -> None:
 
 def watch(live: LiveServer, frames: Iterator[Scored], camera: str = "gate") -> None:
     """Let a camera see hours in a moment."""
-    watched = live.runtime.cameras.camera(camera)
+    watched = live.runtime.cameras.manager.camera(camera)
     eventually(lambda: watched.taps, "somebody gathers")
     for one in frames:
         for tap in watched.taps:
@@ -137,7 +137,7 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert weights(live) == []
     own = thresholds(live)
     assert (own["calibration"], own["adapted"], own["open"]) == ("camera", False, report["threshold"])
-    gate = live.runtime.cameras.camera("gate")
+    gate = live.runtime.cameras.manager.camera("gate")
     assert gate.taps == (), "nothing is gathered any more"
     found = gate.calibration()
 
@@ -157,7 +157,7 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
 @pytest.mark.usefixtures("backend")
 def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         put(live)
         put(live, "yard")
         done = calibrated(live, adapt=True)
@@ -171,7 +171,7 @@ def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tm
         (live.runtime.folder.cameras / "gate" / "left-behind.safetensors").touch()
         (live.runtime.folder.cameras / "nobody").mkdir()
         (live.runtime.folder.cameras / "nobody" / "left-behind.safetensors").touch()
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         assert thresholds(live) == own
         assert thresholds(live, "yard")["calibration"] == "shipped"
         assert calibration(live)["active"] == 1
@@ -182,7 +182,7 @@ def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tm
         # The same movement on both cameras at once has another score where the weights are others.
         scores: dict[str, list[float]] = {"gate": [], "yard": []}
         for name, found in scores.items():
-            camera = live.runtime.cameras.camera(name)
+            camera = live.runtime.cameras.manager.camera(name)
             camera.tap(lambda one, found=found: found.append(one.nll))
         base = f"ws://127.0.0.1:{live.port}"
         with device(base, "gate", lying), device(base, "yard", lying):
@@ -198,7 +198,7 @@ def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tm
 
 def threshold_score(live: LiveServer, camera: str = "gate") -> float:
     """The held score at which an incident opens; levels of two calibrations cannot be compared."""
-    own = live.runtime.cameras.camera(camera).calibration()
+    own = live.runtime.cameras.manager.camera(camera).calibration()
     assert own is not None
     return float(own.nll(np.array(thresholds(live, camera)["open"])))
 
@@ -230,15 +230,15 @@ def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report
     live = serve()
     put(live)
     own = Checkpoint.load(DEFAULT_CHECKPOINT).fingerprint()
-    created = live.runtime.camera_store.get("gate").created_at
+    created = live.runtime.cameras.store.get("gate").created_at
 
     def happened(name: str, peak: HeldPeak | None, camera: str = "gate", start: timedelta = timedelta()) -> None:
         incident = incident_info(name, camera).model_copy(
             update={"started_at": created + start, "updated_at": created + start, "peak_at": created + start}
         )
-        live.runtime.incidents.started(incident)
-        live.runtime.incidents.ended(over(incident, 0.0), peak)
-        live.runtime.incidents.mark_false_alarm(name, True)
+        live.runtime.streams.incidents.started(incident)
+        live.runtime.streams.incidents.ended(over(incident, 0.0), peak)
+        live.runtime.streams.incidents.mark_false_alarm(name, True)
 
     happened("other camera", HeldPeak(1000.0, own), "yard")
     happened("before this camera", HeldPeak(1000.0, own), start=-timedelta(hours=1))
@@ -292,20 +292,20 @@ def test_a_calibration_with_another_checkpoint_is_left_aside(
     other = tmp_path / "other.safetensors"
     replace(base, state={**base.state, name: tensor * 1.01}).save(other)
     settings = Settings(data_dir=tmp_path / "data")
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         put(live)
         calibrated(live, adapt=True)
         own = thresholds(live)
-    with live_server(settings.model_copy(update={"checkpoint": other}), lambda _: CardboardScorer()) as live:
+    with live_server(settings.model_copy(update={"checkpoint": other})) as live:
         assert thresholds(live)["calibration"] == "shipped"
         assert "calibrate the camera again" in capsys.readouterr().out
         found = calibration(live)
         assert (found["active"], found["versions"][0]["active"]) == (None, False)
         assert len(weights(live)) == 1, "the other checkpoint may come back"
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         assert thresholds(live) == own
         weights(live)[0].write_bytes(b"damaged")
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         assert thresholds(live)["calibration"] == "shipped"
         assert "calibrate the camera again" in capsys.readouterr().out
         live.client.post(f"{ADDRESS}/rollback")
@@ -347,8 +347,8 @@ class ClipsOf(CardboardScorer):
 
 def test_a_camera_is_calibrated_on_a_clip_of_real_life(serve: Serve, test_data: Path) -> None:
     result = poselift_clip(test_data, "04")
-    live = serve(lambda _: ClipsOf(result))
-    eventually(lambda: live.runtime.models.scorer is not None, "the models are loaded")
+    live = serve(scorer=ClipsOf(result))
+    eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
     put(live, false_alarms_per_hour=30, quiet_s=10, min_duration_s=0.5)
     posted = post_clip(live)
     live.client.until(posted, "done")
@@ -458,8 +458,8 @@ def test_calibrations_and_rollbacks_at_once_leave_what_the_store_says(serve: Ser
     put(live)
     for seed in (1, 2, 3):
         calibrated(live, seed=seed)
-    camera, runtime = live.runtime.cameras.camera("gate"), live.runtime
-    calls = [lambda: runtime.calibrator.roll_back("gate"), lambda: runtime.calibrator.equip(camera)] * 2
+    camera, runtime = live.runtime.cameras.manager.camera("gate"), live.runtime
+    calls = [lambda: runtime.cameras.calibrator.roll_back("gate"), lambda: runtime.cameras.models.equip(camera)] * 2
     threads = [threading.Thread(target=call) for call in calls]
     for thread in threads:
         thread.start()
@@ -473,13 +473,13 @@ def test_calibrations_and_rollbacks_at_once_leave_what_the_store_says(serve: Ser
 
 @pytest.mark.usefixtures("backend")
 def test_a_service_that_stops_gives_calibrations_up(tmp_path: Path) -> None:
-    with live_server(Settings(data_dir=tmp_path / "data"), lambda _: CardboardScorer()) as live:
+    with live_server(Settings(data_dir=tmp_path / "data")) as live:
         put(live)
         live.client.post(ADDRESS, json={"seconds": 3600})
-        live.runtime.calibrator.stop()
+        live.runtime.cameras.calibrator.stop()
         assert calibration(live)["state"] == "cancelled"
         with pytest.raises(CalibrationRefused):
-            live.runtime.calibrator.start("gate", CalibrationRequest(seconds=60))
+            live.runtime.cameras.calibrator.start("gate", CalibrationRequest(seconds=60))
 
 
 Step = tuple[float, int]
@@ -539,7 +539,7 @@ def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatc
     gathering, frames = gathered([(0.1, 1)] * 5)
     gathering.add(frames[2])
     assert gathering.poses == 5
-    monkeypatch.setattr(gathering, "_MOST_POSES", 7)
+    monkeypatch.setattr("service.calibration.gathering._MOST_POSES", 7)
     for step in range(1, 5):
         gathering.add(frame(1000.5 + step, {1: np.zeros((17, 3))}))
     assert gathering.full.is_set()
@@ -548,6 +548,6 @@ def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatc
 
 def test_a_disabled_camera_gathers_nothing(serve: Serve) -> None:
     live = serve()
-    live.runtime.cameras.put("gate", CameraConfig(url="skeletons:", enabled=False))
+    live.runtime.cameras.manager.put("gate", CameraConfig(url="skeletons:", enabled=False))
     with pytest.raises(CalibrationRefused, match="disabled"):
-        live.runtime.calibrator.start("gate", CalibrationRequest(seconds=60))
+        live.runtime.cameras.calibrator.start("gate", CalibrationRequest(seconds=60))

@@ -10,7 +10,7 @@ from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, 
 from service.errors import StartupError
 from service.runtime import Runtime
 from service.settings import Settings
-from tests.doubles.servers import CardboardScorer
+from tests.doubles.models import cardboard_models
 
 HIDDEN = "hunter2"
 URL = f"rtsp://viewer:{HIDDEN}@127.0.0.1/live?token={HIDDEN}"
@@ -146,15 +146,15 @@ def test_the_service_does_not_start_with_a_file_that_holds_a_camera_that_may_not
     path = written(tmp_path, f"gate:\n  {config}")
     settings = Settings(data_dir=tmp_path / "data", cameras_file=path)
     with pytest.raises(StartupError) as refusal:
-        Runtime.open(settings, lambda _: CardboardScorer())
+        Runtime.open(settings, cardboard_models)
     message = str(refusal.value)
     assert all(part in message for part in (str(path), "gate", why, "DAFLOW_CAMERAS_FILE")), message
     assert HIDDEN not in message
     # The folder was given back, and nothing of the camera is left.
     path.write_text("yard: {url: 'skeletons:'}")
-    runtime = Runtime.open(settings, lambda _: CardboardScorer())
+    runtime = Runtime.open(settings, cardboard_models)
     try:
-        assert [camera.id for camera in runtime.cameras.statuses()] == ["yard"]
+        assert [camera.id for camera in runtime.cameras.manager.statuses()] == ["yard"]
     finally:
         runtime.close()
 
@@ -170,8 +170,8 @@ def test_cameras_of_the_file_are_added_or_changed_and_others_stay(tmp_path: Path
     ):
         if text is not None:
             path.write_text(text)
-        runtime = Runtime.open(settings, lambda _: CardboardScorer())
+        runtime = Runtime.open(settings, cardboard_models)
         try:
-            assert {camera.id: camera.config.name for camera in runtime.cameras.statuses()} == names
+            assert {camera.id: camera.config.name for camera in runtime.cameras.manager.statuses()} == names
         finally:
             runtime.close()

@@ -21,10 +21,12 @@ from service.cameras.config import CameraConfig, CameraPatch
 from service.cameras.store import CameraStore
 from service.documents.base import EndReason
 from service.documents.messages import CameraState
+from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from service.storage.database import Database
 from tests.doubles.live import RATE_HZ, device, lying, socket_reader
-from tests.doubles.servers import CardboardScorer, LiveServer, Serve, eventually, free_port, live_server
+from tests.doubles.models import cardboard_models
+from tests.doubles.servers import LiveServer, Serve, eventually, free_port, live_server
 from tests.doubles.streams import peer, silent
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -62,8 +64,8 @@ def readers(camera: str = "") -> list[threading.Thread]:
 
 def states(live: LiveServer, camera: str = "gate") -> list[CameraState]:
     """All changes of a camera's state that were stored."""
-    eventually(lambda: live.runtime.log.waiting == 0, "everything is written")
-    events = live.runtime.incidents.events_after(0, 10_000)
+    eventually(lambda: live.runtime.streams.log.waiting == 0, "everything is written")
+    events = live.runtime.streams.incidents.events_after(0, 10_000)
     return [event for event in events if isinstance(event, CameraState) and event.camera == camera]
 
 
@@ -88,15 +90,15 @@ def test_the_same_again_leaves_the_source_alone_and_so_do_rules(serve: Serve) ->
     with peer(silent) as address:
         url = f"rtsp://127.0.0.1:{address.port}/live"
         add(live, url=url)
-        source = live.runtime.cameras.camera("gate").source
+        source = live.runtime.cameras.manager.camera("gate").source
         eventually(lambda: address.connections == 1, "the camera is connected to")
         add(live, url=url)
         changed = add(live, url=url, quiet_s=3, false_alarms_per_hour=4, name="Gate")
         assert (changed["config"]["quiet_s"], changed["config"]["name"]) == (3, "Gate")
-        assert live.runtime.cameras.camera("gate").source is source
+        assert live.runtime.cameras.manager.camera("gate").source is source
         assert address.connections == 1
         add(live, url=f"{url}/other")
-        assert live.runtime.cameras.camera("gate").source is not source
+        assert live.runtime.cameras.manager.camera("gate").source is not source
         eventually(lambda: address.connections == 2, "another address is connected to")
 
 
@@ -108,7 +110,7 @@ def test_a_picture_that_must_not_be_shown_any_more_is_gone_at_once(
     add(live, url=str(clip), loop=True)
 
     def shown() -> Latest | None:
-        return live.runtime.cameras.latest("gate")
+        return live.runtime.cameras.manager.latest("gate")
 
     before = eventually(shown, "a picture is shown")
     assert before.image is not None
@@ -133,14 +135,14 @@ def test_changes_of_one_camera_at_once_leave_one_source_and_a_legal_history(serv
     live = serve(**LOOPBACK, camera_open_s=1)
     with peer(silent) as address:
         calls = [
-            lambda number=number: live.runtime.cameras.put(
+            lambda number=number: live.runtime.cameras.manager.put(
                 "gate", CameraConfig(url=f"rtsp://127.0.0.1:{address.port}/{number}")
             )
             for number in range(8)
         ]
         assert sorted(at_once(calls)) == [False] * 7 + [True]
         eventually(lambda: len(readers("gate")) == 1, "the sources that were replaced have ended")
-        camera = live.runtime.cameras.camera("gate")
+        camera = live.runtime.cameras.manager.camera("gate")
         assert camera.source is not None
         assert camera.source.state in (SourceState.CONNECTING, SourceState.RECONNECTING)
         stored = CameraStore(live.runtime.database).get("gate")
@@ -159,12 +161,16 @@ def test_puts_and_deletes_of_one_camera_at_once_leave_nothing_behind(serve: Serv
     with peer(silent) as address:
 
         def put(number: int) -> bool:
-            return live.runtime.cameras.put("gate", CameraConfig(url=f"rtsp://127.0.0.1:{address.port}/{number}"))
+            return live.runtime.cameras.manager.put(
+                "gate", CameraConfig(url=f"rtsp://127.0.0.1:{address.port}/{number}")
+            )
 
         for _ in range(3):
-            at_once([*(lambda n=n: put(n) for n in range(4)), *[lambda: live.runtime.cameras.delete("gate")] * 4])
-        if live.runtime.cameras.statuses():
-            live.runtime.cameras.delete("gate")
+            at_once(
+                [*(lambda n=n: put(n) for n in range(4)), *[lambda: live.runtime.cameras.manager.delete("gate")] * 4]
+            )
+        if live.runtime.cameras.manager.statuses():
+            live.runtime.cameras.manager.delete("gate")
         assert CameraStore(live.runtime.database).all() == []
         eventually(lambda: not readers("gate"), "no source runs any more")
     assert states(live)[-1].state is SourceState.STOPPED
@@ -224,7 +230,7 @@ def test_credentials_are_shown_nowhere_and_what_was_shown_is_no_address(
         live.client.get("/metrics"),
     ]
     assert [answer.status_code for answer in told] == [201, 200, 200, 200, 422, 422, 422, 200]
-    assert live.runtime.cameras.config("gate").url == url
+    assert live.runtime.cameras.manager.config("gate").url == url
     told.append(live.client.put("/v1/cameras/yard", json={"url": shown}))
     assert (told[-1].status_code, told[-1].json()["cause"]) == (422, "userinfo")
     live.client.delete("/v1/cameras/gate")
@@ -288,16 +294,16 @@ def test_a_camera_that_is_being_connected_to_is_removed_within_a_second(serve: S
 
 def test_a_service_with_many_cameras_that_say_nothing_stops_soon(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", **LOOPBACK)
-    with peer(silent) as address, live_server(settings, lambda _: CardboardScorer()) as live:
+    with peer(silent) as address, live_server(settings) as live:
         for number in range(40):
             add(live, f"camera-{number}", url=f"rtsp://127.0.0.1:{address.port}/{number}")
         eventually(lambda: address.connections == 40, "all are being connected to")
         began = time.monotonic()
-        live.runtime.cameras.stop()
+        live.runtime.cameras.manager.stop()
         # One after the other would take a third of a second each.
         assert time.monotonic() - began < 8
-        assert not live.runtime.cameras.put("camera-0", CameraConfig(url="skeletons:"))
-        late = live.runtime.cameras.camera("camera-0").source
+        assert not live.runtime.cameras.manager.put("camera-0", CameraConfig(url="skeletons:"))
+        late = live.runtime.cameras.manager.camera("camera-0").source
         assert late is not None
         assert late.state is SourceState.STOPPED, "what is added after the stop is not started"
 
@@ -321,7 +327,7 @@ def test_cameras_outlive_a_restart_and_one_that_is_not_understood_is_left_aside(
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", **LOOPBACK)
     url = f"rtsp://viewer:hunter2@127.0.0.1:{free_port()}/live"
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         add(live, "gate", url=url, name="Gate", quiet_s=3)
         add(live, "edge")
         first = {name: status(live, name)["config"] for name in ("gate", "edge")}
@@ -329,9 +335,9 @@ def test_cameras_outlive_a_restart_and_one_that_is_not_understood_is_left_aside(
     CameraStore(database).put("old", {"url": "rtsp://viewer:hunter2@127.0.0.1/live", "angle": "hunter2"})
     CameraStore(database).put("strange", {"url": "gopher://viewer:hunter2@127.0.0.1/live"})
     database.close()
-    with live_server(settings, lambda _: CardboardScorer()) as live:
+    with live_server(settings) as live:
         assert {camera["id"]: camera["config"] for camera in live.client.get("/v1/cameras").json()["cameras"]} == first
-        assert live.runtime.cameras.config("gate").url == url
+        assert live.runtime.cameras.manager.config("gate").url == url
         assert status(live, "edge")["state"] == "connecting"
         eventually(lambda: status(live)["state"] == "reconnecting", "the camera is sought")
         add(live, "old")
@@ -345,7 +351,7 @@ def test_cameras_outlive_a_restart_and_one_that_is_not_understood_is_left_aside(
 def test_a_database_that_fails_leaves_everything_as_it_was(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     live = serve()
     add(live)
-    camera = live.runtime.cameras.camera("gate")
+    camera = live.runtime.cameras.manager.camera("gate")
 
     def fail(*_: Any) -> Any:
         raise OperationalError("UPDATE", {}, Exception("disk I/O error"))
@@ -353,7 +359,7 @@ def test_a_database_that_fails_leaves_everything_as_it_was(serve: Serve, monkeyp
     with monkeypatch.context() as broken:
         broken.setattr(CameraStore, "put", fail)
         broken.setattr(CameraStore, "delete", fail)
-        manager = live.runtime.cameras
+        manager = live.runtime.cameras.manager
         for change in (
             lambda: manager.put("yard", CameraConfig(url="skeletons:")),
             lambda: manager.put("gate", CameraConfig(url="skeletons:", max_fps=3)),
@@ -373,8 +379,8 @@ def test_a_database_that_fails_leaves_everything_as_it_was(serve: Serve, monkeyp
 def test_a_camera_that_was_stopped_before_it_was_started_stays_stopped(serve: Serve) -> None:
     live = serve(**LOOPBACK)
     add(live, url=nowhere(), enabled=True)
-    camera = live.runtime.cameras.camera("gate")
-    live.runtime.cameras.delete("gate")
+    camera = live.runtime.cameras.manager.camera("gate")
+    live.runtime.cameras.manager.delete("gate")
     camera.start()
     assert camera.status().state is SourceState.STOPPED
     assert not readers("gate")
@@ -385,7 +391,7 @@ def test_a_camera_that_is_stopped_while_it_is_started_is_stopped_afterwards(
 ) -> None:
     live = serve(**LOOPBACK)
     add(live, url=nowhere(), enabled=False)
-    engine, starting = live.runtime.engine, threading.Event()
+    engine, starting = live.runtime.cameras.engine, threading.Event()
     register = engine.add
 
     def slowly(*arguments: Any) -> None:
@@ -399,7 +405,7 @@ def test_a_camera_that_is_stopped_while_it_is_started_is_stopped_afterwards(
     )
     thread.start()
     starting.wait()
-    camera = live.runtime.cameras.camera("gate")
+    camera = live.runtime.cameras.manager.camera("gate")
     camera.stop(EndReason.SERVICE_STOPPED)
     thread.join()
     assert camera.status().state is SourceState.STOPPED
@@ -416,7 +422,7 @@ def test_one_camera_that_cannot_be_watched_does_not_cost_the_others_their_watch(
     def fail(_now: float) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(live.runtime.cameras.camera("attic"), "watch", fail)
+    monkeypatch.setattr(live.runtime.cameras.manager.camera("attic"), "watch", fail)
     with device(sockets(live), "gate", lying):
         eventually(lambda: status(live)["state"] == "online", "the device is heard")
     eventually(lambda: status(live)["state"] == "reconnecting", "the device is missed")
@@ -487,9 +493,9 @@ def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Se
 def test_frames_that_come_before_the_models_are_counted(tmp_path: Path) -> None:
     loading = threading.Event()
 
-    def load(_settings: Settings) -> Any:
+    def load(settings: Settings) -> LoadedModels:
         loading.wait()
-        return CardboardScorer()
+        return cardboard_models(settings)
 
     with live_server(Settings(data_dir=tmp_path / "data"), load) as live:
         try:

@@ -9,14 +9,14 @@ import pytest
 from service.clips.messages import (
     Cancelled,
     ClipEvent,
+    ClipEventBus,
+    ClipHello,
+    ClipLagged,
+    ClipScore,
     Done,
-    EventBus,
     Failed,
     Failure,
-    Hello,
-    Lagged,
     Progress,
-    Score,
     State,
     clip_event_adapter,
 )
@@ -39,7 +39,7 @@ def told(messages: Sequence[ClipEvent], backlog: int = 8) -> list[ClipEvent]:
     """What a reader gets who starts to read when all has been published."""
 
     async def scene() -> list[ClipEvent]:
-        bus = EventBus(backlog)
+        bus = ClipEventBus(backlog)
         with bus.subscribe("clip") as subscription:
             for message in messages:
                 bus.publish("clip", message)
@@ -55,17 +55,17 @@ def test_a_reader_gets_everything_in_order_until_the_final_event() -> None:
 
 def test_a_slow_reader_loses_the_oldest_and_is_told_how_many() -> None:
     events = told([*map(progress, range(10)), DONE], backlog=4)
-    assert events == [Lagged(dropped=7), progress(7), progress(8), progress(9), DONE]
+    assert events == [ClipLagged(dropped=7), progress(7), progress(8), progress(9), DONE]
 
 
 def test_changes_of_state_are_never_dropped() -> None:
     events = told([State(state=ClipState.RUNNING), *map(progress, range(10)), DONE], backlog=2)
-    assert events == [Lagged(dropped=10), State(state=ClipState.RUNNING), DONE]
+    assert events == [ClipLagged(dropped=10), State(state=ClipState.RUNNING), DONE]
 
 
 def test_events_reach_only_the_readers_of_their_clip_and_of_their_time() -> None:
     async def scene() -> tuple[list[ClipEvent], int]:
-        bus = EventBus()
+        bus = ClipEventBus()
         bus.publish("clip", progress(1))
         with bus.subscribe("clip") as subscription:
             bus.publish("another", progress(2))
@@ -78,7 +78,7 @@ def test_events_reach_only_the_readers_of_their_clip_and_of_their_time() -> None
 
 def test_a_worker_thread_can_publish_while_the_loop_waits() -> None:
     async def scene() -> list[ClipEvent]:
-        bus = EventBus()
+        bus = ClipEventBus()
         with bus.subscribe("clip") as subscription:
             worker = threading.Timer(0.05, bus.publish, ("clip", DONE))
             worker.start()
@@ -90,7 +90,7 @@ def test_a_worker_thread_can_publish_while_the_loop_waits() -> None:
 
 
 def test_publishing_to_a_reader_whose_loop_has_ended_is_harmless() -> None:
-    bus = EventBus()
+    bus = ClipEventBus()
 
     async def leave() -> Subscription[str, ClipEvent]:
         return bus.subscribe("clip").__enter__()
@@ -102,11 +102,11 @@ def test_publishing_to_a_reader_whose_loop_has_ended_is_harmless() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Hello(clip="a", state=ClipState.QUEUED, frames_done=0, frames_total=9),
+        ClipHello(clip="a", state=ClipState.QUEUED, frames_done=0, frames_total=9),
         progress(1),
-        Score(frame=FrameScore(index=0, time_s=0.0, score=None, level=None, reason="nobody", people=[])),
+        ClipScore(frame=FrameScore(index=0, time_s=0.0, score=None, level=None, reason="nobody", people=[])),
         State(state=ClipState.RUNNING),
-        Lagged(dropped=2),
+        ClipLagged(dropped=2),
         DONE,
         Failed(error=Failure(cause="truncated", detail="the file ends early")),
         Cancelled(),

@@ -12,7 +12,7 @@ import torch
 from benchmarks.post_clips import inconsistency
 from pose.estimator import PoseEstimator
 from service.clips.decoding import ClipRejected
-from service.clips.scorer import Cancelled, ClipScorer
+from service.clips.scorer import ClipScorer, ScoringCancelled
 from service.documents.results import FrameScore
 from service.documents.skeletons import SkeletonSequence
 from service.scoring.loading import ModelUnavailable, resolve_device
@@ -135,7 +135,7 @@ def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScor
 
 def test_a_cancelled_clip_stops_at_the_next_batch(scorer: ClipScorer, test_data: Path) -> None:
     watcher = Watcher(stop_after=5)
-    with pytest.raises(Cancelled):
+    with pytest.raises(ScoringCancelled):
         scorer.score(test_data / "clips/ubnormal/normal_scene_16_scenario_2.mp4", watcher)
     assert watcher.done[-1] < 5 + scorer.batch
 
@@ -163,7 +163,7 @@ def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_c
         return PoseEstimator(weights, "cpu", **options)
 
     monkeypatch.setattr("service.scoring.loading.resolve_device", lambda device: torch.device("cuda"))
-    monkeypatch.setattr("service.clips.scorer.PoseEstimator", on_the_cpu)
+    monkeypatch.setattr("service.scoring.loading.PoseEstimator", on_the_cpu)
     with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
         ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
     assert refused.value.setting == "DAFLOW_DEVICE"

@@ -8,25 +8,33 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pose.source import VideoInfo
-from service.clips.store import TRANSITIONS, ClipJob, ClipState, IllegalTransition, QueueFull, Store, UnknownClip
+from service.clips.store import (
+    TRANSITIONS,
+    ClipJob,
+    ClipState,
+    ClipStore,
+    IllegalClipTransition,
+    QueueFull,
+    UnknownClip,
+)
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
+def store(database_url: str) -> Iterator[ClipStore]:
     seconds = itertools.count()
-    store = Store.open(database_url, clock=lambda: NOW + timedelta(seconds=next(seconds)))
+    store = ClipStore.open(database_url, clock=lambda: NOW + timedelta(seconds=next(seconds)))
     yield store
     store.close()
 
 
-def add(store: Store, clip_id: str, limit: int = 100) -> ClipJob:
+def add(store: ClipStore, clip_id: str, limit: int = 100) -> ClipJob:
     return store.enqueue(clip_id, filename=None, size_bytes=7, keypoints=True, video=VIDEO, limit=limit)
 
 
-def bring(store: Store, state: ClipState) -> ClipJob:
+def bring(store: ClipStore, state: ClipState) -> ClipJob:
     """A clip in a state, by legal steps."""
     add(store, "clip")
     if state is ClipState.CANCELLED:
@@ -41,7 +49,7 @@ def bring(store: Store, state: ClipState) -> ClipJob:
     return store.get("clip")
 
 
-MOVES: dict[ClipState, Callable[[Store], ClipJob]] = {
+MOVES: dict[ClipState, Callable[[ClipStore], ClipJob]] = {
     ClipState.DONE: lambda store: store.finish("clip", frames=20),
     ClipState.FAILED: lambda store: store.fail("clip", "cause", "detail"),
     ClipState.CANCELLED: lambda store: store.cancel("clip"),
@@ -50,17 +58,17 @@ MOVES: dict[ClipState, Callable[[Store], ClipJob]] = {
 
 
 @pytest.mark.parametrize(("origin", "wanted"), list(itertools.product(ClipState, MOVES)))
-def test_exactly_the_legal_transitions_happen(store: Store, origin: ClipState, wanted: ClipState) -> None:
+def test_exactly_the_legal_transitions_happen(store: ClipStore, origin: ClipState, wanted: ClipState) -> None:
     bring(store, origin)
     if wanted in TRANSITIONS[origin]:
         assert MOVES[wanted](store).state is wanted
     else:
-        with pytest.raises(IllegalTransition, match=f"clip clip is {origin} and cannot become {wanted}"):
+        with pytest.raises(IllegalClipTransition, match=f"clip clip is {origin} and cannot become {wanted}"):
             MOVES[wanted](store)
         assert store.get("clip").state is origin
 
 
-def test_clips_are_claimed_in_order_of_arrival_each_by_one_worker(store: Store) -> None:
+def test_clips_are_claimed_in_order_of_arrival_each_by_one_worker(store: ClipStore) -> None:
     names = [f"clip{number:02d}" for number in range(30)]
     for name in names:
         add(store, name)
@@ -78,7 +86,7 @@ def test_clips_are_claimed_in_order_of_arrival_each_by_one_worker(store: Store) 
     assert sorted(claimed) == names
 
 
-def test_the_oldest_waits_no_longer_than_the_others(store: Store) -> None:
+def test_the_oldest_waits_no_longer_than_the_others(store: ClipStore) -> None:
     for name in ("first", "second"):
         add(store, name)
     job = store.claim()
@@ -87,14 +95,14 @@ def test_the_oldest_waits_no_longer_than_the_others(store: Store) -> None:
     assert job.started_at == NOW + timedelta(seconds=2)
 
 
-def test_a_full_queue_takes_no_more(store: Store) -> None:
+def test_a_full_queue_takes_no_more(store: ClipStore) -> None:
     add(store, "one", limit=1)
     with pytest.raises(QueueFull):
         add(store, "two", limit=1)
     assert store.ids() == {"one"}
 
 
-def test_a_clip_put_back_keeps_its_place_and_the_attempt_does_not_count(store: Store) -> None:
+def test_a_clip_put_back_keeps_its_place_and_the_attempt_does_not_count(store: ClipStore) -> None:
     add(store, "first")
     add(store, "second")
     store.claim()
@@ -104,7 +112,7 @@ def test_a_clip_put_back_keeps_its_place_and_the_attempt_does_not_count(store: S
     assert claimed.id == "first"
 
 
-def test_recovery_runs_again_what_was_cut_short_and_gives_up_in_the_end(store: Store) -> None:
+def test_recovery_runs_again_what_was_cut_short_and_gives_up_in_the_end(store: ClipStore) -> None:
     add(store, "clip")
     for _ in range(2):
         store.claim()
@@ -115,14 +123,14 @@ def test_recovery_runs_again_what_was_cut_short_and_gives_up_in_the_end(store: S
     assert "3 times" in str(job.error_detail)
 
 
-def test_recovery_never_repeats_a_clip_whose_result_is_on_disk(store: Store) -> None:
+def test_recovery_never_repeats_a_clip_whose_result_is_on_disk(store: ClipStore) -> None:
     add(store, "clip")
     store.claim()
     (job,) = store.recover(3, lambda clip_id: clip_id == "clip")
     assert (job.state, job.frames_done) == (ClipState.DONE, VIDEO.frames)
 
 
-def test_pages_do_not_shift_when_clips_arrive_or_go(store: Store) -> None:
+def test_pages_do_not_shift_when_clips_arrive_or_go(store: ClipStore) -> None:
     for number in range(5):
         add(store, f"clip{number}")
     first, more = store.page(limit=2)
@@ -133,7 +141,7 @@ def test_pages_do_not_shift_when_clips_arrive_or_go(store: Store) -> None:
     assert ([job.id for job in second], more) == (["clip2", "clip1", "clip0"], False)
 
 
-def test_a_page_holds_only_the_state_asked_for(store: Store) -> None:
+def test_a_page_holds_only_the_state_asked_for(store: ClipStore) -> None:
     for number in range(3):
         add(store, f"clip{number}")
     store.cancel("clip1")
@@ -141,21 +149,21 @@ def test_a_page_holds_only_the_state_asked_for(store: Store) -> None:
     assert store.count()[ClipState.QUEUED] == 2
 
 
-def test_what_is_unknown_is_named(store: Store) -> None:
+def test_what_is_unknown_is_named(store: ClipStore) -> None:
     for call in (store.get, store.delete, store.cancel):
         with pytest.raises(UnknownClip, match="there is no clip nobody"):
             call("nobody")
 
 
-def test_everything_survives_a_restart(store: Store, database_url: str) -> None:
+def test_everything_survives_a_restart(store: ClipStore, database_url: str) -> None:
     job = bring(store, ClipState.FAILED)
     store.close()
-    again = Store.open(database_url)
+    again = ClipStore.open(database_url)
     assert again.get("clip") == job
     again.close()
 
 
-def test_a_number_is_never_given_twice(store: Store) -> None:
+def test_a_number_is_never_given_twice(store: ClipStore) -> None:
     last = add(store, "first").sequence
     store.delete("first")
     assert add(store, "second").sequence > last

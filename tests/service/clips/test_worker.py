@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.clips import worker
-from service.clips.store import ClipJob, Store
+from service.clips.store import ClipJob, ClipStore
+from service.scoring.loading import LoadedModels
 from service.settings import Settings
+from tests.doubles.models import cardboard_models
 from tests.doubles.servers import CardboardScorer, Client, Serve, eventually
 
 
@@ -26,28 +28,28 @@ def test_a_disk_that_fills_up_before_the_result_fails_the_clip_and_says_so(
 
 
 def test_a_database_that_fails_for_a_moment_loses_no_result(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish, failures = Store.finish, iter([True, False])
+    finish, failures = ClipStore.finish, iter([True, False])
 
-    def unreliable(store: Store, clip_id: str, *, frames: int) -> ClipJob:
+    def unreliable(store: ClipStore, clip_id: str, *, frames: int) -> ClipJob:
         if next(failures):
             raise OperationalError("UPDATE", None, RuntimeError("disk I/O error"))
         return finish(store, clip_id, frames=frames)
 
-    monkeypatch.setattr(Store, "finish", unreliable)
+    monkeypatch.setattr(ClipStore, "finish", unreliable)
     document = client.post_clip(b"clip", wait=60).json()
     assert (document["state"], document["attempts"]) == ("done", 1)
 
 
 def test_a_worker_survives_a_queue_that_cannot_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     live = serve()
-    claim, failures = Store.claim, iter([True])
+    claim, failures = ClipStore.claim, iter([True])
 
-    def unreliable(store: Store) -> ClipJob | None:
+    def unreliable(store: ClipStore) -> ClipJob | None:
         if next(failures, False):
             raise OperationalError("UPDATE", None, RuntimeError("disk I/O error"))
         return claim(store)
 
-    monkeypatch.setattr(Store, "claim", unreliable)
+    monkeypatch.setattr(ClipStore, "claim", unreliable)
     assert live.client.post_clip(b"clip", wait=60).json()["state"] == "done"
 
 
@@ -61,15 +63,13 @@ def test_as_many_clips_run_at_once_as_there_are_workers(serve: Serve, scorer: Ca
         client.until(clip_id, "done")
 
 
-def test_weights_that_break_their_loader_are_reported_and_tried_again(
-    serve: Serve, scorer: CardboardScorer, tmp_path: Path
-) -> None:
+def test_weights_that_break_their_loader_are_reported_and_tried_again(serve: Serve, tmp_path: Path) -> None:
     attempts = iter([True])
 
-    def load(settings: Settings) -> CardboardScorer:
+    def load(settings: Settings) -> LoadedModels:
         if next(attempts, False):
             raise ZeroDivisionError("not what weights look like")
-        return scorer
+        return cardboard_models(settings)
 
     weights = tmp_path / "weights.onnx"
     live = serve(load, pose_weights=str(weights))

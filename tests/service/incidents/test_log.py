@@ -45,9 +45,9 @@ class Scene:
         self.published: list[Event] = []
         publish = self.feed.publish
 
-        def watched(told: Event) -> None:
+        def watched(told: Event, *, ours: bool) -> None:
             assert self.store.newest_event_id() >= told.id, "published before it was committed"
-            publish(told)
+            publish(told, ours=ours)
             self.published.append(told)
 
         self.feed.publish = watched

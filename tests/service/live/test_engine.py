@@ -99,8 +99,8 @@ class Loaded:
 
 
 @dataclass
-class LoadedModels:
-    scorer: Loaded | None
+class Keeper:
+    loaded: Loaded | None
     reloads: int = 0
 
     def reload(self) -> None:
@@ -110,7 +110,7 @@ class LoadedModels:
 @dataclass
 class Bench:
     engine: Engine
-    models: LoadedModels
+    models: Keeper
     estimator: Estimator
     delivered: dict[str, list[Scored]] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class Bench:
 @contextmanager
 def running(batch: int = 4) -> Iterator[Bench]:
     estimator = Estimator()
-    models = LoadedModels(Loaded(estimator, Scorer(Checkpoint.load(DEFAULT_CHECKPOINT)), batch))
+    models = Keeper(Loaded(estimator, Scorer(Checkpoint.load(DEFAULT_CHECKPOINT)), batch))
     engine = Engine(models, Metrics())
     engine.start()
     try:
@@ -290,7 +290,7 @@ def test_windows_that_are_not_finite_cost_only_their_own_camera(bench: Bench) ->
 
 
 def test_nothing_is_delivered_before_the_models_are_loaded() -> None:
-    models = LoadedModels(None)
+    models = Keeper(None)
     engine = Engine(models, Metrics())
     engine.start()
     try:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
-from service.scoring.keeper import Models
-from service.scoring.loading import ModelUnavailable
-from tests.doubles.servers import CardboardScorer
+from service.scoring.keeper import ModelKeeper
+from service.scoring.loading import LoadedModels, ModelUnavailable
+from service.settings import Settings
+from tests.doubles.models import cardboard_models
 
 SOON_S = 20.0
 """Well below the minute after which loading is tried again without a reason."""
@@ -15,17 +14,19 @@ SOON_S = 20.0
 
 def test_a_file_that_is_finished_while_loading_fails_is_noticed_at_once(tmp_path: Path) -> None:
     weights = tmp_path / "weights.onnx"
-    ready = threading.Event()
 
-    def load() -> Any:
+    def load() -> LoadedModels:
         if weights.exists():
-            return CardboardScorer()
+            return cardboard_models(Settings())
         weights.write_bytes(b"weights")
         raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", "there were no weights when this was looked at")
 
-    models = Models(load, [weights], on_ready=ready.set)
+    models = ModelKeeper(load, [weights])
     models.start()
-    assert ready.wait(SOON_S)
+    deadline = time.monotonic() + SOON_S
+    while models.loaded is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert models.loaded is not None
     assert models.problem is None
     models.stop()
 
@@ -33,13 +34,13 @@ def test_a_file_that_is_finished_while_loading_fails_is_noticed_at_once(tmp_path
 def test_files_that_stay_as_they_are_are_not_loaded_over_and_over(tmp_path: Path) -> None:
     attempts = []
 
-    def load() -> Any:
+    def load() -> LoadedModels:
         attempts.append(None)
         raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", "the weights are damaged")
 
     weights = tmp_path / "weights.onnx"
     weights.write_bytes(b"damaged")
-    models = Models(load, [weights, tmp_path / "none"])
+    models = ModelKeeper(load, [weights, tmp_path / "none"])
     models.start()
     time.sleep(2.5)
     models.stop()

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from pose.source import VideoInfo
 from service.access import keys
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
-from service.clips.store import ClipRow, Store
+from service.clips.store import ClipRow, ClipStore
 from service.errors import StartupError
 from service.incidents.store import EventRow, IncidentRow, IncidentStore
 from service.notifications import store as notifications
@@ -69,7 +69,7 @@ def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of
         assert not inspect(connection).has_table("incidents")
     engine.dispose()
     database = Database.open(database_url)
-    job = Store(database).get("old")
+    job = ClipStore(database).get("old")
     assert (job.sequence, job.video, job.created_at) == (7, VIDEO, datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC))
     assert CameraStore(database).put("door", {"url": 0})
     assert IncidentStore(database).newest_event_id() is None

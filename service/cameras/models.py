@@ -1,0 +1,138 @@
+"""What each camera is scored by: calibrations and weights of its own, or those of the service.
+
+A calibration belongs to the checkpoint that it was made with. After a change of the service's checkpoint, older
+calibrations are not used, and the log says so, until the camera is calibrated again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from model.calibration import Calibration
+from model.checkpoint import Checkpoint, CheckpointError
+from model.scorer import CameraModel
+from service.cameras.camera import Camera
+from service.cameras.store import CameraStore, StoredCalibration
+
+log = structlog.get_logger(__name__)
+
+
+class CameraModels:
+    """Calibrations in the store and weights on disk, as models that cameras are scored by.
+
+    Args:
+        store: Where calibrations are kept.
+        root: The folder of weights; each camera has a folder of its own in it.
+        base: Loads the checkpoint of the service, which calibrations are made with.
+
+    Attributes:
+        changing: Held while the model of a camera changes, so that changes do not undo each other. The thread that
+            holds it may take it again.
+    """
+
+    def __init__(self, store: CameraStore, root: Path, base: Callable[[], Checkpoint]) -> None:
+        self.changing = threading.RLock()
+        self.base = base
+        self._store = store
+        self._root = root
+
+    def equip(self, camera: Camera) -> None:
+        """Score a camera by its own calibration and weights, if it has any that can be used."""
+        with self.changing:
+            camera.set_model(self._active(camera.id))
+
+    def add(
+        self,
+        camera: Camera,
+        report: Mapping[str, Any],
+        calibration: Mapping[str, Any],
+        weights: Checkpoint | None = None,
+    ) -> int:
+        """Keep a calibration, weights first, and score the camera by it from now on.
+
+        Args:
+            camera: Whose it is.
+            report: What people are told of it; ``base`` is the fingerprint of the checkpoint that it was made with.
+            calibration: The fitted calibration.
+            weights: The camera's own weights; None for those of the service.
+
+        Returns:
+            The version of the calibration.
+
+        Raises:
+            UnknownCamera: The camera was removed meanwhile.
+        """
+        file = None if weights is None else f"{uuid.uuid4().hex}.safetensors"
+        with self.changing:
+            if weights is not None and file is not None:
+                weights.save(self._folder(camera.id) / file)
+            version = self._store.add_calibration(camera.id, report, calibration, file)
+            self.equip(camera)
+        return version
+
+    def roll_back(self, camera: Camera) -> None:
+        """Go back to the calibration before the one in use; after the first one, to that of the service."""
+        with self.changing:
+            before = self._store.active(camera.id)
+            self._store.roll_back(camera.id)
+            self.equip(camera)
+            if before is not None and before.checkpoint is not None:
+                (self._folder(camera.id) / before.checkpoint).unlink(missing_ok=True)
+
+    def fits(self, stored: StoredCalibration) -> bool:
+        """Whether a calibration was made with the checkpoint of the service."""
+        try:
+            return bool(stored.report.get("base") == self.base().fingerprint())
+        except CheckpointError:
+            return False
+
+    def forget(self, camera_id: str) -> None:
+        """Remove the weights of a camera."""
+        with self.changing:
+            shutil.rmtree(self._folder(camera_id), ignore_errors=True)
+
+    def remove_orphans(self) -> list[str]:
+        """Remove weights that nothing refers to; before the first camera starts.
+
+        Returns:
+            The names removed.
+        """
+        known = {stored.id for stored in self._store.all()}
+        removed = []
+        for folder in [path for path in self._root.iterdir() if path.is_dir()]:
+            used = {stored.checkpoint for stored in self._store.history(folder.name) if not stored.withdrawn}
+            for file in [*folder.iterdir()]:
+                if folder.name not in known or file.name not in used:
+                    file.unlink()
+                    removed.append(f"{folder.name}/{file.name}")
+            if folder.name not in known:
+                folder.rmdir()
+        return removed
+
+    def _active(self, camera_id: str) -> CameraModel | None:
+        try:
+            stored = self._store.active(camera_id)
+            if stored is None or stored.calibration is None:
+                return None
+            return self._load(camera_id, stored, stored.calibration)
+        except (CheckpointError, ValueError, SQLAlchemyError) as error:
+            log.warning("calibration cannot be used; calibrate the camera again", camera=camera_id, reason=str(error))
+            return None
+
+    def _load(self, camera_id: str, stored: StoredCalibration, calibration: dict[str, Any]) -> CameraModel:
+        base = self.base()
+        if stored.report.get("base") != base.fingerprint():
+            raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
+        own = None if stored.checkpoint is None else Checkpoint.load(self._folder(camera_id) / stored.checkpoint)
+        return CameraModel(Calibration.from_dict(calibration), own)
+
+    def _folder(self, camera_id: str) -> Path:
+        return self._root / camera_id
