@@ -20,7 +20,6 @@ from service.asyncapi import asyncapi
 from service.camera_config import read_cameras
 from service.incidents import Ended, EndReason, Started
 from service.notifications.webhook import sign
-from service.security import Scope
 from service.settings import Settings
 from tests.docs.calls import HERE, Call, listen
 from tests.docs.markdown import DOCUMENTS, ROOT, Block, blocks, name_of, spans
@@ -47,13 +46,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), allowed_stream_cidrs="192.168.1.0/24")
     with pytest.MonkeyPatch.context() as patch, live_server(settings, lambda _: CardboardScorer()) as server:
         patch.setattr(uploads, "inspect", cardboard_inspect)
-        eventually(lambda: server.runtime.models.scorer is not None, "the models are loaded")
+        eventually(lambda: server.client.get("/readyz").status_code == 200, "the service is ready")
         yield server
 
 
 @pytest.fixture(scope="module")
 def key(live: LiveServer) -> str:
-    return live.runtime.keys.create("documentation", Scope.ADMIN).text
+    """What stands for ``$KEY``."""
+    answer = live.client.post("/v1/keys", json={"name": "documentation", "scope": "admin"})
+    made: str = answer.json()["key"]
+    return made
 
 
 @pytest.fixture(scope="module")
