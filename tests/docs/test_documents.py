@@ -50,6 +50,8 @@ SOURCES = sorted(
     if path.suffix in {".py", ".js", ".css", ".html", ".mako"}
 )
 EVERY_DOCUMENT = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+EXPLAINING = pytest.mark.parametrize("path", [*GUIDES, *CARDS], ids=name_of)
+"""All but the log of changes, which also names what is gone."""
 
 
 def test_the_readme_is_short() -> None:
@@ -67,12 +69,12 @@ def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("path", [*GUIDES, *CARDS], ids=name_of)
+@EXPLAINING
 def test_every_file_that_is_named_is_there(path: Path) -> None:
     assert [span for span in spans(path) if OURS.fullmatch(span) and not (ROOT / span).exists()] == []
 
 
-@EVERY_DOCUMENT
+@EXPLAINING
 def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
     known = {variable_name(field) for field in Settings.model_fields} | TEST_VARIABLES
     named = set(re.findall(r"\bDAFLOW_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
