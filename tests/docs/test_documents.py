@@ -18,7 +18,8 @@ MOST_FILES = 8
 """A path through the service that is longer than this cannot be kept in mind."""
 
 PHRASES = (
-    r"witness(es)?",
+    # In quotation marks and as an option it is the old name, which files and commands may go on using for one release.
+    r"(?<![\"-])witness(es)?(?!\")",
     r"who (speaks|spoke)",
     r"spoke most",
     r"leaves? the word to",
