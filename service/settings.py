@@ -325,7 +325,7 @@ def variable_name(field: str) -> str:
 
 
 def settings_table() -> str:
-    """All settings as a Markdown table, for the README."""
+    """All settings as a Markdown table, for docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "unset" if field.default in (None, ()) else f"`{_plain(field.default)}`"

@@ -6,7 +6,7 @@ import pytest
 
 from service.settings import Settings, SettingsError, load_settings, settings_table, unknown_variables, variable_name
 
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
@@ -113,5 +113,5 @@ def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_the_readme_has_the_table_of_settings_that_the_class_renders() -> None:
-    assert settings_table() in README.read_text(encoding="utf-8")
+def test_the_documentation_has_the_table_of_settings_that_the_class_renders() -> None:
+    assert settings_table() in DOCUMENT.read_text(encoding="utf-8")
