@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.sync.client import connect
 
-from service.camera_config import CameraConfig
-from tests.service.servers import PATIENCE_S, LiveServer
+from service.cameras.config import CameraConfig
+from tests.doubles.servers import PATIENCE_S, LiveServer
 
 HERE = "127.0.0.1:8000"
 ORIGINS = {f"http://{HERE}", "https://cameras.example"}

@@ -13,7 +13,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from service.cli import app as command_line
+from service.cli.main import app as command_line
 from tests.docs.markdown import ROOT
 from tests.docs.shell import Command, commands
 

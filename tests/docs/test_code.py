@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from service import uploads
-from service.asyncapi import asyncapi
-from service.camera_config import read_cameras
-from service.incidents import Ended, EndReason, Started
+from service.api.asyncapi import asyncapi
+from service.cameras.config import read_cameras
+from service.clips import uploads
+from service.documents.base import EndReason
+from service.live.detector import Ended, Started
 from service.notifications.webhook import sign
 from service.settings import Settings
 from tests.docs.calls import HERE, Call, listen
 from tests.docs.markdown import DOCUMENTS, ROOT, Block, blocks, name_of, spans
 from tests.docs.programs import check
 from tests.docs.shell import Command, commands, session
-from tests.service.live_records import incident
-from tests.service.servers import CardboardScorer, LiveServer, cardboard_inspect, eventually, live_server
+from tests.doubles.live_records import incident
+from tests.doubles.servers import LiveServer, cardboard_inspect, eventually, live_server
 
 PATIENCE_S = 60.0
 
@@ -44,7 +45,7 @@ def of(*languages: str) -> pytest.MarkDecorator:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The service that the documentation talks to."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), allowed_stream_cidrs="192.168.1.0/24")
-    with pytest.MonkeyPatch.context() as patch, live_server(settings, lambda _: CardboardScorer()) as server:
+    with pytest.MonkeyPatch.context() as patch, live_server(settings) as server:
         patch.setattr(uploads, "inspect", cardboard_inspect)
         eventually(lambda: server.client.get("/readyz").status_code == 200, "the service is ready")
         yield server
@@ -198,8 +199,8 @@ def _commands_of(block: Block) -> list[Command]:
 
 def _let_something_happen(live: LiveServer) -> None:
     opened = incident("documented")
-    live.runtime.log.record(Started(opened))
-    live.runtime.log.record(Ended(replace(opened, ended=opened.updated, end_reason=EndReason.QUIET)))
+    live.runtime.streams.log.record(Started(opened))
+    live.runtime.streams.log.record(Ended(replace(opened, ended=opened.updated, end_reason=EndReason.QUIET)))
 
 
 def _parsed(text: str) -> Any:
