@@ -23,9 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.runs import Settings
-from benchmarks.synthetic import synthetic_table
-from model.baselines import (
+from benchmarks.research.baselines import (
     Autoencoder,
     AutoencoderBaseline,
     GaussianBaseline,
@@ -33,10 +31,13 @@ from model.baselines import (
     WindowScorer,
     untrained_flow,
 )
+from benchmarks.research.cost import measure
+from benchmarks.research.perturbation import perturbed
+from benchmarks.runs import Settings
+from benchmarks.synthetic import synthetic_table
 from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
-from model.cost import measure
 from model.dataset import SUFFIX, Axes, DatasetError, PersonTrack, PoseClip, Slicing, clip_windows
 from model.evaluation import (
     PEOPLE_COUNT,
@@ -51,7 +52,6 @@ from model.evaluation import (
 )
 from model.footage import PoseFootage
 from model.layouts import Dataset, Layout, read_dataset
-from model.perturbation import perturbed
 from model.scorer import PosePart, available_device, highest_over_people
 from model.stgnf import load_stgnf
 from model.training import TrainingSettings, data_digest, train

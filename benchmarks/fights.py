@@ -40,7 +40,7 @@ from rich.console import Console
 
 from benchmarks.experiments import write_clips
 from benchmarks.fights_report import print_tables, write_report
-from model.baselines import MotionEnergyBaseline
+from benchmarks.research.baselines import MotionEnergyBaseline
 from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import SUFFIX, PersonTrack, PoseClip, read_clip, read_split

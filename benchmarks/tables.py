@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from benchmarks.experiments import RATE_HZ, Workspace, donors, read_data
+from benchmarks.research.perturbation import Perturbation
 from benchmarks.runs import Result, Settings, Task
 from model.attention import Attention
 from model.config import DAFlowConfig
 from model.layouts import Dataset
-from model.perturbation import Perturbation
 
 Cells = dict[str, dict[str, Any]]
 

@@ -7,6 +7,7 @@ amounts are set once, by what people can do, and not by what a model sees.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import PersonTrack, PoseClip
-from model.perturbation import person_rng, perturbed, track_height
-from pose.skeleton import COCO_JOINTS
+from model.motion import body_heights
+from pose.skeleton import COCO_JOINTS, coco_to_graph
 
 Floats = NDArray[np.float64]
 
@@ -85,6 +86,17 @@ def synthetic(clips: Sequence[PoseClip], kind: SyntheticAnomaly, frame_rate_hz: 
     return [_anomalous(clip, kind, people, frame_rate_hz, seed) for clip in present]
 
 
+def person_rng(clip: PoseClip, track: PersonTrack, seed: int) -> np.random.Generator:
+    """Random numbers for one person of a clip; they do not depend on who else is in it."""
+    digest = hashlib.sha256(f"{seed}\n{track.person}\n{clip.name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def track_height(track: PersonTrack) -> float:
+    """A person's body height in pixels, the median over the track; at least 1."""
+    return float(body_heights(coco_to_graph(track.keypoints)[None]))
+
+
 def _anomalous(
     clip: PoseClip, kind: SyntheticAnomaly, people: Sequence[PersonTrack], rate_hz: float, seed: int
 ) -> PoseClip:
@@ -97,7 +109,7 @@ def _anomalous(
     if kind == "half speed":
         return _halved(clip)
     if kind == "noise":
-        return perturbed(clip, "noise", _NOISE, seed)
+        return PoseClip(clip.name, tuple(_noisy(track, person_rng(clip, track, seed)) for track in clip.tracks))
     tracks = []
     newcomer = max(track.person for track in clip.tracks) + 1
     for number, track in enumerate(clip.tracks, start=newcomer):
@@ -147,6 +159,13 @@ def _halved(clip: PoseClip) -> PoseClip:
             for track in clip.tracks
         ),
     )
+
+
+def _noisy(track: PersonTrack, rng: np.random.Generator) -> PersonTrack:
+    keypoints = track.keypoints.clone()
+    shift = rng.normal(size=(*keypoints.shape[:2], 2))
+    keypoints[..., :2] += _NOISE * track_height(track) * _tensor(shift)
+    return PersonTrack(track.person, track.frames.copy(), keypoints)
 
 
 def _spliced(track: PersonTrack, people: Sequence[PersonTrack], rng: np.random.Generator) -> PersonTrack:

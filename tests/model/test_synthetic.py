@@ -14,9 +14,8 @@ from model.dataset import PersonTrack, PoseClip, clip_windows, hold_out
 from model.flow import DAFlow
 from model.footage import PoseFootage
 from model.motion import MOTION_FEATURES, PAIR_FEATURES
-from model.perturbation import track_height
 from model.scorer import Footage, PosePart, fit_witnesses
-from model.synthetic import SyntheticAnomaly, synthetic
+from model.synthetic import SyntheticAnomaly, synthetic, track_height
 from model.witnesses import motion_values, pair_values
 from pose.skeleton import COCO_JOINTS
 from pose.windows import Windows, WindowSpec

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.research.cost import Arithmetic, arithmetic, measure
 from model.config import DAFlowConfig
-from model.cost import Arithmetic, arithmetic, measure
 from model.flow import DAFlow
 from model.scorer import DeviceUnavailableError
 

@@ -6,7 +6,6 @@ the level: a curve over levels scales the same noise and loses ever more of the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Final, Literal, get_args
 
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import PersonTrack, PoseClip
-from model.motion import body_heights
-from pose.skeleton import coco_to_graph
+from model.synthetic import person_rng, track_height
 
 Perturbation = Literal["noise", "joints", "frames", "jitter"]
 """What is done to poses, and what its level is:
@@ -31,7 +29,7 @@ Perturbation = Literal["noise", "joints", "frames", "jitter"]
 A pose estimator answers for a joint that it does not see as well: with no confidence, and with a place somewhere on the
 person. So a lost joint gets confidence 0 and a place drawn uniformly from the box around the person's joints in that
 frame. `pose.windows` hands both on as they are and the flow looks at places alone, so to it a lost joint is a wrong
-one; the witness of motion counts it for next to nothing.
+one; the motion part counts it for next to nothing.
 """
 
 _SHARES: Final = ("joints", "frames")
@@ -60,17 +58,6 @@ def perturbed(clip: PoseClip, kind: Perturbation, level: float, seed: int) -> Po
         raise ValueError(f"the level of {kind} is the share lost, give one between 0 and 1, got {level}")
     tracks = (_perturbed(track, kind, level, person_rng(clip, track, seed)) for track in clip.tracks)
     return PoseClip(clip.name, tuple(track for track in tracks if len(track.frames)))
-
-
-def person_rng(clip: PoseClip, track: PersonTrack, seed: int) -> np.random.Generator:
-    """Random numbers for one person of a clip, which nobody else's change."""
-    digest = hashlib.sha256(f"{seed}\n{track.person}\n{clip.name}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
-
-
-def track_height(track: PersonTrack) -> float:
-    """A person's body height in pixels, the median over the track; at least 1."""
-    return float(body_heights(coco_to_graph(track.keypoints)[None]))
 
 
 def _perturbed(track: PersonTrack, kind: Perturbation, level: float, rng: np.random.Generator) -> PersonTrack:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.research.perturbation import Perturbation, perturbed
 from model.dataset import PersonTrack, PoseClip
-from model.perturbation import Perturbation, perturbed, track_height
+from model.synthetic import track_height
 from tests.model.skeletons import swaying
 
 KINDS: tuple[Perturbation, ...] = get_args(Perturbation)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from model.baselines import (
+from benchmarks.research.baselines import (
     Autoencoder,
     AutoencoderBaseline,
     GaussianBaseline,
