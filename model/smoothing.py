@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 DEFAULT_TAU_S: Final = 0.5
 """Chosen on normal footage alone: smoothing lowers the threshold that a given number of false alarms costs, and lowers
 the peak of a short event. At this value the smallest rise of two seconds that would still raise an alarm is smallest,
-on average over rates (``benchmarks/calibration.py --smoothing``)."""
+on average over rates (``benchmarks/research/calibration.py --smoothing``)."""
 
 DEFAULT_GAP_S: Final = 1.0
 """Less than a person needs to be scored again, so that nobody's first score is mixed with those of people long gone."""

@@ -37,7 +37,7 @@ class DemoCamera:
         return f"simulation:{self.seed}{query}" + "".join(f"&event={event}" for event in self.events)
 
     def calibration(self) -> dict[str, Any]:
-        """What half an hour of its normal life says; see ``benchmarks.demo_calibration``, which wrote it."""
+        """What half an hour of its normal life says; see ``benchmarks.assets.demo_calibration``, which wrote it."""
         found: dict[str, Any] = json.loads(CALIBRATIONS.read_text(encoding="utf-8"))[self.id]
         return found
 

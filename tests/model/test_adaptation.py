@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration import Split, judged
+from benchmarks.research.calibration import Split, judged
 from model.adaptation import (
     AdaptationSettings,
     FitCancelled,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.synthetic import KINDS, SyntheticRow, synthetic_table
+from benchmarks.research.synthetic import KINDS, SyntheticRow, synthetic_table
 from model.checkpoint import Checkpoint, Provenance
 from model.config import DAFlowConfig
 from model.dataset import PersonTrack, PoseClip, clip_windows, hold_out

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.post_clips import inconsistency
+from benchmarks.load.post_clips import inconsistency
 from pose.estimator import PoseEstimator
 from service.clips import Cancelled, ClipScorer, ModelUnavailable, resolve_device
 from service.decoding import ClipRejected

@@ -1,11 +1,12 @@
-"""The small YOLO-pose that travels with the simulation: pictures of the small world, training, export, skeletons.
+"""The small YOLO-pose that ships with the simulation: frames to train on, training, export, skeletons.
 
-``python -m benchmarks.small_pose pictures DIR`` films scenes with and without events and writes every fifteenth frame
-with the truth about it, as Ultralytics reads it. ``… train DIR --output FILE.onnx`` trains a YOLO11-pose of an eighth
-of the full width by Ultralytics' own trainer, and exports it. ``… skeletons DIR --weights FILE.onnx`` films normal
-life, finds and follows people with these weights, and writes what ``daflow train --layout json`` learns from.
+``python -m benchmarks.assets.small_pose pictures DIR`` renders scenes with and without events and writes every
+fifteenth frame with its ground truth, in the layout that Ultralytics reads. ``… train DIR --output FILE.onnx`` trains a
+YOLO11-pose of an eighth of the full width with Ultralytics' own trainer, and exports it. ``… skeletons DIR --weights
+FILE.onnx`` renders scenes of normal life, detects and tracks people with these weights, and writes the skeletons that
+``daflow train --layout json`` reads.
 
-Seeds below `FIRST_SEED` are never filmed here: they belong to the demo and to ``benchmarks.simulation``.
+Seeds below `FIRST_SEED` are never rendered here: they belong to the demo and to ``benchmarks.research.simulation``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Synthetic anomalies found: ``python -m benchmarks.synthetic --data DIR [--checkpoint FILE] [--json FILE]``.
+"""Synthetic anomalies found: ``python -m benchmarks.research.synthetic --data DIR [--checkpoint FILE] [--json FILE]``.
 
 Normal clips that the checkpoint's flow has not learnt from, those its training held out, and anomalies made of them
 (`model.synthetic`): for each kind, the AUC of all windows of the changed clips against all windows of the clips as they
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.poselift import FRAME_RATE_HZ
+from benchmarks.research.poselift import FRAME_RATE_HZ
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import DatasetError, PoseClip, clip_windows, hold_out, read_split
 from model.footage import PoseFootage

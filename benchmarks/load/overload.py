@@ -1,4 +1,4 @@
-"""More cameras than the machine can process: ``python -m benchmarks.overload CLIP --cameras 2 4 8 16``.
+"""More cameras than the machine can process: ``python -m benchmarks.load.overload CLIP --cameras 2 4 8 16``.
 
 Plays a clip in a loop as more and more cameras of one service and prints, for each number: scores per second of the
 camera that got least and of the one that got most, the age of scores at publication, and the frames dropped.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.live import service
+from benchmarks.load.live import service
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""PoseLift's test split through DA-Flow: ``python -m benchmarks.poselift --data DIR [--train-stgnf SEEDS]``.
+"""PoseLift's test split through DA-Flow: ``python -m benchmarks.research.poselift --data DIR [--train-stgnf SEEDS]``.
 
 Prints one table: the shipped checkpoint with windows cut as published and on our time grid, beside what looks at
 nobody's movement (the number of people in the frame) and the figures known for STG-NF. The conditional AUC judges only

@@ -1,9 +1,9 @@
-"""Every table and curve about DA-Flow by one command: ``python -m benchmarks.paper --data DIR``.
+"""Every table and curve about DA-Flow by one command: ``python -m benchmarks.research.paper --data DIR``.
 
-Trains, scores and judges what the tables need, each piece once, and writes the values to ``docs/results.json`` and the
-tables and plots made of them to ``docs/results.md`` and ``docs/images``. Results of the pieces are kept in a folder, so
-an interrupted run goes on where it stopped and only what has changed is computed again. ``--render-only`` makes tables
-and plots anew from the values, without data.
+Trains, scores and judges what the tables need, each piece once. The values go to ``benchmarks/research/results.json``,
+the tables and plots made of them to ``docs/results.md`` and ``docs/images``. Results of the pieces are kept in a
+folder, so an interrupted run continues where it stopped and only what has changed is computed again.
+``--render-only`` makes tables and plots from the values alone, without data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import sklearn
 import torch
 from rich.console import Console
 
-from benchmarks.experiments import Workspace, dataset_digest, donors
-from benchmarks.results import render
-from benchmarks.runs import Cache, Outcome, all_of, run
-from benchmarks.tables import TABLES, Options, Plan, Plans, read_home
+from benchmarks.research.experiments import Workspace, dataset_digest, donors
+from benchmarks.research.results import render
+from benchmarks.research.runs import Cache, Outcome, all_of, run
+from benchmarks.research.tables import TABLES, Options, Plan, Plans, read_home
 from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, write_atomically
 from model.dataset import DatasetError
 from model.layouts import LAYOUTS, Dataset
@@ -48,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     chosen = parser.parse_args(arguments)
     console = Console(stderr=True)
-    values = chosen.output.with_suffix(".json")
+    values = chosen.values
     if chosen.render_only:
         if not values.is_file():
             parser.error(f"{values}: there are no results to render")
-        render(json.loads(values.read_bytes()), chosen.output)
+        render(json.loads(values.read_bytes()), chosen.output, values)
         return 0
     if chosen.data is None:
         parser.error("--data is needed: the folder of the data set")
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     results = _results(chosen, made)
     write_atomically(values, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
-    render(results, chosen.output)
+    render(results, chosen.output, values)
     console.print(f"{made.outcome.computed} tasks computed; wrote {chosen.output} and {values}")
     for name, why in made.outcome.failed.items():
         console.print(f"[red]failed:[/] {name}\n{why}", highlight=False)
@@ -156,7 +156,9 @@ def _results(chosen: argparse.Namespace, made: _Made) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description="Every table about DA-Flow.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.research.paper", description="Every table about DA-Flow."
+    )
     parser.add_argument("--data", type=Path, help="folder of the data set")
     parser.add_argument("--layout", default="poselift", choices=_LAYOUTS, help="how data sets lie on disk")
     parser.add_argument("--name", default="PoseLift", help="what to call the data set")
@@ -172,7 +174,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="cpu", help="with cuda costs are measured there too; all else is computed on the CPU"
     )
-    parser.add_argument("--output", type=Path, default=Path("docs/results.md"), help="values go beside it, as .json")
+    parser.add_argument(
+        "--values", type=Path, default=Path("benchmarks/research/results.json"), help="file for the values, as JSON"
+    )
+    parser.add_argument("--output", type=Path, default=Path("docs/results.md"), help="file for the tables")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -193,7 +198,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 def _command(chosen: argparse.Namespace) -> str:
     """The command without folders of this machine, and without what does not change results."""
-    parts = ["python -m benchmarks.paper", f"--data {chosen.data.resolve().name}"]
+    parts = ["python -m benchmarks.research.paper", f"--data {chosen.data.resolve().name}"]
     parts += [f"--also {name}={folder.resolve().name}" for name, folder in chosen.also]
     parts += [f"--epochs {chosen.epochs}", f"--seeds {chosen.seeds}", f"--untrained-seeds {chosen.untrained_seeds}"]
     if chosen.stgnf_checkpoint is not None:
@@ -210,7 +215,7 @@ def _commit() -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def asked(*words: str) -> str | None:
         done = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True, check=False)  # noqa: S603

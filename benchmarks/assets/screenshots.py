@@ -1,4 +1,4 @@
-"""Pictures of every view: ``python -m benchmarks.screenshots``.
+"""Pictures of every view: ``python -m benchmarks.assets.screenshots``.
 
 Watches four cameras of the small world by the demo's models, sensitive enough for incidents to happen, scores one film
 of it, and writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
@@ -14,14 +14,14 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.live import Service, service
-from benchmarks.small_pose import at_demo_rate
+from benchmarks.assets.small_pose import at_demo_rate
+from benchmarks.load.live import Service, service
 from simulation.rendering import render
 from simulation.scene import scene_with
 from simulation.video import write_video
 from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 
-_FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
+_FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 _SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
 _CAMERAS = {
     "Hall": "simulation:13?incident_every=45&event=fall",

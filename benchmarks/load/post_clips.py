@@ -1,4 +1,4 @@
-"""Post every video of a folder to a running service: ``python -m benchmarks.post_clips FOLDER``.
+"""Post every video of a folder to a running service: ``python -m benchmarks.load.post_clips FOLDER``.
 
 Checks each answer against the result document and prints one line for each clip that is not scored as it should be,
 then a summary. Exits with 1 if any clip failed.

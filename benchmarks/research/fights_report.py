@@ -1,8 +1,9 @@
-"""Tables, a page and a plot from the figures of `benchmarks.fights`; nothing is measured here."""
+"""Tables, a page and a plot from the figures of `benchmarks.research.fights`; nothing is measured here."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,12 +38,23 @@ def print_tables(result: Result, console: Console) -> None:
         console.print(line)
 
 
-def write_report(result: Result, path: Path) -> None:
-    """Write the figures as JSON, and beside them a page and a plot of the same name."""
+def write_figures(result: Result, path: Path) -> None:
+    """Write the figures as JSON."""
+    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_page(result: Result, path: Path, figures: Path) -> None:
+    """Write the page, and its plot into ``images`` beside it.
+
+    Args:
+        result: The figures.
+        path: File of the page.
+        figures: File of the figures, which the page links to.
+    """
     plot = path.parent / "images" / f"{path.stem}.png"
     plot.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(page(result, f"images/{plot.name}", path.name), encoding="utf-8")
+    link = Path(os.path.relpath(figures, path.parent)).as_posix()
+    path.write_text(page(result, f"images/{plot.name}", link), encoding="utf-8")
     draw(result, plot)
 
 
@@ -147,7 +159,7 @@ def page(result: Result, plot: str, data: str) -> str:
         provenance["command"],
         "```",
         "",
-        f"Figures and digests: [{data}]({data}). "
+        f"Figures and digests: [{Path(data).name}]({data}). "
         + ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
         + ".",
     ]

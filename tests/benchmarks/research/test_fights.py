@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.fights import ALL_FOUR, COMBINATIONS, FightClip, FightsError, PairAUC, Split, measure, read_fights
-from benchmarks.fights_report import verdicts, write_report
+from benchmarks.research.fights import (
+    ALL_FOUR,
+    COMBINATIONS,
+    FightClip,
+    FightsError,
+    PairAUC,
+    Split,
+    measure,
+    read_fights,
+)
+from benchmarks.research.fights_report import verdicts, write_figures, write_page
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import PersonTrack, PoseClip
 from tests.model.skeletons import swaying
@@ -62,7 +71,8 @@ def test_fights_that_break_tracks_are_found_and_tracking_says_so(clips: list[Fig
     assert "not above people per frame, number of tracks" in verdicts(result)[0]
     result["provenance"] = {"command": "c", "versions": {}, "poses_sha256": "p", "made_with": []}
     result["provenance"] |= {"checkpoint_sha256": "c", "stgnf_sha256": None}
-    write_report(result, tmp_path / "fights.json")
+    write_figures(result, tmp_path / "fights.json")
+    write_page(result, tmp_path / "fights.md", tmp_path / "fights.json")
     assert json.loads((tmp_path / "fights.json").read_bytes())["flows"][0]["clips"] == flow["clips"]
     assert "## Shipped flow" in (tmp_path / "fights.md").read_text()
     assert (tmp_path / "images" / "fights.png").read_bytes().startswith(b"\x89PNG")

@@ -1,8 +1,8 @@
-"""What slow and hostile clients do to live scoring: ``python -m benchmarks.hostile CLIP [--seconds S] [--rounds N]``.
+"""What slow and hostile clients do to live scoring: ``python -m benchmarks.load.hostile CLIP``.
 
-Plays a clip in a loop as a camera of a service of its own, and compares how many scores a second come, and how old they
-are, before and during each attack. Every round makes all attacks in turn; of the rounds, the table gives the median and
-in brackets the least and the most.
+Plays a clip in a loop as a camera of its own service. It compares the rate and the age of the scores before and during
+each attack. Every round makes all attacks in turn; the table gives the median over rounds, with the lowest and the
+highest in brackets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rich.table import Table
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from benchmarks.live import Listener, Service, service
+from benchmarks.load.live import Listener, Service, service
 
 _MEGABYTES = 100 * 1024 * 1024
 _SETTLE_S = 10.0

@@ -1,6 +1,7 @@
 """From pixels, fights against no-fights, learnt from normal life only.
 
-``python -m benchmarks.fights --clips DIR --poses DIR [--data POSELIFT] [--json docs/fights.json]``
+``python -m benchmarks.research.fights --clips DIR --poses DIR [--data POSELIFT]
+[--json benchmarks/research/fights.json --page docs/fights.md]``
 
 The clips lie in ``fight`` and ``noFight``; the folder is the label. Their poses come from ``daflow extract``. Of the
 no-fight clips 37 drawn at random are normal footage, from which the witnesses of motion and pairs, the norm of tracking
@@ -38,9 +39,9 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.experiments import write_clips
-from benchmarks.fights_report import print_tables, write_report
 from benchmarks.research.baselines import MotionEnergyBaseline
+from benchmarks.research.experiments import write_clips
+from benchmarks.research.fights_report import print_tables, write_figures, write_page
 from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import SUFFIX, PersonTrack, PoseClip, read_clip, read_split
@@ -335,8 +336,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="splits of the no-fight clips")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="threads")
     parser.add_argument("--cache", type=Path, help="folder to train in; by default mixed/ in the folder of the poses")
-    parser.add_argument("--json", type=Path, help="write figures here, and a page and a plot beside it")
+    parser.add_argument("--json", type=Path, help="write figures here")
+    parser.add_argument("--page", type=Path, help="with --json: write a page here, and a plot into images/ beside it")
     arguments = parser.parse_args()
+    if arguments.page and not arguments.json:
+        parser.error("--page needs --json: the page links to the figures")
     torch.set_num_threads(arguments.jobs)
     console = Console(width=150)
     try:
@@ -362,7 +366,9 @@ def main() -> None:
     }
     print_tables(result, console)
     if arguments.json:
-        write_report(result, arguments.json)
+        write_figures(result, arguments.json)
+        if arguments.page:
+            write_page(result, arguments.page, arguments.json)
 
 
 def read_fights(clips: Path, poses: Path) -> list[FightClip]:
@@ -696,8 +702,9 @@ def _number(value: float) -> float | None:
 
 def _command() -> str:
     """The command without the folders of this machine."""
-    words = [Path(word).name if "/" in word and not word.startswith("docs/") else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", "benchmarks.fights", *words])
+    ours = ("docs/", "benchmarks/")
+    words = [Path(word).name if "/" in word and not word.startswith(ours) else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "benchmarks.research.fights", *words])
 
 
 def _made_with(poses: Path, clips: Sequence[FightClip]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Windows per second: ``python -m benchmarks.scorer [--device cpu|cuda] [--threads N]``.
+"""Windows per second: ``python -m benchmarks.load.scorer [--device cpu|cuda] [--threads N]``.
 
 Times the scorer from a tensor of windows to scores on the CPU, for several batch sizes, beside the plain module in
 evaluation mode. The figure is the median over repeats, with the range of the middle half.

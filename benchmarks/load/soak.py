@@ -1,4 +1,4 @@
-"""Does it stay as it is? ``python -m benchmarks.soak CLIP CLIP --minutes 20``.
+"""Does it stay as it is? ``python -m benchmarks.load.soak CLIP CLIP --minutes 20``.
 
 Plays clips in a loop as cameras of a service, listens to their scores, and prints once a minute what the process uses
 and how old scores are when they are published. At the end the second fifth of the time is compared with the last one;
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.live import Listener, Service, service
+from benchmarks.load.live import Listener, Service, service
 
 _SAMPLE_S = 5.0
 _MOST_GROWTH = {"rss_mb": 1.05, "age_p95_s": 1.5}

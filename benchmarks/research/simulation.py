@@ -1,9 +1,9 @@
-"""The demo's models on scenes that neither of them has learnt from: ``python -m benchmarks.simulation [--json FILE]``.
+"""The demo's models on scenes that neither was trained on: ``python -m benchmarks.research.simulation [--json FILE]``.
 
-Films held-out scenes of the small world as the demo's cameras would, with each event and with none, and follows every
-frame through the service's own parts: estimator, tracker, windows, scores, calibration, rules of incidents. Printed are
-the precision of the keypoints (COCO's measure, at the confidence that the service takes), how well people keep their
-number, how events are found and how soon, and what normal life costs in false alarms. Intervals are the middle 90 % of
+Renders held-out scenes as the demo's cameras would see them, with each event and with none, and passes every frame
+through the service's own stages: pose estimator, tracker, windows, scorer, calibration, incident rules. It prints the
+precision of the keypoints (COCO's measure, at the confidence that the service uses), how well people keep their track
+number, how many events are found and how soon, and the false alarms of normal life. Intervals are the middle 90 % of
 samples of scenes, drawn with replacement.
 """
 
@@ -33,7 +33,7 @@ from rich.progress import track
 from rich.table import Table
 from torchvision.ops import box_iou
 
-from benchmarks.small_pose import at_demo_rate, findable, follow
+from benchmarks.assets.small_pose import at_demo_rate, findable, follow
 from model.checkpoint import Checkpoint
 from model.metrics import Segments, detection_delays, event_f1
 from model.online import OnlineFrameScore

@@ -1,4 +1,4 @@
-"""False alarms promised and kept: ``python -m benchmarks.calibration --data DIR [--json FILE] [--smoothing]``.
+"""False alarms promised and kept: ``python -m benchmarks.research.calibration --data DIR [--json FILE] [--smoothing]``.
 
 For every camera of PoseLift, several times: its normal clips are dealt out at random, live calibration is fitted to
 part of them, and the alarms that its threshold would have raised are counted on the rest, by the rule of incidents:
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import poisson
 
-from benchmarks.poselift import FRAME_RATE_HZ
+from benchmarks.research.poselift import FRAME_RATE_HZ
 from model.adaptation import calibrate, live_recording
 from model.calibration import CalibrationError, Recording, exceedance_runs
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint

@@ -1,4 +1,4 @@
-"""What `benchmarks.paper` trains, changes, scores and judges, one task at a time.
+"""What `benchmarks.research.paper` trains, changes, scores and judges, one task at a time.
 
 Settings are plain values. Clips are named by a *source*: the data set, its digest, which axis comes first in its files,
 and how its training clips (``noise``, ``without_camera``, ``contamination``) or test clips (``camera``,
@@ -33,8 +33,8 @@ from benchmarks.research.baselines import (
 )
 from benchmarks.research.cost import measure
 from benchmarks.research.perturbation import perturbed
-from benchmarks.runs import Settings
-from benchmarks.synthetic import synthetic_table
+from benchmarks.research.runs import Settings
+from benchmarks.research.synthetic import synthetic_table
 from model.calibration import Calibration, CalibrationError, Recording
 from model.checkpoint import Checkpoint
 from model.config import DAFlowConfig
@@ -178,7 +178,7 @@ class Workspace:
                     seed=settings["seed"],
                     frame_rate_hz=data.frame_rate_hz,
                     resume=state,
-                    command="python -m benchmarks.paper",
+                    command="python -m benchmarks.research.paper",
                 )
             )
         state.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What scores of the demo's cameras mean: ``python -m benchmarks.demo_calibration``.
+"""What scores of the demo's cameras mean: ``python -m benchmarks.assets.demo_calibration``.
 
 Films normal life of each camera, beginning half an hour after the demo's own beginning, finds and follows people as the
 service does, fits the calibration that the service would, and writes it to the models of the small world.
@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.small_pose import follow
+from benchmarks.assets.small_pose import follow
 from model.adaptation import fit_camera
 from model.checkpoint import Checkpoint
 from model.footage import PoseFootage, PoseTrack

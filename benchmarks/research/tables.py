@@ -1,4 +1,4 @@
-"""Which tasks the tables of `benchmarks.paper` rest on, and how tables are put together from their results.
+"""Which tasks the tables of `benchmarks.research.paper` rest on, and how tables are put together from their results.
 
 A table is a list of rows; a row has cells by name, and a cell one value for each seed, with an interval where a single
 scorer was judged. Tasks that several tables need are the same task.
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from benchmarks.experiments import RATE_HZ, Workspace, donors, read_data
+from benchmarks.research.experiments import RATE_HZ, Workspace, donors, read_data
 from benchmarks.research.perturbation import Perturbation
-from benchmarks.runs import Result, Settings, Task
+from benchmarks.research.runs import Result, Settings, Task
 from model.attention import Attention
 from model.config import DAFlowConfig
 from model.layouts import Dataset

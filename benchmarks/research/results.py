@@ -1,7 +1,8 @@
-"""Tables and plots of `benchmarks.paper` from its values: no number here, all of them from ``results.json``."""
+"""Tables and plots of `benchmarks.research.paper`. Every number in them is read from ``results.json``."""
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +44,18 @@ class Column:
     number: bool = True
 
 
-def render(results: Mapping[str, Any], output: Path) -> None:
-    """Write the document, and its plots into ``images`` beside it; plots that this makes no more are removed."""
+def render(results: Mapping[str, Any], output: Path, values: Path) -> None:
+    """Write the document, and its plots into ``images`` beside it; plots of earlier runs are removed.
+
+    Args:
+        results: The values.
+        output: File of the document.
+        values: File of the values, which the document links to.
+    """
     images = output.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     drawn = set()
-    parts = [_head(results)]
+    parts = [_head(results, Path(os.path.relpath(values, output.parent)).as_posix())]
     for name, section in _SECTIONS.items():
         table = results["tables"].get(name)
         if table is None or not table["rows"]:
@@ -144,7 +151,7 @@ def _command(results: Mapping[str, Any], table: str) -> str:
     return f"`{whole} --only " + (f"'{table}'" if " " in table else table) + "`"
 
 
-def _head(results: Mapping[str, Any]) -> str:
+def _head(results: Mapping[str, Any], values: str) -> str:
     name, facts = _home(results)
     made = results["provenance"]
     others = "".join(
@@ -159,7 +166,7 @@ def _head(results: Mapping[str, Any]) -> str:
 # Results
 
 Everything below is made by `{made["command"]}`, and nothing is typed by hand: the values of all tables and curves are
-in [results.json](results.json).{failed}
+in [results.json]({values}).{failed}
 
 {name}: {facts["train_clips"]} training clips of normal life from {facts["cameras"]} cameras, {facts["test_clips"]} test
 clips with {facts["frames"]:,} frames ({facts["hours"] * 60:.1f} minutes), {facts["anomalous"]:,} of them anomalous, in

@@ -1,4 +1,4 @@
-"""Weights of a camera's own: ``python -m benchmarks.adaptation --data DIR [--json FILE] [--bases DIR]``.
+"""Weights of a camera's own: ``python -m benchmarks.research.adaptation --data DIR [--json FILE] [--bases DIR]``.
 
 Leave one camera out on PoseLift: for each of its six cameras a base is trained on the normal clips of the other five
 and adapted to the normal clips of the one left out, as a new camera's would be. Printed are the mean score of the
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.poselift import FRAME_RATE_HZ
-from benchmarks.scorer import machine
+from benchmarks.load.scorer import machine
+from benchmarks.research.poselift import FRAME_RATE_HZ
 from model.adaptation import AdaptationSettings, adapt_weights
 from model.checkpoint import Checkpoint
 from model.dataset import SUFFIX, PoseClip, read_masks, read_split
