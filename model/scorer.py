@@ -192,53 +192,6 @@ class PosePart:
         return _finite(_scored(self.flow, tensor, self.max_batch, by_joint=True))
 
 
-class Scorer:
-    """Scores windows of any number of people and cameras on one device.
-
-    Args:
-        checkpoint: A calibrated checkpoint.
-        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``.
-        max_batch: Windows scored at a time, which bounds the memory; it does not change the scores.
-
-    Raises:
-        DeviceUnavailableError: The device is not there.
-        CheckpointError: The checkpoint has no calibration.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
-        self.checkpoint = checkpoint
-        self.calibration = _calibration(checkpoint)
-        self.device = available_device(device)
-        flow = checkpoint.flow()
-        self.parameters = sum(parameter.numel() for parameter in flow.parameters())
-        self._pose = PosePart(FusedFlow(flow, self.device), checkpoint.spec, checkpoint.witnesses, max_batch)
-
-    @property
-    def spec(self) -> WindowSpec:
-        """The windows this scorer takes."""
-        return self.checkpoint.spec
-
-    def score(self, windows: Windows, *, joints: bool = False) -> WindowScores:
-        """Score windows.
-
-        Args:
-            windows: Any number of them.
-            joints: Whether to say what each joint adds.
-
-        Raises:
-            ValueError: A window has the wrong shape or is not finite.
-        """
-        by_joint = self._pose.nll_by_joint(windows.tensor) if joints else None
-        nll = self._pose.nll(windows.tensor) if by_joint is None else by_joint.sum(axis=1)
-        raw, parts = _judged(windows, nll, np.zeros(len(windows), np.int64), self.checkpoint.witnesses, self.spec)
-        level = self.calibration.level(raw)
-        return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
-
-    def nll(self, tensor: Tensor) -> Floats:
-        """Negative log-likelihood in bits per dimension of windows ``(N, 2, T, 18)``, shape ``(N,)``."""
-        return self._pose.nll(tensor)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraModel:
     """What one camera is scored by.
@@ -252,29 +205,36 @@ class CameraModel:
     checkpoint: Checkpoint | None = None
 
 
-class CameraScorer:
-    """Scores windows of many cameras in one call, each under its own weights and its own calibration.
+class Scorer:
+    """Scores windows of any number of people and cameras on one device.
 
-    One thread scores; models may be set and removed from any thread, also meanwhile: a call sees all of a change or
+    All cameras share the checkpoint's weights and calibration, but each may have a model of its own. A clip has no
+    camera: its windows are scored by what all cameras share.
+
+    Any thread may score. Models may be set and removed from any thread, also meanwhile: a call sees all of a change or
     nothing of it.
 
     Args:
-        checkpoint: A calibrated checkpoint, for all cameras without a model of their own.
+        checkpoint: A calibrated checkpoint, for everything without a model of its own.
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``.
         max_batch: Windows scored at a time, which bounds the memory; it does not change the scores.
 
     Raises:
         DeviceUnavailableError: The device is not there.
         CheckpointError: The checkpoint has no calibration.
+        ValueError: `max_batch` is below 1.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
         self.checkpoint = checkpoint
-        self._shared = CameraModel(_calibration(checkpoint))
+        self.calibration = _calibration(checkpoint)
         self.device = available_device(device)
+        flow = checkpoint.flow()
+        self.parameters = sum(parameter.numel() for parameter in flow.parameters())
+        self._shared = CameraModel(self.calibration)
         self._max_batch = _batch_limit(max_batch, self.device)
         self._lock = threading.Lock()
-        self._base = FoldedFlow.of(checkpoint.flow())
+        self._base = FoldedFlow.of(flow)
         self._folded: dict[int, FoldedFlow] = {}
         self._models = _Models({}, {}, FusedFlow(self._base, self.device))
 
@@ -283,11 +243,7 @@ class CameraScorer:
         """The windows this scorer takes."""
         return self.checkpoint.spec
 
-    def model(self, camera: int) -> CameraModel:
-        """What a camera is scored by."""
-        return self._models.of_camera.get(camera, self._shared)
-
-    def set(self, camera: int, model: CameraModel) -> None:
+    def set_model(self, camera: int, model: CameraModel) -> None:
         """Score a camera by a model of its own from the next call on.
 
         Raises:
@@ -301,41 +257,56 @@ class CameraScorer:
         with self._lock:
             self._change(camera, model, folded)
 
-    def remove(self, camera: int) -> None:
+    def remove_model(self, camera: int) -> None:
         """Score a camera by the shared weights and calibration again; one without a model of its own is fine."""
         with self._lock:
             self._change(camera, None, None)
 
-    def score(self, windows: Windows, cameras: NDArray[np.int64], *, joints: bool = False) -> WindowScores:
-        """Score windows of any cameras.
+    def score(
+        self, windows: Windows, cameras: NDArray[np.int64] | None = None, *, joints: bool = False
+    ) -> WindowScores:
+        """Score windows.
 
         Args:
             windows: Any number of them.
-            cameras: Shape ``(N,)``, the number of each window's camera.
+            cameras: Shape ``(N,)``, the number of each window's camera. None if all windows are of one scene that is
+                scored by the shared model.
             joints: Whether to say what each joint adds.
 
         Returns:
-            The scores in the order of the windows. A window that is not finite has nan, and nobody else suffers.
+            The scores in the order of the windows. With `cameras`, a window that is not finite has nan, so that it
+            holds up no other camera.
 
         Raises:
-            ValueError: A shape is wrong.
+            ValueError: A shape is wrong; or, without `cameras`, a window is not finite.
         """
-        if cameras.shape != (len(windows),):
-            raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
         models = self._models
-        present, inverse = np.unique(cameras, return_inverse=True)
-        which = np.array([models.set_of_camera.get(camera, 0) for camera in present.tolist()], np.int64)[inverse]
+        if cameras is None:
+            which, scenes, scored_by = None, np.zeros(len(windows), np.int64), [self._shared]
+        elif cameras.shape == (len(windows),):
+            present, scenes = np.unique(cameras, return_inverse=True)
+            which = np.array([models.set_of_camera.get(camera, 0) for camera in present.tolist()], np.int64)[scenes]
+            scored_by = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
+        else:
+            raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
         scores = _scored(models.flow, windows.tensor, self._max_batch, which=which, by_joint=joints)
         by_joint = scores if joints else None
         nll = scores if by_joint is None else by_joint.sum(axis=1)
-        nll = np.where(np.isfinite(nll), nll, np.nan)
-        by_camera = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
-        raw, parts = self._judged_by_camera(windows, nll, inverse, by_camera)
+        nll = _finite(nll) if cameras is None else np.where(np.isfinite(nll), nll, np.nan)
+        raw, parts = self._judged_by_camera(windows, nll, scenes, scored_by)
         level = np.empty_like(nll)
-        for number, model in enumerate(by_camera):
-            own = inverse == number
+        for number, model in enumerate(scored_by):
+            own = scenes == number
             level[own] = model.calibration.level(raw[own])
         return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
+
+    def nll(self, tensor: Tensor) -> Floats:
+        """Negative log-likelihood of windows ``(N, 2, T, 18)`` under the shared weights, bits per dimension, ``(N,)``.
+
+        Raises:
+            ValueError: A window has the wrong shape or is not finite.
+        """
+        return _finite(_scored(self._models.flow, tensor, self._max_batch))
 
     def _judged_by_camera(
         self, windows: Windows, nll: Floats, cameras: NDArray[np.int64], models: Sequence[CameraModel]
@@ -373,7 +344,7 @@ class CameraScorer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Models:
-    """What `CameraScorer` scores by at one moment.
+    """What a `Scorer` scores by at one moment.
 
     Attributes:
         of_camera: Models of the cameras that have one of their own.

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.online import OnlineFrameScore
-from model.scorer import CameraModel, CameraScorer, ScoredWindow, WindowScores
+from model.scorer import CameraModel, ScoredWindow, Scorer, WindowScores
 from pose.estimator import PoseEstimator, Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses, Tracker
@@ -346,7 +346,7 @@ class _Core:
 
     estimator: PoseEstimator
     batch: int
-    scorer: CameraScorer
+    scorer: Scorer
     buffer: WindowBuffer
     failures: int = 0
 
@@ -450,7 +450,7 @@ class Engine:
 
     def _open(self, scorer: ClipScorer) -> None:
         with self._equipping:
-            cameras = CameraScorer(scorer.scorer.checkpoint, scorer.scorer.device)
+            cameras = Scorer(scorer.scorer.checkpoint, scorer.scorer.device)
             for number, model in self._camera_models.items():
                 _install(cameras, number, model)
             buffer = WindowBuffer(scorer.scorer.spec, scorer.estimator.device)
@@ -604,15 +604,15 @@ def _follow(found: Sequence[tuple[Lane, Frame | Sighting, Poses | TrackedPoses]]
     return seen
 
 
-def _install(scorer: CameraScorer, number: int, model: CameraModel | None) -> None:
+def _install(scorer: Scorer, number: int, model: CameraModel | None) -> None:
     if model is None:
-        scorer.remove(number)
+        scorer.remove_model(number)
         return
     try:
-        scorer.set(number, model)
+        scorer.set_model(number, model)
     except ValueError as error:
         # No reason to stop the loop: the camera is scored by the shared weights, and the others as before.
-        scorer.remove(number)
+        scorer.remove_model(number)
         log.error("a camera's own weights do not fit; calibrate it again", lane=number, reason=str(error))
 
 
