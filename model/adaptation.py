@@ -32,10 +32,10 @@ from model.dataset import mirrored
 from model.footage import PoseFootage, online_series
 from model.fused import FusedFlow
 from model.online import held
-from model.scorer import Footage, PosePart, available_device
+from model.parts import Footage, Parts
+from model.scorer import RawScorer, available_device
 from model.smoothing import DEFAULT_TAU_S
 from model.training import library_versions
-from model.witnesses import Witnesses
 from pose.windows import WindowSpec
 
 Floats = NDArray[np.float64]
@@ -179,12 +179,12 @@ def fit_camera(
     """
 
     def calibrated(
-        checkpoint: Checkpoint, parts: Sequence[PoseFootage], skip_s: float, alarms: Sequence[float]
+        checkpoint: Checkpoint, pieces: Sequence[PoseFootage], skip_s: float, alarms: Sequence[float]
     ) -> tuple[Calibration, int]:
         if cancelled():
             raise FitCancelled
         calibration, used = calibrate(
-            parts,
+            pieces,
             checkpoint,
             merge_s=merge_s,
             min_duration_s=min_duration_s,
@@ -228,8 +228,8 @@ def fit_camera(
         after_nll=None if adaptation is None else adaptation.after_nll,
         accepted=checkpoint is not None,
         reason=reason,
-        footage_s=sum(Recording(part.frame_times, part.frame_times).duration_s for part in footage),
-        windows=sum(len(part.windows(base.spec)) for part in footage),
+        footage_s=sum(Recording(piece.frame_times, piece.frame_times).duration_s for piece in footage),
+        windows=sum(len(piece.windows(base.spec)) for piece in footage),
         false_alarms_used=used,
     )
 
@@ -270,9 +270,9 @@ def calibrate(
     Raises:
         CalibrationError: The footage is too little.
     """
-    part = PosePart.of_checkpoint(checkpoint, device)
+    scorer = RawScorer.of_checkpoint(checkpoint, device)
     recordings = [
-        live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
+        live_recording(one, scorer, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
     ]
     smoothed = np.concatenate([np.empty(0), *(scores for _, scores in recordings)])
 
@@ -309,19 +309,19 @@ def _with_enough_exceedances(fitted: Callable[[float], Calibration]) -> tuple[Ca
 
 
 def live_recording(
-    footage: PoseFootage, part: PosePart, *, min_duration_s: float, tau_s: float = DEFAULT_TAU_S, skip_s: float = 0.0
+    footage: PoseFootage, scorer: RawScorer, *, min_duration_s: float, tau_s: float = DEFAULT_TAU_S, skip_s: float = 0.0
 ) -> tuple[Recording, Floats]:
     """A recording of held levels, as `Calibration.fit` takes it, and the smoothed scores of its frames.
 
     Args:
         footage: An uninterrupted recording.
-        part: The scorer.
+        scorer: What scores its windows.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
         skip_s: Seconds at its start to leave out.
     """
-    windows = footage.windows(part.spec)
-    series = online_series(footage, windows, part.raw(windows), part.spec, tau_s=tau_s)
+    windows = footage.windows(scorer.spec)
+    series = online_series(footage, windows, scorer.raw(windows), scorer.spec, tau_s=tau_s)
     times = footage.frame_times
     kept = times >= times[0] + skip_s if len(times) else np.empty(0, bool)
     levels = held(series.smoothed, times, min_duration_s)
@@ -360,7 +360,7 @@ def adapt_weights(
     judged = [block.windows(base.spec) for block in dealt["J"]]
     y = torch.cat([windows.tensor for windows in judged]) if judged else x[:0]
     stretches = _stretches([windows.end_times for windows in judged])
-    before = PosePart(FusedFlow(base.flow(), place), base.spec).nll(y)
+    before = RawScorer(FusedFlow(base.flow(), place), base.spec).nll(y)
 
     def refused(reason: str, after: float = math.nan) -> Adaptation:
         return Adaptation(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
@@ -390,7 +390,7 @@ def adapt_weights(
             versions=library_versions(),
         ),
     )
-    after = PosePart(FusedFlow(adapted.flow(), place), base.spec).nll(y)
+    after = RawScorer(FusedFlow(adapted.flow(), place), base.spec).nll(y)
     gains = [float((before - after)[stretches == stretch].mean()) for stretch in np.unique(stretches)]
     gain, chance = float((before - after).mean()), float(ttest_1samp(gains, 0.0, alternative="greater").pvalue)
     figures = (
@@ -399,33 +399,33 @@ def adapt_weights(
     )
     if not (gain >= settings.margin and chance < _SIGNIFICANCE):
         return refused(f"not adapted: {figures}; {settings.margin:g} and p < {_SIGNIFICANCE:g} are asked", after.mean())
-    adapted = replace(adapted, witnesses=_witnesses(adapted, unlearnt, place))
+    adapted = replace(adapted, parts=_parts(adapted, unlearnt, place))
     return Adaptation(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
 
 
-def _witnesses(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Witnesses | None:
-    """The base's witnesses, the pose's reference being that of the adapted weights if the footage supports one."""
-    if adapted.witnesses is None:
+def _parts(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Parts | None:
+    """The base's parts; the pose part is calibrated anew on the adapted weights if the footage supports that."""
+    if adapted.parts is None:
         return None
-    part = PosePart(FusedFlow(adapted.flow(), device), adapted.spec)
+    scorer = RawScorer(FusedFlow(adapted.flow(), device), adapted.spec)
     normal = [Footage(own.windows(adapted.spec), own.frame_times) for own in footage]
     with contextlib.suppress(CalibrationError):
-        return replace(adapted.witnesses, pose=part.calibrated(normal))
-    return adapted.witnesses
+        return replace(adapted.parts, pose=scorer.calibrated(normal))
+    return adapted.parts
 
 
 def time_blocks(footage: Sequence[PoseFootage]) -> list[PoseFootage]:
     """Cut footage into contiguous blocks of at most a minute, about ten if that keeps them long enough; in order."""
-    total = sum(float(part.frame_times[-1] - part.frame_times[0]) for part in footage if len(part.frame_times))
+    total = sum(float(piece.frame_times[-1] - piece.frame_times[0]) for piece in footage if len(piece.frame_times))
     length = min(max(total / len(_TURNS), _SHORTEST_BLOCK_S), _LONGEST_BLOCK_S)
     blocks = []
-    for part in footage:
-        if not len(part.frame_times):
+    for piece in footage:
+        if not len(piece.frame_times):
             continue
-        first, last = float(part.frame_times[0]), float(part.frame_times[-1])
+        first, last = float(piece.frame_times[0]), float(piece.frame_times[-1])
         edges = np.linspace(first, last, max(round((last - first) / length), 1) + 1)
         edges[-1] = math.inf
-        blocks += [part.between(start, stop) for start, stop in pairwise(edges.tolist())]
+        blocks += [piece.between(start, stop) for start, stop in pairwise(edges.tolist())]
     return blocks
 
 
@@ -465,7 +465,7 @@ def _fine_tuned(
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.decay)
     order = torch.Generator().manual_seed(settings.seed)
     best_state, best_epoch, learnt = dict(base.state), 0, math.nan
-    best = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+    best = float(RawScorer(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
     for epoch in range(1, settings.epochs + 1):
         total = 0.0
         shuffled = torch.randperm(len(x), generator=order)
@@ -480,7 +480,7 @@ def _fine_tuned(
             optimizer.step()
             total += float(loss.detach()) * len(rows)
         schedule.step()
-        nll = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+        nll = float(RawScorer(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
         if nll < best:
             best, best_epoch, learnt = nll, epoch, total / len(x)
             best_state = {name: value.detach().cpu().clone() for name, value in flow.state_dict().items()}
@@ -496,8 +496,8 @@ def _thinned(windows: Tensor, most: int) -> Tensor:
 
 def _digest(footage: Sequence[PoseFootage]) -> str:
     digest = hashlib.sha256()
-    for part in footage:
-        for track in part.tracks:
+    for piece in footage:
+        for track in piece.tracks:
             digest.update(track.times.astype("<f8").tobytes())
             digest.update(track.keypoints.numpy().astype("<f4").tobytes())
     return digest.hexdigest()

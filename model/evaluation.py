@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter1d
 from model.checkpoint import Checkpoint
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
 from model.footage import PoseFootage, online_series
+from model.frames import frame_scores_of_track
 from model.metrics import (
     EventMetrics,
     Interval,
@@ -33,7 +34,7 @@ from model.metrics import (
     event_metrics,
     frame_metrics,
 )
-from model.scorer import PosePart, frame_scores_of_track
+from model.scorer import RawScorer
 from model.smoothing import DEFAULT_TAU_S, smooth_causally
 from pose.windows import Windows, WindowSpec
 
@@ -118,8 +119,8 @@ class WindowFootageScorer:
         Raises:
             DeviceUnavailableError: The device is not there.
         """
-        part = PosePart.of_checkpoint(checkpoint, device)
-        return cls(name, part.raw, checkpoint.spec, slicing, assignment)
+        scorer = RawScorer.of_checkpoint(checkpoint, device)
+        return cls(name, scorer.raw, checkpoint.spec, slicing, assignment)
 
     def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
         """See `FootageScorer`.
@@ -294,10 +295,10 @@ class Report:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
         """Inverse of `to_dict`, also after JSON."""
-        parts: dict[str, Any] = {}
+        nested: dict[str, Any] = {}
         for kind, names in _PARTS.items():
-            parts |= {name: None if values[name] is None else kind.from_dict(values[name]) for name in names}
-        return cls(**values | parts)
+            nested |= {name: None if values[name] is None else kind.from_dict(values[name]) for name in names}
+        return cls(**values | nested)
 
 
 _PARTS: Final[dict[type[FrameReport] | type[UnitReport] | type[EventMetrics], tuple[str, ...]]] = {

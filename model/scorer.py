@@ -1,13 +1,11 @@
-"""Windows in, scores out, on one device; and the rule by which windows speak for frames.
+"""Windows in, scores out, on one device.
 
-`PosePart` gives the likelihood that DA-Flow finds in a window. If the checkpoint knows witnesses of motion and pairs
-(`model.witnesses`), a window's raw score is the sum of their surprises and the pose's, in bits; if not, it is the
-negative log-likelihood itself. A calibration says what raw scores mean.
+`RawScorer` gives the likelihood that DA-Flow finds in a window and, if the checkpoint has parts beside it
+(`model.parts`), the sum of their surprises. `Scorer` adds what a raw score means: its level, by a calibration.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.calibration import Calibration, CalibrationError, Recording
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointError
 from model.fused import FoldedFlow, FusedFlow
-from model.motion import MOTION_FEATURES, PAIR_FEATURES, UpperTails
-from model.witnesses import (
-    POSE,
-    Witness,
-    Witnesses,
-    combined_surprise,
-    motion_scores,
-    motion_values,
-    pair_scores,
-    pair_values,
-)
+from model.parts import POSE, Footage, Parts, calibrated, summed
 from pose.skeleton import CENTER, COCO_JOINTS, COCO_TO_GRAPH, NUM_JOINTS
 from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
-
-_TOLERANCE: Final = 1e-6
-"""Grid steps by which times may miss each other and still be the same."""
 
 _CPU_CHUNK: Final = 256
 """Windows at a time on a CPU: intermediate results then stay in its caches."""
@@ -70,9 +55,9 @@ class ScoredWindow:
         track_id: Whose window it was.
         end_time: Seconds of the last grid point.
         nll: Negative log-likelihood in bits per dimension.
-        raw: What calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there are none.
+        raw: What calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there are no parts.
         level: 0..1, position of `raw` among normal scores.
-        parts: Level of each witness by name; the highest is the one that spoke.
+        parts: Level of each part by name; the part with the highest level contributes most to `raw`.
         joints: What each of the 17 COCO joints adds to `nll`; None if that was not asked for.
     """
 
@@ -93,10 +78,10 @@ class WindowScores:
         track_ids: Shape ``(N,)``, whose window it was.
         end_times: Shape ``(N,)``, seconds of the last grid point.
         nll: Shape ``(N,)``, negative log-likelihood in bits per dimension.
-        raw: Shape ``(N,)``, what calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there
-            are none.
+        raw: Shape ``(N,)``, what calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there
+            are no parts.
         level: Shape ``(N,)``, 0..1, position of `raw` among normal scores.
-        parts: Level of each witness by name, each ``(N,)``.
+        parts: Level of each part by name, each ``(N,)``.
         joints: Shape ``(N, 17)``, what each COCO joint adds to `nll`, the flow's neck counted half to either shoulder;
             None if that was not asked for.
     """
@@ -122,45 +107,30 @@ class WindowScores:
             yield ScoredWindow(track, end, nll, raw, level, own_parts, None if joints is None else joints[i])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Footage:
-    """One uninterrupted recording of normal life, as parts learn from it.
-
-    Attributes:
-        windows: Windows of everybody in it, at stride 1.
-        frame_times: Shape ``(n,)``, times of all frames in seconds, on the clock of the windows.
-    """
-
-    windows: Windows
-    frame_times: Floats
-
-
-class PosePart:
-    """How unlikely DA-Flow finds the movement of a skeleton, and how rare its witnesses find the window.
+class RawScorer:
+    """How unusual DA-Flow and the parts beside it find a window, without a calibration.
 
     Args:
         flow: The flow on its device.
         spec: The windows it takes.
-        witnesses: What is normal to the witnesses beside the pose; may be missing.
+        parts: What is normal to each part; None if the likelihood alone is the raw score.
         max_batch: Windows scored at a time, which bounds the memory.
     """
 
-    def __init__(
-        self, flow: FusedFlow, spec: WindowSpec, witnesses: Witnesses | None = None, max_batch: int = 2048
-    ) -> None:
+    def __init__(self, flow: FusedFlow, spec: WindowSpec, parts: Parts | None = None, max_batch: int = 2048) -> None:
         self.flow = flow
         self.spec = spec
-        self.witnesses = witnesses
+        self.parts = parts
         self.max_batch = _batch_limit(max_batch, flow.device)
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> PosePart:
-        """A checkpoint's flow and witnesses.
+    def of_checkpoint(cls, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> RawScorer:
+        """A checkpoint's flow and parts.
 
         Raises:
             DeviceUnavailableError: The device is not there.
         """
-        return cls(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec, checkpoint.witnesses)
+        return cls(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec, checkpoint.parts)
 
     def raw(self, windows: Windows) -> Floats:
         """What calibrations rank, shape ``(N,)``, of windows of one camera.
@@ -169,7 +139,7 @@ class PosePart:
             ValueError: A window has the wrong shape or is not finite.
         """
         nll = self.nll(windows.tensor)
-        return _judged(windows, nll, np.zeros(len(windows), np.int64), self.witnesses, self.spec)[0]
+        return summed(windows, nll, np.zeros(len(windows), np.int64), self.parts, self.spec)[0]
 
     def calibrated(self, normal: Sequence[Footage]) -> Calibration:
         """What raw scores mean, by normal footage, each piece of one camera.
@@ -177,7 +147,7 @@ class PosePart:
         Raises:
             CalibrationError: The footage is too short.
         """
-        return _calibrated(normal, [self.raw(footage.windows) for footage in normal], self.spec)
+        return calibrated(normal, [self.raw(footage.windows) for footage in normal], self.spec)
 
     def nll(self, tensor: Tensor) -> Floats:
         """Raw scores of windows ``(N, 2, T, 18)`` on any device, shape ``(N,)``.
@@ -311,17 +281,17 @@ class Scorer:
     def _judged_by_camera(
         self, windows: Windows, nll: Floats, cameras: NDArray[np.int64], models: Sequence[CameraModel]
     ) -> tuple[Floats, dict[str, Floats]]:
-        """Raw scores and levels of the witnesses; a camera with weights of its own has their witnesses."""
+        """Raw scores and levels of the parts; a camera with weights of its own has the parts of its own checkpoint."""
         own = [model.checkpoint is not None for model in models]
         if not any(own):
-            return _judged(windows, nll, cameras, self.checkpoint.witnesses, self.spec)
+            return summed(windows, nll, cameras, self.checkpoint.parts, self.spec)
         raw = nll.copy()
         parts: dict[str, Floats] = {}
         shared = np.isin(cameras, np.flatnonzero(np.logical_not(own)))
         groups = [(shared, self.checkpoint)]
         groups += [(cameras == number, model.checkpoint) for number, model in enumerate(models) if model.checkpoint]
         for rows, checkpoint in groups:
-            raw[rows], levels = _judged(windows[rows], nll[rows], cameras[rows], checkpoint.witnesses, self.spec)
+            raw[rows], levels = summed(windows[rows], nll[rows], cameras[rows], checkpoint.parts, self.spec)
             for name, values in levels.items():
                 parts.setdefault(name, np.full_like(nll, np.nan))[rows] = values
         return raw, parts
@@ -400,111 +370,6 @@ def _finite(scores: Floats) -> Floats:
     if len(wrong):
         raise ValueError(f"{len(wrong)} of {len(scores)} windows are not finite, the first is number {wrong[0]}")
     return scores
-
-
-def fit_witnesses(normal: Sequence[Footage], nll: Sequence[Floats], spec: WindowSpec) -> Witnesses:
-    """Learn what is normal to every witness.
-
-    Args:
-        normal: Footage of normal life, each of one camera.
-        nll: For each, the negative log-likelihood of its windows.
-        spec: What a window is.
-
-    Raises:
-        CalibrationError: The footage is too short.
-    """
-    pose = _calibrated(normal, nll, spec)
-    motion = UpperTails.fit(
-        MOTION_FEATURES, np.concatenate([motion_values(footage.windows, spec) for footage in normal])
-    )
-    alone = [np.zeros(len(footage.windows), np.int64) for footage in normal]
-    pairs = np.concatenate(
-        [pair_values(footage.windows, camera, spec)[1] for footage, camera in zip(normal, alone, strict=True)]
-    )
-    near = pairs[(pairs > 0).any(axis=1)]
-    pair = None
-    if len(near):
-        tails = UpperTails.fit(PAIR_FEATURES, near)
-        scores = [
-            pair_scores(footage.windows, camera, tails, spec) for footage, camera in zip(normal, alone, strict=True)
-        ]
-        # Too few people near each other say nothing of what is normal between them.
-        with contextlib.suppress(CalibrationError):
-            pair = Witness(tails, _calibrated(normal, scores, spec))
-    moved = [motion_scores(footage.windows, motion, spec) for footage in normal]
-    return Witnesses(pose, Witness(motion, _calibrated(normal, moved, spec)), pair)
-
-
-def _calibrated(normal: Sequence[Footage], scores: Sequence[Floats], spec: WindowSpec) -> Calibration:
-    recordings = [
-        Recording(footage.frame_times, highest_over_people(footage.frame_times, footage.windows, own, spec))
-        for footage, own in zip(normal, scores, strict=True)
-    ]
-    return Calibration.fit(np.concatenate([np.empty(0), *scores]), recordings)
-
-
-def _judged(
-    windows: Windows, nll: Floats, cameras: NDArray[np.int64], witnesses: Witnesses | None, spec: WindowSpec
-) -> tuple[Floats, dict[str, Floats]]:
-    """Raw scores, and the witnesses' levels if there are witnesses."""
-    if witnesses is None:
-        return nll, {}
-    surprises = witnesses.surprises(windows, nll, cameras, spec)
-    return combined_surprise(surprises), {name: 1 - np.exp2(-bits) for name, bits in surprises.items()}
-
-
-def frame_scores_of_track(
-    frame_times: Floats, window_end_times: Floats, window_scores: Floats, spec: WindowSpec
-) -> Floats:
-    """The score of one person in every frame: that of the window with the nearest centre among those around the frame.
-
-    Args:
-        frame_times: Shape ``(F,)``, seconds, in any order.
-        window_end_times: Shape ``(N,)``, seconds of the last grid point of each window, in any order.
-        window_scores: Shape ``(N,)``.
-        spec: What a window is.
-
-    Returns:
-        Shape ``(F,)``; nan for frames in no window. Of two centres equally near the earlier counts.
-    """
-    scores = np.full(len(frame_times), np.nan)
-    if not len(window_end_times):
-        return scores
-    order = np.argsort(window_end_times, kind="stable")
-    ends, values = window_end_times[order], window_scores[order]
-    centres = spec.center_times(ends)
-    tolerance = _TOLERANCE / spec.rate_hz
-    # A window is not symmetric about its centre, so the nearest centre on either side is looked at.
-    after = np.searchsorted(centres, frame_times - tolerance)
-    chosen = np.full(len(frame_times), -1)
-    distance = np.full(len(frame_times), np.inf)
-    for side in (np.maximum(after - 1, 0), np.minimum(after, len(ends) - 1)):
-        inside = (frame_times <= ends[side] + tolerance) & (frame_times >= ends[side] - spec.duration_s - tolerance)
-        nearer = inside & (np.abs(frame_times - centres[side]) < distance - tolerance)
-        chosen[nearer] = side[nearer]
-        distance[nearer] = np.abs(frame_times - centres[side])[nearer]
-    found = chosen >= 0
-    scores[found] = values[chosen[found]]
-    return scores
-
-
-def highest_over_people(frame_times: Floats, windows: Windows, scores: Floats, spec: WindowSpec) -> Floats:
-    """The score of every frame: the highest of `frame_scores_of_track` over the tracks of the windows.
-
-    Args:
-        frame_times: Shape ``(F,)``, seconds.
-        windows: The windows of one camera.
-        scores: Shape ``(N,)``, one for each window.
-        spec: What a window is.
-
-    Returns:
-        Shape ``(F,)``; nan where nobody is scored.
-    """
-    highest = np.full(len(frame_times), np.nan)
-    for track in np.unique(windows.track_ids):
-        own = windows.track_ids == track
-        highest = np.fmax(highest, frame_scores_of_track(frame_times, windows.end_times[own], scores[own], spec))
-    return highest
 
 
 def available_device(device: torch.device | str) -> torch.device:

@@ -35,7 +35,8 @@ from model.dataset import Axes, Mirror, PoseClip, Slicing, abnormal_windows, cli
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.layouts import Extractor, Layout, read_dataset
-from model.scorer import Footage, PosePart, available_device, fit_witnesses
+from model.parts import Footage, fit_parts
+from model.scorer import RawScorer, available_device
 from pose.windows import Windows, WindowSpec
 
 Optimizer = Literal["adam", "adamax"]
@@ -79,7 +80,7 @@ class TrainingSettings:
         constant_epochs: Epochs at this learning rate before it decays.
         decay: Factor of the learning rate in every epoch after those.
         clip_norm: Largest norm of the gradient.
-        witnesses: Whether motion and pairs bear witness beside the pose, see `model.witnesses`.
+        parts: Whether motion and pairs of people are parts of the score beside the pose, see `model.parts`.
         device: Where to train.
         resume: File for the state after each epoch; if it exists, training goes on from it.
         command: What is recorded as the command that made the checkpoint.
@@ -106,7 +107,7 @@ class TrainingSettings:
     constant_epochs: int = 1
     decay: float = 0.93
     clip_norm: float = 100.0
-    witnesses: bool = True
+    parts: bool = True
     device: str = "cpu"
     resume: Path | None = None
     command: str = ""
@@ -149,7 +150,7 @@ class TrainingSettings:
             learning_rate=5e-4,
             constant_epochs=2,
             decay=0.99,
-            witnesses=False,
+            parts=False,
         )
 
     @property
@@ -287,15 +288,15 @@ def train(
     flow = DAFlow(settings.config)
     flow.load_state_dict(run.chosen_state)
     fused = FusedFlow(flow.eval(), device)
-    calibration, witnesses = None, None
+    calibration, parts = None, None
     uncalibrated = None if held else "no clips were held out to calibrate on"
     try:
         if held:
             footage = [_footage(clip, settings, rate) for clip in held]
-            if settings.witnesses:
-                part = PosePart(fused, settings.spec)
-                witnesses = fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], settings.spec)
-            calibration = PosePart(fused, settings.spec, witnesses).calibrated(footage)
+            if settings.parts:
+                scorer = RawScorer(fused, settings.spec)
+                parts = fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], settings.spec)
+            calibration = RawScorer(fused, settings.spec, parts).calibrated(footage)
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -309,7 +310,7 @@ def train(
         versions=library_versions(),
     )
     checkpoint = Checkpoint(
-        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, calibration, witnesses
+        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, calibration, parts
     )
     checkpoint.save(settings.output)
     return TrainingReport(
@@ -385,8 +386,8 @@ class _Run:
             nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
             self.optimizer.step()
             total += loss.detach() * len(batch)
-        part = PosePart(FusedFlow(self.flow, x.device), self.settings.spec)
-        done = Epoch(number + 1, float(total) / len(x), float(part.nll(y).mean()) if len(y) else None)
+        scorer = RawScorer(FusedFlow(self.flow, x.device), self.settings.spec)
+        done = Epoch(number + 1, float(total) / len(x), float(scorer.nll(y).mean()) if len(y) else None)
         if not np.isfinite([done.train_nll, done.heldout_nll or 0.0]).all():
             raise TrainingError(f"the likelihood is no longer finite in epoch {done.number}: lower the learning rate")
         self.history.append(done)

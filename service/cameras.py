@@ -718,7 +718,7 @@ def _reason(error: ValidationError | StreamUrlError) -> str:
 
 
 def _parts(scored: Scored) -> dict[str, float]:
-    """The highest level of each witness over the people of a frame."""
+    """The highest level of each part over the people of a frame."""
     highest: dict[str, float] = {}
     for window in scored.newest:
         for name, level in ({} if window is None else window.parts).items():

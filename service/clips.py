@@ -92,7 +92,7 @@ def load_checkpoint(settings: Settings) -> Checkpoint:
         OSError: It cannot be read.
     """
     checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
-    return checkpoint if settings.witnesses else checkpoint.pose_alone()
+    return checkpoint if settings.sum_parts else checkpoint.pose_alone()
 
 
 def resolve_device(device: str) -> torch.device:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.calibration import exceedance_runs
-from model.scorer import WindowScores, frame_scores_of_track
+from model.frames import frame_scores_of_track
+from model.scorer import WindowScores
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.results import Anomaly, FrameScore, MissingScore, PersonScore, Track

@@ -31,7 +31,7 @@ from model.calibration import CalibrationError, Recording, exceedance_runs
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import PoseClip, hold_out, read_split
 from model.footage import PoseFootage
-from model.scorer import PosePart
+from model.scorer import RawScorer
 
 QUIET_S = 10.0
 MIN_DURATION_S = 0.5
@@ -110,8 +110,8 @@ def judged(camera: str, footage: Sequence[PoseFootage], checkpoint: Checkpoint, 
     calibration.check_support(rate)
     level = calibration.threshold(rate)
     threshold = float(calibration.nll(np.array(level)))
-    part = PosePart.of_checkpoint(checkpoint)
-    rest = [live_recording(footage[i], part, min_duration_s=MIN_DURATION_S)[0] for i in order[cut:]]
+    scorer = RawScorer.of_checkpoint(checkpoint)
+    rest = [live_recording(footage[i], scorer, min_duration_s=MIN_DURATION_S)[0] for i in order[cut:]]
     alarms, hours = count(rest, threshold), sum(recording.duration_s for recording in rest) / 3600
     low, high = calibration.rate_interval(level)
     kept = poisson.ppf(0.05, low * hours) <= alarms <= poisson.ppf(0.95, high * hours)
@@ -143,11 +143,11 @@ def table(splits: Sequence[Split], refusals: Sequence[tuple[str, float]]) -> Tab
 def smoothing_table(checkpoint: Checkpoint, clips: Sequence[PoseClip]) -> Table:
     """How far a score must rise for `EVENT_S` to raise an alarm, by time constant and rate of false alarms."""
     rates = (60.0, 20.0, 10.0)
-    part = PosePart.of_checkpoint(checkpoint)
+    scorer = RawScorer.of_checkpoint(checkpoint)
     footage = [PoseFootage.of_clip(clip, FRAME_RATE_HZ) for clip in clips]
     result = Table("time constant, s", *(f"rise at {rate:g}/h, bits/dim" for rate in rates), "mean")
     for tau_s in (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0):
-        scored = [live_recording(own, part, min_duration_s=MIN_DURATION_S, tau_s=tau_s) for own in footage]
+        scored = [live_recording(own, scorer, min_duration_s=MIN_DURATION_S, tau_s=tau_s) for own in footage]
         recordings = [recording for recording, _ in scored]
         usual = float(np.nanmedian(np.concatenate([smoothed for _, smoothed in scored])))
         response = 1 - np.exp(-(EVENT_S - MIN_DURATION_S) / tau_s) if tau_s else 1.0

@@ -51,11 +51,12 @@ from model.evaluation import (
     score_split,
 )
 from model.footage import PoseFootage
+from model.frames import highest_over_people
 from model.layouts import Dataset, Layout, read_dataset
-from model.scorer import PosePart, available_device, highest_over_people
+from model.parts import Parts
+from model.scorer import RawScorer, available_device
 from model.stgnf import load_stgnf
 from model.training import TrainingSettings, data_digest, train
-from model.witnesses import Witnesses
 from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
@@ -161,7 +162,7 @@ class Workspace:
                 write_clips(data.train, folder / "pose" / "train")
             if settings["preset"] == "daflow":
                 run = TrainingSettings(
-                    folder, output, epochs=settings["epochs"], rate_hz=RATE_HZ, witnesses=settings["witnesses"]
+                    folder, output, epochs=settings["epochs"], rate_hz=RATE_HZ, parts=settings["parts"]
                 )
             else:
                 run = replace(
@@ -252,7 +253,7 @@ class Workspace:
 
     def _flows(self, settings: Settings) -> FootageScorer:
         checkpoints = [self._checkpoint(own, settings) for own in settings["checkpoints"]]
-        spec, score = checkpoints[0].spec, _window_score(checkpoints, settings["witnesses"], settings["combine"])
+        spec, score = checkpoints[0].spec, _window_score(checkpoints, settings["parts"], settings["combine"])
         slicing: Slicing = settings["slicing"]
         assignment: Assignment = settings["assignment"]
         scorer = WindowFootageScorer("flows", score, spec, slicing, assignment)
@@ -427,25 +428,25 @@ def _latency(call: Callable[[], object], repeats: int = 50) -> dict[str, Any]:
 
 
 def _window_score(checkpoints: Sequence[Checkpoint], names: Sequence[str], combine: str) -> Callable[[Windows], Floats]:
-    """The mean likelihood of several flows; with names of witnesses, the sum or the largest of their surprises."""
-    parts = [PosePart.of_checkpoint(replace(checkpoint, witnesses=None)) for checkpoint in checkpoints]
-    witnesses = checkpoints[0].witnesses
+    """The mean likelihood of several flows; with names of parts, the sum or the largest of their surprises."""
+    scorers = [RawScorer.of_checkpoint(replace(checkpoint, parts=None)) for checkpoint in checkpoints]
+    parts = checkpoints[0].parts
 
     def nll(windows: Windows) -> Floats:
-        return np.asarray(np.mean([part.nll(windows.tensor) for part in parts], axis=0))
+        return np.asarray(np.mean([scorer.nll(windows.tensor) for scorer in scorers], axis=0))
 
     if not names:
         return nll
     if names == ["own"]:
-        own = PosePart.of_checkpoint(checkpoints[0])
+        own = RawScorer.of_checkpoint(checkpoints[0])
         return own.raw
-    if witnesses is None:
-        raise CalibrationError(f"checkpoint {checkpoints[0].name} knows no witnesses: its normal clips were too short")
+    if parts is None:
+        raise CalibrationError(f"checkpoint {checkpoints[0].name} has no parts: its normal clips were too short")
 
-    def surprise(windows: Windows, witnesses: Witnesses = witnesses) -> Floats:
+    def surprise(windows: Windows, parts: Parts = parts) -> Floats:
         alone = np.zeros(len(windows), np.int64)
-        bits = witnesses.surprises(windows, nll(windows), alone, parts[0].spec)
-        # Footage that never showed a pair has no witness of pairs: the others speak alone.
+        bits = parts.surprises(windows, nll(windows), alone, scorers[0].spec)
+        # Footage that never showed a pair has no pair part; the other parts remain.
         said = np.stack([bits[name] for name in names if name in bits] or [np.zeros(len(windows))])
         return np.asarray(said.sum(axis=0) if combine == "sum" else said.max(axis=0))
 

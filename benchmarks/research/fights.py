@@ -4,7 +4,7 @@
 [--json benchmarks/research/fights.json --page docs/fights.md]``
 
 The clips lie in ``fight`` and ``noFight``; the folder is the label. Their poses come from ``daflow extract``. Of the
-no-fight clips 37 drawn at random are normal footage, from which the witnesses of motion and pairs, the norm of tracking
+no-fight clips 37 drawn at random are normal footage, from which the parts for motion and pairs, the norm of tracking
 and all calibrations are learnt; the other no-fight clips and all fights are judged. A clip's score is the highest score
 that a live camera would have published in it: windows that have ended, causal smoothing, evidence added up by Fisher's
 sum of surprises. The flow is the shipped one, and, with --data, one trained on PoseLift's normal clips together with
@@ -49,12 +49,12 @@ from model.evaluation import people_counts
 from model.footage import PoseFootage, online_series
 from model.layouts import META_SUFFIX
 from model.metrics import bootstrap_by_clip
-from model.scorer import Footage, PosePart, fit_witnesses
+from model.parts import MOTION, PAIR, POSE, Footage, Parts, fit_parts
+from model.scorer import RawScorer
 from model.smoothing import DEFAULT_GAP_S, DEFAULT_TAU_S, smooth_causally
 from model.stgnf import load_stgnf
 from model.tracking import SPAN_S, TrackingEvents, TrackingNorm
 from model.training import TrainingSettings, library_versions, train
-from model.witnesses import MOTION, PAIR, POSE, Witnesses
 from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
@@ -165,10 +165,10 @@ class Evidence:
     exposure: Floats
 
     @classmethod
-    def of(cls, footage: PoseFootage, part: PosePart) -> Evidence:
+    def of(cls, footage: PoseFootage, scorer: RawScorer) -> Evidence:
         """Look at a clip."""
-        windows = footage.windows(part.spec)
-        nll = part.nll(windows.tensor) if len(windows) else np.empty(0)
+        windows = footage.windows(scorer.spec)
+        nll = scorer.nll(windows.tensor) if len(windows) else np.empty(0)
         return cls(footage, windows, nll, *tracking_events(footage))
 
 
@@ -177,11 +177,11 @@ class Norm:
     """What is normal to all four parts.
 
     Attributes:
-        witnesses: Of pose, motion and pair.
+        parts: Pose, motion and pair.
         tracking: Of tracking.
     """
 
-    witnesses: Witnesses
+    parts: Parts
     tracking: TrackingNorm
 
     @classmethod
@@ -197,7 +197,7 @@ class Norm:
             times = own.footage.frame_times
             last = np.searchsorted(times, np.arange(SPAN_S, times[-1], SPAN_S))
             counts += [(int(own.events[frame]), float(own.exposure[frame])) for frame in last]
-        return cls(fit_witnesses(footage, [own.nll for own in normal], spec), TrackingNorm.fit(counts))
+        return cls(fit_parts(footage, [own.nll for own in normal], spec), TrackingNorm.fit(counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,18 +419,17 @@ def measure(
     splits = [Split.of(clips, seed) for seed in seeds]
     by_name = {clip.name: clip for clip in clips}
     known = baselines(clips, checkpoint.spec, stgnf)
-    part = PosePart.of_checkpoint(checkpoint)
-    evidence = {clip.name: Evidence.of(clip.footage, part) for clip in clips}
+    scorer = RawScorer.of_checkpoint(checkpoint)
+    spec = scorer.spec
+    evidence = {clip.name: Evidence.of(clip.footage, scorer) for clip in clips}
     judged = [
-        judge(
-            by_name, split, evidence, Norm.learn([evidence[name] for name in split.normal], part.spec), known, part.spec
-        )
+        judge(by_name, split, evidence, Norm.learn([evidence[name] for name in split.normal], spec), known, spec)
         for split in splits
     ]
     flows = [_flow("shipped flow", checkpoint, splits[0], judged, by_name, calibrated_on=len(splits[0].normal))]
     if data is not None and cache is not None:
         trained = train_mixed(data, [by_name[name] for name in splits[0].learnt], checkpoint, cache, console)
-        own = PosePart.of_checkpoint(trained)
+        own = RawScorer.of_checkpoint(trained)
         seen = {clip.name: Evidence.of(clip.footage, own) for clip in clips}
         used, problem = splits[0].calibrated, None
         try:
@@ -477,7 +476,7 @@ def peak(evidence: Evidence, norm: Norm, combination: Combination, spec: WindowS
     """Where a clip is strangest to some of the parts; None if none of them says anything."""
     footage, windows = evidence.footage, evidence.windows
     alone = np.zeros(len(windows), np.int64)
-    surprises = norm.witnesses.surprises(windows, evidence.nll, alone, spec)
+    surprises = norm.parts.surprises(windows, evidence.nll, alone, spec)
     chosen = {name: surprises[name] for name in combination.parts if name in surprises}
     combined = _together(list(chosen.values()), combination.rule, len(windows))
     people = online_series(footage, windows, combined, spec).raw
@@ -513,9 +512,10 @@ def baselines(
         },
     }
     if stgnf is not None:
-        part = PosePart.of_checkpoint(stgnf)
+        scorer = RawScorer.of_checkpoint(stgnf)
         known["STG-NF"] = {
-            clip.name: _highest(clip.footage, clip.footage.windows(part.spec), part.raw, part.spec) for clip in clips
+            clip.name: _highest(clip.footage, clip.footage.windows(scorer.spec), scorer.raw, scorer.spec)
+            for clip in clips
         }
     return known | {
         "file: duration": {clip.name: clip.duration_s for clip in clips},
@@ -575,7 +575,7 @@ def train_mixed(
         rate_hz=like.spec.rate_hz,
         max_gap_s=like.spec.max_gap_s,
         axes="xy",
-        witnesses=True,
+        parts=True,
         resume=cache / "state.safetensors",
         command=_command(),
     )

@@ -437,7 +437,8 @@ def _beyond(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 
 The same flows, A2 at T=8, scored in other ways; every way that was tried is here. A window speaks for its *middle
 frame* as published, or for all frames it *covers* whose nearest centre is its own, which scores the ends of tracks.
-Motion and pairs are witnesses beside the pose; their surprises are added (Fisher) or the largest counts (smallest p).
+Motion and pairs are parts of the score beside the pose; their surprises are added (Fisher), or the largest counts
+(smallest p).
 *Per camera* turns scores into how rare they are among normal training clips of the same camera. The *mean of seeds* is
 that of the likelihoods of several flows.
 

@@ -4,7 +4,7 @@ Normal clips that the checkpoint's flow has not learnt from, those its training 
 (`model.synthetic`): for each kind, the AUC of all windows of the changed clips against all windows of the clips as they
 are. No label of the test split is involved, so scores may be chosen by this table. One row for each way to score a
 window: the pose's negative log-likelihood; its distance from the median of normal windows, on either side (typicality);
-the surprise of the witnesses of motion and of pairs; and witnesses combined by the sum of their surprises (Fisher) or
+the surprise of the parts for motion and pairs; and parts combined by the sum of their surprises (Fisher) or
 by the largest (smallest p).
 """
 
@@ -27,10 +27,10 @@ from benchmarks.research.poselift import FRAME_RATE_HZ
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import DatasetError, PoseClip, clip_windows, hold_out, read_split
 from model.footage import PoseFootage
-from model.scorer import Footage, PosePart, fit_witnesses
+from model.parts import MOTION, PAIR, POSE, Footage, Parts, fit_parts
+from model.scorer import RawScorer
 from model.synthetic import SyntheticAnomaly, synthetic
 from model.training import data_digest
-from model.witnesses import MOTION, PAIR, POSE, Witnesses
 from pose.windows import Windows
 
 Floats = NDArray[np.float64]
@@ -88,8 +88,8 @@ def synthetic_table(
 ) -> list[SyntheticRow]:
     """One row for each score.
 
-    The witnesses are the checkpoint's. Training fits them to the clips held out, those judged here; that shifts their
-    p-values a little and the order of windows within one witness not at all. A checkpoint without gets witnesses from
+    The parts are the checkpoint's. Training fits them to the clips held out, those judged here; that shifts their
+    p-values a little and the order of windows within one part not at all. A checkpoint without gets parts from
     the clips that it learnt from.
 
     Args:
@@ -105,37 +105,37 @@ def synthetic_table(
 
     Raises:
         DatasetError: No clip can be held out, or those held out have no window.
-        CalibrationError: There are no witnesses, and the clips are too short to learn them from.
+        CalibrationError: The checkpoint has no parts, and the clips are too short to learn them from.
     """
     learnt, held = hold_out(clips, held_out, checkpoint.provenance.seed)
-    part = PosePart.of_checkpoint(checkpoint, device)
-    witnesses = checkpoint.witnesses or _fitted(part, learnt, frame_rate_hz)
-    normal = scores(part, witnesses, held, frame_rate_hz)
+    scorer = RawScorer.of_checkpoint(checkpoint, device)
+    parts = checkpoint.parts or _fitted(scorer, learnt, frame_rate_hz)
+    normal = scores(scorer, parts, held, frame_rate_hz)
     found: dict[str, dict[SyntheticAnomaly, float]] = {name: {} for name in normal}
     for kind in KINDS:
-        changed = scores(part, witnesses, synthetic(held, kind, frame_rate_hz, seed), frame_rate_hz)
+        changed = scores(scorer, parts, synthetic(held, kind, frame_rate_hz, seed), frame_rate_hz)
         for name, values in changed.items():
             found[name][kind] = auc(normal[name], values)
     return [SyntheticRow(name, by_kind, float(np.mean(list(by_kind.values())))) for name, by_kind in found.items()]
 
 
-def scores(part: PosePart, witnesses: Witnesses, clips: Sequence[PoseClip], frame_rate_hz: float) -> dict[str, Floats]:
+def scores(scorer: RawScorer, parts: Parts, clips: Sequence[PoseClip], frame_rate_hz: float) -> dict[str, Floats]:
     """Every score of all windows of some clips, by name, each ``(N,)``.
 
     Raises:
         DatasetError: There is no window.
     """
     # At stride 1, so that people's windows end together and pairs are found.
-    batches = [clip_windows(clip, part.spec, frame_rate_hz=frame_rate_hz) for clip in clips]
+    batches = [clip_windows(clip, scorer.spec, frame_rate_hz=frame_rate_hz) for clip in clips]
     windows = Windows.concatenate(batches)
     if not len(windows):
-        raise DatasetError(f"no track of {len(clips)} clips is long enough for a window of {part.spec.length} points")
-    nll = part.nll(windows.tensor)
+        raise DatasetError(f"no track of {len(clips)} clips is long enough for a window of {scorer.spec.length} points")
+    nll = scorer.nll(windows.tensor)
     clip_of_window = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
-    bits = witnesses.surprises(windows, nll, clip_of_window, part.spec)
+    bits = parts.surprises(windows, nll, clip_of_window, scorer.spec)
     result: dict[str, Floats] = {
         "pose": nll,
-        "pose, typicality": np.abs(nll - witnesses.pose.nll(np.array(0.5))),
+        "pose, typicality": np.abs(nll - parts.pose.nll(np.array(0.5))),
     }
     result |= {name: bits[name] for name in (MOTION, PAIR) if name in bits}
     for names in ((POSE, MOTION), (POSE, MOTION, PAIR)):
@@ -160,10 +160,10 @@ def table(rows: Sequence[SyntheticRow]) -> Table:
     return result
 
 
-def _fitted(part: PosePart, clips: Sequence[PoseClip], frame_rate_hz: float) -> Witnesses:
+def _fitted(scorer: RawScorer, clips: Sequence[PoseClip], frame_rate_hz: float) -> Parts:
     recordings = [PoseFootage.of_clip(clip, frame_rate_hz) for clip in clips]
-    footage = [Footage(own.windows(part.spec), own.frame_times) for own in recordings]
-    return fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], part.spec)
+    footage = [Footage(own.windows(scorer.spec), own.frame_times) for own in recordings]
+    return fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], scorer.spec)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ PAPER_LENGTH: Final = 24
 RECOMMENDED_LENGTH: Final = 8
 PAPER: Final = "DA-Flow A2 (T=24)"
 PAPER_A1: Final = "DA-Flow A1 (T=24)"
-RECOMMENDED: Final = "DA-Flow recommended (T=8, witnesses)"
+RECOMMENDED: Final = "DA-Flow recommended (T=8, three parts)"
 RECOMMENDED_POSE: Final = "DA-Flow (T=8, pose alone)"
 STGNF: Final = "STG-NF"
 STGNF_STORED: Final = "STG-NF, files as stored"
@@ -386,12 +386,12 @@ class Plans:
         variants: list[tuple[str, dict[str, Any]]] = [
             ("pose, middle frame", _MIDDLE),
             ("pose, covering frames", _COVERING),
-            ("motion alone", _COVERING | {"witnesses": ["motion"]}),
-            ("pairs alone", _COVERING | {"witnesses": ["pair"]}),
-            ("pose and motion, sum of surprises", _COVERING | {"witnesses": two}),
-            ("pose and motion, smallest p", _COVERING | {"witnesses": two, "combine": "max"}),
+            ("motion alone", _COVERING | {"parts": ["motion"]}),
+            ("pairs alone", _COVERING | {"parts": ["pair"]}),
+            ("pose and motion, sum of surprises", _COVERING | {"parts": two}),
+            ("pose and motion, smallest p", _COVERING | {"parts": two, "combine": "max"}),
             ("pose, motion and pairs, sum of surprises (recommended)", _COVERING | _OWN),
-            ("pose, motion and pairs, smallest p", _COVERING | {"witnesses": three, "combine": "max"}),
+            ("pose, motion and pairs, smallest p", _COVERING | {"parts": three, "combine": "max"}),
             ("pose, per camera", _COVERING | calibrated),
             ("pose, middle frame, per camera", _MIDDLE | calibrated),
             ("pose, motion and pairs, sum of surprises, per camera", _COVERING | _OWN | calibrated),
@@ -452,7 +452,7 @@ class Plans:
     def recommended(self, seed: int, source: Settings | None = None) -> Task:
         """A training of DA-Flow as recommended."""
         config = DAFlowConfig.a2(RECOMMENDED_LENGTH)
-        return self._training("daflow", config, seed, source or self.source(), self.options.epochs, witnesses=True)
+        return self._training("daflow", config, seed, source or self.source(), self.options.epochs, parts=True)
 
     def stgnf(self, seed: int, *, stored: bool = False, source: Settings | None = None) -> Task:
         """A training of STG-NF by its official schedule: upright and in order, or on files as its code reads them."""
@@ -463,7 +463,7 @@ class Plans:
     def standard(self, name: str, trained: Task, test: Settings | None = None) -> Task:
         """A trained flow judged as it is meant to be used."""
         way, preset = _MIDDLE, trained.settings["preset"]
-        if trained.settings["witnesses"]:
+        if trained.settings["parts"]:
             way = _COVERING | _OWN
         elif preset != "daflow":
             way = _STORED if preset == "scrambled" else _PUBLISHED
@@ -529,13 +529,13 @@ class Plans:
         ]
 
     def _training(
-        self, preset: str, config: DAFlowConfig, seed: int, source: Settings, epochs: int, witnesses: bool = False
+        self, preset: str, config: DAFlowConfig, seed: int, source: Settings, epochs: int, parts: bool = False
     ) -> Task:
         epochs, architecture = min(epochs, self.options.epochs), config.to_dict()
         settings = {
             "preset": preset,
             "config": architecture,
-            "witnesses": witnesses,
+            "parts": parts,
             "seed": seed,
             "source": source,
             "epochs": epochs,
@@ -563,12 +563,12 @@ def read_home(space: Workspace, name: str) -> Dataset:
     return read_data(space.layout, Path(space.folders[name]), "auto")
 
 
-_WAY: Final[Mapping[str, Any]] = {"witnesses": [], "combine": "sum", "per_camera": None}
+_WAY: Final[Mapping[str, Any]] = {"parts": [], "combine": "sum", "per_camera": None}
 _MIDDLE: Final = dict(_WAY) | {"slicing": "grid", "assignment": "middle"}
 _COVERING: Final = dict(_WAY) | {"slicing": "grid", "assignment": "covering"}
 _PUBLISHED: Final = dict(_WAY) | {"slicing": "published", "assignment": "middle"}
 _STORED: Final = dict(_WAY) | {"slicing": "scrambled", "assignment": "middle"}
-_OWN: Final = {"witnesses": ["own"]}
+_OWN: Final = {"parts": ["own"]}
 _CURVE: Final = ("published", "conditional", "conditional frames", "scored", "common", "online conditional")
 
 

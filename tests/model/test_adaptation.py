@@ -21,7 +21,7 @@ from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
 from model.footage import PoseFootage, PoseTrack
-from model.scorer import PosePart, Scorer
+from model.scorer import RawScorer, Scorer
 from tests.model.skeletons import swaying
 
 QUICK = AdaptationSettings(epochs=3, max_windows=300)
@@ -152,8 +152,8 @@ def test_blocks_of_time_hold_all_footage_once() -> None:
 
 
 def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[PoseFootage]) -> None:
-    part = PosePart.of_checkpoint(base)
-    recording, smoothed = live_recording(footage[0], part, min_duration_s=0.2, skip_s=3.0)
+    scorer = RawScorer.of_checkpoint(base)
+    recording, smoothed = live_recording(footage[0], scorer, min_duration_s=0.2, skip_s=3.0)
     assert len(recording.times) == len(smoothed) == 1500 - 45
     held = recording.highest[np.isfinite(recording.highest)]
     assert len(held) > 1000

@@ -9,18 +9,10 @@ from hypothesis import strategies as st
 
 from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
+from model.frames import frame_scores_of_track, highest_over_people
 from model.fused import FusedFlow
-from model.scorer import (
-    CameraModel,
-    DeviceUnavailableError,
-    Footage,
-    PosePart,
-    ScoredWindow,
-    Scorer,
-    available_device,
-    frame_scores_of_track,
-    highest_over_people,
-)
+from model.parts import Footage
+from model.scorer import CameraModel, DeviceUnavailableError, RawScorer, ScoredWindow, Scorer, available_device
 from pose.skeleton import COCO_JOINTS, JOINTS
 from pose.windows import Windows, WindowSpec
 
@@ -96,10 +88,10 @@ def moved(checkpoint: Checkpoint, seed: int) -> Checkpoint:
         name: value + 0.01 * torch.randn(value.shape, generator=generator) if name.endswith("bias") else value
         for name, value in checkpoint.state.items()
     }
-    witnesses = checkpoint.witnesses
-    assert witnesses is not None
-    pose = replace(witnesses.pose, knots=tuple(knot - 0.1 * seed for knot in witnesses.pose.knots))
-    return replace(checkpoint, name=f"moved-{seed}", state=state, witnesses=replace(witnesses, pose=pose))
+    parts = checkpoint.parts
+    assert parts is not None
+    pose = replace(parts.pose, knots=tuple(knot - 0.1 * seed for knot in parts.pose.knots))
+    return replace(checkpoint, name=f"moved-{seed}", state=state, parts=replace(parts, pose=pose))
 
 
 def test_every_camera_is_scored_under_its_own_weights_and_its_own_calibration(checkpoint: Checkpoint) -> None:
@@ -261,13 +253,13 @@ def normal_footage(seed: int = 0) -> Footage:
 
 
 def test_footage_says_what_raw_scores_mean(checkpoint: Checkpoint) -> None:
-    part = PosePart(FusedFlow(checkpoint.flow()), checkpoint.spec)
+    raw_scorer = RawScorer(FusedFlow(checkpoint.flow()), checkpoint.spec)
     footage = normal_footage()
-    calibration = part.calibrated([footage])
+    calibration = raw_scorer.calibrated([footage])
     assert calibration.footage_s == pytest.approx(3007 / 15)
-    assert calibration.level(part.raw(footage.windows)).mean() == pytest.approx(0.5, abs=0.02)
+    assert calibration.level(raw_scorer.raw(footage.windows)).mean() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(CalibrationError, match="more footage"):
-        part.calibrated([Footage(footage.windows[np.arange(30)], footage.frame_times[:37])])
+        raw_scorer.calibrated([Footage(footage.windows[np.arange(30)], footage.frame_times[:37])])
 
 
 def test_a_frame_takes_the_window_with_the_nearest_centre() -> None:

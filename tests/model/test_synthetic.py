@@ -14,9 +14,9 @@ from model.dataset import PersonTrack, PoseClip, clip_windows, hold_out
 from model.flow import DAFlow
 from model.footage import PoseFootage
 from model.motion import MOTION_FEATURES, PAIR_FEATURES
-from model.scorer import Footage, PosePart, fit_witnesses
+from model.parts import Footage, fit_parts, motion_values, pair_values
+from model.scorer import RawScorer
 from model.synthetic import SyntheticAnomaly, synthetic, track_height
-from model.witnesses import motion_values, pair_values
 from pose.skeleton import COCO_JOINTS
 from pose.windows import Windows, WindowSpec
 
@@ -224,16 +224,16 @@ def test_the_table_has_every_score_and_motion_finds_haste(rows: list[SyntheticRo
     assert motion["half speed"] < 0.5 < motion["double speed"]
 
 
-def test_the_checkpoints_own_witnesses_are_asked(
+def test_the_checkpoints_own_parts_are_asked(
     split: list[PoseClip], untrained: Checkpoint, rows: list[SyntheticRow]
 ) -> None:
     recordings = [PoseFootage.of_clip(clip, RATE_HZ) for clip in hold_out(split, 0.3, 0)[0]]
     footage = [Footage(own.windows(SPEC), own.frame_times) for own in recordings]
-    part = PosePart.of_checkpoint(untrained)
-    witnesses = fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], SPEC)
-    fitted = dataclasses.replace(untrained, witnesses=witnesses)
+    scorer = RawScorer.of_checkpoint(untrained)
+    parts = fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], SPEC)
+    fitted = dataclasses.replace(untrained, parts=parts)
     assert synthetic_table(fitted, split, RATE_HZ, 0) == rows
-    without = dataclasses.replace(fitted, witnesses=dataclasses.replace(witnesses, pair=None))
+    without = dataclasses.replace(fitted, parts=dataclasses.replace(parts, pair=None))
     assert [row.score for row in synthetic_table(without, split, RATE_HZ, 0)] == [
         "pose",
         "pose, typicality",

@@ -6,8 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.calibration import Calibration
-from model.scorer import Footage, fit_witnesses
-from model.witnesses import MOTION, PAIR, POSE, Witnesses, combined_surprise
+from model.parts import MOTION, PAIR, POSE, Footage, Parts, combined_surprise, fit_parts
 from pose.windows import Windows, WindowSpec
 
 SPEC = WindowSpec(length=8, rate_hz=15.0)
@@ -49,33 +48,33 @@ def one_camera(windows: Windows) -> NDArray[np.int64]:
 
 
 @pytest.fixture(scope="module")
-def witnesses() -> Witnesses:
+def parts() -> Parts:
     normal = [footage(seed) for seed in range(3)]
-    return fit_witnesses(normal, [nll(own.windows, seed) for seed, own in enumerate(normal)], SPEC)
+    return fit_parts(normal, [nll(own.windows, seed) for seed, own in enumerate(normal)], SPEC)
 
 
-def test_normal_windows_surprise_each_witness_as_rarely_as_they_should(witnesses: Witnesses) -> None:
+def test_normal_windows_surprise_each_part_as_rarely_as_they_should(parts: Parts) -> None:
     windows = Windows.concatenate([walk(1500, seed=seed) for seed in range(10, 16)])
     cameras = np.repeat(np.arange(6), 3000)
-    surprises = witnesses.surprises(windows, nll(windows, 9), cameras, SPEC)
+    surprises = parts.surprises(windows, nll(windows, 9), cameras, SPEC)
     assert list(surprises) == [POSE, MOTION, PAIR]
     for bits in surprises.values():
         assert (bits > -np.log2(0.1)).mean() == pytest.approx(0.1, abs=0.06)
 
 
-def test_haste_is_the_motions_to_tell(witnesses: Witnesses) -> None:
+def test_haste_is_the_motions_to_tell(parts: Parts) -> None:
     windows = walk(50, speed=2000.0, seed=9)
-    surprises = witnesses.surprises(windows, nll(windows), one_camera(windows), SPEC)
+    surprises = parts.surprises(windows, nll(windows), one_camera(windows), SPEC)
     assert surprises[MOTION].min() > 5
     assert surprises[POSE].mean() < 3
 
 
-def test_two_who_rush_at_each_other_are_the_pairs_to_tell(witnesses: Witnesses) -> None:
+def test_two_who_rush_at_each_other_are_the_pairs_to_tell(parts: Parts) -> None:
     left, right = walk(20, people=1, speed=400.0, seed=9), walk(20, people=1, speed=400.0, seed=9)
     mirrored = right.poses * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([400.0, 0.0, 0.0])
     both = Windows.concatenate([left, Windows.of_poses(mirrored, right.track_ids + 1, right.end_times)])
-    together = witnesses.surprises(both, nll(both), one_camera(both), SPEC)[PAIR]
-    apart = witnesses.surprises(both, nll(both), both.track_ids, SPEC)[PAIR]
+    together = parts.surprises(both, nll(both), one_camera(both), SPEC)[PAIR]
+    apart = parts.surprises(both, nll(both), both.track_ids, SPEC)[PAIR]
     assert together.max() > 6
     assert not apart.any()
 
@@ -89,41 +88,41 @@ def test_the_score_is_the_combined_surprise_and_nothing_speaks_for_a_broken_wind
     np.testing.assert_array_equal(combined_surprise(surprises), [5.0, 7.0, np.nan])
 
 
-def test_a_broken_window_spoils_nobody_elses_surprise(witnesses: Witnesses) -> None:
+def test_a_broken_window_spoils_nobody_elses_surprise(parts: Parts) -> None:
     windows = walk(5)
-    whole = witnesses.surprises(windows, nll(windows), one_camera(windows), SPEC)
+    whole = parts.surprises(windows, nll(windows), one_camera(windows), SPEC)
     windows.poses[2] = torch.nan
-    spoilt = witnesses.surprises(windows, nll(windows), one_camera(windows), SPEC)
+    spoilt = parts.surprises(windows, nll(windows), one_camera(windows), SPEC)
     assert np.isnan(spoilt[MOTION][2])
     others = np.arange(10) != 2
     np.testing.assert_array_equal(spoilt[MOTION][others], whole[MOTION][others])
     assert np.isfinite(spoilt[PAIR]).all()
 
 
-def test_without_people_near_each_other_there_is_no_witness_of_pairs() -> None:
+def test_without_people_near_each_other_there_is_no_pair_part() -> None:
     normal = [footage(seed, people=1) for seed in range(3)]
-    alone = fit_witnesses(normal, [nll(own.windows) for own in normal], SPEC)
+    alone = fit_parts(normal, [nll(own.windows) for own in normal], SPEC)
     assert alone.pair is None
     windows = walk(5)
     assert list(alone.surprises(windows, nll(windows), one_camera(windows), SPEC)) == [POSE, MOTION]
-    assert Witnesses.from_dict(alone.to_dict()) == alone
+    assert Parts.from_dict(alone.to_dict()) == alone
 
 
-def test_no_windows_surprise_nobody(witnesses: Witnesses) -> None:
+def test_no_windows_surprise_nobody(parts: Parts) -> None:
     windows = Windows.empty(SPEC)
-    for bits in witnesses.surprises(windows, np.empty(0), one_camera(windows), SPEC).values():
+    for bits in parts.surprises(windows, np.empty(0), one_camera(windows), SPEC).values():
         assert bits.shape == (0,)
 
 
-def test_witnesses_survive_json_and_refuse_nonsense(witnesses: Witnesses) -> None:
-    fields = witnesses.to_dict()
-    assert Witnesses.from_dict(fields) == witnesses
-    with pytest.raises(ValueError, match="expected the witnesses pose, motion and pair"):
-        Witnesses.from_dict({POSE: fields[POSE]})
+def test_parts_survive_json_and_refuse_nonsense(parts: Parts) -> None:
+    fields = parts.to_dict()
+    assert Parts.from_dict(fields) == parts
+    with pytest.raises(ValueError, match="expected the parts pose, motion and pair"):
+        Parts.from_dict({POSE: fields[POSE]})
     with pytest.raises(ValueError, match="expected tails and reference"):
-        Witnesses.from_dict({**fields, MOTION: {}})
+        Parts.from_dict({**fields, MOTION: {}})
     with pytest.raises(ValueError, match="this version knows the features"):
-        Witnesses.from_dict({**fields, MOTION: fields[PAIR]})
+        Parts.from_dict({**fields, MOTION: fields[PAIR]})
 
 
 def test_surprise_is_the_binary_logarithm_of_what_a_level_leaves() -> None:
