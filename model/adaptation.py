@@ -92,7 +92,7 @@ class AdaptationSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Adaptation:
+class AdaptedWeights:
     """What came of fine-tuning.
 
     Attributes:
@@ -336,7 +336,7 @@ def adapt_weights(
     device: torch.device | str = "cpu",
     on_progress: Callable[[float], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Adaptation:
+) -> AdaptedWeights:
     """Fine-tune weights on a camera's own footage.
 
     Args:
@@ -362,8 +362,8 @@ def adapt_weights(
     stretches = _stretches([windows.end_times for windows in judged])
     before = RawScorer(FusedFlow(base.flow(), place), base.spec).nll(y)
 
-    def refused(reason: str, after: float = math.nan) -> Adaptation:
-        return Adaptation(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
+    def refused(reason: str, after: float = math.nan) -> AdaptedWeights:
+        return AdaptedWeights(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
 
     if not len(x) or not len(chosen_by) or len(set(stretches.tolist())) < _MIN_STRETCHES:
         return refused(
@@ -400,7 +400,7 @@ def adapt_weights(
     if not (gain >= settings.margin and chance < _SIGNIFICANCE):
         return refused(f"not adapted: {figures}; {settings.margin:g} and p < {_SIGNIFICANCE:g} are asked", after.mean())
     adapted = replace(adapted, parts=_parts(adapted, unlearnt, place))
-    return Adaptation(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
+    return AdaptedWeights(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
 
 
 def _parts(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Parts | None:

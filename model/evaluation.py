@@ -26,9 +26,9 @@ from model.footage import PoseFootage, online_series
 from model.frames import frame_scores_of_track
 from model.metrics import (
     EventMetrics,
+    FrameMetrics,
     Interval,
     MacroAUC,
-    Metrics,
     MicroAUC,
     bootstrap_by_clip,
     event_metrics,
@@ -202,7 +202,7 @@ class FrameReport:
 
     frames: int
     anomalous: int
-    micro: Metrics
+    micro: FrameMetrics
     micro_interval: Interval | None
     macro_auc_roc: float | None
     macro_interval: Interval | None
@@ -212,7 +212,7 @@ class FrameReport:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `dataclasses.asdict`, also after JSON."""
         intervals = {name: _interval(values[name]) for name in ("micro_interval", "macro_interval")}
-        return cls(**values | {"micro": Metrics(**values["micro"])} | intervals)
+        return cls(**values | {"micro": FrameMetrics(**values["micro"])} | intervals)
 
 
 @dataclass(frozen=True, slots=True)

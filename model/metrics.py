@@ -39,7 +39,7 @@ _ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class FrameMetrics:
     """How well anomaly scores separate frames.
 
     Attributes:
@@ -127,7 +127,7 @@ class EventMetrics:
         return cls(**values | {"points": tuple(OperatingPoint(**point) for point in values["points"])})
 
 
-def frame_metrics(labels: Labels, anomaly: Floats) -> Metrics:
+def frame_metrics(labels: Labels, anomaly: Floats) -> FrameMetrics:
     """Judge frame scores.
 
     Args:
@@ -140,7 +140,7 @@ def frame_metrics(labels: Labels, anomaly: Floats) -> Metrics:
     anomalous = int(np.sum(labels))
     if not 0 < anomalous < len(labels):
         raise ValueError(f"nothing to tell apart: {anomalous} of {len(labels)} frames are anomalous")
-    return Metrics(
+    return FrameMetrics(
         auc_roc=float(roc_auc_score(labels, anomaly)),
         auc_pr=float(average_precision_score(labels, anomaly)),
         eer=equal_error_rate(labels, anomaly),

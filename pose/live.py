@@ -66,7 +66,7 @@ TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
 """Where each state may lead. ``failed`` is for what trying again cannot heal."""
 
 
-class IllegalTransition(RuntimeError):
+class IllegalStreamTransition(RuntimeError):
     """A live source was asked to go where its state does not lead."""
 
 
@@ -418,7 +418,7 @@ class LiveSource:
         """Begin to read.
 
         Raises:
-            IllegalTransition: The source is not stopped.
+            IllegalStreamTransition: The source is not stopped.
         """
         with self._lock:
             self._move(SourceState.CONNECTING)
@@ -574,7 +574,7 @@ class LiveSource:
 
     def _move(self, state: SourceState) -> None:
         if state not in TRANSITIONS[self.state]:
-            raise IllegalTransition(f"a source that is {self.state} cannot become {state}")
+            raise IllegalStreamTransition(f"a source that is {self.state} cannot become {state}")
         previous, self._state, self._since = self._state, state, time.monotonic()
         cause, detail = (self._problem.cause, str(self._problem)) if self._problem else (None, None)
         self._changes.append(StateChange(self.camera_id, previous, state, self._since, cause, detail))

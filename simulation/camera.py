@@ -21,7 +21,7 @@ _GRAIN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
+class SceneCamera:
     """A pinhole camera with a radially distorting lens, over the origin of the ground.
 
     Attributes:
@@ -152,7 +152,7 @@ class Sensor:
         rng: Source of chance.
     """
 
-    def __init__(self, camera: Camera, rng: np.random.Generator) -> None:
+    def __init__(self, camera: SceneCamera, rng: np.random.Generator) -> None:
         self._camera = camera
         self._rng = rng
         grain = rng.normal(0.0, 1.0, (camera.height + _GRAIN, camera.width + _GRAIN, 3)).astype(np.float32)

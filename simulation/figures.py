@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulation.body import INDEX, Body
-from simulation.camera import Camera, Floats, Image
+from simulation.camera import Floats, Image, SceneCamera
 from simulation.clothing import Clothing, Colour
 
 Polygon = NDArray[np.int32]
@@ -91,7 +91,9 @@ class Figures:
         clothes: Looks of each.
     """
 
-    def __init__(self, camera: Camera, joints: Floats, bodies: Sequence[Body], clothes: Sequence[Clothing]) -> None:
+    def __init__(
+        self, camera: SceneCamera, joints: Floats, bodies: Sequence[Body], clothes: Sequence[Clothing]
+    ) -> None:
         self._joints = joints
         self._clothes = clothes
         self.pixels, self._depths = camera.project(joints)
@@ -117,7 +119,7 @@ class Figures:
         reach = np.linalg.norm(face, axis=-1) * np.linalg.norm(self._view, axis=-1)[:, None]
         return np.asarray(away < -0.2 * reach)
 
-    def boxes(self, camera: Camera) -> Floats:
+    def boxes(self, camera: SceneCamera) -> Floats:
         """Shape ``(P, 4)``: left, top, right, bottom of everybody's outline in pixels, cut at the frame."""
         outlines = self._outlines[:, :, 0].reshape(len(self._outlines), -1, 2) / (1 << _SHIFT)
         head = 0.05 * (self._stature * self._scale[:, INDEX["skull"]])[:, None, None]
@@ -316,7 +318,7 @@ class Figures:
         return np.asarray(ahead / max(float(np.linalg.norm(ahead)), 1e-9))
 
 
-def draw_shadows(image: Image, camera: Camera, joints: Floats, light: tuple[float, float], shade: float) -> None:
+def draw_shadows(image: Image, camera: SceneCamera, joints: Floats, light: tuple[float, float], shade: float) -> None:
     """Darken the ground where people stand in the light.
 
     Args:

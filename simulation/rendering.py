@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pose.skeleton import COCO_JOINTS
 from simulation.actions import Action
-from simulation.camera import Camera, Floats, Image, Sensor
+from simulation.camera import Floats, Image, SceneCamera, Sensor
 from simulation.figures import Figures, draw_shadows
 from simulation.places import Background, draw_background, furnish
-from simulation.scene import Incident, Scene
+from simulation.scene import Scene, SceneIncident
 from simulation.world import Actor, World
 
 OUTSIDE: Final = 0
@@ -45,7 +45,7 @@ class SimulatedPerson:
 
     identity: int
     action: Action
-    incident: Incident | None
+    incident: SceneIncident | None
     keypoints: Floats
     box: tuple[float, float, float, float]
 
@@ -93,7 +93,7 @@ def empty(scene: Scene) -> Image:
 
 
 def draw_people(
-    image: Image, camera: Camera, background: Background, actors: Sequence[Actor], joints: Floats
+    image: Image, camera: SceneCamera, background: Background, actors: Sequence[Actor], joints: Floats
 ) -> tuple[SimulatedPerson, ...]:
     """Draw everybody from the farthest to the nearest, furniture in between, and say who is where.
 
@@ -176,7 +176,7 @@ def _overlaps(mask: tuple[int, int, Image]) -> bool:
     return mask[2].size > 0
 
 
-def _seen(camera: Camera, labels: Image, pixels: Floats, label: int) -> NDArray[np.int64]:
+def _seen(camera: SceneCamera, labels: Image, pixels: Floats, label: int) -> NDArray[np.int64]:
     """For each pixel whether it is outside, or somebody else's, or the person's own within a pixel around."""
     inside = camera.contains(pixels)
     x = np.clip(np.round(pixels[:, 0]).astype(int), 1, camera.width - 2)

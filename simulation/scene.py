@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 
 Event = Literal["running", "fall", "fight", "throw", "crawl"]
 """What is anomalous; everything else that people do is normal."""
@@ -32,7 +32,7 @@ DEMO_FPS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class SceneIncident:
     """An event at a known time.
 
     Attributes:
@@ -79,11 +79,11 @@ class Scene:
     """
 
     seed: int = 0
-    camera: Camera = field(default_factory=Camera)
+    camera: SceneCamera = field(default_factory=SceneCamera)
     place: Place = "hall"
     people: int = 4
     duration_s: float = 20.0
-    incidents: tuple[Incident, ...] = ()
+    incidents: tuple[SceneIncident, ...] = ()
     incident_every_s: float | None = None
     events: tuple[Event, ...] = EVENTS
 
@@ -115,7 +115,7 @@ class Scene:
         """Number of frames; none for a scene without an end."""
         return None if math.isinf(self.duration_s) else max(1, round(self.duration_s * self.camera.fps))
 
-    def schedule(self) -> Iterator[Incident]:
+    def schedule(self) -> Iterator[SceneIncident]:
         """Its incidents in order of time; without an end where one comes every so many seconds."""
         yield from self.incidents
         if self.incident_every_s is None:
@@ -125,7 +125,7 @@ class Scene:
         onset = self.incident_every_s / 2
         while onset < self.duration_s:
             event = possible[rng.integers(len(possible))]
-            yield Incident(event, onset, onset + EVENT_S[event])
+            yield SceneIncident(event, onset, onset + EVENT_S[event])
             onset += self.incident_every_s
 
 
@@ -154,7 +154,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
     if event not in EVENTS:
         raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
     rng = _choices(seed)
-    incident = Incident(event, onset_s, onset_s + EVENT_S[event])
+    incident = SceneIncident(event, onset_s, onset_s + EVENT_S[event])
     return Scene(
         seed=seed,
         camera=random_camera(rng),
@@ -183,10 +183,10 @@ def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[E
     )
 
 
-def random_camera(rng: np.random.Generator) -> Camera:
+def random_camera(rng: np.random.Generator) -> SceneCamera:
     """A camera as they hang under ceilings and on lamp posts."""
     height = rng.uniform(2.5, 4.5)
-    return Camera(
+    return SceneCamera(
         height_m=height,
         # The middle of the picture lies six metres away or a little more.
         tilt_deg=math.degrees(math.atan((height - 0.9) / rng.uniform(5.4, 7.4))),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import av
 
-from simulation.camera import Camera, Image
+from simulation.camera import Image, SceneCamera
 
 
-def write_video(path: Path, images: Iterable[Image], camera: Camera) -> None:
+def write_video(path: Path, images: Iterable[Image], camera: SceneCamera) -> None:
     """Encode frames as H.264 at the camera's rate.
 
     Args:

@@ -12,10 +12,10 @@ import numpy as np
 from simulation import actions
 from simulation.actions import Action, Move, Style, random_style
 from simulation.body import Body, Floats, column, forward_kinematics, random_body
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.clothing import Clothing, random_clothing
 from simulation.places import Box
-from simulation.scene import Event, Incident, Scene
+from simulation.scene import Event, Scene, SceneIncident
 
 EVENT_ACTIONS: Final[dict[Event, Action]] = {
     "running": "run",
@@ -93,7 +93,7 @@ class Actor:
     target: Floats | None = None
     facing: float | None = None
     leaving: bool = False
-    incident: Incident | None = None
+    incident: SceneIncident | None = None
     partner: Actor | None = None
     seat: Box | None = None
     move: Move = "guard"
@@ -149,7 +149,7 @@ class World:
         self._rng = np.random.default_rng((scene.seed, 2))
         self._floor = visible_floor(scene.camera, boxes)
         self._stage = clear_floor(self._floor, boxes)
-        self._schedule: Iterator[Incident] = scene.schedule()
+        self._schedule: Iterator[SceneIncident] = scene.schedule()
         self._next = next(self._schedule, None)
         self._cast: list[Actor] = []
         self._identities = 0
@@ -207,7 +207,7 @@ class World:
             self._cast = []
             self._next = next(self._schedule, None)
 
-    def _assemble(self, incident: Incident, *, at_once: bool) -> None:
+    def _assemble(self, incident: SceneIncident, *, at_once: bool) -> None:
         """Choose who takes part, those nearest to the middle, and send them there, or put them there at the start."""
         middle = self._stage.mean(axis=0)
         centre = self._stage[np.argmin(((self._stage - middle) ** 2).sum(axis=1))]
@@ -251,7 +251,7 @@ class World:
         if action == "fight":
             self._choose_move(actor)
 
-    def _wait(self, actor: Actor, incident: Incident) -> None:
+    def _wait(self, actor: Actor, incident: SceneIncident) -> None:
         partner = actor.partner
         if actor.action == "stand" and self.time_s >= actor.until:
             actor.begin("walk", self.time_s)
@@ -534,7 +534,7 @@ class World:
         return np.asarray(hidden[np.argmin(np.abs(hidden[:, 0] - place[0])), :2])
 
 
-def visible_floor(camera: Camera, boxes: Sequence[Box]) -> Floats:
+def visible_floor(camera: SceneCamera, boxes: Sequence[Box]) -> Floats:
     """Points of the ground, ``(N, 2)`` in metres, on which a person is seen from head to foot.
 
     Raises:

@@ -34,7 +34,7 @@ from model.layouts import META_SUFFIX
 from pose.estimator import PoseEstimator, Poses, configure_ultralytics
 from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses, Tracker
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.rendering import OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, render
 from simulation.scene import DEMO_FPS, EVENTS, Scene, normal_scene, scene_with
 from simulation.weights import IMAGE_SIZE
@@ -138,7 +138,7 @@ def _film_scene(directory: Path, split: str, seed: int) -> None:
         (directory / "labels" / split / f"{name}.txt").write_text(labels(frame, scene.camera))
 
 
-def labels(frame: SimulatedFrame, camera: Camera) -> str:
+def labels(frame: SimulatedFrame, camera: SceneCamera) -> str:
     """What Ultralytics is told about a frame: for each person class, box and keypoints in shares of the picture."""
     size = np.array([camera.width, camera.height])
     lines = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pose.live import (
     TRANSITIONS,
     Capture,
-    IllegalTransition,
+    IllegalStreamTransition,
     LiveSource,
     LiveTiming,
     Picture,
@@ -325,7 +325,7 @@ class TestLiveSource:
     ) -> None:
         source = make(Script(steady).open)
         source.start()
-        with pytest.raises(IllegalTransition, match=r"a source that is \w+ cannot become connecting"):
+        with pytest.raises(IllegalStreamTransition, match=r"a source that is \w+ cannot become connecting"):
             source.start()
         source.stop()
         source.start()

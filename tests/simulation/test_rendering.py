@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from simulation.body import pose
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.places import Box, draw_background, furnish
 from simulation.rendering import HIDDEN, OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, draw_people, empty, render
 from simulation.scene import EVENTS, PLACES, Event, Place, Scene, demo_scene, scene_with
 from simulation.world import Actor, World
 
-CLEAN = Camera(width=640, height=360, noise=0.0, jpeg_quality=95)
-SMALL = Camera(width=320, height=180)
+CLEAN = SceneCamera(width=640, height=360, noise=0.0, jpeg_quality=95)
+SMALL = SceneCamera(width=320, height=180)
 
 
 def filmed(scene: Scene, count: int) -> list[SimulatedFrame]:

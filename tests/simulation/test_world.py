@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from simulation.body import INDEX
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.places import furnish
-from simulation.scene import EVENTS, Event, Incident, Scene, demo_scene, normal_scene, scene_with
+from simulation.scene import EVENTS, Event, Scene, SceneIncident, demo_scene, normal_scene, scene_with
 from simulation.world import EVENT_ACTIONS, World
 
 
@@ -55,7 +55,7 @@ def test_those_who_fight_are_within_reach(seed: int) -> None:
 
 
 def test_those_who_will_fight_meet_before() -> None:
-    scene = Scene(seed=8, people=5, duration_s=30, incidents=(Incident("fight", 15, 20),))
+    scene = Scene(seed=8, people=5, duration_s=30, incidents=(SceneIncident("fight", 15, 20),))
     world = world_of(scene)
     while world.time_s < 16.5:
         world.step()
@@ -86,7 +86,7 @@ def test_feet_stay_near_the_ground_while_people_walk() -> None:
 
 
 def test_no_joint_jumps_from_one_frame_to_the_next() -> None:
-    scene = replace(scene_with("fight", 5, onset_s=2.0), camera=Camera(fps=30))
+    scene = replace(scene_with("fight", 5, onset_s=2.0), camera=SceneCamera(fps=30))
     world = world_of(scene)
     identities = [actor.identity for actor in world.actors]
     before = world.joints()
@@ -122,4 +122,4 @@ def test_nobody_new_gets_an_old_number() -> None:
 
 def test_a_camera_that_sees_nobody_whole_is_refused() -> None:
     with pytest.raises(ValueError, match="sees nobody from head to foot"):
-        world_of(Scene(camera=Camera(height_m=1.0, tilt_deg=60, focal=3.0)))
+        world_of(Scene(camera=SceneCamera(height_m=1.0, tilt_deg=60, focal=3.0)))
