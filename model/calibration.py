@@ -233,21 +233,6 @@ class Calibration:
             )
         return self.highest_rate * (1 - level) / (1 - self.levels[-1])
 
-    def threshold_interval(self, false_alarms_per_hour: float, confidence: float = 0.9) -> tuple[float, float]:
-        """Where the level of `threshold` could lie, the footage being short: a parametric bootstrap.
-
-        Returns:
-            Lower and upper end, as levels of this calibration.
-
-        Raises:
-            CalibrationError: The rate is not supported.
-        """
-        self._check_rate(false_alarms_per_hour)
-        rates, shapes, scales = self._bootstrap()
-        survival = np.minimum(false_alarms_per_hour / rates, 1.0)
-        low, high = self.level(self.knots[-1] + _interval(_excess(survival, shapes, scales), confidence))
-        return float(low), float(high)
-
     def rate_interval(self, level: float, confidence: float = 0.9) -> tuple[float, float]:
         """How many false alarms per hour a level could really cost, the footage being short: a parametric bootstrap.
 

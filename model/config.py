@@ -100,11 +100,6 @@ class DAFlowConfig:
         return cls(length=length)
 
     @classmethod
-    def a3(cls, length: int = 24) -> DAFlowConfig:
-        """Distance partition with bias, gates normalised without learned scale and shift; 488 parameters."""
-        return cls(length=length, gcn_bias=True, attention_norm="plain")
-
-    @classmethod
     def stgnf(cls, length: int = 24) -> DAFlowConfig:
         """STG-NF (Hirschorn and Avidan, ICCV 2023); 616 parameters at T=24, 488 at T=16."""
         return cls(

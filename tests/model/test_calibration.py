@@ -118,24 +118,24 @@ def test_held_out_footage_raises_as_many_false_alarms_as_promised() -> None:
     assert inside >= 7
 
 
-def test_the_threshold_lies_in_its_interval_which_narrows_with_footage() -> None:
+def test_the_rate_of_a_threshold_lies_in_its_interval_which_narrows_with_footage() -> None:
     widths = []
     for hours in (2, 20):
         recording = camera(7, hours=hours)
         fitted = Calibration.fit(recording.highest, [recording], tail_share=0.01)
-        low, high = fitted.threshold_interval(1.0)
-        assert low < fitted.threshold(1.0) < high
-        assert fitted.threshold_interval(1.0, confidence=0.5) > (low, 0)
-        assert fitted.threshold_interval(1.0, confidence=0.5)[1] < high
-        widths.append(math.log((1 - low) / (1 - high)))
+        level = fitted.threshold(1.0)
+        low, high = fitted.rate_interval(level)
+        assert low < 1.0 < high
+        assert fitted.rate_interval(level, confidence=0.5) > (low, 0)
+        assert fitted.rate_interval(level, confidence=0.5)[1] < high
+        widths.append(math.log(high / low))
     assert widths[1] < widths[0] / 2
 
 
 def test_what_the_footage_cannot_support_is_refused(fitted: Calibration) -> None:
     for rate in (0.0, -1.0, math.nan, fitted.highest_rate * 1.01):
-        for ask in (fitted.threshold, fitted.threshold_interval):
-            with pytest.raises(CalibrationError, match=r"footage \(10\.00 h\) supports .* up to \d+\.\d false alarms"):
-                ask(rate)
+        with pytest.raises(CalibrationError, match=r"footage \(10\.00 h\) supports .* up to \d+\.\d false alarms"):
+            fitted.threshold(rate)
     for level in (0.5, 1.1):
         with pytest.raises(CalibrationError, match="false alarms are known for levels from"):
             fitted.false_alarms_per_hour(level)
