@@ -74,6 +74,10 @@ class AdaptationSettings:
         batch_size: Windows in a step.
         margin: Bits per dimension by which the judging blocks must become more likely.
         seed: Decides the order of windows.
+
+    Example:
+        >>> AdaptationSettings(epochs=6).learning_rate
+        0.01
     """
 
     learning_rate: float = 1e-2
@@ -101,6 +105,11 @@ class AdaptedWeights:
         after_nll: The same under the adapted weights; nan if none were learnt.
         reason: Why the weights were accepted or not, as a sentence.
         unlearnt: The footage that had no part in learning, in blocks.
+
+    Example:
+        >>> refused = AdaptedWeights(None, 0.31, math.nan, "not adapted: too little footage", ())
+        >>> refused.checkpoint is None, refused.reason
+        (True, 'not adapted: too little footage')
     """
 
     checkpoint: Checkpoint | None
@@ -126,6 +135,23 @@ class CameraFit:
         footage_s: Seconds of footage handed in.
         windows: Windows in it.
         false_alarms_used: False alarms that the calibration takes for normal life besides the footage.
+
+    Example:
+        >>> fit = CameraFit(
+        ...     calibration=Calibration((0.0, 1.0), (0.0, 0.9), 0.1, 0.5, 20, 1000, 3600.0, 2.0),
+        ...     checkpoint=None,
+        ...     threshold=0.995,
+        ...     rate_interval=(0.6, 1.7),
+        ...     before_nll=None,
+        ...     after_nll=None,
+        ...     accepted=False,
+        ...     reason=None,
+        ...     footage_s=3600.0,
+        ...     windows=1000,
+        ...     false_alarms_used=0,
+        ... )
+        >>> fit.calibration.level(np.array(0.5)).item()
+        0.45
     """
 
     calibration: Calibration

@@ -62,6 +62,10 @@ class Recording:
     Attributes:
         times: Shape ``(n,)``, capture times in seconds, increasing.
         highest: Shape ``(n,)``, the highest score over people of each frame; nan where nobody was scored.
+
+    Example:
+        >>> Recording(np.arange(5) / 10, np.array([0.1, 0.3, np.nan, 0.2, 0.1])).duration_s
+        0.5
     """
 
     times: Floats
@@ -87,6 +91,15 @@ class Calibration:
         windows: Scores that the body was fitted to: of windows, or of frames of a live camera.
         footage_s: Seconds of normal footage, frames without people included.
         merge_s: Runs of exceedances closer than this many seconds count as one.
+
+    Example:
+        >>> scores = np.random.default_rng(0).gumbel(size=20_000)
+        >>> calibration = Calibration.fit(scores, [Recording(np.arange(20_000) / 10, scores)], merge_s=0.0)
+        >>> round(float(calibration.level(np.median(scores))), 2)
+        0.5
+        >>> level = calibration.threshold(false_alarms_per_hour=6.0)
+        >>> round(calibration.false_alarms_per_hour(level), 6)
+        6.0
     """
 
     knots: tuple[float, ...]

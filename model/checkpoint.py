@@ -53,6 +53,10 @@ class Provenance:
         heldout_nll: Mean score of the held-out normal windows; None if unknown, or if nothing was held out.
         versions: Versions of the libraries used.
         note: What else must be known before the weights are used or passed on, such as their origin and licence.
+
+    Example:
+        >>> Provenance("toys", "", "daflow train", 0, 12, 0.1, 0.3, {}).to_dict()["epoch"]
+        12
     """
 
     data: str
@@ -83,6 +87,13 @@ class Checkpoint:
         provenance: Where it comes from.
         calibration: What its scores mean; None before calibration.
         parts: What is normal to each part of the score; None if the score is the likelihood of the pose alone.
+
+    Example:
+        >>> checkpoint = Checkpoint.load(DEFAULT_CHECKPOINT)
+        >>> checkpoint.spec
+        WindowSpec(length=8, rate_hz=15.0, max_gap_s=0.5)
+        >>> sum(parameter.numel() for parameter in checkpoint.flow().parameters())
+        488
     """
 
     name: str

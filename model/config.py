@@ -56,6 +56,11 @@ class DAFlowConfig:
         permutation: Reversed channels, or a learned 1x1 convolution.
         coupling: ``(x + shift) * scale`` or ``x * scale + shift``.
         prior_mean: Mean R of the normal prior N(R, I).
+
+    Example:
+        >>> config = DAFlowConfig(length=8)
+        >>> DAFlowConfig.from_dict(config.to_dict()) == config
+        True
     """
 
     length: int = 24

@@ -69,6 +69,11 @@ class PersonTrack:
         keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
         abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None where nobody looked at single people.
         keys: The frame numbers as text in the file; None if they have no zeros in front.
+
+    Example:
+        >>> track = PersonTrack(1, np.array([0, 1, 3]), torch.rand(3, 17, 3))
+        >>> len(track.frames)
+        3
     """
 
     person: int
@@ -86,6 +91,11 @@ class PoseClip:
         name: The file's name without its suffix, such as ``01_0222``.
         tracks: The people, in order of their numbers.
         scene: Where it was filmed, if the name does not say so.
+
+    Example:
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.array([2, 3, 5]), torch.rand(3, 17, 3)),))
+        >>> clip.camera, clip.frame_span().tolist()
+        ('01', [2, 3, 4, 5])
     """
 
     name: str

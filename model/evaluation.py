@@ -59,6 +59,12 @@ class ClipScores:
         offline: Shape ``(F,)``, unsmoothed, highest over people; nan where nobody is scored.
         online: Shape ``(F,)``, what a live camera would publish at each frame, smoothed causally; nan likewise.
         tracks: Offline scores of each person by number, each ``(F,)``; nan where that person is not scored.
+
+    Example:
+        >>> offline, online = np.array([np.nan, 0.3]), np.array([np.nan, 0.2])
+        >>> scores = ClipScores("01_0222", offline, online, tracks={1: offline})
+        >>> np.isfinite(scores.offline).tolist()
+        [False, True]
     """
 
     name: str
@@ -68,7 +74,13 @@ class ClipScores:
 
 
 class FootageScorer(Protocol):
-    """Anything that scores the frames of a clip of tracked people."""
+    """Anything that scores the frames of a clip of tracked people.
+
+    Example:
+        >>> scorer: FootageScorer = PEOPLE_COUNT
+        >>> scorer.name
+        'number of people'
+    """
 
     @property
     def name(self) -> str:
@@ -95,6 +107,15 @@ class WindowFootageScorer:
         slicing: How windows are cut for offline scores; a live camera always cuts on the time grid.
         assignment: Which frames a window speaks for offline.
         tau_s: Time constant of the smoothing online, seconds.
+
+    Example:
+        >>> import torch
+        >>> from model.dataset import PersonTrack
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.arange(12), torch.rand(12, 17, 3)),))
+        >>> spec = WindowSpec(length=8, rate_hz=15.0)
+        >>> scorer = WindowFootageScorer("zero", lambda windows: np.zeros(len(windows)), spec, assignment="covering")
+        >>> scorer.score_clip(clip, frames=14, frame_rate_hz=15.0).offline.tolist()
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nan, nan]
     """
 
     name: str
@@ -163,6 +184,13 @@ class PeopleBaseline:
     Attributes:
         name: What to call it in tables.
         most: More people than these count as these.
+
+    Example:
+        >>> import torch
+        >>> from model.dataset import PersonTrack
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.arange(2), torch.rand(2, 17, 3)),))
+        >>> PeopleBaseline("people").score_clip(clip, frames=4, frame_rate_hz=15.0).offline.tolist()
+        [1.0, 1.0, 0.0, 0.0]
     """
 
     name: str
@@ -198,6 +226,11 @@ class FrameReport:
         macro_auc_roc: Mean over clips with both classes; None if there is none.
         macro_interval: Of that.
         macro_clips: How many clips have both classes.
+
+    Example:
+        >>> report = FrameReport(100, 20, FrameMetrics(0.7, 0.4, 0.3), None, None, None, 0)
+        >>> FrameReport.from_dict(asdict(report)) == report
+        True
     """
 
     frames: int
@@ -224,6 +257,11 @@ class UnitReport:
         anomalous: How many of those are anomalous.
         auc_roc: Of all pooled.
         interval: Of whole clips drawn again; None if no sample had both classes.
+
+    Example:
+        >>> report = UnitReport(30, 6, 0.7, Interval(0.6, 0.8, 1000))
+        >>> UnitReport.from_dict(asdict(report)) == report
+        True
     """
 
     units: int
@@ -265,6 +303,13 @@ class Report:
             the lowest.
         online_conditional: Frames for which a live camera had a score.
         online_events: Alarms of a live camera; a frame without a score raises none.
+
+    Example:
+        >>> labels = {"01_0001": np.array([0, 0, 1, 1])}
+        >>> scores = ClipScores("01_0001", np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), {})
+        >>> report = judge([scores], labels, frame_rate_hz=15.0, replicates=10)
+        >>> report.conditional.micro.auc_roc
+        1.0
     """
 
     clips: int

@@ -42,6 +42,11 @@ class FoldedFlow:
         config: The architecture.
         constants: All matrices and offsets, float32 on the CPU.
         temporal: The temporal convolution of each step, if the architecture has them.
+
+    Example:
+        >>> folded = FoldedFlow.of(DAFlow(DAFlowConfig(length=8)).eval())
+        >>> FusedFlow([folded, folded]).sets
+        2
     """
 
     config: DAFlowConfig
@@ -71,6 +76,12 @@ class FusedFlow:
     Raises:
         ValueError: There is none, their architectures differ, or several have temporal convolutions, which are not
             stacked.
+
+    Example:
+        >>> flow = DAFlow(DAFlowConfig(length=8)).eval()
+        >>> x = torch.randn(4, 2, 8, 18)
+        >>> torch.allclose(FusedFlow(flow).nll(x), flow.nll(x), atol=1e-4)
+        True
     """
 
     def __init__(

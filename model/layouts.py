@@ -126,6 +126,11 @@ class Dataset:
         train_abnormal: Clips with abnormal people whose poses are marked (`PersonTrack.abnormal`), to learn from.
         judged: Which frames count, by name of the test clip, shape ``(F,)``; a clip without an entry counts whole.
             Frames are dropped before scores are smoothed.
+
+    Example:
+        >>> toys = Dataset("json", 15.0, (PoseClip("01_0001", ()),), (), {})
+        >>> [clip.camera for clip in toys.train]
+        ['01']
     """
 
     name: Layout

@@ -46,6 +46,10 @@ class FrameMetrics:
         auc_roc: Area under the receiver operating characteristic.
         auc_pr: Average precision with anomalous frames as positives.
         eer: Equal error rate.
+
+    Example:
+        >>> frame_metrics(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])).auc_roc
+        0.75
     """
 
     auc_roc: float
@@ -61,6 +65,10 @@ class Interval:
         low: Its lower end.
         high: Its upper end.
         replicates: Samples that it rests on; those without both classes are not among them.
+
+    Example:
+        >>> bootstrap_by_clip(lambda counts: float(counts[0]), clips=2, replicates=100, seed=0)
+        Interval(low=0.0, high=2.0, replicates=100)
     """
 
     low: float
@@ -85,6 +93,11 @@ class OperatingPoint:
         median_delay_s: Seconds from the onset of a detected event to its first alarm, 0 for an alarm already open;
             None if none is detected.
         alarm_share: Share of the footage in alarm; near 1 an alarm that never ends takes all events for free.
+
+    Example:
+        >>> labels, anomaly = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
+        >>> event_metrics([labels], [anomaly], frame_rate_hz=1.0, hours=1.0).at(1.0).detected
+        1
     """
 
     rate_per_hour: float
@@ -109,6 +122,11 @@ class EventMetrics:
         best_f1_20: Highest F1 at a temporal IoU of at least 0.2 over thresholds; an oracle chose the threshold.
         best_f1_50: The same at 0.5.
         points: What is found at each of `FALSE_ALARM_RATES`.
+
+    Example:
+        >>> labels, anomaly = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
+        >>> event_metrics([labels], [anomaly], frame_rate_hz=1.0, hours=1.0).events
+        1
     """
 
     events: int
@@ -165,6 +183,11 @@ class MicroAUC:
 
     Args:
         clips: Labels and scores of each clip, finite and of equal length; a clip may be empty.
+
+    Example:
+        >>> clips = [(np.array([0, 1]), np.array([0.2, 0.9])), (np.array([0, 1]), np.array([0.5, 0.4]))]
+        >>> MicroAUC(clips)(np.array([1, 1]))
+        0.75
     """
 
     def __init__(self, clips: Sequence[tuple[Labels, Floats]]) -> None:
@@ -191,6 +214,11 @@ class MacroAUC:
 
     Args:
         clips: Labels and scores of each clip, finite and of equal length; a clip may be empty.
+
+    Example:
+        >>> clips = [(np.array([0, 1]), np.array([0.2, 0.9])), (np.array([0, 1]), np.array([0.5, 0.4]))]
+        >>> MacroAUC(clips)(np.array([1, 1]))
+        0.5
     """
 
     def __init__(self, clips: Sequence[tuple[Labels, Floats]]) -> None:
@@ -315,6 +343,11 @@ class AlarmSweep:
         thresholds: Shape ``(n,)``, all different scores, falling.
         false_alarms: Shape ``(n,)``, predicted segments that overlap no event.
         detected: Shape ``(n,)``, events that a predicted segment overlaps.
+
+    Example:
+        >>> sweep = alarm_sweep(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, np.nan]), gap=1)
+        >>> sweep.threshold(allowed=0), sweep.detected.tolist()
+        (0.1, [1, 1, 1])
     """
 
     thresholds: Floats

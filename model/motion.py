@@ -64,6 +64,11 @@ class UpperTails:
         features: Names, keys of `OFFSETS`.
         medians: Median of ``log(feature + offset)`` in normal footage, one each.
         scales: Standard deviation above it, from the 95 % quantile, one each.
+
+    Example:
+        >>> tails = UpperTails(features=("speed",), medians=(0.0,), scales=(0.5,))
+        >>> tails.excess(np.array([[0.95], [np.e - 0.05]])).round(3).tolist()
+        [[0.0], [4.0]]
     """
 
     features: tuple[str, ...]

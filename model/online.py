@@ -36,6 +36,10 @@ class OnlineScore:
         nll: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
         people: The window that speaks for each scored person, by track number; somebody who was lost less than
             `WindowSpec.max_gap_s` ago is still among them.
+
+    Example:
+        >>> OnlineScore(raw=math.nan, smoothed=math.nan, nll=math.nan, people={}).people
+        {}
     """
 
     raw: float
@@ -51,6 +55,12 @@ class OnlineFrameScore:
         spec: What a window is.
         tau_s: Time constant of the smoothing, seconds.
         gap_s: Smoothing starts anew after so many seconds without anybody scored.
+
+    Example:
+        >>> frames = OnlineFrameScore(WindowSpec(length=8, rate_hz=15.0), tau_s=0.0)
+        >>> frames.add(ScoredWindow(track_id=7, end_time=1.0, nll=0.4, raw=3.0, level=0.9, parts={"pose": 0.9}))
+        >>> frames.frame(1.0).raw
+        3.0
     """
 
     def __init__(self, spec: WindowSpec, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:
@@ -96,6 +106,11 @@ class HeldScore:
 
     Args:
         min_duration_s: Seconds; with 0 every value is held at once.
+
+    Example:
+        >>> score = HeldScore(min_duration_s=0.2)
+        >>> [score.update(time / 10, value) for time, value in enumerate([5.0, 3.0, 4.0, 9.0])]
+        [nan, nan, 3.0, 3.0]
     """
 
     def __init__(self, min_duration_s: float) -> None:

@@ -39,6 +39,12 @@ class Part:
     Attributes:
         tails: The normal range of its features.
         reference: Where the sum of `UpperTails.excess` lies among normal windows.
+
+    Example:
+        >>> speed = UpperTails(("speed",), medians=(0.0,), scales=(0.5,))
+        >>> part = Part(speed, Calibration((0.0, 4.0), (0.0, 0.9), 0.1, 1.0, 20, 1000, 3600.0, 2.0))
+        >>> round(float(part.reference.surprise(np.array(4.0))), 2)
+        3.32
     """
 
     tails: UpperTails
@@ -53,6 +59,14 @@ class Parts:
         pose: Where a negative log-likelihood lies among normal windows.
         motion: The motion of one person.
         pair: Two people near each other; None if the normal footage has too few of them.
+
+    Example:
+        >>> import torch
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
+        >>> checkpoint = Checkpoint.load(DEFAULT_CHECKPOINT)
+        >>> alone = Windows.of_poses(torch.randn(1, 8, 18, 3), np.array([1]), np.array([1.0]))
+        >>> list(checkpoint.parts.surprises(alone, np.array([0.3]), np.array([0]), checkpoint.spec))
+        ['pose', 'motion', 'pair']
     """
 
     pose: Calibration
@@ -113,6 +127,12 @@ class Footage:
     Attributes:
         windows: Windows of everybody in it, at stride 1.
         frame_times: Shape ``(n,)``, times of all frames in seconds, on the clock of the windows.
+
+    Example:
+        >>> import torch
+        >>> windows = Windows.of_poses(torch.randn(3, 8, 18, 3), np.ones(3, np.int64), np.array([7, 8, 9]) / 15)
+        >>> len(Footage(windows, frame_times=np.arange(10) / 15).windows)
+        3
     """
 
     windows: Windows

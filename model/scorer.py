@@ -59,6 +59,11 @@ class ScoredWindow:
         level: 0..1, position of `raw` among normal scores.
         parts: Level of each part by name; the part with the highest level contributes most to `raw`.
         joints: What each of the 17 COCO joints adds to `nll`; None if that was not asked for.
+
+    Example:
+        >>> window = ScoredWindow(7, end_time=1.0, nll=0.4, raw=3.0, level=0.9, parts={"pose": 0.2, "motion": 0.9})
+        >>> max(window.parts, key=window.parts.get)
+        'motion'
     """
 
     track_id: int
@@ -84,6 +89,12 @@ class WindowScores:
         parts: Level of each part by name, each ``(N,)``.
         joints: Shape ``(N, 17)``, what each COCO joint adds to `nll`, the flow's neck counted half to either shoulder;
             None if that was not asked for.
+
+    Example:
+        >>> one = np.array([0.5])
+        >>> scores = WindowScores(np.array([7]), one, one, one, one, {"pose": one})
+        >>> [window.track_id for window in scores]
+        [7]
     """
 
     track_ids: NDArray[np.int64]
@@ -115,6 +126,12 @@ class RawScorer:
         spec: The windows it takes.
         parts: What is normal to each part; None if the likelihood alone is the raw score.
         max_batch: Windows scored at a time, which bounds the memory.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> scorer = RawScorer.of_checkpoint(Checkpoint.load(DEFAULT_CHECKPOINT))
+        >>> scorer.nll(torch.randn(4, 2, 8, 18)).shape
+        (4,)
     """
 
     def __init__(self, flow: FusedFlow, spec: WindowSpec, parts: Parts | None = None, max_batch: int = 2048) -> None:
@@ -169,6 +186,12 @@ class CameraModel:
     Attributes:
         calibration: What scores mean on this camera.
         checkpoint: The camera's own weights; None for those that all cameras share.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> shared = Checkpoint.load(DEFAULT_CHECKPOINT)
+        >>> CameraModel(shared.calibration).checkpoint is None
+        True
     """
 
     calibration: Calibration
@@ -193,6 +216,17 @@ class Scorer:
         DeviceUnavailableError: The device is not there.
         CheckpointError: The checkpoint has no calibration.
         ValueError: `max_batch` is below 1.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> scorer = Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+        >>> windows = Windows.of_poses(torch.randn(2, 8, 18, 3), np.array([4, 7]), np.array([1.0, 1.0]))
+        >>> scores = scorer.score(windows)
+        >>> scores.level.shape, list(scores.parts)
+        ((2,), ['pose', 'motion', 'pair'])
+        >>> scorer.set_model(3, CameraModel(scorer.calibration))
+        >>> len(scorer.score(windows, cameras=np.array([3, 5])))
+        2
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:

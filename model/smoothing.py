@@ -28,6 +28,11 @@ class CausalSmoother:
     Args:
         tau_s: Time constant in seconds; 0 passes values unchanged.
         gap_s: Longest time in seconds between two values that is bridged.
+
+    Example:
+        >>> smoother = CausalSmoother(tau_s=1.0, gap_s=5.0)
+        >>> [round(smoother.update(time, value), 3) for time, value in ((0.0, 1.0), (1.0, 2.0), (10.0, 4.0))]
+        [1.0, 1.632, 4.0]
     """
 
     def __init__(self, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:

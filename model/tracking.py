@@ -37,7 +37,13 @@ _LOG_DISPERSION: Final = (-3.0, 6.0)
 
 
 class TrackingEvents:
-    """Counts the events of one stream, frame by frame."""
+    """Counts the events of one stream, frame by frame.
+
+    Example:
+        >>> events = TrackingEvents()
+        >>> [events.frame(time, present)[0] for time, present in ((0.0, {1}), (0.5, {1}), (1.0, {2}))]
+        [0, 0, 2]
+    """
 
     def __init__(self) -> None:
         self._known: set[int] = set()
@@ -77,6 +83,11 @@ class TrackingNorm:
     Attributes:
         rate: Events per person-second.
         dispersion: Size of the negative binomial; the larger, the closer to Poisson.
+
+    Example:
+        >>> norm = TrackingNorm(rate=0.1, dispersion=5.0)
+        >>> norm.surprise(np.array([0, 3]), np.array([2.0, 2.0])).round(1).tolist()
+        [0.0, 9.1]
     """
 
     rate: float

@@ -84,6 +84,10 @@ class TrainingSettings:
         device: Where to train.
         resume: File for the state after each epoch; if it exists, training goes on from it.
         command: What is recorded as the command that made the checkpoint.
+
+    Example:
+        >>> TrainingSettings(Path("poselift"), Path("own.safetensors"), epochs=2).spec
+        WindowSpec(length=24, rate_hz=15.0, max_gap_s=0.5)
     """
 
     data: Path
@@ -168,6 +172,10 @@ class Epoch:
         train_nll: Mean over the steps of the epoch, bits per dimension; abnormal windows under their own prior.
         heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension; None
             if nothing was held out.
+
+    Example:
+        >>> Epoch(1, train_nll=0.4, heldout_nll=0.5).number
+        1
     """
 
     number: int

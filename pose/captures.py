@@ -108,6 +108,11 @@ class LoopCapture(_Exclusive):
 
     Raises:
         SourceError: The file is gone, or no video that can be used.
+
+    Example:
+        >>> LoopCapture(Path("gone.mp4"))
+        Traceback (most recent call last):
+        pose.live.SourceError: the file cannot be read: No such file or directory
     """
 
     def __init__(self, path: Path, *, loop: bool = True, max_pixels: int | None = None) -> None:
@@ -162,6 +167,11 @@ class DeviceCapture(_Exclusive):
 
     Raises:
         SourceError: There is no such device, it is in use, or its pictures are too large.
+
+    Example:
+        >>> DeviceCapture(99)
+        Traceback (most recent call last):
+        pose.live.SourceError: there is no device /dev/video99
     """
 
     def __init__(self, device: int, *, max_pixels: int | None = None) -> None:
@@ -201,6 +211,12 @@ class StreamCapture(_Exclusive):
 
     Raises:
         SourceError: There is no connection, or no video.
+
+    Example:
+        >>> url = PinnedUrl("rtsp", "camera.example", "127.0.0.1", 1, "/live")
+        >>> StreamCapture(url, open_s=2.0)
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(

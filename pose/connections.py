@@ -54,6 +54,10 @@ class PinnedUrl:
         target: Path and query.
         user: User name.
         password: Password.
+
+    Example:
+        >>> PinnedUrl("rtsp", "camera.example", "192.0.2.7", 554, "/live", user="viewer", password="secret")
+        PinnedUrl(rtsp://camera.example:554 at 192.0.2.7)
     """
 
     scheme: str
@@ -77,6 +81,11 @@ class Link:
 
     Raises:
         SourceError: The connection could not be made.
+
+    Example:
+        >>> Link(PinnedUrl("rtsp", "camera.example", "127.0.0.1", 1, "/live"), timeout_s=2.0)
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(self, url: PinnedUrl, timeout_s: float) -> None:
@@ -149,6 +158,14 @@ class RtspRelay:
         link: The connection to the camera; the relay closes it.
         url: What is asked of the camera.
         timeout_s: Longest wait for the one client.
+
+    Example:
+        >>> with socket.create_server(("127.0.0.1", 0)) as camera:
+        ...     url = PinnedUrl("rtsp", "camera.example", "127.0.0.1", camera.getsockname()[1], "/live")
+        ...     relay = RtspRelay(Link(url, timeout_s=2.0), url, timeout_s=2.0)
+        ...     relay.abort()
+        >>> relay.url.startswith("rtsp://127.0.0.1:")
+        True
     """
 
     def __init__(self, link: Link, url: PinnedUrl, timeout_s: float) -> None:
@@ -238,6 +255,12 @@ class HttpBody:
         url: What to get.
         timeout_s: Longest wait for each step of the connection.
         verify_tls: Check the certificate of ``https``.
+
+    Example:
+        >>> body = HttpBody(PinnedUrl("http", "camera.example", "127.0.0.1", 1, "/live.mjpg"), 2.0, verify_tls=True)
+        >>> body.open()
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(self, url: PinnedUrl, timeout_s: float, *, verify_tls: bool) -> None:

@@ -45,6 +45,12 @@ class Poses:
         boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
         keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence in 0..1.
         confidences: Shape ``(M,)``: confidence of the detection in 0..1.
+
+    Example:
+        >>> import torch
+        >>> nobody = Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0))
+        >>> len(nobody)
+        0
     """
 
     boxes: Tensor
@@ -137,6 +143,12 @@ class PoseEstimator:
 
     Raises:
         WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
+
+    Example::
+
+        estimator = PoseEstimator(Path("yolov8n-pose.pt"), "cuda")
+        first, second = estimator([image_of_the_yard, image_of_the_hall])
+        first.keypoints  # (people, 17, 3), on the GPU
     """
 
     def __init__(

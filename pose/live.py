@@ -39,7 +39,12 @@ _RATE_SPAN_S: Final = 5.0
 
 
 class SourceState(StrEnum):
-    """Where a live source stands."""
+    """Where a live source stands.
+
+    Example:
+        >>> SourceState.STALLED in TRANSITIONS[SourceState.ONLINE]
+        True
+    """
 
     CONNECTING = "connecting"
     ONLINE = "online"
@@ -101,6 +106,11 @@ class LiveTiming:
         backoff_jitter: Share of the pause that is left to chance, so that cameras behind one switch do not all come
             back at the same moment.
         healthy_s: A connection that gave pictures for this long starts the pauses from the first again.
+
+    Example:
+        >>> timing = LiveTiming(backoff_first_s=1.0, backoff_cap_s=60.0, backoff_jitter=0.0)
+        >>> [timing.backoff_s(failures, chance=0.5) for failures in (1, 2, 3, 10)]
+        [1.0, 2.0, 4.0, 60.0]
     """
 
     open_s: float = 10.0
@@ -147,6 +157,11 @@ class StateChange:
         moment: When, in seconds on the monotonic clock.
         cause: Slug of the problem that led here, see `SourceError`.
         detail: The problem in words, without credentials.
+
+    Example:
+        >>> change = StateChange("yard", SourceState.ONLINE, SourceState.STALLED, moment=12.5, cause=None, detail=None)
+        >>> f"{change.camera_id}: {change.previous} to {change.state}"
+        'yard: online to stalled'
     """
 
     camera_id: str
@@ -165,6 +180,11 @@ class Picture:
         image: Shape ``(height, width, 3)``, uint8, BGR.
         stream_time: Seconds on the stream's own clock, if it has one.
         skipped: Pictures before this one that were left out to catch up with the camera.
+
+    Example:
+        >>> import numpy as np
+        >>> Picture(np.zeros((480, 640, 3), np.uint8), stream_time=0.04).image.shape
+        (480, 640, 3)
     """
 
     image: NDArray[np.uint8]
@@ -173,7 +193,20 @@ class Picture:
 
 
 class Capture(Protocol):
-    """One open connection to a camera."""
+    """One open connection to a camera.
+
+    Example:
+        >>> import numpy as np
+        >>> class Grey:
+        ...     def read(self) -> Picture:
+        ...         return Picture(np.full((480, 640, 3), 128, np.uint8), stream_time=None)
+        ...
+        ...     def close(self) -> None:
+        ...         pass
+        >>> camera: Capture = Grey()
+        >>> camera.read().image.shape
+        (480, 640, 3)
+    """
 
     def read(self) -> Picture:
         """Wait for the next picture.
@@ -194,6 +227,12 @@ class StreamClock:
     per cent of the time that passes, which follows clocks of cameras that run fast or slow. Moments strictly increase
     and are never later than the arrival; where the stream's clock jumps, or its delay stays more than a second above
     the smallest for ten seconds, it is anchored anew. Without stream times the arrival counts.
+
+    Example:
+        >>> clock = StreamClock()
+        >>> arrivals, stream_times = (10.0, 10.25, 10.25), (0.0, 0.125, 0.25)
+        >>> [round(clock.capture_moment(*both), 3) for both in zip(arrivals, stream_times, strict=True)]
+        [10.0, 10.127, 10.25]
     """
 
     _FORGET: Final = 0.01
@@ -255,6 +294,14 @@ class PictureWatch:
 
     Black is a picture that has been dark and flat for three seconds; frozen is one of which every eighth pixel of
     every eighth row has stayed the same to the bit for ten.
+
+    Example:
+        >>> import numpy as np
+        >>> watch = PictureWatch()
+        >>> for second in range(5):
+        ...     watch.look(np.zeros((480, 640, 3), np.uint8), moment=float(second))
+        >>> watch.state
+        'black'
     """
 
     _EVERY_S: Final = 1.0
@@ -334,6 +381,17 @@ class LiveSource:
             which all sources share, or the one that calls `stop`. It must not take long. Once `stop` has returned
             nothing comes any more, except after a call that was under way: then the changes up to ``stopped``.
         on_frame: Called from the reader's thread when a frame is there to be taken.
+
+    Example:
+        >>> def open_camera() -> Capture:
+        ...     raise SourceError("not-found", "the camera has no stream of this name", permanent=True)
+        >>> source = LiveSource("yard", open_camera)
+        >>> source.state
+        <SourceState.STOPPED: 'stopped'>
+        >>> source.start()
+        >>> source.stop()
+        >>> source.take() is None
+        True
     """
 
     def __init__(

@@ -45,6 +45,10 @@ class Frame:
         captured_at: Seconds: for files the presentation time from the first frame on, for live sources a moment of the
             monotonic clock.
         image: Shape ``(height, width, 3)``, uint8, BGR, upright.
+
+    Example:
+        >>> Frame("yard", 0, 0.0, np.zeros((480, 640, 3), np.uint8)).image.shape
+        (480, 640, 3)
     """
 
     camera_id: str
@@ -65,6 +69,11 @@ class VideoInfo:
         duration_s: Seconds from the first frame to the end of the last.
         container: FFmpeg's name of the container format.
         codec: FFmpeg's name of the video codec.
+
+    Example:
+        >>> info = VideoInfo(frames=50, fps=25.0, width=640, height=480, duration_s=2.0, container="mp4", codec="h264")
+        >>> info.frames / info.fps
+        2.0
     """
 
     frames: int
@@ -101,6 +110,19 @@ class FileSource:
 
     Raises:
         UnreadableVideo: OpenCV cannot open the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "clip.avi"
+        ...     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+        ...     for _ in range(3):
+        ...         _ = video.write(np.zeros((48, 64, 3), np.uint8))
+        ...     video.release()
+        ...     with FileSource(path) as source:
+        ...         times = [round(frame.captured_at, 3) for frame in source]
+        >>> times
+        [0.0, 0.1, 0.2]
     """
 
     def __init__(self, path: Path, camera_id: str = "") -> None:

@@ -31,6 +31,12 @@ class TrackedPoses:
         track_ids: Numbers of the tracks, different within the frame.
         boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels, on the CPU.
         keypoints: Shape ``(M, 17, 3)`` on the estimator's device: COCO x, y in pixels and confidence.
+
+    Example:
+        >>> import torch
+        >>> people = TrackedPoses([4, 7], np.zeros((2, 4)), torch.zeros(2, 17, 3))
+        >>> len(people), people.track_ids
+        (2, [4, 7])
     """
 
     track_ids: list[int]
@@ -51,6 +57,13 @@ class Tracker:
         frame_rate: Frames per second that `update` will see; the time a lost person is remembered depends on it.
         lost_s: Seconds for which a person out of sight keeps the number.
         first: Number of the first track.
+
+    Example:
+        >>> import torch
+        >>> tracker = Tracker(frame_rate=15.0)
+        >>> standing = Poses(torch.tensor([[10.0, 10.0, 50.0, 110.0]]), torch.ones(1, 17, 3), torch.tensor([0.9]))
+        >>> [tracker.update(standing, (480, 640)).track_ids for _ in range(3)]
+        [[1], [1], [1]]
     """
 
     def __init__(self, frame_rate: float, *, lost_s: float = 1.0, first: int = 1) -> None:

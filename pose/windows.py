@@ -46,6 +46,11 @@ class WindowSpec:
         length: Number of grid points T in a window.
         rate_hz: Grid points per second.
         max_gap_s: Longest time in seconds between two sightings of a person that is bridged by interpolation.
+
+    Example:
+        >>> spec = WindowSpec(length=8, rate_hz=15.0)
+        >>> round(spec.duration_s, 3)
+        0.467
     """
 
     length: int = 24
@@ -87,6 +92,14 @@ class Windows:
         end_times: Shape ``(N,)``, float64; seconds of the last grid point on the clock of the poses.
         poses: Shape ``(N, T, 18, 3)``, float32, on the device of `tensor`; the same windows before normalisation: x
             and y in pixels, and confidence.
+
+    Example:
+        >>> poses = torch.randn(2, 8, 18, 3)
+        >>> windows = Windows.of_poses(poses, track_ids=np.array([4, 7]), end_times=np.array([1.0, 1.0]))
+        >>> windows.tensor.shape
+        torch.Size([2, 2, 8, 18])
+        >>> windows[windows.track_ids == 7].track_ids
+        array([7])
     """
 
     tensor: Tensor
@@ -205,6 +218,16 @@ class WindowBuffer:
         device: Where poses arrive and windows leave.
         stride: Grid points between consecutive windows of one run.
         slots: Tracks to make room for at first.
+
+    Example:
+        >>> buffer = WindowBuffer(WindowSpec(length=3, rate_hz=10.0))
+        >>> for frame in range(4):
+        ...     windows = buffer.push(np.array([frame / 10]), [7], torch.rand(1, 17, 3))
+        ...     print(len(windows), windows.end_times.round(1).tolist())
+        0 []
+        0 []
+        1 [0.2]
+        1 [0.3]
     """
 
     _FORGET_S: Final = 5.0
