@@ -1,13 +1,13 @@
-"""Fitting a camera: its calibration, and weights of its own, learnt from its own normal footage.
+"""Fitting a camera: its calibration and, if asked, its own weights, from its calibration footage.
 
-The footage is cut into contiguous blocks of time, dealt out in turn for three purposes: *learning*, *choosing* the
-epoch, and *judging*. Weights are fine-tuned by maximum likelihood with all batch statistics fixed, so that what is
-minimised is the very score that is published. They are accepted only if they make the judging blocks, which had no part
-in them, more likely: the mean score falls by a margin, and a one-sided paired t-test over stretches of time rejects at
-5 % that it does not. A camera with accepted weights is calibrated on the blocks that were not learnt from.
+The footage is cut into contiguous blocks of time, used in turn for three purposes: *learning*, *choosing* the epoch,
+and *judging*. Weights are fine-tuned by maximum likelihood with all batch statistics fixed, so the loss is exactly the
+score that is published. They are accepted only if they make the judging blocks more likely, which were used for nothing
+else: the mean score falls by a margin, and a one-sided paired t-test over stretches of time rejects at 5 % that it does
+not. A camera with accepted weights is calibrated on the blocks that were not learnt from.
 
-What is calibrated is what the incident detector compares with its levels: frames scored by the live frame rule
-(`model.online`), causally smoothed, held for the minimum duration, and merged over the quiet period.
+The calibration is of the value that the incident detector compares with its levels: frames scored by the live frame
+rule (`model.online`), causally smoothed, held for the minimum duration, and merged over the quiet period.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from pose.windows import WindowSpec
 Floats = NDArray[np.float64]
 
 _TURNS: Final = "LJLCLJLCLJ"
-"""Who gets the next block of time: learning, judging or choosing. Every kind is spread over the whole footage."""
+"""The use of each block of time in turn: learning, judging or choosing. Each use is spread over the whole footage."""
 _LONGEST_BLOCK_S: Final = 60.0
 _SHORTEST_BLOCK_S: Final = 12.0
-"""Blocks begin with a window's length without scores, which must be a small part of them."""
+"""A block begins with a window's length without scores, which must be a small share of the block."""
 _STRETCH_S: Final = 6.0
 """Seconds whose mean is one observation of the test: several windows' lengths, so that neighbours hardly overlap."""
 _MIN_STRETCHES: Final = 5
@@ -52,7 +52,7 @@ _SIGNIFICANCE: Final = 0.05
 
 
 _TAIL_SHARES: Final = (0.1, 0.15, 0.2, 0.25, 0.3)
-"""Shares of the frames that make up the tail. Below the last, runs grow together instead of becoming more."""
+"""Shares of the frames that make up the tail. With a larger share, runs merge instead of becoming more."""
 _ENOUGH_EXCEEDANCES: Final = 20
 
 
@@ -68,7 +68,7 @@ class AdaptationSettings:
         learning_rate: Of the first epoch.
         decay: Factor of the learning rate after every epoch.
         epochs: Passes over the learning windows, at most.
-        patience: Epochs without a better likelihood on the choosing blocks after which it is enough.
+        patience: Epochs without a better likelihood on the choosing blocks after which training stops.
         max_windows: Windows to learn from, mirrored copies not counted, and half as many to choose by; of more, every
             n-th is taken, which keeps fine-tuning under a minute on two cores.
         batch_size: Windows in a step.
@@ -97,14 +97,14 @@ class AdaptationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdaptedWeights:
-    """What came of fine-tuning.
+    """The result of fine-tuning.
 
     Attributes:
         checkpoint: The adapted weights, without a calibration; None if they were not accepted.
         before_nll: Mean score of the judging windows under the base, bits per dimension; nan without any.
         after_nll: The same under the adapted weights; nan if none were learnt.
         reason: Why the weights were accepted or not, as a sentence.
-        unlearnt: The footage that had no part in learning, in blocks.
+        unlearnt: The footage that was not learnt from, in blocks.
 
     Example:
         >>> refused = AdaptedWeights(None, 0.31, math.nan, "not adapted: too little footage", ())
@@ -121,20 +121,20 @@ class AdaptedWeights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraFit:
-    """What a camera is scored by from now on, and how sure that is.
+    """The calibration and weights of a camera, and how certain its threshold is.
 
     Attributes:
         calibration: Levels and thresholds of this camera.
         checkpoint: The camera's own weights, with that calibration; None if it keeps the shared ones.
-        threshold: The level that normal footage reaches as often as asked.
-        rate_interval: False alarms per hour that the threshold could really cost: lower and upper end, 90 %.
+        threshold: The level that normal footage reaches as often as the false-alarm budget allows.
+        rate_interval: 90 % interval of the false alarms per hour of the threshold: lower and upper end.
         before_nll: Mean score of judging windows under the base, bits per dimension; None without adaptation.
         after_nll: The same under the adapted weights; None without adaptation.
         accepted: Whether the camera has weights of its own now.
         reason: Why, as a sentence; None without adaptation.
-        footage_s: Seconds of footage handed in.
+        footage_s: Seconds of calibration footage.
         windows: Windows in it.
-        false_alarms_used: False alarms that the calibration takes for normal life besides the footage.
+        false_alarms_used: False alarms marked by people that were added to the calibration footage.
 
     Example:
         >>> fit = CameraFit(
@@ -187,20 +187,21 @@ def fit_camera(
     Args:
         footage: Uninterrupted recordings of normal life on this camera.
         base: The shared weights.
-        false_alarms_per_hour: What the threshold may cost.
+        false_alarms_per_hour: The false-alarm budget.
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
-        false_alarms: See `calibrate`; held scores by the base, of no use to weights of the camera's own.
+        false_alarms: See `calibrate`. They are scores of the shared weights, so the camera's own weights cannot use
+            them.
         adapt: Whether to fine-tune the weights.
         settings: How.
         device: Where to compute.
         on_progress: Called with the share that is done, 0 to 1.
-        cancelled: Asked now and then; true ends the fit.
+        cancelled: Called now and then; true ends the fit.
 
     Raises:
         CalibrationError: The footage does not support what is asked; `needed_s` says how much more would.
-        FitCancelled: `cancelled` said so.
+        FitCancelled: `cancelled` returned true.
         DeviceUnavailableError: The device is not there.
     """
 
@@ -274,10 +275,11 @@ def calibrate(
     """Fit the levels of live frames on normal footage.
 
     Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration. The
-    tail begins as high as leaves it 20 independent exceedances, or else where it has most of them.
+    tail begins as high as possible with 20 independent exceedances, or else where it has the most.
 
-    False alarms of earlier days are further exceedances, as many as the footage has of its own and no more: a tail must
-    not consist of what was picked out for being high. They never make up for footage that is too short for a tail.
+    Earlier false alarms are added as further exceedances, at most as many as the footage has of its own: a tail must
+    not consist mainly of scores that were picked because they are high. They cannot replace footage that is too short
+    for a tail.
 
     Args:
         footage: Uninterrupted recordings.
@@ -285,16 +287,16 @@ def calibrate(
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
-        skip_s: Seconds at the start of each recording that do not count, nobody being scored in them.
+        skip_s: Seconds at the start of each recording that do not count, because nobody has a score yet.
         false_alarms: The highest score that each of them has held, under the same weights and rules; the first of
-            them count where not all can.
+            them count if not all can.
         device: Where to compute.
 
     Returns:
         The calibration, and how many of the false alarms are in its tail.
 
     Raises:
-        CalibrationError: The footage is too little.
+        CalibrationError: There is too little footage.
     """
     scorer = RawScorer.of_checkpoint(checkpoint, device)
     recordings = [
@@ -371,10 +373,10 @@ def adapt_weights(
         settings: How.
         device: Where to compute.
         on_progress: Called with the share that is done, 0 to 1.
-        cancelled: Asked in every step; true ends it.
+        cancelled: Called in every step; true ends it.
 
     Raises:
-        FitCancelled: `cancelled` said so.
+        FitCancelled: `cancelled` returned true.
     """
     place = available_device(device)
     blocks = time_blocks(footage)

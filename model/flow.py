@@ -364,8 +364,8 @@ class DAFlow(nn.Module):
         Args:
             x: Shape ``(N, 2, T, 18)``, normalised windows.
             abnormal: Shape ``(N,)``, boolean: windows known to be abnormal, which get the prior N(-R, I) so that
-                training drives them away from the normal ones (STG-NF's supervised setting). Whoever scores unknown
-                windows leaves it out: then all get the normal prior N(R, I).
+                training drives them away from the normal ones (STG-NF's supervised setting). Leave it out to score
+                unknown windows: then all get the normal prior N(R, I).
 
         Returns:
             Shape ``(N,)``.

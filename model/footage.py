@@ -50,7 +50,7 @@ class PoseFootage:
 
     Attributes:
         frame_times: Shape ``(F,)``, capture times of all frames in seconds, increasing, those without people included.
-        tracks: Everybody in it, with times among `frame_times`.
+        tracks: All people in it, with times among `frame_times`.
 
     Example:
         >>> import torch
@@ -79,7 +79,7 @@ class PoseFootage:
         return cls(numbers / frame_rate_hz, tuple(tracks))
 
     def between(self, start: float, stop: float) -> PoseFootage:
-        """The part with ``start <= time < stop``, as if nothing had been seen before."""
+        """The piece with ``start <= time < stop``, as a recording of its own."""
         kept = (self.frame_times >= start) & (self.frame_times < stop)
         tracks = []
         for track in self.tracks:

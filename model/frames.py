@@ -16,7 +16,7 @@ from pose.windows import Windows, WindowSpec
 Floats = NDArray[np.float64]
 
 _TOLERANCE: Final = 1e-6
-"""Grid steps by which times may miss each other and still be the same."""
+"""Grid steps by which two times may differ and still count as the same."""
 
 
 def frame_scores_of_track(

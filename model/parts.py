@@ -125,7 +125,7 @@ class Footage:
     """One uninterrupted recording of normal life, from which the parts are fitted.
 
     Attributes:
-        windows: Windows of everybody in it, at stride 1.
+        windows: Windows of all people in it, at stride 1.
         frame_times: Shape ``(n,)``, times of all frames in seconds, on the clock of the windows.
 
     Example:
@@ -165,7 +165,7 @@ def fit_parts(normal: Sequence[Footage], nll: Sequence[Floats], spec: WindowSpec
         scores = [
             pair_scores(footage.windows, camera, tails, spec) for footage, camera in zip(normal, alone, strict=True)
         ]
-        # Too few people near each other say nothing of what is normal between them.
+        # With too few people near each other there is no pair part.
         with contextlib.suppress(CalibrationError):
             pair = Part(tails, calibrated(normal, scores, spec))
     moved = [motion_scores(footage.windows, motion, spec) for footage in normal]
@@ -228,7 +228,7 @@ def motion_values(windows: Windows, spec: WindowSpec) -> Floats:
 
 
 def pair_scores(windows: Windows, cameras: NDArray[np.int64], tails: UpperTails, spec: WindowSpec) -> Floats:
-    """How far the strangest pair of each window lies above the normal median, shape ``(N,)``; 0 without a companion."""
+    """How far the most unusual pair of each window lies above the normal median, ``(N,)``; 0 without a companion."""
     first, values = pair_values(windows, cameras, spec)
     scores = np.zeros(len(windows))
     near = np.isfinite(values).all(axis=1) & (values > 0).any(axis=1)
@@ -237,7 +237,7 @@ def pair_scores(windows: Windows, cameras: NDArray[np.int64], tails: UpperTails,
 
 
 def pair_values(windows: Windows, cameras: NDArray[np.int64], spec: WindowSpec) -> tuple[NDArray[np.int64], Floats]:
-    """Everybody's pairs: the row of the person ``(P,)``, and `PAIR_FEATURES` ``(P, 2)``."""
+    """The pairs of every person: the row of the person ``(P,)``, and `PAIR_FEATURES` ``(P, 2)``."""
     moments = np.rint(windows.end_times * spec.rate_hz).astype(np.int64)
     first, second = companions(cameras, moments)
     return first, pair_features(windows.poses, first, second, spec.rate_hz).double().cpu().numpy()

@@ -40,19 +40,19 @@ def _coco_shares() -> Floats:
 
 
 _COCO_SHARES: Final = _coco_shares()
-"""What each COCO joint is given of each graph joint's part in a score: the neck goes half to either shoulder."""
+"""Share of each graph joint's score that each COCO joint gets: the neck's is split between the two shoulders."""
 
 
 class DeviceUnavailableError(RuntimeError):
-    """The device asked for is not there."""
+    """The device asked for does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """What is known of one window.
+    """The scores of one window.
 
     Attributes:
-        track_id: Whose window it was.
+        track_id: Number of the person's track.
         end_time: Seconds of the last grid point.
         nll: Negative log-likelihood in bits per dimension.
         raw: What calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there are no parts.
@@ -80,7 +80,7 @@ class WindowScores:
     """Scores of a batch of windows, in the order of the windows.
 
     Attributes:
-        track_ids: Shape ``(N,)``, whose window it was.
+        track_ids: Shape ``(N,)``, number of the person's track.
         end_times: Shape ``(N,)``, seconds of the last grid point.
         nll: Shape ``(N,)``, negative log-likelihood in bits per dimension.
         raw: Shape ``(N,)``, what calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there
@@ -181,7 +181,7 @@ class RawScorer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraModel:
-    """What one camera is scored by.
+    """The calibration and weights of one camera.
 
     Attributes:
         calibration: What scores mean on this camera.
@@ -410,7 +410,7 @@ def available_device(device: torch.device | str) -> torch.device:
     """The device, if this machine has it.
 
     Raises:
-        DeviceUnavailableError: It has not; nothing falls back to the CPU in silence.
+        DeviceUnavailableError: It does not; there is no silent fallback to the CPU.
     """
     wanted = torch.device(device)
     if wanted.type == "cuda":

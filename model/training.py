@@ -1,7 +1,7 @@
-"""Learning a flow from normal clips by maximum likelihood, and calibrating it on clips it did not learn from.
+"""Training a flow on normal clips by maximum likelihood, and calibrating it on clips that it was not trained on.
 
-A data set may hold clips with abnormal people to learn from as well, as in STG-NF's supervised setting: their abnormal
-windows are learnt under the prior N(-R, I). Whatever is scored, held-out clips included, is scored under N(R, I).
+A data set may also have training clips with abnormal people, as in STG-NF's supervised setting: their abnormal windows
+are trained under the prior N(-R, I). Scores, also those of held-out clips, are always under N(R, I).
 
 The state after every epoch can be kept in a file; a run that is killed and resumed ends in the same bytes as one that
 was not. On one machine, device and number of threads the same settings always give the same checkpoint.
@@ -50,7 +50,7 @@ _RATE_TOLERANCE: Final = 0.01
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why."""
+    """Training cannot continue; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         output: The checkpoint written.
@@ -243,7 +243,7 @@ def train(
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
-    Held-out clips too few to calibrate on, or none, do not lose the run: the checkpoint is then written without a
+    If the held-out clips are too few to calibrate on, or there are none, the checkpoint is written without a
     calibration.
 
     Args:
@@ -361,7 +361,7 @@ def library_versions() -> dict[str, str]:
 
 
 class _Run:
-    """The moving parts of a run: flow, optimiser, history and the weights to keep so far."""
+    """What changes during a run: flow, optimiser, history and the weights to keep so far."""
 
     def __init__(self, settings: TrainingSettings, digest: str, device: torch.device) -> None:
         self.settings = settings
@@ -376,7 +376,7 @@ class _Run:
         self.chosen_state: dict[str, Tensor] = {}
 
     def epoch(self, x: Tensor, abnormal: Tensor, y: Tensor) -> Epoch:
-        """Learn from all of `x` once, look at `y` if there is any, keep the state; `abnormal` says which of `x` are."""
+        """Train on all of `x` once, measure `y` if there is any, keep the state; `abnormal` says which of `x` are."""
         number = len(self.history)
         for group in self.optimizer.param_groups:
             decays = max(number + 1 - self.settings.constant_epochs, 0)

@@ -1,8 +1,9 @@
-"""Network connections to cameras, made by us and only handed to FFmpeg.
+"""Network connections to cameras, made here and then handed to FFmpeg.
 
-FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was settled before, and
+FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was resolved before, and
 cannot be interrupted. So the connection is made here, to one address that was checked: `RtspRelay` gives FFmpeg a
-loopback port that carries its RTSP session there, `HttpBody` a file to read. Either can be aborted from any thread.
+loopback port that carries its RTSP session there, `HttpBody` gives it a file to read. Both can be aborted from any
+thread.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ _GATHER_S: Final = 0.005
 _USER_AGENT: Final = "daflow"
 
 _REDIRECTION: Final = re.compile(rb"(?:^|\n)location:", re.IGNORECASE)
-"""Without this header FFmpeg has nowhere to be sent to. No description of a stream has such a line."""
+"""Without this header FFmpeg cannot be redirected. No description of a stream has such a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedUrl:
-    """A stream and the one address at which it is to be reached.
+    """A stream and the one address to connect to.
 
     Attributes:
         scheme: ``rtsp``, ``rtsps``, ``http`` or ``https``.
@@ -105,10 +106,10 @@ class Link:
             raise
 
     def secure(self, *, verify_tls: bool) -> None:
-        """Speak TLS from here on, where the scheme asks for it.
+        """Use TLS from here on, if the scheme asks for it.
 
         Raises:
-            SourceError: The camera does not speak it, or is not who it should be.
+            SourceError: The camera does not use TLS, or its certificate is not that of the host.
         """
         if self._url.scheme not in ("rtsps", "https"):
             return
@@ -120,7 +121,7 @@ class Link:
             self.socket = context.wrap_socket(self.socket, server_hostname=self._url.host)
 
     def abort(self) -> None:
-        """End the connection; whoever waits for it wakes up."""
+        """End the connection; a thread that waits for it wakes up."""
         with contextlib.suppress(OSError):
             self._handle.shutdown(socket.SHUT_RDWR)
 
@@ -132,7 +133,7 @@ class Link:
 
 @contextlib.contextmanager
 def connection_errors() -> Iterator[None]:
-    """Say in a `SourceError` what the system or the peer said otherwise."""
+    """Turn errors of the system and of the peer into a `SourceError`."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -276,7 +277,7 @@ class HttpBody:
         """Ask for the stream.
 
         Raises:
-            SourceError: There is no connection, or the answer is anything but a stream.
+            SourceError: There is no connection, or the answer is not a stream.
         """
         response = self._response = self._ask(None)
         if response.status == 401 and self._url.user is not None:
@@ -288,7 +289,7 @@ class HttpBody:
             raise problem
 
     def read(self, size: int) -> bytes:
-        """What is there, at most `size` bytes; waits for some; empty at the end."""
+        """Read at most `size` bytes; waits until there are some; empty at the end."""
         assert self._response is not None, "read before open"  # noqa: S101 - the order of calls is ours
         with connection_errors():
             return self._response.read1(size)

@@ -1,8 +1,8 @@
-"""Frame sources: what turns a video file into a sequence of pictures with their presentation times.
+"""Frame sources: they turn a video file into a sequence of pictures with presentation times.
 
 `FileSource` yields every frame and waits for its consumer; nothing is dropped. `probe` reads a file without decoding
-more than its first frame and says what is in it, or precisely why it cannot be used. Both touch nothing but the file
-itself: only container formats on a list are opened, and only through FFmpeg's ``file`` protocol.
+more than its first frame and says what is in it, or exactly why it cannot be used. Both read only the file itself: they
+open listed container formats only, and only through FFmpeg's ``file`` protocol.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ VIDEO_CONTAINERS: Final = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "m
 
 _STILL_CONTAINERS: Final = ("png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif")
 _SOUND_CONTAINERS: Final = ("mp3", "wav", "flac", "aac")
-"""Demuxers that are opened only to say what the file is instead of a video."""
+"""Demuxers that are opened only to name the kind of a file that is not a video."""
 
 _DEFAULT_FPS: Final = 25.0
-"""Assumed where a file has a single frame or no usable times at all."""
+"""Assumed for a file with a single frame or without usable times."""
 
 _LEAST_SHARE: Final = 0.9
 """A file that ends before this share of the promised duration was cut short."""
@@ -37,7 +37,7 @@ _LEAST_SHARE: Final = 0.9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture on its way into the pose estimator.
+    """One picture for the pose estimator.
 
     Attributes:
         camera_id: Which camera or clip it belongs to.
