@@ -1,4 +1,4 @@
-"""Drawing people: limbs as shaded capsules in clothes, heads that look somewhere, and shadows on the ground."""
+"""Drawing people: limbs as shaded capsules in clothes, heads with a direction, and shadows on the ground."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ _SHADOW_SCALE: Final = 4
 
 
 class Figures:
-    """Everybody in one frame, ready to be drawn one after the other.
+    """All people in one frame, ready to be drawn one after the other.
 
     Args:
-        camera: What sees them.
+        camera: The camera.
         joints: Shape ``(P, J, 3)`` in metres, joints as `simulation.body.BODY_JOINTS` names them.
         bodies: Size of each.
-        clothes: Looks of each.
+        clothes: Clothes of each.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Figures:
         return np.asarray(away < -0.2 * reach)
 
     def boxes(self, camera: SceneCamera) -> Floats:
-        """Shape ``(P, 4)``: left, top, right, bottom of everybody's outline in pixels, cut at the frame."""
+        """Shape ``(P, 4)``: left, top, right, bottom of the outline of each person in pixels, cut at the frame."""
         outlines = self._outlines[:, :, 0].reshape(len(self._outlines), -1, 2) / (1 << _SHIFT)
         head = 0.05 * (self._stature * self._scale[:, INDEX["skull"]])[:, None, None]
         skull = self.pixels[:, [INDEX["skull"], INDEX["crown"]]]
@@ -133,7 +133,7 @@ class Figures:
 
         Args:
             image: Shape ``(height, width, 3)``, BGR.
-            labels: Shape ``(height, width)``: who is in front at each pixel.
+            labels: Shape ``(height, width)``: the label of whoever is in front at each pixel.
             person: Row of the person.
             label: What to write into `labels`.
         """
@@ -323,7 +323,7 @@ def draw_shadows(image: Image, camera: SceneCamera, joints: Floats, light: tuple
 
     Args:
         image: Shape ``(height, width, 3)``, BGR; changed.
-        camera: What sees it.
+        camera: The camera.
         joints: Shape ``(P, J, 3)`` in metres.
         light: Horizontal metres that a shadow falls for each metre of height.
         shade: Darkness of the shadows, 0 to 1.

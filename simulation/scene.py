@@ -1,4 +1,4 @@
-"""What happens in front of which camera: the settings of a scene, and scenes made from a seed."""
+"""The settings of a scene, which are its camera, people and events, and scenes made from a seed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from simulation.camera import SceneCamera
 
 Event = Literal["running", "fall", "fight", "throw", "crawl"]
-"""What is anomalous; everything else that people do is normal."""
+"""Anomalous events; everything else that people do is normal."""
 
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
 Place = Literal["hall", "street", "park", "shop"]
-"""Where it happens."""
+"""Places of a scene."""
 
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
@@ -28,7 +28,7 @@ EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0,
 MOST_PEOPLE: Final = 8
 
 DEMO_FPS: Final = 10.0
-"""Frames per second of the demo's cameras, and of all that its models are judged by."""
+"""Frames per second of the demo's cameras, and of all scenes that its models are judged on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Scene:
     """Settings of a scene; the same settings give the same frames.
 
     Attributes:
-        seed: Who is there, how they look and what they do.
-        camera: What looks at them.
-        place: Where they are.
-        people: How many there are at a time, 1 to 8.
+        seed: Decides the people, how they look and what they do.
+        camera: The camera.
+        place: The place.
+        people: People at a time, 1 to 8.
         duration_s: Seconds of video; infinite for a scene without an end.
-        incidents: What happens out of the ordinary, in order of time and one after the other.
-        incident_every_s: Beside these, one every so many seconds, the first half a period after the start.
-        events: Which those are, in turn by chance.
+        incidents: Anomalous events, in order of time and without overlap.
+        incident_every_s: Seconds between further incidents; the first comes half a period after the start.
+        events: Kinds of these incidents, in random order.
 
     Raises:
         ValueError: A setting is out of its range, or incidents overlap.
@@ -116,7 +116,7 @@ class Scene:
         return None if math.isinf(self.duration_s) else max(1, round(self.duration_s * self.camera.fps))
 
     def schedule(self) -> Iterator[SceneIncident]:
-        """Its incidents in order of time; without an end where one comes every so many seconds."""
+        """Its incidents in order of time; endless if `incident_every_s` is set."""
         yield from self.incidents
         if self.incident_every_s is None:
             return
@@ -130,7 +130,7 @@ class Scene:
 
 
 def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
-    """A scene in which nothing is out of the ordinary; camera, place and people are chosen by the seed.
+    """A scene of normal life; camera, place and people are chosen by the seed.
 
     Raises:
         ValueError: The seed is negative, or the scene has no length.
@@ -146,7 +146,7 @@ def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
 
 
 def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
-    """A scene with one event, which begins at `onset_s` and after which life goes on for four seconds.
+    """A scene with one event, which begins at `onset_s` and is followed by four seconds of normal life.
 
     Raises:
         ValueError: There is no such event, or the seed or the onset is negative.
@@ -166,7 +166,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
 
 
 def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = EVENTS) -> Scene:
-    """A scene without an end at `DEMO_FPS`, with one of some events every so many seconds or never.
+    """A scene without an end at `DEMO_FPS`, with one of the events every `incident_every_s` seconds, or never.
 
     Raises:
         ValueError: The seed is negative, there is no such event, or there is too little time between incidents.
@@ -184,7 +184,7 @@ def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[E
 
 
 def random_camera(rng: np.random.Generator) -> SceneCamera:
-    """A camera as they hang under ceilings and on lamp posts."""
+    """A camera as mounted under ceilings and on lamp posts."""
     height = rng.uniform(2.5, 4.5)
     return SceneCamera(
         height_m=height,

@@ -17,7 +17,7 @@ def write_video(path: Path, images: Iterable[Image], camera: SceneCamera) -> Non
     Args:
         path: The file to write.
         images: Shape ``(height, width, 3)`` each, BGR.
-        camera: What made them.
+        camera: The camera that made them.
 
     Raises:
         ValueError: The camera's width or height is odd, which H.264 cannot store in colour.

@@ -1,7 +1,7 @@
-"""What scores of the demo's cameras mean: ``python -m benchmarks.assets.demo_calibration``.
+"""Calibrations of the demo's cameras: ``python -m benchmarks.assets.demo_calibration``.
 
-Films normal life of each camera, beginning half an hour after the demo's own beginning, finds and follows people as the
-service does, fits the calibration that the service would, and writes it to the models of the small world.
+Renders normal life of each camera, from half an hour after the start of the demo on, detects and tracks people as the
+service does, fits the calibration that the service would fit, and writes it beside the demo's models.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
 def _film(folder: Path, piece: tuple[DemoCamera, int]) -> PoseFootage:
     camera, index = piece
     start = _START_S + index * _PIECE_S
-    # A piece ends where the next begins; somebody who walks across the seam is two people.
+    # A piece ends where the next begins; a person in both pieces gets two tracks.
     scene = replace(demo_scene(camera.seed), duration_s=start + _PIECE_S)
     times: list[float] = []
     seen: dict[int, list[tuple[float, torch.Tensor]]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Pictures of every view: ``python -m benchmarks.assets.screenshots``.
 
-Watches four cameras of the small world by the demo's models, sensitive enough for incidents to happen, scores one film
-of it, and writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
+Runs four simulated cameras with the demo's models, sensitive enough for incidents to happen, scores one simulated clip,
+and writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CLIP_SEED = 7
 _MOST_BYTES = 200_000
 _PATIENCE_S = 300.0
 _LIVE_S = 75.0
-"""Until the lines beside the pictures are full."""
+"""Seconds until the charts beside the pictures are full."""
 
 
 def main() -> None:

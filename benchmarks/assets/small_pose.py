@@ -49,7 +49,7 @@ _EVERY: Final = 15
 
 _ONSET_S: Final = 4.0
 _MIN_SEEN: Final = 3
-"""Joints that must be seen of a person who is to be found."""
+"""Visible joints that a person needs to be labelled."""
 
 _WIDTH: Final = 0.125
 _HALF_FROM: Final = 256
@@ -90,8 +90,8 @@ def film(directory: Path, scenes: int, processes: int) -> None:
 
     Args:
         directory: Where to; a ``data.yaml`` in it tells Ultralytics about the rest.
-        scenes: How many to learn from.
-        processes: How many are filmed at a time.
+        scenes: Scenes to train on.
+        processes: Scenes that are rendered at a time.
     """
     for split, first, count in (
         ("train", FIRST_SEED, scenes),
@@ -133,13 +133,13 @@ def _film_scene(directory: Path, split: str, seed: int) -> None:
     scene = normal_scene(seed, _SCENE_S) if seed % 2 else scene_with(EVENTS[seed // 2 % len(EVENTS)], seed, _ONSET_S)
     for number, frame in enumerate(render(scene, every=_EVERY)):
         name = f"{seed}-{number:03d}"
-        # What the sensor made has been through JPEG already; written once more it hardly changes.
+        # The sensor has compressed the picture as JPEG already; compressing it once more hardly changes it.
         cv2.imwrite(str(directory / "images" / split / f"{name}.jpg"), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         (directory / "labels" / split / f"{name}.txt").write_text(labels(frame, scene.camera))
 
 
 def labels(frame: SimulatedFrame, camera: SceneCamera) -> str:
-    """What Ultralytics is told about a frame: for each person class, box and keypoints in shares of the picture."""
+    """The label of a frame for Ultralytics: for each person class, box and keypoints in shares of the picture."""
     size = np.array([camera.width, camera.height])
     lines = []
     for person in frame.people:
@@ -155,7 +155,7 @@ def labels(frame: SimulatedFrame, camera: SceneCamera) -> str:
 
 
 def findable(person: SimulatedPerson) -> bool:
-    """Whether so much of a person is seen that an estimator can be asked to find it."""
+    """Whether enough of a person is visible for an estimator to find."""
     return int((person.keypoints[:, 2] == VISIBLE).sum()) >= _MIN_SEEN
 
 
@@ -240,20 +240,20 @@ def _follow_scene(directory: Path, weights: Path, seconds: float, seed: int) -> 
 
 
 def at_demo_rate(scene: Scene) -> Scene:
-    """A scene as a camera of the demo would film it."""
+    """A scene at the size and rate of the demo's cameras."""
     return replace(scene, camera=replace(scene.camera, fps=DEMO_FPS))
 
 
 def follow(
     scene: Scene, weights: Path, directory: Path, start_s: float = 0.0
 ) -> Iterator[tuple[SimulatedFrame, Poses, TrackedPoses]]:
-    """A scene's frames, the people that the estimator finds in each, and those of them who have an identity.
+    """A scene's frames, the people that the estimator finds in each, and those of them who have a track.
 
     Args:
-        scene: What is filmed.
-        weights: What finds people.
+        scene: The scene.
+        weights: The pose weights.
         directory: Where Ultralytics may write its settings.
-        start_s: Begin so many seconds after life has begun.
+        start_s: Seconds of the scene before the first frame.
     """
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

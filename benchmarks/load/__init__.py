@@ -1,1 +1,1 @@
-"""What the running service takes: clips, live cameras, overload, hours, hostile clients and the scorer alone."""
+"""Load on the running service: clips, live cameras, overload, long runs, hostile clients, and the scorer alone."""

@@ -1,4 +1,4 @@
-"""Where the time of a clip goes: ``python -m benchmarks.load.clip CLIP``.
+"""Time spent on a clip: ``python -m benchmarks.load.clip CLIP``.
 
 Scores a clip the way the service does, decoder process included, and prints what part of the wall time was spent inside
 YOLO-pose (letterboxing, network, non-maximum suppression) and what part outside of it.
@@ -41,7 +41,7 @@ class TimedEstimator(PoseEstimator):
 
 
 class Silent:
-    """An observer that wants to know nothing."""
+    """An observer that ignores everything."""
 
     def progress(self, done: int, total: int) -> None:
         """Ignore progress."""

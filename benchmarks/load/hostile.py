@@ -77,7 +77,7 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a subscriber and the operating system saw of the service for a while.
+    """Measurements of a stretch of time by a subscriber and the operating system.
 
     Attributes:
         rate: Scores per second.
@@ -170,7 +170,7 @@ def _bombs(running: Service) -> Iterator[None]:
     """Bodies of 48 kB that unpack to 50 MB, and a clip of 52 kB whose pictures take 750 MB.
 
     Raises:
-        RuntimeError: The service has taken one of them.
+        RuntimeError: The service has accepted one of them.
     """
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     body, clip = gzip.compress(bytes(50_000_000)), _bomb_clip()

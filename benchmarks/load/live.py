@@ -1,4 +1,4 @@
-"""A service with looped files as cameras, and what its subscribers and the operating system see of it."""
+"""A service with looped files as cameras, measured by its subscribers and the operating system."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _START_S = 120.0
 
 @dataclass
 class Listener:
-    """Reads the scores of one camera and keeps their moments of arrival and ages."""
+    """Reads the scores of one camera and keeps their arrival times and ages."""
 
     url: str
     arrived: list[float] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Service:
         return listener
 
     def cameras(self) -> list[dict[str, object]]:
-        """How the cameras are."""
+        """The state of every camera."""
         found: list[dict[str, object]] = self.client.get("/v1/cameras").raise_for_status().json()["cameras"]
         return found
 
@@ -82,7 +82,7 @@ def service(media: Sequence[Path], **settings: object) -> Iterator[Service]:
     """Run the service on a free loopback port with a data folder of its own until the block ends.
 
     Args:
-        media: Clips that shall be playable.
+        media: Clips that cameras may play.
         **settings: Further settings.
     """
     folders = os.pathsep.join(sorted({str(clip.resolve().parent) for clip in media}))

@@ -1,7 +1,7 @@
 """Windows per second: ``python -m benchmarks.load.scorer [--device cpu|cuda] [--threads N]``.
 
-Times the scorer from a tensor of windows to scores on the CPU, for several batch sizes, beside the plain module in
-evaluation mode. The figure is the median over repeats, with the range of the middle half.
+Times the scorer from a tensor of windows to scores on the CPU, for several batch sizes, compared with the plain module
+in evaluation mode. The figure is the median over repeats, with the range of the middle half.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def machine(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The processor's name as Linux tells it, or the architecture."""
+    """The processor's name as Linux reports it, or the architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""Does it stay as it is? ``python -m benchmarks.load.soak CLIP CLIP --minutes 20``.
+"""Whether the service stays stable over time: ``python -m benchmarks.load.soak CLIP CLIP --minutes 20``.
 
 Plays clips in a loop as cameras of a service, listens to their scores, and prints once a minute what the process uses
 and how old scores are when they are published. At the end the second fifth of the time is compared with the last one;

@@ -1,9 +1,9 @@
-"""Weights of a camera's own: ``python -m benchmarks.research.adaptation --data DIR [--json FILE] [--bases DIR]``.
+"""Adapting weights to a camera: ``python -m benchmarks.research.adaptation --data DIR [--json FILE] [--bases DIR]``.
 
 Leave one camera out on PoseLift: for each of its six cameras a base is trained on the normal clips of the other five
-and adapted to the normal clips of the one left out, as a new camera's would be. Printed are the mean score of the
-normal footage that judged the adaptation, the AUC on the camera's own test clips, without and with adaptation, and what
-it cost. The bases are trained for few epochs; with --bases they are kept and used again.
+and adapted to the normal clips of the one left out, like a new camera. It prints the mean score of the normal footage
+that judged the adaptation, the AUC on the camera's own test clips, without and with adaptation, and the time it took.
+The bases are trained for few epochs; with --bases they are kept and used again.
 
 A camera's test clips are few and short, so its AUC is uncertain; the last row judges all test clips, each frame by its
 own camera's weights.

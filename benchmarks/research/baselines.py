@@ -1,7 +1,7 @@
-"""Plain scorers of windows, to say what a flow adds.
+"""Plain scorers of windows, to measure what a flow adds.
 
-Each is called with windows and says how strange it finds them, shape ``(N,)``, float64, higher is stranger. Where it
-learns, it learns from normal windows only. Units differ, so scores of two scorers cannot be compared, only their ranks.
+Each is called with windows and returns scores, shape ``(N,)``, float64, higher is more anomalous. Those that are
+trained use normal windows only. Units differ, so scores of two scorers cannot be compared, only their ranks.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Floats = NDArray[np.float64]
 _COORDINATES: Final = CHANNELS * NUM_JOINTS
 _CHUNK: Final = 256
 _MIN_HEIGHT: Final = 1.0
-"""Pixels. Keeps the speed of somebody whose joints lie on one row finite."""
+"""Pixels. Keeps the speed of a person whose joints lie on one row finite."""
 
 
 class WindowScorer(Protocol):
-    """Anything that says how strange windows are."""
+    """Anything that scores windows."""
 
     def __call__(self, windows: Windows) -> Floats:
-        """Shape ``(N,)``, higher is stranger."""
+        """Shape ``(N,)``, higher is more anomalous."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,7 @@ class GaussianBaseline:
 
 
 class Autoencoder(nn.Module):
-    """Squeezes a window to 8 channels at a quarter of its frames, and restores it; 12,812 parameters.
+    """Compresses a window to 8 channels at a quarter of its frames, and restores it; 12,812 parameters.
 
     Args:
         length: Frames T in a window, at least 4.
@@ -93,7 +93,7 @@ class Autoencoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Windows ``(N, 2, T, 18)`` to their restored selves."""
+        """Windows ``(N, 2, T, 18)`` to their reconstructions."""
         series = x.transpose(2, 3).flatten(1, 2)
         restored: Tensor = self.layers(series).view(-1, CHANNELS, NUM_JOINTS, x.shape[2]).transpose(2, 3)
         return restored
@@ -101,7 +101,7 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AutoencoderBaseline:
-    """How badly a small autoencoder of skeleton windows restores a window.
+    """The reconstruction error of a small autoencoder of skeleton windows.
 
     Attributes:
         network: The trained network, in evaluation mode.

@@ -1,12 +1,12 @@
-"""False alarms promised and kept: ``python -m benchmarks.research.calibration --data DIR [--json FILE] [--smoothing]``.
+"""Whether false-alarm budgets hold: ``python -m benchmarks.research.calibration --data DIR [--smoothing]``.
 
-For every camera of PoseLift, several times: its normal clips are dealt out at random, live calibration is fitted to
-part of them, and the alarms that its threshold would have raised are counted on the rest, by the rule of incidents:
-frames scored live, smoothed causally, held for the minimum duration, merged over the quiet period. Printed are the rate
-asked for, the interval reported, the rate achieved, and in how many splits the two agree: the achieved count must be
-one that some rate of the interval explains, that is lie within the 5 % and 95 % quantiles of a Poisson count at its
-lower and upper end. The checkpoint has learnt from some of these clips; what is calibrated is only the meaning of its
-scores.
+For every camera of PoseLift, several times: its normal clips are split at random, a live calibration is fitted to one
+part, and the alarms that its threshold would have raised are counted on the rest, by the rule of incidents:
+frames scored live, smoothed causally, held for the minimum duration, merged over the quiet period. It prints the
+budget, the interval reported, the rate achieved, and in how many splits the two agree: the achieved count must be
+explained by some rate of the interval, that is lie within the 5 % and 95 % quantiles of a Poisson count at its
+lower and upper end. The checkpoint was trained on some of these clips; only the calibration of its scores is tested
+here.
 
 With --smoothing: for several time constants, how far the score must rise for two seconds to raise an alarm, when the
 threshold costs so many false alarms on held-out clips of all cameras. The default is chosen by it.
@@ -45,8 +45,8 @@ class Split:
     Attributes:
         camera: Its name.
         asked: False alarms per hour.
-        interval: What the threshold could really cost, 90 %.
-        achieved: What it cost on the rest.
+        interval: 90 % interval of the false alarms per hour of the threshold.
+        achieved: False alarms per hour on the rest.
         alarms: How many that were.
         judged_h: Hours of the rest.
         kept: Whether a rate in the interval explains the alarms.

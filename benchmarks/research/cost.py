@@ -1,7 +1,7 @@
-"""What scoring a window costs: parameters, arithmetic, time and memory.
+"""The cost of scoring a window: parameters, arithmetic, time and memory.
 
 Arithmetic is counted for the layers as they are written down in the papers, with dense adjacency matrices, so that
-architectures can be compared with each other and with what others print. Time and memory are measured, and of what
+architectures can be compared with each other and with what others print. Time and memory are measured on what
 really runs: `model.fused.FusedFlow`, which folds those layers.
 """
 
@@ -59,7 +59,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one architecture costs on one device.
+    """The cost of one architecture on one device.
 
     Attributes:
         parameters: Trained parameters.
@@ -155,7 +155,7 @@ def _peak_memory(config: DAFlowConfig, device: torch.device, size: int) -> int:
         flow = FusedFlow(DAFlow(config).eval(), device)
         flow.nll(_windows(flow, size)).cpu()
         return torch.cuda.max_memory_allocated(device) - before
-    # A fresh process: the peak of this one has long been reached by something else.
+    # A fresh process: in this one something else has reached the peak before.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_resident_growth, config, size, torch.get_num_threads()).result()
 
@@ -163,7 +163,7 @@ def _peak_memory(config: DAFlowConfig, device: torch.device, size: int) -> int:
 def _resident_growth(config: DAFlowConfig, size: int, threads: int) -> int:
     torch.set_num_threads(threads)
     flow = FusedFlow(DAFlow(config).eval())
-    # One window first: what torch loads at the first call is not the batch's.
+    # One window first: what torch loads at the first call does not belong to the batch.
     flow.nll(_windows(flow, 1))
     before = _peak_resident()
     flow.nll(_windows(flow, size))

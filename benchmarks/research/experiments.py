@@ -1,4 +1,4 @@
-"""What `benchmarks.research.paper` trains, changes, scores and judges, one task at a time.
+"""The work behind `benchmarks.research.paper`: training, changing data, scoring and judging, one task at a time.
 
 Settings are plain values. Clips are named by a *source*: the data set, its digest, which axis comes first in its files,
 and how its training clips (``noise``, ``without_camera``, ``contamination``) or test clips (``camera``,
@@ -64,11 +64,11 @@ Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 RATE_HZ: Final = 15.0
-"""Of the time grid of all models but STG-NF, which takes frames as they come."""
+"""Rate of the time grid of all models except STG-NF, which takes frames as they are."""
 STRIDE: Final = 6
-"""Grid points between windows to learn from."""
+"""Grid points between training windows."""
 LARGEST_SHARE: Final = 0.1
-"""Of contamination."""
+"""Largest share of contaminated windows."""
 
 _STGNF_EPOCHS: Final = 8
 _ACTNORM_WINDOWS: Final = 512
@@ -102,7 +102,7 @@ def read_data(layout: Layout, folder: Path, axes: Axes = "auto") -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where things lie on this machine; results do not depend on it.
+    """Folders and files on this machine; results do not depend on them.
 
     Attributes:
         layout: How the data sets lie on disk.
@@ -270,7 +270,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _PerCamera:
-    """Scores made comparable between cameras: how rare each is among normal ones of its camera, in bits."""
+    """Scores made comparable between cameras: how unusual each is among normal ones of its camera, in bits."""
 
     scorer: WindowFootageScorer
     calibrations: Mapping[str, Calibration]
@@ -312,7 +312,7 @@ def camera_calibrations(scorer: WindowFootageScorer, data: Dataset) -> dict[str,
 
 
 def donors(labels: Mapping[str, Labels]) -> frozenset[str]:
-    """Half of the test clips with an anomaly, which give it to contaminated training clips and are not judged."""
+    """Half of the test clips with an anomaly. They provide it to contaminated training clips and are not judged."""
     names = sorted(name for name, own in labels.items() if own.any())
     return frozenset(np.random.default_rng(0).permutation(names)[: len(names) // 2].tolist())
 
@@ -320,8 +320,8 @@ def donors(labels: Mapping[str, Labels]) -> frozenset[str]:
 def contaminated(data: Dataset, share: float) -> list[PoseClip]:
     """Some normal training clips, in which a share of the windows shows anomalies.
 
-    Anomalous poses of the donors are cut at every phase of the stride, so that each of their windows is there once at
-    most. The normal clips are a sample, the same for all shares, so small that the largest share can be reached
+    Anomalous poses of the donors are cut at every phase of the stride, so that each of their windows occurs at most
+    once. The normal clips are a sample, the same for all shares, so small that the largest share can be reached
     without any window twice. Strangers appear after the end of a clip of their own camera, one after the other.
     Windows are counted at 24 points.
 
@@ -363,7 +363,7 @@ def contaminated(data: Dataset, share: float) -> list[PoseClip]:
 
 
 def contamination_share(data: Dataset, spec: WindowSpec) -> float:
-    """Share of a training set's windows that are strangers'."""
+    """Share of a training set's windows that come from donors."""
     windows = _training_windows(data, spec)
     return float((windows.track_ids >= _STRANGER).mean()) if len(windows) else 0.0
 

@@ -1,4 +1,4 @@
-"""From pixels, fights against no-fights, learnt from normal life only.
+"""Fights against no-fights from pixels, trained on normal life only.
 
 ``python -m benchmarks.research.fights --clips DIR --poses DIR [--data POSELIFT]
 [--json benchmarks/research/fights.json --page docs/fights.md]``
@@ -11,10 +11,10 @@ sum of surprises. The flow is the shipped one, and, with --data, one trained on 
 two thirds of the normal no-fight clips and calibrated on the rest; where the rest is too short to calibrate on, on all
 normal no-fight clips, and the page says so.
 
-Beside them stand baselines that look at nobody's movement, and properties of the video files: where those tell fights
-from no-fights, the clips were collected differently, and part of every AUC may be owed to that.
+They are compared with baselines that ignore movement, and with properties of the video files: where those separate
+fights from no-fights, the two kinds of clips were collected differently, and part of every AUC may come from that.
 
-With --json, tables and a plot are written beside the file: ``fights.md`` and ``images/fights.png``.
+With --json the figures are written, with --page also a page and ``images/fights.png`` beside it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 Rule = Literal["sum", "max"]
-"""How surprises become one: their sum (Fisher), or the largest (the smallest p)."""
+"""How surprises are combined: by their sum (Fisher), or by the largest (the smallest p)."""
 
 TRACKING: Final = "tracking"
 FOLDERS: Final = {"fight": True, "noFight": False}
@@ -81,7 +81,7 @@ _SAME_RATE_HZ: Final = 0.5
 
 
 class FightsError(ValueError):
-    """The clips or their poses are not what they should be; the message says how to mend it."""
+    """The clips or their poses are not what they should be; the message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class FightClip:
     """One clip as poses.
 
     Attributes:
-        poses: Everybody in it.
+        poses: All people in it.
         fight: The label.
         frames: Frames of the video.
         rate_hz: Frames per second.
@@ -148,7 +148,7 @@ class FightClip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What parts have to go by in one clip.
+    """The input of the parts for one clip.
 
     Attributes:
         footage: The clip.
@@ -202,17 +202,17 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The moment at which a clip was strangest.
+    """The moment with the highest score of a clip.
 
     Attributes:
         score: Bits, smoothed causally.
         time_s: Seconds from the start of the clip.
-        spoke: The part with the largest share of the surprise of that frame.
+        main_part: The part with the largest surprise in that frame.
     """
 
     score: float
     time_s: float
-    spoke: str
+    main_part: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +473,7 @@ def tracking_events(footage: PoseFootage) -> tuple[NDArray[np.int64], Floats]:
 
 
 def peak(evidence: Evidence, norm: Norm, combination: Combination, spec: WindowSpec) -> Peak | None:
-    """Where a clip is strangest to some of the parts; None if none of them says anything."""
+    """Where the combined score of some parts is highest; None if none of them has a score."""
     footage, windows = evidence.footage, evidence.windows
     alone = np.zeros(len(windows), np.int64)
     surprises = norm.parts.surprises(windows, evidence.nll, alone, spec)
@@ -491,8 +491,8 @@ def peak(evidence: Evidence, norm: Norm, combination: Combination, spec: WindowS
     time = float(footage.frame_times[frame])
     shares: dict[str, float] = {}
     if not np.isnan(people[frame]):
-        speaking = _speaking(windows, combined, float(people[frame]), time)
-        shares |= {name: float(bits[speaking]) for name, bits in chosen.items()}
+        scored = _scored_window(windows, combined, float(people[frame]), time)
+        shares |= {name: float(bits[scored]) for name, bits in chosen.items()}
     if TRACKING in combination.parts:
         shares[TRACKING] = float(series[1][frame])
     return Peak(float(smoothed[frame]), time, max(shares, key=lambda name: np.nan_to_num(shares[name], nan=-1.0)))
@@ -501,7 +501,7 @@ def peak(evidence: Evidence, norm: Norm, combination: Combination, spec: WindowS
 def baselines(
     clips: Sequence[FightClip], spec: WindowSpec, stgnf: Checkpoint | None = None
 ) -> dict[str, dict[str, float]]:
-    """By baseline and by clip, a score from nobody's movement, from a model without parts, or from the file alone."""
+    """By baseline and by clip, a score that ignores movement, of a model without parts, or of the file alone."""
     energy = MotionEnergyBaseline(spec.rate_hz)
     known = {
         "people per frame": {clip.name: float(people_counts(clip.poses, clip.frames).mean()) for clip in clips},
@@ -628,7 +628,7 @@ def _together(series: Sequence[Floats], rule: Rule, length: int) -> Floats:
     return np.where(np.isnan(series).all(axis=0), np.nan, np.nansum(series, axis=0))
 
 
-def _speaking(windows: Windows, scores: Floats, value: float, time: float) -> int:
+def _scored_window(windows: Windows, scores: Floats, value: float, time: float) -> int:
     """The newest window with this score that had ended at this time."""
     candidates = np.flatnonzero((scores == value) & (windows.end_times <= time + 1e-6))
     return int(candidates[np.argmax(windows.end_times[candidates])])
@@ -672,7 +672,7 @@ def _flow(
                 "duration_s": about.duration_s,
                 "score": None if found is None else found.score,
                 "time_s": None if found is None else found.time_s,
-                "spoke": None if found is None else found.spoke,
+                "main_part": None if found is None else found.main_part,
                 "scores": {name: _number(float(scores[row])) for name, scores in first.scores.items()},
             }
         )

@@ -145,11 +145,11 @@ def page(result: Result, plot: str, data: str) -> str:
         "",
         "## Clips",
         "",
-        f"{main['name'].capitalize()}, {main['difference']['row']}: {_speakers(main['clips'])}",
+        f"{main['name'].capitalize()}, {main['difference']['row']}: {_main_parts(main['clips'])}",
         "",
-        "<details><summary>Score of every judged clip, when it was highest, and the part that spoke most</summary>",
+        "<details><summary>Score of every judged clip, when it was highest, and the main part</summary>",
         "",
-        *_table(("clip", "label", "score, bits", "peak, s", "of s", "spoke most"), _clip_rows(main["clips"])),
+        *_table(("clip", "label", "score, bits", "peak, s", "of s", "main part"), _clip_rows(main["clips"])),
         "",
         "</details>",
         "",
@@ -229,15 +229,15 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
     return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def _speakers(clips: Sequence[Mapping[str, Any]]) -> str:
+def _main_parts(clips: Sequence[Mapping[str, Any]]) -> str:
     texts = []
     for fight, name in ((True, "fights"), (False, "no-fights")):
         own = [clip for clip in clips if clip["fight"] is fight]
-        spoke = Counter(clip["spoke"] for clip in own if clip["spoke"] is not None)
+        counts = Counter(clip["main_part"] for clip in own if clip["main_part"] is not None)
         texts.append(
-            f"in {len(own)} {name} the part that spoke most was "
-            + ", ".join(f"{part} in {count}" for part, count in spoke.most_common())
-            + f"; {len(own) - spoke.total()} had no score"
+            f"in {len(own)} {name} the part with the largest surprise was "
+            + ", ".join(f"{part} in {count}" for part, count in counts.most_common())
+            + f"; {len(own) - counts.total()} had no score"
         )
     return ". ".join(text[0].upper() + text[1:] for text in texts) + "."
 
@@ -249,7 +249,7 @@ def _clip_rows(clips: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             clip["name"],
             "fight" if clip["fight"] else "no fight",
             *(_NONE if clip[name] is None else f"{clip[name]:.2f}" for name in ("score", "time_s", "duration_s")),
-            clip["spoke"] or _NONE,
+            clip["main_part"] or _NONE,
         ]
         for clip in ranked
     ]

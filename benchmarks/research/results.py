@@ -177,7 +177,7 @@ How to read the tables:
 - A value with **±** is the mean and the standard deviation over seeds. A value with a **range** is of one model: 95 %
   of {made["replicates"]:,} samples of whole test clips, drawn with replacement, lie inside.
 - **Published AUC** is the AUC-ROC of all frames by the protocol of STG-NF's code. A frame in which nobody can be scored
-  counts as the most normal one, so this rewards whoever merely knows where people are.
+  counts as the most normal one, so this rewards a score that only knows where people are.
 - **Conditional AUC** judges only frames in which somebody has a score. It is the figure that says whether a model sees
   anything. Models that score more frames are judged on more, and harder, frames: **shared AUC** judges only the frames
   that every scorer of the main table scores.
@@ -227,7 +227,7 @@ def _main(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Main results
 
-Baselines that look at nobody's movement, plain scorers, flows with random weights and trained flows, on the same test
+Baselines that ignore movement, plain scorers, flows with random weights and trained flows, on the same test
 clips. *Presence* asks whether anybody is there, the *number of people* counts them; both score every frame, so that
 their conditional AUC is that of all frames without smoothing. *Motion energy* is the speed of joints, the *Gaussian*
 one normal distribution over windows, the *autoencoder* a small network that restores windows; these have windows of 24
@@ -307,7 +307,7 @@ def _length(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Window length
 
-A2 with windows of T frames, one seed, pose alone; every window speaks for its middle frame. Longer windows leave more
+A2 with windows of T frames, one seed, pose alone; every window scores its middle frame. Longer windows leave more
 frames without a score, as most people are in view for seconds only. Likelihoods of different lengths are of different
 windows and cannot be compared.
 
@@ -355,7 +355,7 @@ def _robustness(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 ## Robustness
 
 Conditional AUC when poses get worse, over seeds. Shifts are standard deviations along each axis. Perturbed test clips
-give other frames a score, above all lost frames, so values of different levels rest on different frames; the share
+give other frames a score, above all lost frames, so values of different levels come from different frames; the share
 scored is in results.json. Where fewer than {_FEWEST_FRAMES} frames have a score there is no value.
 
 {chr(10).join(f"{part}{chr(10)}" for part in parts)}
@@ -435,7 +435,7 @@ def _beyond(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Beyond the paper
 
-The same flows, A2 at T=8, scored in other ways; every way that was tried is here. A window speaks for its *middle
+The same flows, A2 at T=8, scored in other ways; every way that was tried is here. A window scores its *middle
 frame* as published, or for all frames it *covers* whose nearest centre is its own, which scores the ends of tracks.
 Motion and pairs are parts of the score beside the pose; their surprises are added (Fisher), or the largest counts
 (smallest p).
@@ -591,7 +591,7 @@ def _plot_untrained(rows: Sequence[Row]) -> Figure:
 
 
 def _judgeable(row: Row) -> Row:
-    """The row, without a conditional AUC that rests on a handful of frames."""
+    """The row, without a conditional AUC from a handful of frames."""
     cells = row["cells"]
     frames = cells.get("conditional frames", {"values": [0]})["values"]
     if min(frames) >= _FEWEST_FRAMES:

@@ -291,7 +291,7 @@ def keypoint_precision(followed: Sequence[Followed]) -> dict[str, float]:
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_JOINTS)}],
         "annotations": [{**person, "id": number} for number, person in enumerate(truth, 1)],
     }
-    # The library speaks of its progress by print.
+    # The library prints its progress.
     with contextlib.redirect_stdout(io.StringIO()):
         data.createIndex()
         judge = COCOeval(data, data.loadRes(found), "keypoints")

@@ -1,4 +1,4 @@
-"""Which tasks the tables of `benchmarks.research.paper` rest on, and how tables are put together from their results.
+"""The tasks behind the tables of `benchmarks.research.paper`, and how tables are built from their results.
 
 A table is a list of rows; a row has cells by name, and a cell one value for each seed, with an interval where a single
 scorer was judged. Tasks that several tables need are the same task.
@@ -109,7 +109,7 @@ class Plan:
     other: Sequence[tuple[Mapping[str, Any], Task]] = ()
 
     def tasks(self) -> Iterator[Task]:
-        """All tasks that the table rests on."""
+        """All tasks that the table needs."""
         for row in self.rows:
             yield from row.judged
             yield from row.trained
@@ -491,7 +491,7 @@ class Plans:
         return Task(f"judging {name}", "judge", settings, tuple(needs), guess_s)
 
     def _ways(self) -> list[dict[str, Any]]:
-        """All ways in which the scorers of the main table cut windows and speak for frames."""
+        """All ways in which the scorers of the main table cut windows and score frames."""
         stored = {"axes": "xy", "length": 24, "rate_hz": self.data.frame_rate_hz}
         grid = {"axes": "auto", "rate_hz": RATE_HZ}
         return [

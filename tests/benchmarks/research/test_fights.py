@@ -64,9 +64,9 @@ def test_fights_that_break_tracks_are_found_and_tracking_says_so(clips: list[Fig
     assert set(figures) == {combination.name for combination in COMBINATIONS}
     assert figures[ALL_FOUR]["auc"] == 1.0
     assert figures["tracking"]["auc"] == 1.0
-    spoke = {one["name"]: one["spoke"] for one in flow["clips"] if one["name"].startswith("fight")}
-    assert len(spoke) == 6
-    assert {"tracking", "pair"} <= set(spoke.values())
+    main_parts = {one["name"]: one["main_part"] for one in flow["clips"] if one["name"].startswith("fight")}
+    assert len(main_parts) == 6
+    assert {"tracking", "pair"} <= set(main_parts.values())
     assert {row["name"]: row["auc"] for row in result["baselines"]}["number of tracks"] == 1.0
     assert "not above people per frame, number of tracks" in verdicts(result)[0]
     result["provenance"] = {"command": "c", "versions": {}, "poses_sha256": "p", "made_with": []}
