@@ -121,7 +121,7 @@ def test_stacked_flows_score_every_window_under_its_own_weights(several: list[DA
     torch.testing.assert_close(stack.nll(x, which), expected.sum(dim=1), atol=1e-4, rtol=1e-4)
 
 
-def test_one_window_that_is_not_finite_spoils_no_other(several: list[DAFlow]) -> None:
+def test_a_window_that_is_not_finite_does_not_affect_others(several: list[DAFlow]) -> None:
     x, which = torch.randn(9, 2, 8, 18), torch.arange(9) % 4
     clean = FusedFlow(several).nll(x, which)
     x[4, 1, 3, 2] = torch.nan

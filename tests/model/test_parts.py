@@ -62,14 +62,14 @@ def test_normal_windows_surprise_each_part_as_rarely_as_they_should(parts: Parts
         assert (bits > -np.log2(0.1)).mean() == pytest.approx(0.1, abs=0.06)
 
 
-def test_haste_is_the_motions_to_tell(parts: Parts) -> None:
+def test_hasty_movement_is_found_by_the_motion_part(parts: Parts) -> None:
     windows = walk(50, speed=2000.0, seed=9)
     surprises = parts.surprises(windows, nll(windows), one_camera(windows), SPEC)
     assert surprises[MOTION].min() > 5
     assert surprises[POSE].mean() < 3
 
 
-def test_two_who_rush_at_each_other_are_the_pairs_to_tell(parts: Parts) -> None:
+def test_two_people_who_rush_at_each_other_are_found_by_the_pair_part(parts: Parts) -> None:
     left, right = walk(20, people=1, speed=400.0, seed=9), walk(20, people=1, speed=400.0, seed=9)
     mirrored = right.poses * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([400.0, 0.0, 0.0])
     both = Windows.concatenate([left, Windows.of_poses(mirrored, right.track_ids + 1, right.end_times)])
@@ -79,7 +79,7 @@ def test_two_who_rush_at_each_other_are_the_pairs_to_tell(parts: Parts) -> None:
     assert not apart.any()
 
 
-def test_the_score_is_the_combined_surprise_and_nothing_speaks_for_a_broken_window() -> None:
+def test_the_score_is_the_sum_of_surprises_and_a_broken_window_has_none() -> None:
     surprises = {
         POSE: np.array([1.0, 5.0, np.nan]),
         MOTION: np.array([4.0, 2.0, 9.0]),
@@ -88,7 +88,7 @@ def test_the_score_is_the_combined_surprise_and_nothing_speaks_for_a_broken_wind
     np.testing.assert_array_equal(combined_surprise(surprises), [5.0, 7.0, np.nan])
 
 
-def test_a_broken_window_spoils_nobody_elses_surprise(parts: Parts) -> None:
+def test_a_broken_window_does_not_change_the_surprise_of_other_windows(parts: Parts) -> None:
     windows = walk(5)
     whole = parts.surprises(windows, nll(windows), one_camera(windows), SPEC)
     windows.poses[2] = torch.nan
@@ -108,7 +108,7 @@ def test_without_people_near_each_other_there_is_no_pair_part() -> None:
     assert Parts.from_dict(alone.to_dict()) == alone
 
 
-def test_no_windows_surprise_nobody(parts: Parts) -> None:
+def test_no_windows_give_no_surprises(parts: Parts) -> None:
     windows = Windows.empty(SPEC)
     for bits in parts.surprises(windows, np.empty(0), one_camera(windows), SPEC).values():
         assert bits.shape == (0,)

@@ -127,7 +127,7 @@ def test_every_camera_is_scored_under_its_own_weights_and_its_own_calibration(ch
     np.testing.assert_allclose(plain.nll, scores.nll, rtol=1e-4, atol=1e-4)
 
 
-def test_a_camera_that_gives_up_its_model_is_scored_as_before(checkpoint: Checkpoint) -> None:
+def test_a_camera_whose_model_is_removed_is_scored_as_before(checkpoint: Checkpoint) -> None:
     scorer = Scorer(checkpoint)
     batch = windows(30)
     cameras = np.arange(30) % 3
@@ -171,7 +171,7 @@ def test_models_may_change_while_another_thread_scores(checkpoint: Checkpoint) -
     thread.join()
 
 
-def test_a_window_that_is_not_finite_has_no_score_and_holds_up_no_other_camera(checkpoint: Checkpoint) -> None:
+def test_a_window_that_is_not_finite_has_no_score_and_does_not_affect_other_cameras(checkpoint: Checkpoint) -> None:
     scorer = Scorer(checkpoint)
     batch = windows(4)
     batch.tensor[2, 0, 0, 0] = torch.inf
@@ -299,7 +299,9 @@ def test_no_windows_score_no_frames() -> None:
     st.lists(st.integers(0, 400), max_size=20),
     st.sampled_from([3, 4, 7]),
 )
-def test_the_rule_is_that_of_its_words(ends: list[int], frames: list[int], length: int) -> None:
+def test_the_rule_equals_a_plain_implementation_of_its_description(
+    ends: list[int], frames: list[int], length: int
+) -> None:
     spec = WindowSpec(length=length, rate_hz=10.0)
     end_times, frame_times = np.array(ends, float) / 10, np.array(frames, float) / 101
     values = np.arange(float(len(ends)))

@@ -38,7 +38,7 @@ def test_the_far_side_of_a_barrel_does_not_fold_into_the_picture() -> None:
     "setting, value",
     [("width", 10), ("fps", 0.0), ("fps", float("nan")), ("tilt_deg", 90.0), ("focal", -1.0), ("jpeg_quality", 0)],
 )
-def test_a_camera_that_cannot_be_is_refused(setting: str, value: float) -> None:
+def test_an_impossible_camera_is_refused(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=setting):
         SceneCamera(**{setting: value})  # type: ignore[arg-type]
 

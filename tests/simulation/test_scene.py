@@ -55,7 +55,7 @@ def test_a_seed_chooses_camera_place_and_people() -> None:
     assert not list(normal_scene(5).schedule())
 
 
-def test_a_demo_goes_on_with_an_incident_every_so_often() -> None:
+def test_a_demo_has_incidents_at_regular_intervals() -> None:
     scene = demo_scene(seed=1, incident_every_s=40.0)
     incidents = list(itertools.islice(scene.schedule(), 50))
     assert scene.frames is None

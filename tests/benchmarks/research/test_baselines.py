@@ -62,7 +62,7 @@ def test_every_scorer_gives_one_finite_number_for_each_window(scorer: WindowScor
     np.testing.assert_allclose(scorer(windows[np.arange(5)]), scores[:5], rtol=1e-4)
 
 
-def test_what_learnt_from_calm_people_finds_wild_ones_stranger() -> None:
+def test_scorers_trained_on_calm_people_score_wild_ones_higher() -> None:
     calm, strange = smooth(2), wild(3)
     labels = np.repeat([0, 1], [len(calm), len(strange)])
     windows = Windows.concatenate([calm, strange])
@@ -134,7 +134,7 @@ def test_actnorm_of_an_untrained_flow_standardises_the_windows_it_was_given() ->
             x, _ = step(x)
 
 
-def test_without_actnorm_an_untrained_flow_knows_nothing_of_the_windows() -> None:
+def test_without_actnorm_an_untrained_flow_does_not_depend_on_the_windows() -> None:
     plain = untrained_flow(CONFIG, smooth(1), seed=0, actnorm=False)
     assert all((layer.log_scale == 0).all() for layer in plain.flow.modules() if isinstance(layer, ActNorm))
     np.testing.assert_array_equal(plain(smooth(2)), untrained_flow(CONFIG, wild(3), seed=0, actnorm=False)(smooth(2)))

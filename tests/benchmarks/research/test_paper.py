@@ -32,7 +32,7 @@ def run(folder: Path, *options: str) -> int:
     )
 
 
-def test_tables_and_values_are_written_with_where_they_come_from(made: Path) -> None:
+def test_tables_and_values_are_written_with_their_provenance(made: Path) -> None:
     text = (made / "docs" / "results.md").read_text()
     values = json.loads((made / "results.json").read_bytes())
     assert set(values["tables"]) == {"main", "cameras"}

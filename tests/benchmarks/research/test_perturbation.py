@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_and_another_seed_another(clip: PoseClip, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_person_fares_the_same_whoever_else_is_there(clip: PoseClip, kind: Perturbation) -> None:
+def test_a_person_is_perturbed_the_same_way_with_and_without_others(clip: PoseClip, kind: Perturbation) -> None:
     alone = PoseClip(clip.name, clip.tracks[1:])
     assert equal(perturbed(alone, kind, 0.3, 3), PoseClip(clip.name, perturbed(clip, kind, 0.3, 3).tracks[1:]))
 
