@@ -1,13 +1,13 @@
-"""Fitting a camera: its calibration, and weights of its own, learnt from its own normal footage.
+"""Fitting a camera: its calibration and, if asked, its own weights, from its calibration footage.
 
-The footage is cut into contiguous blocks of time, dealt out in turn for three purposes: *learning*, *choosing* the
-epoch, and *judging*. Weights are fine-tuned by maximum likelihood with all batch statistics fixed, so that what is
-minimised is the very score that is published. They are accepted only if they make the judging blocks, which had no part
-in them, more likely: the mean score falls by a margin, and a one-sided paired t-test over stretches of time rejects at
-5 % that it does not. A camera with accepted weights is calibrated on the blocks that were not learnt from.
+The footage is cut into contiguous blocks of time, used in turn for three purposes: *learning*, *choosing* the epoch,
+and *judging*. Weights are fine-tuned by maximum likelihood with all batch statistics fixed, so the loss is exactly the
+score that is published. They are accepted only if they make the judging blocks more likely, which were used for nothing
+else: the mean score falls by a margin, and a one-sided paired t-test over stretches of time rejects at 5 % that it does
+not. A camera with accepted weights is calibrated on the blocks that were not learnt from.
 
-What is calibrated is what the incident detector compares with its levels: frames scored by the live frame rule
-(`model.online`), causally smoothed, held for the minimum duration, and merged over the quiet period.
+The calibration is of the value that the incident detector compares with its levels: frames scored by the live frame
+rule (`model.online`), causally smoothed, held for the minimum duration, and merged over the quiet period.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from model.dataset import mirrored
 from model.footage import PoseFootage, online_series
 from model.fused import FusedFlow
 from model.online import held
-from model.scorer import Footage, PosePart, available_device
+from model.parts import Footage, Parts
+from model.scorer import RawScorer, available_device
 from model.smoothing import DEFAULT_TAU_S
 from model.training import library_versions
-from model.witnesses import Witnesses
 from pose.windows import WindowSpec
 
 Floats = NDArray[np.float64]
 
 _TURNS: Final = "LJLCLJLCLJ"
-"""Who gets the next block of time: learning, judging or choosing. Every kind is spread over the whole footage."""
+"""The use of each block of time in turn: learning, judging or choosing. Each use is spread over the whole footage."""
 _LONGEST_BLOCK_S: Final = 60.0
 _SHORTEST_BLOCK_S: Final = 12.0
-"""Blocks begin with a window's length without scores, which must be a small part of them."""
+"""A block begins with a window's length without scores, which must be a small share of the block."""
 _STRETCH_S: Final = 6.0
 """Seconds whose mean is one observation of the test: several windows' lengths, so that neighbours hardly overlap."""
 _MIN_STRETCHES: Final = 5
@@ -52,7 +52,7 @@ _SIGNIFICANCE: Final = 0.05
 
 
 _TAIL_SHARES: Final = (0.1, 0.15, 0.2, 0.25, 0.3)
-"""Shares of the frames that make up the tail. Below the last, runs grow together instead of becoming more."""
+"""Shares of the frames that make up the tail. With a larger share, runs merge instead of becoming more."""
 _ENOUGH_EXCEEDANCES: Final = 20
 
 
@@ -68,12 +68,16 @@ class AdaptationSettings:
         learning_rate: Of the first epoch.
         decay: Factor of the learning rate after every epoch.
         epochs: Passes over the learning windows, at most.
-        patience: Epochs without a better likelihood on the choosing blocks after which it is enough.
+        patience: Epochs without a better likelihood on the choosing blocks after which training stops.
         max_windows: Windows to learn from, mirrored copies not counted, and half as many to choose by; of more, every
             n-th is taken, which keeps fine-tuning under a minute on two cores.
         batch_size: Windows in a step.
         margin: Bits per dimension by which the judging blocks must become more likely.
         seed: Decides the order of windows.
+
+    Example:
+        >>> AdaptationSettings(epochs=6).learning_rate
+        0.01
     """
 
     learning_rate: float = 1e-2
@@ -92,15 +96,20 @@ class AdaptationSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Adaptation:
-    """What came of fine-tuning.
+class AdaptedWeights:
+    """The result of fine-tuning.
 
     Attributes:
         checkpoint: The adapted weights, without a calibration; None if they were not accepted.
         before_nll: Mean score of the judging windows under the base, bits per dimension; nan without any.
         after_nll: The same under the adapted weights; nan if none were learnt.
         reason: Why the weights were accepted or not, as a sentence.
-        unlearnt: The footage that had no part in learning, in blocks.
+        unlearnt: The footage that was not learnt from, in blocks.
+
+    Example:
+        >>> refused = AdaptedWeights(None, 0.31, math.nan, "not adapted: too little footage", ())
+        >>> refused.checkpoint is None, refused.reason
+        (True, 'not adapted: too little footage')
     """
 
     checkpoint: Checkpoint | None
@@ -112,20 +121,37 @@ class Adaptation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraFit:
-    """What a camera is scored by from now on, and how sure that is.
+    """The calibration and weights of a camera, and how certain its threshold is.
 
     Attributes:
         calibration: Levels and thresholds of this camera.
         checkpoint: The camera's own weights, with that calibration; None if it keeps the shared ones.
-        threshold: The level that normal footage reaches as often as asked.
-        rate_interval: False alarms per hour that the threshold could really cost: lower and upper end, 90 %.
+        threshold: The level that normal footage reaches as often as the false-alarm budget allows.
+        rate_interval: 90 % interval of the false alarms per hour of the threshold: lower and upper end.
         before_nll: Mean score of judging windows under the base, bits per dimension; None without adaptation.
         after_nll: The same under the adapted weights; None without adaptation.
         accepted: Whether the camera has weights of its own now.
         reason: Why, as a sentence; None without adaptation.
-        footage_s: Seconds of footage handed in.
+        footage_s: Seconds of calibration footage.
         windows: Windows in it.
-        false_alarms_used: False alarms that the calibration takes for normal life besides the footage.
+        false_alarms_used: False alarms marked by people that were added to the calibration footage.
+
+    Example:
+        >>> fit = CameraFit(
+        ...     calibration=Calibration((0.0, 1.0), (0.0, 0.9), 0.1, 0.5, 20, 1000, 3600.0, 2.0),
+        ...     checkpoint=None,
+        ...     threshold=0.995,
+        ...     rate_interval=(0.6, 1.7),
+        ...     before_nll=None,
+        ...     after_nll=None,
+        ...     accepted=False,
+        ...     reason=None,
+        ...     footage_s=3600.0,
+        ...     windows=1000,
+        ...     false_alarms_used=0,
+        ... )
+        >>> fit.calibration.level(np.array(0.5)).item()
+        0.45
     """
 
     calibration: Calibration
@@ -161,30 +187,31 @@ def fit_camera(
     Args:
         footage: Uninterrupted recordings of normal life on this camera.
         base: The shared weights.
-        false_alarms_per_hour: What the threshold may cost.
+        false_alarms_per_hour: The false-alarm budget.
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
-        false_alarms: See `calibrate`; held scores by the base, of no use to weights of the camera's own.
+        false_alarms: See `calibrate`. They are scores of the shared weights, so the camera's own weights cannot use
+            them.
         adapt: Whether to fine-tune the weights.
         settings: How.
         device: Where to compute.
         on_progress: Called with the share that is done, 0 to 1.
-        cancelled: Asked now and then; true ends the fit.
+        cancelled: Called now and then; true ends the fit.
 
     Raises:
         CalibrationError: The footage does not support what is asked; `needed_s` says how much more would.
-        FitCancelled: `cancelled` said so.
+        FitCancelled: `cancelled` returned true.
         DeviceUnavailableError: The device is not there.
     """
 
     def calibrated(
-        checkpoint: Checkpoint, parts: Sequence[PoseFootage], skip_s: float, alarms: Sequence[float]
+        checkpoint: Checkpoint, pieces: Sequence[PoseFootage], skip_s: float, alarms: Sequence[float]
     ) -> tuple[Calibration, int]:
         if cancelled():
             raise FitCancelled
         calibration, used = calibrate(
-            parts,
+            pieces,
             checkpoint,
             merge_s=merge_s,
             min_duration_s=min_duration_s,
@@ -228,8 +255,8 @@ def fit_camera(
         after_nll=None if adaptation is None else adaptation.after_nll,
         accepted=checkpoint is not None,
         reason=reason,
-        footage_s=sum(Recording(part.frame_times, part.frame_times).duration_s for part in footage),
-        windows=sum(len(part.windows(base.spec)) for part in footage),
+        footage_s=sum(Recording(piece.frame_times, piece.frame_times).duration_s for piece in footage),
+        windows=sum(len(piece.windows(base.spec)) for piece in footage),
         false_alarms_used=used,
     )
 
@@ -248,10 +275,11 @@ def calibrate(
     """Fit the levels of live frames on normal footage.
 
     Levels rank smoothed frame scores; false alarms are runs of frames that held a level for the minimum duration. The
-    tail begins as high as leaves it 20 independent exceedances, or else where it has most of them.
+    tail begins as high as possible with 20 independent exceedances, or else where it has the most.
 
-    False alarms of earlier days are further exceedances, as many as the footage has of its own and no more: a tail must
-    not consist of what was picked out for being high. They never make up for footage that is too short for a tail.
+    Earlier false alarms are added as further exceedances, at most as many as the footage has of its own: a tail must
+    not consist mainly of scores that were picked because they are high. They cannot replace footage that is too short
+    for a tail.
 
     Args:
         footage: Uninterrupted recordings.
@@ -259,20 +287,20 @@ def calibrate(
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
-        skip_s: Seconds at the start of each recording that do not count, nobody being scored in them.
+        skip_s: Seconds at the start of each recording that do not count, because nobody has a score yet.
         false_alarms: The highest score that each of them has held, under the same weights and rules; the first of
-            them count where not all can.
+            them count if not all can.
         device: Where to compute.
 
     Returns:
         The calibration, and how many of the false alarms are in its tail.
 
     Raises:
-        CalibrationError: The footage is too little.
+        CalibrationError: There is too little footage.
     """
-    part = PosePart.of_checkpoint(checkpoint, device)
+    scorer = RawScorer.of_checkpoint(checkpoint, device)
     recordings = [
-        live_recording(one, part, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
+        live_recording(one, scorer, min_duration_s=min_duration_s, tau_s=tau_s, skip_s=skip_s) for one in footage
     ]
     smoothed = np.concatenate([np.empty(0), *(scores for _, scores in recordings)])
 
@@ -309,19 +337,19 @@ def _with_enough_exceedances(fitted: Callable[[float], Calibration]) -> tuple[Ca
 
 
 def live_recording(
-    footage: PoseFootage, part: PosePart, *, min_duration_s: float, tau_s: float = DEFAULT_TAU_S, skip_s: float = 0.0
+    footage: PoseFootage, scorer: RawScorer, *, min_duration_s: float, tau_s: float = DEFAULT_TAU_S, skip_s: float = 0.0
 ) -> tuple[Recording, Floats]:
     """A recording of held levels, as `Calibration.fit` takes it, and the smoothed scores of its frames.
 
     Args:
         footage: An uninterrupted recording.
-        part: The scorer.
+        scorer: What scores its windows.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
         skip_s: Seconds at its start to leave out.
     """
-    windows = footage.windows(part.spec)
-    series = online_series(footage, windows, part.raw(windows), part.spec, tau_s=tau_s)
+    windows = footage.windows(scorer.spec)
+    series = online_series(footage, windows, scorer.raw(windows), scorer.spec, tau_s=tau_s)
     times = footage.frame_times
     kept = times >= times[0] + skip_s if len(times) else np.empty(0, bool)
     levels = held(series.smoothed, times, min_duration_s)
@@ -336,7 +364,7 @@ def adapt_weights(
     device: torch.device | str = "cpu",
     on_progress: Callable[[float], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Adaptation:
+) -> AdaptedWeights:
     """Fine-tune weights on a camera's own footage.
 
     Args:
@@ -345,10 +373,10 @@ def adapt_weights(
         settings: How.
         device: Where to compute.
         on_progress: Called with the share that is done, 0 to 1.
-        cancelled: Asked in every step; true ends it.
+        cancelled: Called in every step; true ends it.
 
     Raises:
-        FitCancelled: `cancelled` said so.
+        FitCancelled: `cancelled` returned true.
     """
     place = available_device(device)
     blocks = time_blocks(footage)
@@ -360,10 +388,10 @@ def adapt_weights(
     judged = [block.windows(base.spec) for block in dealt["J"]]
     y = torch.cat([windows.tensor for windows in judged]) if judged else x[:0]
     stretches = _stretches([windows.end_times for windows in judged])
-    before = PosePart(FusedFlow(base.flow(), place), base.spec).nll(y)
+    before = RawScorer(FusedFlow(base.flow(), place), base.spec).nll(y)
 
-    def refused(reason: str, after: float = math.nan) -> Adaptation:
-        return Adaptation(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
+    def refused(reason: str, after: float = math.nan) -> AdaptedWeights:
+        return AdaptedWeights(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
 
     if not len(x) or not len(chosen_by) or len(set(stretches.tolist())) < _MIN_STRETCHES:
         return refused(
@@ -390,7 +418,7 @@ def adapt_weights(
             versions=library_versions(),
         ),
     )
-    after = PosePart(FusedFlow(adapted.flow(), place), base.spec).nll(y)
+    after = RawScorer(FusedFlow(adapted.flow(), place), base.spec).nll(y)
     gains = [float((before - after)[stretches == stretch].mean()) for stretch in np.unique(stretches)]
     gain, chance = float((before - after).mean()), float(ttest_1samp(gains, 0.0, alternative="greater").pvalue)
     figures = (
@@ -399,33 +427,33 @@ def adapt_weights(
     )
     if not (gain >= settings.margin and chance < _SIGNIFICANCE):
         return refused(f"not adapted: {figures}; {settings.margin:g} and p < {_SIGNIFICANCE:g} are asked", after.mean())
-    adapted = replace(adapted, witnesses=_witnesses(adapted, unlearnt, place))
-    return Adaptation(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
+    adapted = replace(adapted, parts=_parts(adapted, unlearnt, place))
+    return AdaptedWeights(adapted, float(before.mean()), float(after.mean()), f"adapted: {figures}", unlearnt)
 
 
-def _witnesses(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Witnesses | None:
-    """The base's witnesses, the pose's reference being that of the adapted weights if the footage supports one."""
-    if adapted.witnesses is None:
+def _parts(adapted: Checkpoint, footage: Sequence[PoseFootage], device: torch.device) -> Parts | None:
+    """The base's parts; the pose part is calibrated anew on the adapted weights if the footage supports that."""
+    if adapted.parts is None:
         return None
-    part = PosePart(FusedFlow(adapted.flow(), device), adapted.spec)
+    scorer = RawScorer(FusedFlow(adapted.flow(), device), adapted.spec)
     normal = [Footage(own.windows(adapted.spec), own.frame_times) for own in footage]
     with contextlib.suppress(CalibrationError):
-        return replace(adapted.witnesses, pose=part.calibrated(normal))
-    return adapted.witnesses
+        return replace(adapted.parts, pose=scorer.calibrated(normal))
+    return adapted.parts
 
 
 def time_blocks(footage: Sequence[PoseFootage]) -> list[PoseFootage]:
     """Cut footage into contiguous blocks of at most a minute, about ten if that keeps them long enough; in order."""
-    total = sum(float(part.frame_times[-1] - part.frame_times[0]) for part in footage if len(part.frame_times))
+    total = sum(float(piece.frame_times[-1] - piece.frame_times[0]) for piece in footage if len(piece.frame_times))
     length = min(max(total / len(_TURNS), _SHORTEST_BLOCK_S), _LONGEST_BLOCK_S)
     blocks = []
-    for part in footage:
-        if not len(part.frame_times):
+    for piece in footage:
+        if not len(piece.frame_times):
             continue
-        first, last = float(part.frame_times[0]), float(part.frame_times[-1])
+        first, last = float(piece.frame_times[0]), float(piece.frame_times[-1])
         edges = np.linspace(first, last, max(round((last - first) / length), 1) + 1)
         edges[-1] = math.inf
-        blocks += [part.between(start, stop) for start, stop in pairwise(edges.tolist())]
+        blocks += [piece.between(start, stop) for start, stop in pairwise(edges.tolist())]
     return blocks
 
 
@@ -465,7 +493,7 @@ def _fine_tuned(
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.decay)
     order = torch.Generator().manual_seed(settings.seed)
     best_state, best_epoch, learnt = dict(base.state), 0, math.nan
-    best = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+    best = float(RawScorer(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
     for epoch in range(1, settings.epochs + 1):
         total = 0.0
         shuffled = torch.randperm(len(x), generator=order)
@@ -480,7 +508,7 @@ def _fine_tuned(
             optimizer.step()
             total += float(loss.detach()) * len(rows)
         schedule.step()
-        nll = float(PosePart(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
+        nll = float(RawScorer(FusedFlow(flow, device), base.spec).nll(chosen_by).mean())
         if nll < best:
             best, best_epoch, learnt = nll, epoch, total / len(x)
             best_state = {name: value.detach().cpu().clone() for name, value in flow.state_dict().items()}
@@ -496,8 +524,8 @@ def _thinned(windows: Tensor, most: int) -> Tensor:
 
 def _digest(footage: Sequence[PoseFootage]) -> str:
     digest = hashlib.sha256()
-    for part in footage:
-        for track in part.tracks:
+    for piece in footage:
+        for track in piece.tracks:
             digest.update(track.times.astype("<f8").tobytes())
             digest.update(track.keypoints.numpy().astype("<f4").tobytes())
     return digest.hexdigest()

@@ -27,6 +27,10 @@ class Gate(nn.Module):
         kernel: Height and width of the convolution, both odd; the map keeps its size.
         bias: Whether the convolution has a bias.
         norm: Batch normalisation with learned scale and shift, without them, or none.
+
+    Example:
+        >>> Gate((3, 7), bias=False, norm="affine")(torch.randn(4, 2, 18)).shape
+        torch.Size([4, 2, 18])
     """
 
     def __init__(self, kernel: tuple[int, int], *, bias: bool, norm: GateNorm) -> None:
@@ -51,6 +55,10 @@ class SkeletonAttention(nn.Module):
     Args:
         bias: Whether the convolution has a bias.
         norm: See `Gate`.
+
+    Example:
+        >>> SkeletonAttention()(torch.randn(4, 2, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     def __init__(self, *, bias: bool = False, norm: GateNorm = "affine") -> None:
@@ -71,6 +79,10 @@ class FrameAttention(nn.Module):
             why ``7x3`` is the sensible reading; the redrawn figure shows ``3x7``.
         bias: Whether the convolution has a bias.
         norm: See `Gate`.
+
+    Example:
+        >>> FrameAttention()(torch.randn(4, 2, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     def __init__(self, *, kernel: FrameKernel = "7x3", bias: bool = False, norm: GateNorm = "affine") -> None:
@@ -92,6 +104,10 @@ class DualAttention(nn.Module):
         frame_kernel: See `FrameAttention`.
         bias: Whether the convolutions have a bias.
         norm: See `Gate`.
+
+    Example:
+        >>> DualAttention()(torch.randn(4, 2, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     def __init__(

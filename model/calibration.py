@@ -1,4 +1,4 @@
-"""What a score means: its level among normal scores, and the false alarms per hour that a threshold costs.
+"""The meaning of a score: its level among normal scores, and the false alarms per hour that a threshold costs.
 
 `Calibration` is fitted to normal footage of one camera. Below a high score u, the *body*, the level of a score is its
 empirical quantile among the scores of normal windows. Above u, the *tail*, excesses over u follow a generalised Pareto
@@ -12,7 +12,7 @@ peaks higher than ``u + y``, hence, with ``p_u`` the share of windows above u,
 
     rate(u + y) = lambda_u * S(y)        level(u + y) = 1 - p_u * S(y)        rate = lambda_u * (1 - level) / p_u,
 
-so a level and a false-alarm rate are two names of one threshold. S is fitted to the peaks of the runs, which are
+so a level and a false-alarm rate state the same threshold. S is fitted to the peaks of the runs, which are
 independent; asymptotically the excesses of all windows follow it as well.
 """
 
@@ -32,22 +32,23 @@ Floats = NDArray[np.float64]
 _KNOTS: Final = 257
 _MIN_EXCEEDANCES: Final = 10
 _MAX_SHAPE: Final = 0.9
-"""Below one the tail has a mean; no estimate from a short recording should claim otherwise."""
+"""Below one the tail has a mean. An estimate from a short recording cannot show that it has none."""
 _MIN_SHAPE: Final = 1e-9
-"""Below this the tail is exponential to all digits, and the general formula would divide by nothing."""
+"""Below this the tail is exponential to all digits, and the general formula would divide by zero."""
 _SHAPE_PER_SCALE: Final = np.logspace(-4, 3, 300)
 """Values of shape / scale, in units of one over the mean excess, among which the likelihood is maximised."""
 
 
 _WIDEST: Final = 10.0
-"""A threshold that may cost so many times the false alarms asked for is no answer."""
+"""A threshold that may cost this many times the false-alarm budget is refused."""
 
 
 class CalibrationError(ValueError):
     """The footage does not support what was asked of it.
 
     Attributes:
-        needed_s: About how many more seconds of footage would; None if that cannot be told or would not help.
+        needed_s: About how many more seconds of calibration footage are needed; None if that is unknown or would not
+            help.
     """
 
     def __init__(self, message: str, needed_s: float | None = None) -> None:
@@ -62,6 +63,10 @@ class Recording:
     Attributes:
         times: Shape ``(n,)``, capture times in seconds, increasing.
         highest: Shape ``(n,)``, the highest score over people of each frame; nan where nobody was scored.
+
+    Example:
+        >>> Recording(np.arange(5) / 10, np.array([0.1, 0.3, np.nan, 0.2, 0.1])).duration_s
+        0.5
     """
 
     times: Floats
@@ -87,6 +92,15 @@ class Calibration:
         windows: Scores that the body was fitted to: of windows, or of frames of a live camera.
         footage_s: Seconds of normal footage, frames without people included.
         merge_s: Runs of exceedances closer than this many seconds count as one.
+
+    Example:
+        >>> scores = np.random.default_rng(0).gumbel(size=20_000)
+        >>> calibration = Calibration.fit(scores, [Recording(np.arange(20_000) / 10, scores)], merge_s=0.0)
+        >>> round(float(calibration.level(np.median(scores))), 2)
+        0.5
+        >>> level = calibration.threshold(false_alarms_per_hour=6.0)
+        >>> round(calibration.false_alarms_per_hour(level), 6)
+        6.0
     """
 
     knots: tuple[float, ...]
@@ -168,7 +182,7 @@ class Calibration:
 
     @property
     def highest_rate(self) -> float:
-        """Runs per hour above u: the largest rate of false alarms the tail can speak of."""
+        """Runs per hour above u: the largest rate of false alarms that the tail covers."""
         return self.exceedances / (self.footage_s / 3600)
 
     def level(self, nll: Floats) -> Floats:
@@ -184,7 +198,7 @@ class Calibration:
         return np.where(nll > self.knots[-1], tail, body)
 
     def surprise(self, nll: Floats) -> Floats:
-        """How rare scores are among normal ones, ``-log2(1 - level)`` in bits without loss of digits; nan stays nan.
+        """How unusual scores are among normal ones, ``-log2(1 - level)`` in bits without loss of digits; nan stays nan.
 
         Args:
             nll: Any shape, bits per dimension.
@@ -233,23 +247,8 @@ class Calibration:
             )
         return self.highest_rate * (1 - level) / (1 - self.levels[-1])
 
-    def threshold_interval(self, false_alarms_per_hour: float, confidence: float = 0.9) -> tuple[float, float]:
-        """Where the level of `threshold` could lie, the footage being short: a parametric bootstrap.
-
-        Returns:
-            Lower and upper end, as levels of this calibration.
-
-        Raises:
-            CalibrationError: The rate is not supported.
-        """
-        self._check_rate(false_alarms_per_hour)
-        rates, shapes, scales = self._bootstrap()
-        survival = np.minimum(false_alarms_per_hour / rates, 1.0)
-        low, high = self.level(self.knots[-1] + _interval(_excess(survival, shapes, scales), confidence))
-        return float(low), float(high)
-
     def rate_interval(self, level: float, confidence: float = 0.9) -> tuple[float, float]:
-        """How many false alarms per hour a level could really cost, the footage being short: a parametric bootstrap.
+        """Interval of the false alarms per hour that a level costs, from a parametric bootstrap.
 
         Returns:
             Lower and upper end, per hour.
@@ -264,10 +263,10 @@ class Calibration:
         return float(low), float(high)
 
     def check_support(self, false_alarms_per_hour: float, confidence: float = 0.9) -> None:
-        """Refuse a rate of false alarms that the footage is too short to promise.
+        """Refuse a false-alarm budget that the calibration footage is too short to support.
 
-        The logarithm of what a threshold could really cost is uncertain by about one over the square root of the number
-        of exceedances; from that follows how much more footage is needed.
+        The logarithm of the rate of a threshold is uncertain by about one over the square root of the number of
+        exceedances; from that follows how much more footage is needed.
 
         Raises:
             CalibrationError: The rate is not supported, or its threshold could cost ten times as many false alarms.

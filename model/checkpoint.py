@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +21,16 @@ from torch import Tensor
 from model.calibration import Calibration
 from model.config import DAFlowConfig
 from model.flow import DAFlow
-from model.witnesses import Witnesses
+from model.parts import Parts
 from pose.windows import WindowSpec
 
 DEFAULT_CHECKPOINT: Final = Path(__file__).parent / "checkpoints" / "daflow-poselift.safetensors"
 """The checkpoint that ships with the package."""
 
-FORMAT_VERSION: Final = 2
-_READABLE: Final = (1, 2)
-"""Version 1 knows no witnesses beside the pose."""
+FORMAT_VERSION: Final = 3
+_READABLE: Final = (1, 2, 3)
+_PARTS_KEY: Final = {2: "witnesses", 3: "parts"}
+"""Where each format keeps the parts of the score; format 1 has none. Formats 1 and 2 are read for one more release."""
 _METADATA_KEY: Final = "daflow"
 _MAX_BYTES: Final = 64 * 2**20
 
@@ -51,6 +53,10 @@ class Provenance:
         heldout_nll: Mean score of the held-out normal windows; None if unknown, or if nothing was held out.
         versions: Versions of the libraries used.
         note: What else must be known before the weights are used or passed on, such as their origin and licence.
+
+    Example:
+        >>> Provenance("toys", "", "daflow train", 0, 12, 0.1, 0.3, {}).to_dict()["epoch"]
+        12
     """
 
     data: str
@@ -80,7 +86,14 @@ class Checkpoint:
         state: The flow's state dict, on the CPU.
         provenance: Where it comes from.
         calibration: What its scores mean; None before calibration.
-        witnesses: What is normal to the witnesses of motion and pairs; None for the likelihood of the pose alone.
+        parts: What is normal to each part of the score; None if the score is the likelihood of the pose alone.
+
+    Example:
+        >>> checkpoint = Checkpoint.load(DEFAULT_CHECKPOINT)
+        >>> checkpoint.spec
+        WindowSpec(length=8, rate_hz=15.0, max_gap_s=0.5)
+        >>> sum(parameter.numel() for parameter in checkpoint.flow().parameters())
+        488
     """
 
     name: str
@@ -89,7 +102,7 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     provenance: Provenance
     calibration: Calibration | None = None
-    witnesses: Witnesses | None = None
+    parts: Parts | None = None
 
     def __post_init__(self) -> None:
         if self.config.length != self.spec.length:
@@ -104,18 +117,20 @@ class Checkpoint:
         return flow.eval()
 
     def fingerprint(self) -> str:
-        """A digest of the weights, of what a window is and of the witnesses: of all that raw scores depend on."""
-        digest = hashlib.sha256(repr((self.config, self.spec, self.witnesses)).encode())
+        """A digest of all that raw scores depend on: the weights, what a window is, and the parts."""
+        # Stored calibrations name this digest, so it must not change when a class is renamed.
+        parts = re.sub(r"\bPart(s?)\(", lambda name: "Witnesses(" if name[1] else "Witness(", repr(self.parts))
+        digest = hashlib.sha256(f"({self.config!r}, {self.spec!r}, {parts})".encode())
         for name, tensor in sorted(self.state.items()):
             digest.update(name.encode())
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
     def pose_alone(self) -> Checkpoint:
-        """The same without witnesses of motion and pairs: scores are DA-Flow's likelihood, as in the paper."""
-        if self.witnesses is None:
+        """The same without motion and pairs as parts: scores are DA-Flow's likelihood, as in the paper."""
+        if self.parts is None:
             return self
-        return dataclasses.replace(self, calibration=self.witnesses.pose, witnesses=None)
+        return dataclasses.replace(self, calibration=self.parts.pose, parts=None)
 
     def save(self, path: Path) -> None:
         """Write the file, wholly or not at all; the same checkpoint always gives the same bytes."""
@@ -125,7 +140,7 @@ class Checkpoint:
             "window": dataclasses.asdict(self.spec),
             "provenance": self.provenance.to_dict(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "witnesses": None if self.witnesses is None else self.witnesses.to_dict(),
+            "parts": None if self.parts is None else self.parts.to_dict(),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state.items()}
         # One key holding everything: safetensors writes several keys in random order.
@@ -139,19 +154,18 @@ class Checkpoint:
             CheckpointError: The file is missing, damaged, of another version, or its parts contradict each other.
         """
         tensors, metadata = _read(path)
-        if metadata.get("format") not in _READABLE:
-            raise CheckpointError(
-                f"{path}: checkpoint format {metadata.get('format')!r}, this version reads up to {FORMAT_VERSION}"
-            )
+        version = metadata.get("format")
+        if version not in _READABLE:
+            raise CheckpointError(f"{path}: checkpoint format {version!r}, this version reads up to {FORMAT_VERSION}")
         try:
             config = DAFlowConfig.from_dict(metadata["config"])
             spec = WindowSpec(**metadata["window"])
             provenance = Provenance(**metadata["provenance"])
             fitted = metadata["calibration"]
             calibration = None if fitted is None else Calibration.from_dict(fitted)
-            known = metadata["witnesses"] if metadata["format"] > 1 else None
-            witnesses = None if known is None else Witnesses.from_dict(known)
-            checkpoint = cls(path.stem, config, spec, tensors, provenance, calibration, witnesses)
+            known = metadata[_PARTS_KEY[version]] if version in _PARTS_KEY else None
+            parts = None if known is None else Parts.from_dict(known)
+            checkpoint = cls(path.stem, config, spec, tensors, provenance, calibration, parts)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: bad metadata: {error}") from error
         _check_tensors(path, tensors, DAFlow(config).state_dict())

@@ -56,6 +56,11 @@ class DAFlowConfig:
         permutation: Reversed channels, or a learned 1x1 convolution.
         coupling: ``(x + shift) * scale`` or ``x * scale + shift``.
         prior_mean: Mean R of the normal prior N(R, I).
+
+    Example:
+        >>> config = DAFlowConfig(length=8)
+        >>> DAFlowConfig.from_dict(config.to_dict()) == config
+        True
     """
 
     length: int = 24
@@ -98,11 +103,6 @@ class DAFlowConfig:
     def a2(cls, length: int = 24) -> DAFlowConfig:
         """The default: distance partition without bias; 488 parameters."""
         return cls(length=length)
-
-    @classmethod
-    def a3(cls, length: int = 24) -> DAFlowConfig:
-        """Distance partition with bias, gates normalised without learned scale and shift; 488 parameters."""
-        return cls(length=length, gcn_bias=True, attention_norm="plain")
 
     @classmethod
     def stgnf(cls, length: int = 24) -> DAFlowConfig:

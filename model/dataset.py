@@ -4,8 +4,8 @@ A data set is a folder with ``pose/train`` and ``pose/test`` holding one file ``
 for each clip, ``{person: {frame: {"keypoints": [x, y, confidence] * 17}}}``, and ``gt/test_frame_mask/<clip>.npy``, one
 0 or 1 (anomalous) for each frame.
 
-PoseLift's files hold ``[y, x, confidence]``: down comes before right. Its people lie on their sides for whoever reads
-them as the layout says, and a model that learnt from them takes everybody who stands for fallen. `read_split` notices.
+PoseLift's files hold ``[y, x, confidence]``. Read as ``[x, y, confidence]``, as the layout says, all of its people lie
+on their sides, and a model trained on them takes a standing person for a fallen one. `read_split` detects such files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pose.skeleton import COCO_JOINTS, FLIP, coco_to_graph
 from pose.windows import Windows, WindowSpec, slice_track
 
 Slicing = Literal["grid", "published", "scrambled"]
-"""How windows are cut: on the time grid of `pose.windows`; from consecutive rows, as STG-NF means to; or as STG-NF's
+"""How windows are cut: on the time grid of `pose.windows`; from consecutive rows, as STG-NF intends; or as STG-NF's
 code does where frame keys are not zero-padded, poses in string order (1, 10, 100, 2) beside frame numbers in numeric
 order. The last loses the order of time and is there to reproduce figures published for PoseLift."""
 
@@ -34,7 +34,7 @@ Mirror = Literal["none", "plain", "swap"]
 """Mirrored copies of training windows: none; x negated (STG-NF); x negated and left joints swapped with right ones."""
 
 Axes = Literal["auto", "xy", "yx"]
-"""Which of the two coordinates of a keypoint comes first in the files: right (x), down (y), or found out by
+"""Which of the two coordinates of a keypoint comes first in the files: right (x), down (y), or decided by
 `transposed`."""
 
 SUFFIX: Final = "_alphapose_tracked_person.json"
@@ -47,9 +47,9 @@ _MISSING_ALLOWED: Final = 2
 
 
 _SURE: Final = 0.3
-"""Confidence from which a keypoint says where its joint is."""
+"""Confidence from which a keypoint is used to decide the axes."""
 _SURE_POSES: Final = 50
-"""Poses it takes to tell the axes of a data set."""
+"""Poses needed to decide the axes of a data set."""
 _UPRIGHT: Final = 1.5
 """Median extent from nose to ankles along one axis over that along the other, from which people stand along the first;
 it is 5 in PoseLift."""
@@ -67,8 +67,13 @@ class PersonTrack:
         person: The person's number in the file.
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
         keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
-        abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None where nobody looked at single people.
-        keys: The frame numbers as text in the file; None if they have no zeros in front.
+        abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None if people were not annotated one by one.
+        keys: The frame numbers as text in the file; None if they have no leading zeros.
+
+    Example:
+        >>> track = PersonTrack(1, np.array([0, 1, 3]), torch.rand(3, 17, 3))
+        >>> len(track.frames)
+        3
     """
 
     person: int
@@ -86,6 +91,11 @@ class PoseClip:
         name: The file's name without its suffix, such as ``01_0222``.
         tracks: The people, in order of their numbers.
         scene: Where it was filmed, if the name does not say so.
+
+    Example:
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.array([2, 3, 5]), torch.rand(3, 17, 3)),))
+        >>> clip.camera, clip.frame_span().tolist()
+        ('01', [2, 3, 4, 5])
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""Scorers judged on a test split: by the published protocol, by what they add to presence, and as a live camera would.
+"""Judging scorers on a test split: by the published protocol, on frames with a score only, and as a live camera would.
 
-The micro protocol of STG-NF (its public code) judges every frame, those without a score included. On
-footage where people are rarely seen that rewards a mere count of people; *conditional* figures therefore judge only the
-frames in which somebody has a score, *common* ones only frames that the caller names, so that scorers of different
-coverage meet on the same ground, and `PRESENCE` and `PEOPLE_COUNT` are there to be compared with.
+The micro protocol of STG-NF (its public code) judges every frame, also those without a score. Where people are rarely
+seen, a mere count of people does well by it. So *conditional* figures judge only the frames in which somebody has a
+score, and *common* figures only frames that the caller names, so that scorers with different coverage are judged on the
+same frames. `PRESENCE` and `PEOPLE_COUNT` are baselines to compare with.
 
 Published figures are offline: a frame's score comes from windows that reach past it, and smoothing looks ahead.
 *Online* figures judge what a live camera would have published at each frame (`model.online`), which knows nothing of
@@ -23,17 +23,18 @@ from scipy.ndimage import gaussian_filter1d
 from model.checkpoint import Checkpoint
 from model.dataset import DatasetError, PoseClip, Slicing, clip_windows
 from model.footage import PoseFootage, online_series
+from model.frames import frame_scores_of_track
 from model.metrics import (
     EventMetrics,
+    FrameMetrics,
     Interval,
     MacroAUC,
-    Metrics,
     MicroAUC,
     bootstrap_by_clip,
     event_metrics,
     frame_metrics,
 )
-from model.scorer import PosePart, frame_scores_of_track
+from model.scorer import RawScorer
 from model.smoothing import DEFAULT_TAU_S, smooth_causally
 from pose.windows import Windows, WindowSpec
 
@@ -42,8 +43,8 @@ Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 Assignment = Literal["middle", "covering"]
-"""Which frames a window speaks for: its middle one, as published; or every frame that it covers and whose nearest
-centre is its own, so that the ends of a track are scored as well."""
+"""Which frames a window scores: its middle frame, as published; or every frame that it covers and for which its centre
+is the nearest, so that the ends of a track are scored as well."""
 
 _SMOOTHING: Final = (1, 2, 3, 4, 5, 6)
 """Standard deviations in frames of the Gaussian filters applied one after the other."""
@@ -51,13 +52,19 @@ _SMOOTHING: Final = (1, 2, 3, 4, 5, 6)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipScores:
-    """What a scorer says of one clip of F frames; higher is stranger, in the scorer's own unit.
+    """The scores of one clip of F frames, in the scorer's own unit; higher is more anomalous.
 
     Attributes:
         name: The clip's.
         offline: Shape ``(F,)``, unsmoothed, highest over people; nan where nobody is scored.
         online: Shape ``(F,)``, what a live camera would publish at each frame, smoothed causally; nan likewise.
         tracks: Offline scores of each person by number, each ``(F,)``; nan where that person is not scored.
+
+    Example:
+        >>> offline, online = np.array([np.nan, 0.3]), np.array([np.nan, 0.2])
+        >>> scores = ClipScores("01_0222", offline, online, tracks={1: offline})
+        >>> np.isfinite(scores.offline).tolist()
+        [False, True]
     """
 
     name: str
@@ -67,7 +74,13 @@ class ClipScores:
 
 
 class FootageScorer(Protocol):
-    """Anything that scores the frames of a clip of tracked people."""
+    """Anything that scores the frames of a clip of tracked people.
+
+    Example:
+        >>> scorer: FootageScorer = PEOPLE_COUNT
+        >>> scorer.name
+        'number of people'
+    """
 
     @property
     def name(self) -> str:
@@ -92,8 +105,17 @@ class WindowFootageScorer:
         score: Gives N windows N scores; nan is none.
         spec: What a window is.
         slicing: How windows are cut for offline scores; a live camera always cuts on the time grid.
-        assignment: Which frames a window speaks for offline.
+        assignment: Which frames a window scores offline.
         tau_s: Time constant of the smoothing online, seconds.
+
+    Example:
+        >>> import torch
+        >>> from model.dataset import PersonTrack
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.arange(12), torch.rand(12, 17, 3)),))
+        >>> spec = WindowSpec(length=8, rate_hz=15.0)
+        >>> scorer = WindowFootageScorer("zero", lambda windows: np.zeros(len(windows)), spec, assignment="covering")
+        >>> scorer.score_clip(clip, frames=14, frame_rate_hz=15.0).offline.tolist()
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nan, nan]
     """
 
     name: str
@@ -118,8 +140,8 @@ class WindowFootageScorer:
         Raises:
             DeviceUnavailableError: The device is not there.
         """
-        part = PosePart.of_checkpoint(checkpoint, device)
-        return cls(name, part.raw, checkpoint.spec, slicing, assignment)
+        scorer = RawScorer.of_checkpoint(checkpoint, device)
+        return cls(name, scorer.raw, checkpoint.spec, slicing, assignment)
 
     def score_clip(self, clip: PoseClip, frames: int, frame_rate_hz: float) -> ClipScores:
         """See `FootageScorer`.
@@ -155,13 +177,20 @@ class WindowFootageScorer:
 
 @dataclass(frozen=True, slots=True)
 class PeopleBaseline:
-    """Scores a frame by the number of people in it: the baseline that looks at nobody's movement.
+    """Scores a frame by the number of people in it: the baseline that ignores movement.
 
     Every frame has a score, 0 where nobody is.
 
     Attributes:
         name: What to call it in tables.
         most: More people than these count as these.
+
+    Example:
+        >>> import torch
+        >>> from model.dataset import PersonTrack
+        >>> clip = PoseClip("01_0222", (PersonTrack(1, np.arange(2), torch.rand(2, 17, 3)),))
+        >>> PeopleBaseline("people").score_clip(clip, frames=4, frame_rate_hz=15.0).offline.tolist()
+        [1.0, 1.0, 0.0, 0.0]
     """
 
     name: str
@@ -179,15 +208,15 @@ class PeopleBaseline:
 
 
 PRESENCE: Final = PeopleBaseline("presence", most=1)
-"""Is anybody there?"""
+"""Whether anybody is in the frame."""
 
 PEOPLE_COUNT: Final = PeopleBaseline("number of people")
-"""How many are there?"""
+"""How many people are in the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameReport:
-    """Figures of some of the frames of a split; intervals are of whole clips drawn again.
+    """Figures for some of the frames of a split; intervals come from a bootstrap over whole clips.
 
     Attributes:
         frames: How many were judged.
@@ -197,11 +226,16 @@ class FrameReport:
         macro_auc_roc: Mean over clips with both classes; None if there is none.
         macro_interval: Of that.
         macro_clips: How many clips have both classes.
+
+    Example:
+        >>> report = FrameReport(100, 20, FrameMetrics(0.7, 0.4, 0.3), None, None, None, 0)
+        >>> FrameReport.from_dict(asdict(report)) == report
+        True
     """
 
     frames: int
     anomalous: int
-    micro: Metrics
+    micro: FrameMetrics
     micro_interval: Interval | None
     macro_auc_roc: float | None
     macro_interval: Interval | None
@@ -211,7 +245,7 @@ class FrameReport:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `dataclasses.asdict`, also after JSON."""
         intervals = {name: _interval(values[name]) for name in ("micro_interval", "macro_interval")}
-        return cls(**values | {"micro": Metrics(**values["micro"])} | intervals)
+        return cls(**values | {"micro": FrameMetrics(**values["micro"])} | intervals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +256,12 @@ class UnitReport:
         units: How many were judged.
         anomalous: How many of those are anomalous.
         auc_roc: Of all pooled.
-        interval: Of whole clips drawn again; None if no sample had both classes.
+        interval: From a bootstrap over whole clips; None if no sample had both classes.
+
+    Example:
+        >>> report = UnitReport(30, 6, 0.7, Interval(0.6, 0.8, 1000))
+        >>> UnitReport.from_dict(asdict(report)) == report
+        True
     """
 
     units: int
@@ -249,21 +288,28 @@ class Report:
         seed: What decided them.
         level: Share of samples inside an interval.
         published: All frames by `fill_and_smooth`.
-        coverage: All frames by nothing but whether they have a score, smoothed as published: what `published` owes to
-            where the scorer can score.
+        coverage: All frames by whether they have a score alone, smoothed as published: the share of `published` that
+            comes from where the scorer has scores.
         conditional: Frames with a score of their own, unsmoothed.
         conditional_smoothed: The same frames by `smooth_scored`.
         common: Frames that the caller named, unsmoothed; None if none were named.
         common_smoothed: The same frames by `smooth_scored`, which smooths over all frames with a score.
-        tracks_highest: People with a score: an anomalous person is one whose scored frames are anomalous by more than
-            half, whoever caused that; the score is the highest by `smooth_scored`.
+        tracks_highest: People with a score. A person counts as anomalous if more than half of the scored frames are,
+            even if another person caused that; the score is the highest by `smooth_scored`.
         tracks_mean: The same with the mean of the unsmoothed scores.
         clip_level: Clips: an anomalous clip has an anomalous frame; the score is the highest of the published ones.
-        events: Alarms of the published scores, which know later frames.
+        events: Alarms of the published scores, which use later frames.
         online_published: All frames as a live camera would have published them; those without a score are filled with
             the lowest.
         online_conditional: Frames for which a live camera had a score.
         online_events: Alarms of a live camera; a frame without a score raises none.
+
+    Example:
+        >>> labels = {"01_0001": np.array([0, 0, 1, 1])}
+        >>> scores = ClipScores("01_0001", np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.2, 0.8, 0.9]), {})
+        >>> report = judge([scores], labels, frame_rate_hz=15.0, replicates=10)
+        >>> report.conditional.micro.auc_roc
+        1.0
     """
 
     clips: int
@@ -288,16 +334,16 @@ class Report:
     online_events: EventMetrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Values that JSON has."""
+        """Field names and values, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
         """Inverse of `to_dict`, also after JSON."""
-        parts: dict[str, Any] = {}
+        nested: dict[str, Any] = {}
         for kind, names in _PARTS.items():
-            parts |= {name: None if values[name] is None else kind.from_dict(values[name]) for name in names}
-        return cls(**values | parts)
+            nested |= {name: None if values[name] is None else kind.from_dict(values[name]) for name in names}
+        return cls(**values | nested)
 
 
 _PARTS: Final[dict[type[FrameReport] | type[UnitReport] | type[EventMetrics], tuple[str, ...]]] = {
@@ -322,7 +368,7 @@ def score_split(
     """Score every clip of a test split, over as many frames as it has labels.
 
     Raises:
-        DatasetError: A clip has no labels, or the other way round.
+        DatasetError: A clip has no labels, or labels have no clip.
     """
     _check_names((clip.name for clip in clips), labels)
     return [scorer.score_clip(clip, len(labels[clip.name]), frame_rate_hz) for clip in clips]
@@ -358,17 +404,17 @@ def judge(
     clip's own time, where a frame that is not judged raises none and belongs to no event.
 
     Args:
-        scores: What the scorer says of every clip.
+        scores: The scores of every clip.
         labels: Frame labels of every clip by name, 1 is anomalous.
         frame_rate_hz: Frames per second of the video.
         judged: Frames to judge by clip name; all if missing.
         common: Frames of the common figures by clip name, see `common_frames`.
         replicates: Samples of clips for each interval.
-        seed: Decides them; the same for all scorers, so that they meet the same samples.
+        seed: Decides them; the same for all scorers, so that they are judged on the same samples.
         level: Share of samples inside an interval.
 
     Raises:
-        DatasetError: A clip has no labels, or the other way round.
+        DatasetError: A clip has no labels, or labels have no clip.
         ValueError: Lengths disagree, a score is infinite, no frame has a score, a common frame has none, or the judged
             frames are all normal or all anomalous.
     """
@@ -542,14 +588,14 @@ class _Bootstrap:
 
 
 def _track_units(
-    scores: Sequence[ClipScores], truth: list[Labels], kept: list[Mask], speak: Callable[[Floats], float]
+    scores: Sequence[ClipScores], truth: list[Labels], kept: list[Mask], summary: Callable[[Floats], float]
 ) -> list[tuple[Labels, Floats]]:
     clips = []
     for clip, labels, own in zip(scores, truth, kept, strict=True):
         units = [(labels[~np.isnan(series)], series) for series in (track[own] for track in clip.tracks.values())]
         units = [(seen, series) for seen, series in units if len(seen)]
         majority = np.array([2 * seen.sum() > len(seen) for seen, _ in units], np.int64)
-        clips.append((majority, np.array([speak(series) for _, series in units], np.float64)))
+        clips.append((majority, np.array([summary(series) for _, series in units], np.float64)))
     return clips
 
 

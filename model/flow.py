@@ -32,6 +32,12 @@ class ActNorm(nn.Module):
     """``y = (x + b) * exp(s)`` per channel; the first training batch sets b and s to standardise it (Glow, 3.1).
 
     The buffer `initialised` is part of the state dict, so a loaded layer is never initialised again.
+
+    Example:
+        >>> layer = ActNorm()
+        >>> y, log_det = layer(2 + 3 * torch.randn(64, 2, 8, 18))
+        >>> torch.allclose(y.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5)
+        True
     """
 
     initialised: Tensor
@@ -61,7 +67,13 @@ class ActNorm(nn.Module):
 
 
 class ReverseChannels(nn.Module):
-    """Swap x and y, so that consecutive couplings change both."""
+    """Swap x and y, so that consecutive couplings change both.
+
+    Example:
+        >>> layer, x = ReverseChannels(), torch.randn(4, 2, 8, 18)
+        >>> torch.allclose(layer.inverse(layer(x)[0]), x, atol=1e-5)
+        True
+    """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(N, 2, T, V)`` to the same and a log-determinant of zero."""
@@ -73,7 +85,13 @@ class ReverseChannels(nn.Module):
 
 
 class Conv1x1(nn.Module):
-    """A learned invertible mix of the channels, started as a random rotation (Glow, 3.2)."""
+    """A learned invertible mix of the channels, started as a random rotation (Glow, 3.2).
+
+    Example:
+        >>> layer, x = Conv1x1(), torch.randn(4, 2, 8, 18)
+        >>> torch.allclose(layer.inverse(layer(x)[0]), x, atol=1e-5)
+        True
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,6 +111,10 @@ class GraphConvolution(nn.Module):
 
     Args:
         config: Partition, reach and bias.
+
+    Example:
+        >>> GraphConvolution(DAFlowConfig(length=8))(torch.randn(4, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     adjacency: Tensor
@@ -122,7 +144,12 @@ class GraphConvolution(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """STG-NF's projected residual ``BN(w_c * x + b_c)`` from one channel to two."""
+    """STG-NF's projected residual ``BN(w_c * x + b_c)`` from one channel to two.
+
+    Example:
+        >>> Shortcut()(torch.randn(4, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,6 +168,10 @@ class TemporalConvolution(nn.Sequential):
 
     Args:
         length: Frames T in a window.
+
+    Example:
+        >>> TemporalConvolution(length=8)(torch.randn(4, 2, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     def __init__(self, length: int) -> None:
@@ -159,6 +190,10 @@ class Conditioner(nn.Module):
     Args:
         config: The architecture.
         first: Whether this is the flow's first step, which has no residual.
+
+    Example:
+        >>> Conditioner(DAFlowConfig(length=8), first=True)(torch.randn(4, 8, 18)).shape
+        torch.Size([4, 2, 8, 18])
     """
 
     def __init__(self, config: DAFlowConfig, *, first: bool) -> None:
@@ -192,6 +227,11 @@ class AffineCoupling(nn.Module):
     Args:
         config: The architecture.
         first: Whether this is the flow's first step.
+
+    Example:
+        >>> layer, x = AffineCoupling(DAFlowConfig(length=8), first=True).eval(), torch.randn(4, 2, 8, 18)
+        >>> torch.allclose(layer.inverse(layer(x)[0]), x, atol=1e-3)
+        True
     """
 
     def __init__(self, config: DAFlowConfig, *, first: bool) -> None:
@@ -224,6 +264,13 @@ class FlowStep(nn.Module):
     Args:
         config: The architecture.
         first: Whether this is the flow's first step.
+
+    Example:
+        >>> layer, x = FlowStep(DAFlowConfig(length=8), first=True), torch.randn(4, 2, 8, 18)
+        >>> _ = layer(x)  # ActNorm takes its statistics from the first batch
+        >>> layer = layer.eval()
+        >>> torch.allclose(layer.inverse(layer(x)[0]), x, atol=1e-3)
+        True
     """
 
     def __init__(self, config: DAFlowConfig, *, first: bool) -> None:
@@ -260,6 +307,13 @@ class DAFlow(nn.Module):
         488
         >>> flow.nll(torch.randn(3, 2, 24, 18)).shape
         torch.Size([3])
+
+    Example:
+        >>> flow = DAFlow(DAFlowConfig(length=8)).eval()
+        >>> flow.nll(torch.randn(4, 2, 8, 18)).shape
+        torch.Size([4])
+        >>> flow.sample(3).shape
+        torch.Size([3, 2, 8, 18])
     """
 
     def __init__(self, config: DAFlowConfig) -> None:
@@ -310,8 +364,8 @@ class DAFlow(nn.Module):
         Args:
             x: Shape ``(N, 2, T, 18)``, normalised windows.
             abnormal: Shape ``(N,)``, boolean: windows known to be abnormal, which get the prior N(-R, I) so that
-                training drives them away from the normal ones (STG-NF's supervised setting). Whoever scores unknown
-                windows leaves it out: then all get the normal prior N(R, I).
+                training drives them away from the normal ones (STG-NF's supervised setting). Leave it out to score
+                unknown windows: then all get the normal prior N(R, I).
 
         Returns:
             Shape ``(N,)``.

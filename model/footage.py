@@ -31,6 +31,12 @@ class PoseTrack:
         track_id: The person's number.
         times: Shape ``(n,)``, capture times in seconds, strictly increasing.
         keypoints: Shape ``(n, 17, 3)``: COCO x, y in pixels and confidence.
+
+    Example:
+        >>> import torch
+        >>> track = PoseTrack(1, np.array([0.0, 0.1]), torch.rand(2, 17, 3))
+        >>> len(track.times)
+        2
     """
 
     track_id: int
@@ -44,7 +50,16 @@ class PoseFootage:
 
     Attributes:
         frame_times: Shape ``(F,)``, capture times of all frames in seconds, increasing, those without people included.
-        tracks: Everybody in it, with times among `frame_times`.
+        tracks: All people in it, with times among `frame_times`.
+
+    Example:
+        >>> import torch
+        >>> times = np.arange(30) / 15
+        >>> footage = PoseFootage(times, (PoseTrack(1, times, torch.rand(30, 17, 3)),))
+        >>> len(footage.windows(WindowSpec(length=8, rate_hz=15.0)))
+        23
+        >>> len(footage.between(0.0, 1.0).frame_times)
+        15
     """
 
     frame_times: Floats
@@ -64,7 +79,7 @@ class PoseFootage:
         return cls(numbers / frame_rate_hz, tuple(tracks))
 
     def between(self, start: float, stop: float) -> PoseFootage:
-        """The part with ``start <= time < stop``, as if nothing had been seen before."""
+        """The piece with ``start <= time < stop``, as a recording of its own."""
         kept = (self.frame_times >= start) & (self.frame_times < stop)
         tracks = []
         for track in self.tracks:
@@ -88,6 +103,10 @@ class OnlineSeries:
     Attributes:
         raw: Shape ``(F,)``, highest raw score over people; nan where nobody is scored.
         smoothed: Shape ``(F,)``, the same smoothed causally.
+
+    Example:
+        >>> OnlineSeries(raw=np.array([np.nan, 1.0]), smoothed=np.array([np.nan, 0.8])).smoothed.tolist()
+        [nan, 0.8]
     """
 
     raw: Floats

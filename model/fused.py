@@ -1,9 +1,9 @@
-"""Flows in evaluation mode, with everything constant folded: same numbers, fewer and larger operations.
+"""Flows in evaluation mode with all constants folded: the same numbers from fewer and larger operations.
 
 With fixed batch statistics each part of the coupling network except maximum and sigmoid is affine. The graph
 convolution with the residual becomes one matrix on joints, each attention gate one matrix on its pooled map, ActNorm
 with the permutation two by two numbers. The matrices are found by probing the trained layers with unit vectors, so
-nothing of their mathematics is written twice.
+none of their mathematics is written twice.
 
 Several sets of weights of one architecture are scored in one call: windows are arranged in blocks of one set each, and
 all blocks go through the same batched operations, each with its own matrices.
@@ -42,6 +42,11 @@ class FoldedFlow:
         config: The architecture.
         constants: All matrices and offsets, float32 on the CPU.
         temporal: The temporal convolution of each step, if the architecture has them.
+
+    Example:
+        >>> folded = FoldedFlow.of(DAFlow(DAFlowConfig(length=8)).eval())
+        >>> FusedFlow([folded, folded]).sets
+        2
     """
 
     config: DAFlowConfig
@@ -51,7 +56,7 @@ class FoldedFlow:
     @classmethod
     def of(cls, flow: DAFlow) -> FoldedFlow:
         """Fold a trained flow; it is not changed."""
-        # Folding multiplies what training kept apart; double precision keeps that exact to float32.
+        # Folding multiplies matrices that training kept apart; double precision keeps the product exact to float32.
         exact = copy.deepcopy(flow).cpu().double().eval()
         with torch.no_grad():
             steps = [_fold_step(step, flow.config.length) for step in exact.flow_steps()]
@@ -71,6 +76,12 @@ class FusedFlow:
     Raises:
         ValueError: There is none, their architectures differ, or several have temporal convolutions, which are not
             stacked.
+
+    Example:
+        >>> flow = DAFlow(DAFlowConfig(length=8)).eval()
+        >>> x = torch.randn(4, 2, 8, 18)
+        >>> torch.allclose(FusedFlow(flow).nll(x), flow.nll(x), atol=1e-4)
+        True
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Public data sets as they lie on disk, and data of one's own: the poses, the frame labels, the frames that count.
+"""Public data sets as they lie on disk, and your own data: the poses, the frame labels, the frames that count.
 
 Every layout is a folder. Poses are always files ``<clip>_alphapose_tracked_person.json`` as `model.dataset` describes
 them; frame labels are 1 where a frame is anomalous. What each layout expects::
@@ -121,11 +121,16 @@ class Dataset:
         name: The layout.
         frame_rate_hz: Frames per second of the videos.
         train: Clips of normal life.
-        test: Clips to judge; one in which nobody was ever seen has no tracks.
+        test: Clips to judge; a clip without people has no tracks.
         labels: Frame labels of every test clip by name, shape ``(F,)``, 1 is anomalous; empty if there are none.
         train_abnormal: Clips with abnormal people whose poses are marked (`PersonTrack.abnormal`), to learn from.
         judged: Which frames count, by name of the test clip, shape ``(F,)``; a clip without an entry counts whole.
             Frames are dropped before scores are smoothed.
+
+    Example:
+        >>> toys = Dataset("json", 15.0, (PoseClip("01_0001", ()),), (), {})
+        >>> [clip.camera for clip in toys.train]
+        ['01']
     """
 
     name: Layout
@@ -153,9 +158,9 @@ def read_dataset(
         folder: Its folder.
         splits: The parts to read; files of others need not be there.
         frame_rate_hz: Frames per second of the videos, where the layout's own is not right or not known.
-        axes: Which coordinate of a keypoint comes first in the files. By itself it is found out for poselift, where it
-            is y though published figures took it for x, and for json without records beside the poses; all else has x
-            first.
+        axes: Which coordinate of a keypoint comes first in the files. ``auto`` detects it for poselift, where it is y
+            although published figures took it for x, and for json without records beside the poses; all other layouts
+            have x first.
         extractor: Makes the poses of videos and pictures that have none yet; without it they are an error.
 
     Raises:

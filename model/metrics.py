@@ -1,8 +1,8 @@
 """How well anomaly scores find what is labelled: by frame, by clip and by event. Pure functions of arrays.
 
-Labels are 1 where something is anomalous; of scores the higher is stranger. Frames are judged by rank alone, so any
-increasing map of the scores leaves these figures unchanged. Uncertainty comes from drawing whole clips again: frames of
-one clip are far from independent.
+Labels are 1 where something is anomalous; a higher score is more anomalous. Frames are judged by rank alone, so any
+increasing map of the scores leaves these figures unchanged. Intervals come from a bootstrap over whole clips, because
+frames of one clip are far from independent.
 """
 
 from __future__ import annotations
@@ -28,24 +28,28 @@ Segments = NDArray[np.int64]
 """Shape ``(n, 2)``, first frame and the one after the last, in order of time and apart."""
 
 EVENT_GAP_S: Final = 1.0
-"""Alarms separated by less are one; a guard who looks at the first sees the second as well."""
+"""Seconds; alarms closer than this are one, because a guard who looks at the first sees the second as well."""
 
 FALSE_ALARM_RATES: Final = (1.0, 5.0, 10.0)
 """False alarms per camera-hour at which events are counted."""
 
 _ORACLE_THRESHOLDS: Final = 200
 _ROUNDING: Final = 1e-9
-"""A whole number of false alarms stays one although rate and hours are floats."""
+"""Keeps a whole number of false alarms whole although rate and hours are floats."""
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class FrameMetrics:
     """How well anomaly scores separate frames.
 
     Attributes:
         auc_roc: Area under the receiver operating characteristic.
         auc_pr: Average precision with anomalous frames as positives.
         eer: Equal error rate.
+
+    Example:
+        >>> frame_metrics(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])).auc_roc
+        0.75
     """
 
     auc_roc: float
@@ -60,7 +64,11 @@ class Interval:
     Attributes:
         low: Its lower end.
         high: Its upper end.
-        replicates: Samples that it rests on; those without both classes are not among them.
+        replicates: Samples that it is taken from; samples without both classes are left out.
+
+    Example:
+        >>> bootstrap_by_clip(lambda counts: float(counts[0]), clips=2, replicates=100, seed=0)
+        Interval(low=0.0, high=2.0, replicates=100)
     """
 
     low: float
@@ -75,8 +83,8 @@ class OperatingPoint:
     Attributes:
         rate_per_hour: False alarms per camera-hour that are accepted.
         allowed: How many that allows on this footage, rounded down: short footage cannot tell low rates from none.
-        threshold: The lowest down to which no threshold costs more; None if the very highest score already does, and
-            then there are no alarms.
+        threshold: The lowest threshold for which neither it nor any higher one costs more; None if the highest score
+            already does, and then there are no alarms.
         false_alarms: Predicted segments that overlap no event.
         detected: Events that a predicted segment overlaps.
         recall: Share of events detected.
@@ -84,7 +92,12 @@ class OperatingPoint:
         f1_50: The same at 0.5.
         median_delay_s: Seconds from the onset of a detected event to its first alarm, 0 for an alarm already open;
             None if none is detected.
-        alarm_share: Share of the footage in alarm; near 1 an alarm that never ends takes all events for free.
+        alarm_share: Share of the footage in alarm; near 1, an alarm that never ends detects every event.
+
+    Example:
+        >>> labels, anomaly = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
+        >>> event_metrics([labels], [anomaly], frame_rate_hz=1.0, hours=1.0).at(1.0).detected
+        1
     """
 
     rate_per_hour: float
@@ -109,6 +122,11 @@ class EventMetrics:
         best_f1_20: Highest F1 at a temporal IoU of at least 0.2 over thresholds; an oracle chose the threshold.
         best_f1_50: The same at 0.5.
         points: What is found at each of `FALSE_ALARM_RATES`.
+
+    Example:
+        >>> labels, anomaly = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
+        >>> event_metrics([labels], [anomaly], frame_rate_hz=1.0, hours=1.0).events
+        1
     """
 
     events: int
@@ -127,12 +145,12 @@ class EventMetrics:
         return cls(**values | {"points": tuple(OperatingPoint(**point) for point in values["points"])})
 
 
-def frame_metrics(labels: Labels, anomaly: Floats) -> Metrics:
+def frame_metrics(labels: Labels, anomaly: Floats) -> FrameMetrics:
     """Judge frame scores.
 
     Args:
         labels: Shape ``(n,)``, 1 is anomalous.
-        anomaly: Shape ``(n,)``, finite, higher is stranger.
+        anomaly: Shape ``(n,)``, finite, higher is more anomalous.
 
     Raises:
         ValueError: There are not both normal and anomalous frames.
@@ -140,7 +158,7 @@ def frame_metrics(labels: Labels, anomaly: Floats) -> Metrics:
     anomalous = int(np.sum(labels))
     if not 0 < anomalous < len(labels):
         raise ValueError(f"nothing to tell apart: {anomalous} of {len(labels)} frames are anomalous")
-    return Metrics(
+    return FrameMetrics(
         auc_roc=float(roc_auc_score(labels, anomaly)),
         auc_pr=float(average_precision_score(labels, anomaly)),
         eer=equal_error_rate(labels, anomaly),
@@ -165,6 +183,11 @@ class MicroAUC:
 
     Args:
         clips: Labels and scores of each clip, finite and of equal length; a clip may be empty.
+
+    Example:
+        >>> clips = [(np.array([0, 1]), np.array([0.2, 0.9])), (np.array([0, 1]), np.array([0.5, 0.4]))]
+        >>> MicroAUC(clips)(np.array([1, 1]))
+        0.75
     """
 
     def __init__(self, clips: Sequence[tuple[Labels, Floats]]) -> None:
@@ -191,6 +214,11 @@ class MacroAUC:
 
     Args:
         clips: Labels and scores of each clip, finite and of equal length; a clip may be empty.
+
+    Example:
+        >>> clips = [(np.array([0, 1]), np.array([0.2, 0.9])), (np.array([0, 1]), np.array([0.5, 0.4]))]
+        >>> MacroAUC(clips)(np.array([1, 1]))
+        0.5
     """
 
     def __init__(self, clips: Sequence[tuple[Labels, Floats]]) -> None:
@@ -309,12 +337,17 @@ def detection_delays(predicted: Segments, events: Segments) -> NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlarmSweep:
-    """What every threshold costs and finds, from the highest score down.
+    """False alarms and detected events at every threshold, from the highest score down.
 
     Attributes:
         thresholds: Shape ``(n,)``, all different scores, falling.
         false_alarms: Shape ``(n,)``, predicted segments that overlap no event.
         detected: Shape ``(n,)``, events that a predicted segment overlaps.
+
+    Example:
+        >>> sweep = alarm_sweep(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, np.nan]), gap=1)
+        >>> sweep.threshold(allowed=0), sweep.detected.tolist()
+        (0.1, [1, 1, 1])
     """
 
     thresholds: Floats
@@ -324,8 +357,8 @@ class AlarmSweep:
     def threshold(self, allowed: int) -> float | None:
         """The lowest threshold down to which none costs more than `allowed` false alarms; None if there is none.
 
-        False alarms do not only become more as the threshold falls: alarms grow together, and into events. The first
-        time they are too many counts, lest an alarm that never ends be the best.
+        The number of false alarms may also fall with the threshold, because alarms grow together and into events. The
+        first threshold with too many counts; otherwise an alarm that never ends would be the best.
         """
         too_many = np.flatnonzero(self.false_alarms > allowed)
         last = (too_many[0] if len(too_many) else len(self.thresholds)) - 1
@@ -379,7 +412,7 @@ def event_metrics(
         ValueError: There is no event.
     """
     gap = max(1, math.ceil(gap_s * frame_rate_hz - _ROUNDING))
-    # One line of time for all clips, far enough apart that no alarm reaches from one into the next.
+    # All clips on one time line, far enough apart that no alarm reaches from one into the next.
     truth = np.concatenate([np.pad(clip, (0, gap)) for clip in labels])
     scores = np.concatenate([np.pad(clip, (0, gap), constant_values=np.nan) for clip in anomaly])
     events = segments(truth == 1)

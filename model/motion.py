@@ -1,8 +1,8 @@
-"""How people move, which a normalised pose cannot say: speed, acceleration, limbs and the others nearby.
+"""How people move, which a normalised pose does not show: speed, acceleration, limbs and other people nearby.
 
-Normalisation takes place, size and with them speed out of a window. These features put them back, in body heights and
-seconds, so that they mean the same near the camera and far from it. All are one-sided, more is stranger, and close to
-log-normal in normal footage: `UpperTails` says how far above its median a feature lies.
+Normalisation removes position and size from a window, and with them speed. These features measure them, in body heights
+and seconds, so that they mean the same near the camera and far from it. All are one-sided: higher is more unusual. In
+normal footage they are close to log-normal: `UpperTails` says how far above its median a feature lies.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ relative to the torso weighted by confidence (heights/s), the speed of the third
 rate at which the figure grows or shrinks in the picture (1/s)."""
 
 PAIR_FEATURES: Final = ("relative speed", "limbs near")
-"""Of a person and whoever is near: the speed of one torso relative to the other (heights/s), and the faster of the two
-people's limbs (heights/s), both weighted by nearness: 1 at the same place, 0 from `REACH` on."""
+"""Of a person and another one nearby: the speed of one torso relative to the other (heights/s), and the faster of the
+two people's limbs (heights/s), both weighted by nearness: 1 at the same place, 0 from `REACH` on."""
 
 REACH: Final = 1.5
-"""Body heights between two torsos from which on people have nothing to do with each other."""
+"""Body heights between two torsos; two people farther apart are no pair."""
 
 OFFSETS: Final = {
     "speed": 0.05,
@@ -40,7 +40,7 @@ OFFSETS: Final = {
     "relative speed": 0.05,
     "limbs near": 0.05,
 }
-"""What is added to a feature before its logarithm, in its own unit: below it lies the jitter of the keypoints."""
+"""Added to a feature before its logarithm, in the unit of the feature: smaller values are jitter of the keypoints."""
 
 _TORSO: Final = [JOINTS.index(name) for name in ("neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip")]
 _HEIGHT_PER_SPREAD: Final = 3.4
@@ -58,12 +58,17 @@ _MIN_SCALE: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class UpperTails:
-    """Where normal features end: their logarithms as normal distributions above the median.
+    """The upper end of normal features: their logarithms as normal distributions above the median.
 
     Attributes:
         features: Names, keys of `OFFSETS`.
         medians: Median of ``log(feature + offset)`` in normal footage, one each.
         scales: Standard deviation above it, from the 95 % quantile, one each.
+
+    Example:
+        >>> tails = UpperTails(features=("speed",), medians=(0.0,), scales=(0.5,))
+        >>> tails.excess(np.array([[0.95], [np.e - 0.05]])).round(3).tolist()
+        [[0.0], [4.0]]
     """
 
     features: tuple[str, ...]
@@ -80,7 +85,7 @@ class UpperTails:
 
     @classmethod
     def fit(cls, features: Sequence[str], values: NDArray[np.float64]) -> UpperTails:
-        """Learn from normal windows.
+        """Fit to normal windows.
 
         Args:
             features: F names.
@@ -161,7 +166,7 @@ def pair_features(poses: Tensor, first: NDArray[np.int64], second: NDArray[np.in
         rate_hz: Grid points per second.
 
     Returns:
-        Shape ``(P, 2)``; zero for people who are out of each other's reach, or at different distances from the camera.
+        Shape ``(P, 2)``; zero for people farther apart than `REACH`, or at different distances from the camera.
     """
     if not len(first):
         return poses.new_zeros((0, len(PAIR_FEATURES)))
@@ -206,7 +211,7 @@ def _offsets(features: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _root(xy: Tensor) -> Tensor:
-    """Where the torso is: ``(N, T, 18, 2)`` to ``(N, T, 2)``."""
+    """Centre of the torso: ``(N, T, 18, 2)`` to ``(N, T, 2)``."""
     return xy[:, :, _TORSO].mean(dim=2)
 
 

@@ -1,8 +1,9 @@
-"""What is known of a frame at the moment it is seen: the frame rule of live cameras.
+"""The frame rule of live cameras: the score of a frame at the moment it is seen.
 
-A clip's frame can wait for the windows around it; a live frame cannot. It has, of every person, the newest window that
-ended at or before it, at most `WindowSpec.max_gap_s` ago; its raw score is the highest of those, its score the raw one
-smoothed causally. Evaluation's online mode, calibration and the live engine all score frames by `OnlineFrameScore`.
+A frame of a clip can wait for the windows around it; a live frame cannot. It uses the newest window of every person
+that ended at or before it, at most `WindowSpec.max_gap_s` ago. Its raw score is the highest of those windows, and its
+score is the raw score smoothed causally. Evaluation's online mode, calibration and the live engine all score frames by
+`OnlineFrameScore`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ class OnlineScore:
         raw: Highest `ScoredWindow.raw` over people; nan where nobody is scored.
         smoothed: The same, smoothed causally; nan where nobody is scored.
         nll: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
-        people: The window that speaks for each scored person, by track number; somebody who was lost less than
-            `WindowSpec.max_gap_s` ago is still among them.
+        people: The window that gives each scored person's score, by track number; a person who was lost less than
+            `WindowSpec.max_gap_s` ago is still included.
+
+    Example:
+        >>> OnlineScore(raw=math.nan, smoothed=math.nan, nll=math.nan, people={}).people
+        {}
     """
 
     raw: float
@@ -45,12 +50,18 @@ class OnlineScore:
 
 
 class OnlineFrameScore:
-    """The frame rule for one camera: add the windows that are complete, then ask for the frame.
+    """The frame rule for one camera: add the complete windows, then score the frame.
 
     Args:
         spec: What a window is.
         tau_s: Time constant of the smoothing, seconds.
-        gap_s: Smoothing starts anew after so many seconds without anybody scored.
+        gap_s: Smoothing starts anew after this many seconds without a scored person.
+
+    Example:
+        >>> frames = OnlineFrameScore(WindowSpec(length=8, rate_hz=15.0), tau_s=0.0)
+        >>> frames.add(ScoredWindow(track_id=7, end_time=1.0, nll=0.4, raw=3.0, level=0.9, parts={"pose": 0.9}))
+        >>> frames.frame(1.0).raw
+        3.0
     """
 
     def __init__(self, spec: WindowSpec, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:
@@ -91,11 +102,16 @@ class OnlineFrameScore:
 class HeldScore:
     """The highest level that a series has held for a minimum duration, as it grows.
 
-    An alarm that asks a series to stay at or above a threshold for `min_duration_s` is raised at the first moment at
-    which this is at or above the threshold.
+    If an alarm requires a series to stay at or above a threshold for `min_duration_s`, it is raised at the first moment
+    at which this value is at or above the threshold.
 
     Args:
         min_duration_s: Seconds; with 0 every value is held at once.
+
+    Example:
+        >>> score = HeldScore(min_duration_s=0.2)
+        >>> [score.update(time / 10, value) for time, value in enumerate([5.0, 3.0, 4.0, 9.0])]
+        [nan, nan, 3.0, 3.0]
     """
 
     def __init__(self, min_duration_s: float) -> None:
@@ -131,7 +147,7 @@ class HeldScore:
 
 
 def held(values: Floats, times: Floats, min_duration_s: float) -> Floats:
-    """What a `HeldScore` says of every value of a series.
+    """A whole series through `HeldScore`.
 
     Args:
         values: Shape ``(n,)``; nan where there is none.

@@ -1,13 +1,11 @@
-"""Windows in, scores out, on one device; and the rule by which windows speak for frames.
+"""Windows in, scores out, on one device.
 
-`PosePart` gives the likelihood that DA-Flow finds in a window. If the checkpoint knows witnesses of motion and pairs
-(`model.witnesses`), a window's raw score is the sum of their surprises and the pose's, in bits; if not, it is the
-negative log-likelihood itself. A calibration says what raw scores mean.
+`RawScorer` gives the likelihood that DA-Flow finds in a window and, if the checkpoint has parts beside it
+(`model.parts`), the sum of their surprises. `Scorer` adds what a raw score means: its level, by a calibration.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.calibration import Calibration, CalibrationError, Recording
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointError
 from model.fused import FoldedFlow, FusedFlow
-from model.motion import MOTION_FEATURES, PAIR_FEATURES, UpperTails
-from model.witnesses import (
-    POSE,
-    Witness,
-    Witnesses,
-    combined_surprise,
-    motion_scores,
-    motion_values,
-    pair_scores,
-    pair_values,
-)
+from model.parts import POSE, Footage, Parts, calibrated, summed
 from pose.skeleton import CENTER, COCO_JOINTS, COCO_TO_GRAPH, NUM_JOINTS
 from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
-
-_TOLERANCE: Final = 1e-6
-"""Grid steps by which times may miss each other and still be the same."""
 
 _CPU_CHUNK: Final = 256
 """Windows at a time on a CPU: intermediate results then stay in its caches."""
@@ -55,25 +40,30 @@ def _coco_shares() -> Floats:
 
 
 _COCO_SHARES: Final = _coco_shares()
-"""What each COCO joint is given of each graph joint's part in a score: the neck goes half to either shoulder."""
+"""Share of each graph joint's score that each COCO joint gets: the neck's is split between the two shoulders."""
 
 
 class DeviceUnavailableError(RuntimeError):
-    """The device asked for is not there."""
+    """The device asked for does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """What is known of one window.
+    """The scores of one window.
 
     Attributes:
-        track_id: Whose window it was.
+        track_id: Number of the person's track.
         end_time: Seconds of the last grid point.
         nll: Negative log-likelihood in bits per dimension.
-        raw: What calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there are none.
+        raw: What calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there are no parts.
         level: 0..1, position of `raw` among normal scores.
-        parts: Level of each witness by name; the highest is the one that spoke.
+        parts: Level of each part by name; the part with the highest level contributes most to `raw`.
         joints: What each of the 17 COCO joints adds to `nll`; None if that was not asked for.
+
+    Example:
+        >>> window = ScoredWindow(7, end_time=1.0, nll=0.4, raw=3.0, level=0.9, parts={"pose": 0.2, "motion": 0.9})
+        >>> max(window.parts, key=window.parts.get)
+        'motion'
     """
 
     track_id: int
@@ -90,15 +80,21 @@ class WindowScores:
     """Scores of a batch of windows, in the order of the windows.
 
     Attributes:
-        track_ids: Shape ``(N,)``, whose window it was.
+        track_ids: Shape ``(N,)``, number of the person's track.
         end_times: Shape ``(N,)``, seconds of the last grid point.
         nll: Shape ``(N,)``, negative log-likelihood in bits per dimension.
-        raw: Shape ``(N,)``, what calibrations rank: the surprises of the witnesses in bits, added up, or `nll` if there
-            are none.
+        raw: Shape ``(N,)``, what calibrations rank: the sum of the surprises of the parts in bits, or `nll` if there
+            are no parts.
         level: Shape ``(N,)``, 0..1, position of `raw` among normal scores.
-        parts: Level of each witness by name, each ``(N,)``.
+        parts: Level of each part by name, each ``(N,)``.
         joints: Shape ``(N, 17)``, what each COCO joint adds to `nll`, the flow's neck counted half to either shoulder;
             None if that was not asked for.
+
+    Example:
+        >>> one = np.array([0.5])
+        >>> scores = WindowScores(np.array([7]), one, one, one, one, {"pose": one})
+        >>> [window.track_id for window in scores]
+        [7]
     """
 
     track_ids: NDArray[np.int64]
@@ -122,45 +118,36 @@ class WindowScores:
             yield ScoredWindow(track, end, nll, raw, level, own_parts, None if joints is None else joints[i])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Footage:
-    """One uninterrupted recording of normal life, as parts learn from it.
-
-    Attributes:
-        windows: Windows of everybody in it, at stride 1.
-        frame_times: Shape ``(n,)``, times of all frames in seconds, on the clock of the windows.
-    """
-
-    windows: Windows
-    frame_times: Floats
-
-
-class PosePart:
-    """How unlikely DA-Flow finds the movement of a skeleton, and how rare its witnesses find the window.
+class RawScorer:
+    """How unusual DA-Flow and the parts beside it find a window, without a calibration.
 
     Args:
         flow: The flow on its device.
         spec: The windows it takes.
-        witnesses: What is normal to the witnesses beside the pose; may be missing.
+        parts: What is normal to each part; None if the likelihood alone is the raw score.
         max_batch: Windows scored at a time, which bounds the memory.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> scorer = RawScorer.of_checkpoint(Checkpoint.load(DEFAULT_CHECKPOINT))
+        >>> scorer.nll(torch.randn(4, 2, 8, 18)).shape
+        (4,)
     """
 
-    def __init__(
-        self, flow: FusedFlow, spec: WindowSpec, witnesses: Witnesses | None = None, max_batch: int = 2048
-    ) -> None:
+    def __init__(self, flow: FusedFlow, spec: WindowSpec, parts: Parts | None = None, max_batch: int = 2048) -> None:
         self.flow = flow
         self.spec = spec
-        self.witnesses = witnesses
+        self.parts = parts
         self.max_batch = _batch_limit(max_batch, flow.device)
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> PosePart:
-        """A checkpoint's flow and witnesses.
+    def of_checkpoint(cls, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> RawScorer:
+        """A checkpoint's flow and parts.
 
         Raises:
             DeviceUnavailableError: The device is not there.
         """
-        return cls(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec, checkpoint.witnesses)
+        return cls(FusedFlow(checkpoint.flow(), available_device(device)), checkpoint.spec, checkpoint.parts)
 
     def raw(self, windows: Windows) -> Floats:
         """What calibrations rank, shape ``(N,)``, of windows of one camera.
@@ -169,7 +156,7 @@ class PosePart:
             ValueError: A window has the wrong shape or is not finite.
         """
         nll = self.nll(windows.tensor)
-        return _judged(windows, nll, np.zeros(len(windows), np.int64), self.witnesses, self.spec)[0]
+        return summed(windows, nll, np.zeros(len(windows), np.int64), self.parts, self.spec)[0]
 
     def calibrated(self, normal: Sequence[Footage]) -> Calibration:
         """What raw scores mean, by normal footage, each piece of one camera.
@@ -177,7 +164,7 @@ class PosePart:
         Raises:
             CalibrationError: The footage is too short.
         """
-        return _calibrated(normal, [self.raw(footage.windows) for footage in normal], self.spec)
+        return calibrated(normal, [self.raw(footage.windows) for footage in normal], self.spec)
 
     def nll(self, tensor: Tensor) -> Floats:
         """Raw scores of windows ``(N, 2, T, 18)`` on any device, shape ``(N,)``.
@@ -192,17 +179,54 @@ class PosePart:
         return _finite(_scored(self.flow, tensor, self.max_batch, by_joint=True))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraModel:
+    """The calibration and weights of one camera.
+
+    Attributes:
+        calibration: What scores mean on this camera.
+        checkpoint: The camera's own weights; None for those that all cameras share.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> shared = Checkpoint.load(DEFAULT_CHECKPOINT)
+        >>> CameraModel(shared.calibration).checkpoint is None
+        True
+    """
+
+    calibration: Calibration
+    checkpoint: Checkpoint | None = None
+
+
 class Scorer:
     """Scores windows of any number of people and cameras on one device.
 
+    All cameras share the checkpoint's weights and calibration, but each may have a model of its own. A clip has no
+    camera: its windows are scored by what all cameras share.
+
+    Any thread may score. Models may be set and removed from any thread, also meanwhile: a call sees all of a change or
+    nothing of it.
+
     Args:
-        checkpoint: A calibrated checkpoint.
+        checkpoint: A calibrated checkpoint, for everything without a model of its own.
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``.
         max_batch: Windows scored at a time, which bounds the memory; it does not change the scores.
 
     Raises:
         DeviceUnavailableError: The device is not there.
         CheckpointError: The checkpoint has no calibration.
+        ValueError: `max_batch` is below 1.
+
+    Example:
+        >>> from model.checkpoint import DEFAULT_CHECKPOINT
+        >>> scorer = Scorer(Checkpoint.load(DEFAULT_CHECKPOINT))
+        >>> windows = Windows.of_poses(torch.randn(2, 8, 18, 3), np.array([4, 7]), np.array([1.0, 1.0]))
+        >>> scores = scorer.score(windows)
+        >>> scores.level.shape, list(scores.parts)
+        ((2,), ['pose', 'motion', 'pair'])
+        >>> scorer.set_model(3, CameraModel(scorer.calibration))
+        >>> len(scorer.score(windows, cameras=np.array([3, 5])))
+        2
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
@@ -211,70 +235,10 @@ class Scorer:
         self.device = available_device(device)
         flow = checkpoint.flow()
         self.parameters = sum(parameter.numel() for parameter in flow.parameters())
-        self._pose = PosePart(FusedFlow(flow, self.device), checkpoint.spec, checkpoint.witnesses, max_batch)
-
-    @property
-    def spec(self) -> WindowSpec:
-        """The windows this scorer takes."""
-        return self.checkpoint.spec
-
-    def score(self, windows: Windows, *, joints: bool = False) -> WindowScores:
-        """Score windows.
-
-        Args:
-            windows: Any number of them.
-            joints: Whether to say what each joint adds.
-
-        Raises:
-            ValueError: A window has the wrong shape or is not finite.
-        """
-        by_joint = self._pose.nll_by_joint(windows.tensor) if joints else None
-        nll = self._pose.nll(windows.tensor) if by_joint is None else by_joint.sum(axis=1)
-        raw, parts = _judged(windows, nll, np.zeros(len(windows), np.int64), self.checkpoint.witnesses, self.spec)
-        level = self.calibration.level(raw)
-        return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
-
-    def nll(self, tensor: Tensor) -> Floats:
-        """Negative log-likelihood in bits per dimension of windows ``(N, 2, T, 18)``, shape ``(N,)``."""
-        return self._pose.nll(tensor)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CameraModel:
-    """What one camera is scored by.
-
-    Attributes:
-        calibration: What scores mean on this camera.
-        checkpoint: The camera's own weights; None for those that all cameras share.
-    """
-
-    calibration: Calibration
-    checkpoint: Checkpoint | None = None
-
-
-class CameraScorer:
-    """Scores windows of many cameras in one call, each under its own weights and its own calibration.
-
-    One thread scores; models may be set and removed from any thread, also meanwhile: a call sees all of a change or
-    nothing of it.
-
-    Args:
-        checkpoint: A calibrated checkpoint, for all cameras without a model of their own.
-        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``.
-        max_batch: Windows scored at a time, which bounds the memory; it does not change the scores.
-
-    Raises:
-        DeviceUnavailableError: The device is not there.
-        CheckpointError: The checkpoint has no calibration.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", max_batch: int = 2048) -> None:
-        self.checkpoint = checkpoint
-        self._shared = CameraModel(_calibration(checkpoint))
-        self.device = available_device(device)
+        self._shared = CameraModel(self.calibration)
         self._max_batch = _batch_limit(max_batch, self.device)
         self._lock = threading.Lock()
-        self._base = FoldedFlow.of(checkpoint.flow())
+        self._base = FoldedFlow.of(flow)
         self._folded: dict[int, FoldedFlow] = {}
         self._models = _Models({}, {}, FusedFlow(self._base, self.device))
 
@@ -283,11 +247,7 @@ class CameraScorer:
         """The windows this scorer takes."""
         return self.checkpoint.spec
 
-    def model(self, camera: int) -> CameraModel:
-        """What a camera is scored by."""
-        return self._models.of_camera.get(camera, self._shared)
-
-    def set(self, camera: int, model: CameraModel) -> None:
+    def set_model(self, camera: int, model: CameraModel) -> None:
         """Score a camera by a model of its own from the next call on.
 
         Raises:
@@ -301,56 +261,71 @@ class CameraScorer:
         with self._lock:
             self._change(camera, model, folded)
 
-    def remove(self, camera: int) -> None:
+    def remove_model(self, camera: int) -> None:
         """Score a camera by the shared weights and calibration again; one without a model of its own is fine."""
         with self._lock:
             self._change(camera, None, None)
 
-    def score(self, windows: Windows, cameras: NDArray[np.int64], *, joints: bool = False) -> WindowScores:
-        """Score windows of any cameras.
+    def score(
+        self, windows: Windows, cameras: NDArray[np.int64] | None = None, *, joints: bool = False
+    ) -> WindowScores:
+        """Score windows.
 
         Args:
             windows: Any number of them.
-            cameras: Shape ``(N,)``, the number of each window's camera.
+            cameras: Shape ``(N,)``, the number of each window's camera. None if all windows are of one scene that is
+                scored by the shared model.
             joints: Whether to say what each joint adds.
 
         Returns:
-            The scores in the order of the windows. A window that is not finite has nan, and nobody else suffers.
+            The scores in the order of the windows. With `cameras`, a window that is not finite has nan, so that it
+            holds up no other camera.
 
         Raises:
-            ValueError: A shape is wrong.
+            ValueError: A shape is wrong; or, without `cameras`, a window is not finite.
         """
-        if cameras.shape != (len(windows),):
-            raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
         models = self._models
-        present, inverse = np.unique(cameras, return_inverse=True)
-        which = np.array([models.set_of_camera.get(camera, 0) for camera in present.tolist()], np.int64)[inverse]
+        if cameras is None:
+            which, scenes, scored_by = None, np.zeros(len(windows), np.int64), [self._shared]
+        elif cameras.shape == (len(windows),):
+            present, scenes = np.unique(cameras, return_inverse=True)
+            which = np.array([models.set_of_camera.get(camera, 0) for camera in present.tolist()], np.int64)[scenes]
+            scored_by = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
+        else:
+            raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
         scores = _scored(models.flow, windows.tensor, self._max_batch, which=which, by_joint=joints)
         by_joint = scores if joints else None
         nll = scores if by_joint is None else by_joint.sum(axis=1)
-        nll = np.where(np.isfinite(nll), nll, np.nan)
-        by_camera = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
-        raw, parts = self._judged_by_camera(windows, nll, inverse, by_camera)
+        nll = _finite(nll) if cameras is None else np.where(np.isfinite(nll), nll, np.nan)
+        raw, parts = self._judged_by_camera(windows, nll, scenes, scored_by)
         level = np.empty_like(nll)
-        for number, model in enumerate(by_camera):
-            own = inverse == number
+        for number, model in enumerate(scored_by):
+            own = scenes == number
             level[own] = model.calibration.level(raw[own])
         return WindowScores(windows.track_ids, windows.end_times, nll, raw, level, parts or {POSE: level}, by_joint)
+
+    def nll(self, tensor: Tensor) -> Floats:
+        """Negative log-likelihood of windows ``(N, 2, T, 18)`` under the shared weights, bits per dimension, ``(N,)``.
+
+        Raises:
+            ValueError: A window has the wrong shape or is not finite.
+        """
+        return _finite(_scored(self._models.flow, tensor, self._max_batch))
 
     def _judged_by_camera(
         self, windows: Windows, nll: Floats, cameras: NDArray[np.int64], models: Sequence[CameraModel]
     ) -> tuple[Floats, dict[str, Floats]]:
-        """Raw scores and levels of the witnesses; a camera with weights of its own has their witnesses."""
+        """Raw scores and levels of the parts; a camera with weights of its own has the parts of its own checkpoint."""
         own = [model.checkpoint is not None for model in models]
         if not any(own):
-            return _judged(windows, nll, cameras, self.checkpoint.witnesses, self.spec)
+            return summed(windows, nll, cameras, self.checkpoint.parts, self.spec)
         raw = nll.copy()
         parts: dict[str, Floats] = {}
         shared = np.isin(cameras, np.flatnonzero(np.logical_not(own)))
         groups = [(shared, self.checkpoint)]
         groups += [(cameras == number, model.checkpoint) for number, model in enumerate(models) if model.checkpoint]
         for rows, checkpoint in groups:
-            raw[rows], levels = _judged(windows[rows], nll[rows], cameras[rows], checkpoint.witnesses, self.spec)
+            raw[rows], levels = summed(windows[rows], nll[rows], cameras[rows], checkpoint.parts, self.spec)
             for name, values in levels.items():
                 parts.setdefault(name, np.full_like(nll, np.nan))[rows] = values
         return raw, parts
@@ -373,7 +348,7 @@ class CameraScorer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Models:
-    """What `CameraScorer` scores by at one moment.
+    """What a `Scorer` scores by at one moment.
 
     Attributes:
         of_camera: Models of the cameras that have one of their own.
@@ -431,116 +406,11 @@ def _finite(scores: Floats) -> Floats:
     return scores
 
 
-def fit_witnesses(normal: Sequence[Footage], nll: Sequence[Floats], spec: WindowSpec) -> Witnesses:
-    """Learn what is normal to every witness.
-
-    Args:
-        normal: Footage of normal life, each of one camera.
-        nll: For each, the negative log-likelihood of its windows.
-        spec: What a window is.
-
-    Raises:
-        CalibrationError: The footage is too short.
-    """
-    pose = _calibrated(normal, nll, spec)
-    motion = UpperTails.fit(
-        MOTION_FEATURES, np.concatenate([motion_values(footage.windows, spec) for footage in normal])
-    )
-    alone = [np.zeros(len(footage.windows), np.int64) for footage in normal]
-    pairs = np.concatenate(
-        [pair_values(footage.windows, camera, spec)[1] for footage, camera in zip(normal, alone, strict=True)]
-    )
-    near = pairs[(pairs > 0).any(axis=1)]
-    pair = None
-    if len(near):
-        tails = UpperTails.fit(PAIR_FEATURES, near)
-        scores = [
-            pair_scores(footage.windows, camera, tails, spec) for footage, camera in zip(normal, alone, strict=True)
-        ]
-        # Too few people near each other say nothing of what is normal between them.
-        with contextlib.suppress(CalibrationError):
-            pair = Witness(tails, _calibrated(normal, scores, spec))
-    moved = [motion_scores(footage.windows, motion, spec) for footage in normal]
-    return Witnesses(pose, Witness(motion, _calibrated(normal, moved, spec)), pair)
-
-
-def _calibrated(normal: Sequence[Footage], scores: Sequence[Floats], spec: WindowSpec) -> Calibration:
-    recordings = [
-        Recording(footage.frame_times, highest_over_people(footage.frame_times, footage.windows, own, spec))
-        for footage, own in zip(normal, scores, strict=True)
-    ]
-    return Calibration.fit(np.concatenate([np.empty(0), *scores]), recordings)
-
-
-def _judged(
-    windows: Windows, nll: Floats, cameras: NDArray[np.int64], witnesses: Witnesses | None, spec: WindowSpec
-) -> tuple[Floats, dict[str, Floats]]:
-    """Raw scores, and the witnesses' levels if there are witnesses."""
-    if witnesses is None:
-        return nll, {}
-    surprises = witnesses.surprises(windows, nll, cameras, spec)
-    return combined_surprise(surprises), {name: 1 - np.exp2(-bits) for name, bits in surprises.items()}
-
-
-def frame_scores_of_track(
-    frame_times: Floats, window_end_times: Floats, window_scores: Floats, spec: WindowSpec
-) -> Floats:
-    """The score of one person in every frame: that of the window with the nearest centre among those around the frame.
-
-    Args:
-        frame_times: Shape ``(F,)``, seconds, in any order.
-        window_end_times: Shape ``(N,)``, seconds of the last grid point of each window, in any order.
-        window_scores: Shape ``(N,)``.
-        spec: What a window is.
-
-    Returns:
-        Shape ``(F,)``; nan for frames in no window. Of two centres equally near the earlier counts.
-    """
-    scores = np.full(len(frame_times), np.nan)
-    if not len(window_end_times):
-        return scores
-    order = np.argsort(window_end_times, kind="stable")
-    ends, values = window_end_times[order], window_scores[order]
-    centres = spec.center_times(ends)
-    tolerance = _TOLERANCE / spec.rate_hz
-    # A window is not symmetric about its centre, so the nearest centre on either side is looked at.
-    after = np.searchsorted(centres, frame_times - tolerance)
-    chosen = np.full(len(frame_times), -1)
-    distance = np.full(len(frame_times), np.inf)
-    for side in (np.maximum(after - 1, 0), np.minimum(after, len(ends) - 1)):
-        inside = (frame_times <= ends[side] + tolerance) & (frame_times >= ends[side] - spec.duration_s - tolerance)
-        nearer = inside & (np.abs(frame_times - centres[side]) < distance - tolerance)
-        chosen[nearer] = side[nearer]
-        distance[nearer] = np.abs(frame_times - centres[side])[nearer]
-    found = chosen >= 0
-    scores[found] = values[chosen[found]]
-    return scores
-
-
-def highest_over_people(frame_times: Floats, windows: Windows, scores: Floats, spec: WindowSpec) -> Floats:
-    """The score of every frame: the highest of `frame_scores_of_track` over the tracks of the windows.
-
-    Args:
-        frame_times: Shape ``(F,)``, seconds.
-        windows: The windows of one camera.
-        scores: Shape ``(N,)``, one for each window.
-        spec: What a window is.
-
-    Returns:
-        Shape ``(F,)``; nan where nobody is scored.
-    """
-    highest = np.full(len(frame_times), np.nan)
-    for track in np.unique(windows.track_ids):
-        own = windows.track_ids == track
-        highest = np.fmax(highest, frame_scores_of_track(frame_times, windows.end_times[own], scores[own], spec))
-    return highest
-
-
 def available_device(device: torch.device | str) -> torch.device:
     """The device, if this machine has it.
 
     Raises:
-        DeviceUnavailableError: It has not; nothing falls back to the CPU in silence.
+        DeviceUnavailableError: It does not; there is no silent fallback to the CPU.
     """
     wanted = torch.device(device)
     if wanted.type == "cuda":

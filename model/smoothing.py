@@ -13,21 +13,27 @@ Floats = NDArray[np.float64]
 DEFAULT_TAU_S: Final = 0.5
 """Chosen on normal footage alone: smoothing lowers the threshold that a given number of false alarms costs, and lowers
 the peak of a short event. At this value the smallest rise of two seconds that would still raise an alarm is smallest,
-on average over rates (``benchmarks/calibration.py --smoothing``)."""
+on average over rates (``benchmarks/research/calibration.py --smoothing``)."""
 
 DEFAULT_GAP_S: Final = 1.0
-"""Less than a person needs to be scored again, so that nobody's first score is mixed with those of people long gone."""
+"""Shorter than the time until a new person is scored, so that a first score is never smoothed with those of people who
+have left."""
 
 
 class CausalSmoother:
     """Exponential smoothing in time: after dt seconds a new value weighs ``1 - exp(-dt / tau)``.
 
-    Equal stretches of time weigh equally, however many frames they hold. After a longer gap the past is forgotten and
-    the next value is taken as it is.
+    Equal stretches of time weigh equally, however many frames they hold. After a longer gap
+    smoothing starts anew with the next value.
 
     Args:
         tau_s: Time constant in seconds; 0 passes values unchanged.
         gap_s: Longest time in seconds between two values that is bridged.
+
+    Example:
+        >>> smoother = CausalSmoother(tau_s=1.0, gap_s=5.0)
+        >>> [round(smoother.update(time, value), 3) for time, value in ((0.0, 1.0), (1.0, 2.0), (10.0, 4.0))]
+        [1.0, 1.632, 4.0]
     """
 
     def __init__(self, tau_s: float = DEFAULT_TAU_S, gap_s: float = DEFAULT_GAP_S) -> None:
@@ -46,7 +52,7 @@ class CausalSmoother:
             value: In any unit, or nan.
 
         Raises:
-            ValueError: Time runs backwards.
+            ValueError: Time is before that of the last value.
         """
         if math.isnan(value):
             return math.nan

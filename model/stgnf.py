@@ -1,7 +1,8 @@
-"""Checkpoints of STG-NF's public code, read into our flow so that its published weights can be measured against.
+"""Checkpoints of STG-NF's public code, read into this flow so that its published weights can be compared.
 
 `DAFlowConfig.stgnf` is the same function as STG-NF, and only names and shapes of its tensors differ. Those weights are
-licensed CC BY-NC 4.0: they are read from a file the user has, and what is written says so.
+licensed CC BY-NC 4.0: they are read from a file that the user provides, and the checkpoint written from it names the
+licence.
 
 Source: STG-NF (Hirschorn and Avidan, ICCV 2023) and its public checkpoints.
 """
@@ -42,7 +43,7 @@ _FIXED: Final[dict[str, tuple[Any, ...]]] = {
     "temporal_kernel": (None,),
     "edge_importance": (False,),
     "confidence": (False,),
-    # The first is misspelt in its authors' runs, which therefore reversed the channels like the second.
+    # The authors' runs misspell the first, so they reversed the channels like the second.
     "flow_permutation": ("invcov", "permute"),
     "headless": (False,),
 }
@@ -126,7 +127,7 @@ def _option(path: Path, options: Mapping[str, Any], name: str) -> Any:
 
 
 def _state(path: Path, config: DAFlowConfig, stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Our state dict, from all of theirs."""
+    """The state dict of this flow, from all tensors of STG-NF's."""
     wanted = DAFlow(config).state_dict()
     names = dict(_names(config))
     priors = _priors(config)
@@ -162,7 +163,10 @@ def _priors(config: DAFlowConfig) -> dict[str, Tensor]:
 
 
 def _names(config: DAFlowConfig) -> Iterator[tuple[str, tuple[str, tuple[int, ...]]]]:
-    """Their name of every tensor, our name, and their shape; one convolution weight is ``(out, in, frames, 1)``."""
+    """STG-NF's name of every tensor, the name here, and STG-NF's shape.
+
+    A convolution weight is ``(out, in, frames, 1)``.
+    """
     kernel = config.length // 2 + 1
     for step in range(config.steps):
         theirs, ours = f"flow.layers.{step}", f"steps.{step}"

@@ -1,12 +1,13 @@
-"""Anomalies made from normal poses, to choose between scores without a label of the test split.
+"""Anomalies made from normal poses, to choose between scores without the labels of the test split.
 
-Whatever is chosen by the labels it is judged by looks better than it is. These anomalies are made from clips of normal
-life, so nobody has to label anything, and each is wrong in one known way: its time, shape, speed or company. Their
-amounts are set once, by what people can do, and not by what a model sees.
+A score chosen by the labels that it is judged by looks better than it is. These anomalies are made from clips of normal
+life, so they need no labels, and each differs from normal life in one known way: time, shape, speed or other people.
+Their sizes follow from what people can do, not from what a model finds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
@@ -17,29 +18,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import PersonTrack, PoseClip
-from model.perturbation import person_rng, perturbed, track_height
-from pose.skeleton import COCO_JOINTS
+from model.motion import body_heights
+from pose.skeleton import COCO_JOINTS, coco_to_graph
 
 Floats = NDArray[np.float64]
 
 SyntheticAnomaly = Literal[
     "reversal", "double speed", "half speed", "noise", "splice", "flailing", "fall", "lunges", "rush"
 ]
-"""What is made of everybody in a clip:
+"""What is made of every person in a clip:
 
 * ``reversal``: the clip runs backwards.
 * ``double speed``, ``half speed``: it runs twice or half as fast.
 * ``noise``: every joint is shifted on its own in every frame, standard deviation 0.05 body heights along each axis.
-* ``splice``: the arms are another person's, hung on the shoulders at the right size.
+* ``splice``: the arms are those of another person, scaled and attached to the shoulders.
 * ``flailing``: the wrists swing by 0.2 body heights beside their own movement, the elbows by half of it, at 1.5 to
   3 Hz.
-* ``fall``: in the middle of the track the person falls to one side within 0.6 s and stays there; what was before is cut
-  off.
-* ``lunges``: the whole person darts to and fro sideways, 0.5 body heights to either side, at up to 2.5 heights/s.
-* ``rush``: beside everybody there is another person, taken from elsewhere; the two rush together and apart, between 1.3
-  and 0.3 body heights of each other, at up to 3.1 heights/s.
+* ``fall``: in the middle of the track the person falls to one side within 0.6 s and stays there; the first half of the
+  track is cut off.
+* ``lunges``: the whole person moves from side to side, 0.5 body heights to either side, at up to 2.5 heights/s.
+* ``rush``: every person gets a companion from another track; the two move together and apart, between 1.3 and 0.3 body
+  heights of each other, at up to 3.1 heights/s.
 
-A reversed or slowed walk may well be normal: what finds it finds more than strangeness.
+A reversed or slowed walk may well be normal: a score that finds it reacts to more than anomalies.
 """
 
 _NOISE: Final = 0.05
@@ -60,7 +61,7 @@ _ARMS: Final = tuple(
 
 
 def synthetic(clips: Sequence[PoseClip], kind: SyntheticAnomaly, frame_rate_hz: float, seed: int) -> list[PoseClip]:
-    """Make an anomaly of every person of every clip.
+    """Turn every person of every clip into an anomaly.
 
     Args:
         clips: Normal clips, upright: x to the right, y down.
@@ -85,6 +86,17 @@ def synthetic(clips: Sequence[PoseClip], kind: SyntheticAnomaly, frame_rate_hz: 
     return [_anomalous(clip, kind, people, frame_rate_hz, seed) for clip in present]
 
 
+def person_rng(clip: PoseClip, track: PersonTrack, seed: int) -> np.random.Generator:
+    """Random numbers for one person of a clip; they do not depend on who else is in it."""
+    digest = hashlib.sha256(f"{seed}\n{track.person}\n{clip.name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def track_height(track: PersonTrack) -> float:
+    """A person's body height in pixels, the median over the track; at least 1."""
+    return float(body_heights(coco_to_graph(track.keypoints)[None]))
+
+
 def _anomalous(
     clip: PoseClip, kind: SyntheticAnomaly, people: Sequence[PersonTrack], rate_hz: float, seed: int
 ) -> PoseClip:
@@ -97,7 +109,7 @@ def _anomalous(
     if kind == "half speed":
         return _halved(clip)
     if kind == "noise":
-        return perturbed(clip, "noise", _NOISE, seed)
+        return PoseClip(clip.name, tuple(_noisy(track, person_rng(clip, track, seed)) for track in clip.tracks))
     tracks = []
     newcomer = max(track.person for track in clip.tracks) + 1
     for number, track in enumerate(clip.tracks, start=newcomer):
@@ -127,7 +139,7 @@ def _reversed(clip: PoseClip) -> PoseClip:
 
 
 def _doubled(clip: PoseClip) -> PoseClip:
-    """Every other frame, at the rate of all."""
+    """Every other frame, at the original frame rate."""
     first, tracks = clip.frame_span()[0], []
     for track in clip.tracks:
         kept = (track.frames - first) % 2 == 0
@@ -138,7 +150,7 @@ def _doubled(clip: PoseClip) -> PoseClip:
 
 
 def _halved(clip: PoseClip) -> PoseClip:
-    """Every frame twice as late; between them there is none, and the time grid interpolates."""
+    """Every frame at twice its time; the time grid interpolates between them."""
     first = clip.frame_span()[0]
     return PoseClip(
         clip.name,
@@ -149,8 +161,15 @@ def _halved(clip: PoseClip) -> PoseClip:
     )
 
 
+def _noisy(track: PersonTrack, rng: np.random.Generator) -> PersonTrack:
+    keypoints = track.keypoints.clone()
+    shift = rng.normal(size=(*keypoints.shape[:2], 2))
+    keypoints[..., :2] += _NOISE * track_height(track) * _tensor(shift)
+    return PersonTrack(track.person, track.frames.copy(), keypoints)
+
+
 def _spliced(track: PersonTrack, people: Sequence[PersonTrack], rng: np.random.Generator) -> PersonTrack:
-    """Cut where the longest other person ends."""
+    """The track is cut to the length of the longest other track."""
     poses = _donated(track, people, rng)
     keypoints = track.keypoints[: len(poses)].clone()
     for shoulder, *arm in _ARMS:
@@ -191,7 +210,7 @@ def _lunging(track: PersonTrack, rate_hz: float, rng: np.random.Generator) -> Pe
 def _rushing(
     track: PersonTrack, number: int, people: Sequence[PersonTrack], rate_hz: float, rng: np.random.Generator
 ) -> tuple[PersonTrack, PersonTrack]:
-    """The person and a companion of that number, both cut where the longest other person ends."""
+    """The person and a companion with that number, both cut to the length of the longest other track."""
     poses = _donated(track, people, rng)
     frames, keypoints = track.frames[: len(poses)], track.keypoints[: len(poses)]
     nearest, farthest = _RUSH
@@ -205,9 +224,10 @@ def _rushing(
 
 
 def _donated(track: PersonTrack, people: Sequence[PersonTrack], rng: np.random.Generator) -> Tensor:
-    """Joints ``(m, 17, 2)`` of another person, scaled to this one's height; as many poses as the track if anybody has.
+    """Joints ``(m, 17, 2)`` of another person, scaled to this one's height.
 
-    They are consecutive rows, so the other's gaps in time close up.
+    There are as many poses as in the track, or as in the longest other track. They are consecutive rows, so the other's
+    gaps in time close up.
     """
     others = [other for other in people if other is not track]
     count = min(len(track.frames), max(len(other.frames) for other in others))
@@ -218,7 +238,7 @@ def _donated(track: PersonTrack, people: Sequence[PersonTrack], rng: np.random.G
 
 
 def _torso(keypoints: Tensor) -> Tensor:
-    """Where the torso is: ``(n, 17, >=2)`` to ``(n, 1, 2)``."""
+    """Centre of the torso: ``(n, 17, >=2)`` to ``(n, 1, 2)``."""
     return keypoints[:, _TORSO, :2].mean(dim=1, keepdim=True)
 
 

@@ -1,7 +1,7 @@
-"""How often tracks begin and break off, beside how often they do in normal footage.
+"""How often tracks begin and break off, compared with normal footage.
 
-Where people collide, hide each other or fall, trackers lose them and take them for new people, just when a window of
-one track is hardest to come by. The events of the last seconds are counted: people who appear, and people who are
+When people collide, hide each other or fall, trackers lose them and take them for new people. At such moments few
+tracks are long enough for a window. The events of the last seconds are counted: people who appear, and people who are
 missing from the next frame. In normal footage their number in a stretch with ``e`` person-seconds is taken as negative
 binomial with mean ``rate * e`` and variance ``mean + mean**2 / dispersion``: a Poisson count whose rate differs from
 scene to scene.
@@ -29,15 +29,21 @@ SPAN_S: Final = 1.5
 """Seconds over which events are counted."""
 
 _SETTLE_S: Final = 0.3
-"""Seconds at the start of a stream in which everybody appears, which says nothing."""
+"""Seconds at the start of a stream in which new people do not count, because everybody is new."""
 _MIN_EVENTS: Final = 10
 _MIN_EXPOSURE: Final = 0.25
-"""Person-seconds that count at least: a stretch with less has seen hardly anybody."""
+"""Lower limit of the person-seconds of a stretch, for stretches in which hardly anybody was seen."""
 _LOG_DISPERSION: Final = (-3.0, 6.0)
 
 
 class TrackingEvents:
-    """Counts the events of one stream, frame by frame."""
+    """Counts the events of one stream, frame by frame.
+
+    Example:
+        >>> events = TrackingEvents()
+        >>> [events.frame(time, present)[0] for time, present in ((0.0, {1}), (0.5, {1}), (1.0, {2}))]
+        [0, 0, 2]
+    """
 
     def __init__(self) -> None:
         self._known: set[int] = set()
@@ -77,6 +83,11 @@ class TrackingNorm:
     Attributes:
         rate: Events per person-second.
         dispersion: Size of the negative binomial; the larger, the closer to Poisson.
+
+    Example:
+        >>> norm = TrackingNorm(rate=0.1, dispersion=5.0)
+        >>> norm.surprise(np.array([0, 3]), np.array([2.0, 2.0])).round(1).tolist()
+        [0.0, 9.1]
     """
 
     rate: float

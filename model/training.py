@@ -1,7 +1,7 @@
-"""Learning a flow from normal clips by maximum likelihood, and calibrating it on clips it did not learn from.
+"""Training a flow on normal clips by maximum likelihood, and calibrating it on clips that it was not trained on.
 
-A data set may hold clips with abnormal people to learn from as well, as in STG-NF's supervised setting: their abnormal
-windows are learnt under the prior N(-R, I). Whatever is scored, held-out clips included, is scored under N(R, I).
+A data set may also have training clips with abnormal people, as in STG-NF's supervised setting: their abnormal windows
+are trained under the prior N(-R, I). Scores, also those of held-out clips, are always under N(R, I).
 
 The state after every epoch can be kept in a file; a run that is killed and resumed ends in the same bytes as one that
 was not. On one machine, device and number of threads the same settings always give the same checkpoint.
@@ -35,7 +35,8 @@ from model.dataset import Axes, Mirror, PoseClip, Slicing, abnormal_windows, cli
 from model.flow import DAFlow
 from model.fused import FusedFlow
 from model.layouts import Extractor, Layout, read_dataset
-from model.scorer import Footage, PosePart, available_device, fit_witnesses
+from model.parts import Footage, fit_parts
+from model.scorer import RawScorer, available_device
 from pose.windows import Windows, WindowSpec
 
 Optimizer = Literal["adam", "adamax"]
@@ -49,7 +50,7 @@ _RATE_TOLERANCE: Final = 0.01
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why."""
+    """Training cannot continue; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,14 @@ class TrainingSettings:
         constant_epochs: Epochs at this learning rate before it decays.
         decay: Factor of the learning rate in every epoch after those.
         clip_norm: Largest norm of the gradient.
-        witnesses: Whether motion and pairs bear witness beside the pose, see `model.witnesses`.
+        parts: Whether motion and pairs of people are parts of the score beside the pose, see `model.parts`.
         device: Where to train.
         resume: File for the state after each epoch; if it exists, training goes on from it.
         command: What is recorded as the command that made the checkpoint.
+
+    Example:
+        >>> TrainingSettings(Path("poselift"), Path("own.safetensors"), epochs=2).spec
+        WindowSpec(length=24, rate_hz=15.0, max_gap_s=0.5)
     """
 
     data: Path
@@ -106,7 +111,7 @@ class TrainingSettings:
     constant_epochs: int = 1
     decay: float = 0.93
     clip_norm: float = 100.0
-    witnesses: bool = True
+    parts: bool = True
     device: str = "cpu"
     resume: Path | None = None
     command: str = ""
@@ -149,7 +154,7 @@ class TrainingSettings:
             learning_rate=5e-4,
             constant_epochs=2,
             decay=0.99,
-            witnesses=False,
+            parts=False,
         )
 
     @property
@@ -167,6 +172,10 @@ class Epoch:
         train_nll: Mean over the steps of the epoch, bits per dimension; abnormal windows under their own prior.
         heldout_nll: Mean over held-out windows and their mirror images if training had those, bits per dimension; None
             if nothing was held out.
+
+    Example:
+        >>> Epoch(1, train_nll=0.4, heldout_nll=0.5).number
+        1
     """
 
     number: int
@@ -176,7 +185,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         output: The checkpoint written.
@@ -234,7 +243,7 @@ def train(
 ) -> TrainingReport:
     """Train, calibrate and write a checkpoint.
 
-    Held-out clips too few to calibrate on, or none, do not lose the run: the checkpoint is then written without a
+    If the held-out clips are too few to calibrate on, or there are none, the checkpoint is written without a
     calibration.
 
     Args:
@@ -287,15 +296,15 @@ def train(
     flow = DAFlow(settings.config)
     flow.load_state_dict(run.chosen_state)
     fused = FusedFlow(flow.eval(), device)
-    calibration, witnesses = None, None
+    calibration, parts = None, None
     uncalibrated = None if held else "no clips were held out to calibrate on"
     try:
         if held:
             footage = [_footage(clip, settings, rate) for clip in held]
-            if settings.witnesses:
-                part = PosePart(fused, settings.spec)
-                witnesses = fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], settings.spec)
-            calibration = PosePart(fused, settings.spec, witnesses).calibrated(footage)
+            if settings.parts:
+                scorer = RawScorer(fused, settings.spec)
+                parts = fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], settings.spec)
+            calibration = RawScorer(fused, settings.spec, parts).calibrated(footage)
     except CalibrationError as error:
         uncalibrated = str(error)
     provenance = Provenance(
@@ -309,7 +318,7 @@ def train(
         versions=library_versions(),
     )
     checkpoint = Checkpoint(
-        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, calibration, witnesses
+        settings.output.stem, settings.config, settings.spec, run.chosen_state, provenance, calibration, parts
     )
     checkpoint.save(settings.output)
     return TrainingReport(
@@ -352,7 +361,7 @@ def library_versions() -> dict[str, str]:
 
 
 class _Run:
-    """The moving parts of a run: flow, optimiser, history and the weights to keep so far."""
+    """What changes during a run: flow, optimiser, history and the weights to keep so far."""
 
     def __init__(self, settings: TrainingSettings, digest: str, device: torch.device) -> None:
         self.settings = settings
@@ -367,7 +376,7 @@ class _Run:
         self.chosen_state: dict[str, Tensor] = {}
 
     def epoch(self, x: Tensor, abnormal: Tensor, y: Tensor) -> Epoch:
-        """Learn from all of `x` once, look at `y` if there is any, keep the state; `abnormal` says which of `x` are."""
+        """Train on all of `x` once, measure `y` if there is any, keep the state; `abnormal` says which of `x` are."""
         number = len(self.history)
         for group in self.optimizer.param_groups:
             decays = max(number + 1 - self.settings.constant_epochs, 0)
@@ -385,8 +394,8 @@ class _Run:
             nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
             self.optimizer.step()
             total += loss.detach() * len(batch)
-        part = PosePart(FusedFlow(self.flow, x.device), self.settings.spec)
-        done = Epoch(number + 1, float(total) / len(x), float(part.nll(y).mean()) if len(y) else None)
+        scorer = RawScorer(FusedFlow(self.flow, x.device), self.settings.spec)
+        done = Epoch(number + 1, float(total) / len(x), float(scorer.nll(y).mean()) if len(y) else None)
         if not np.isfinite([done.train_nll, done.heldout_nll or 0.0]).all():
             raise TrainingError(f"the likelihood is no longer finite in epoch {done.number}: lower the learning rate")
         self.history.append(done)

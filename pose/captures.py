@@ -23,27 +23,27 @@ from pose.live import Picture, SourceError, StreamClock
 from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
 
 SEAM_S: Final = 1.5
-"""Pause between two rounds of a looped file, longer than a track lives out of sight: nobody walks across the seam."""
+"""Seconds between two rounds of a looped file: longer than a lost track is kept, so no track spans two rounds."""
 
 BEHIND_S: Final = 0.5
-"""How far a decoder may be behind its camera before it hands over only a few pictures a second to catch up."""
+"""Seconds that a decoder may be behind its camera before it drops pictures, down to a few a second, to catch up."""
 
 LOST_S: Final = 5.0
-"""How far it may be behind before it skips, without decoding, to a picture that needs no other."""
+"""Seconds that it may be behind before it skips to the next key frame without decoding."""
 
 _FEW_S: Final = 0.2
 _WAITED_S: Final = 0.01
 _LAGGING_S: Final = 0.25
 
 _WITHOUT_CLOCK: Final = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
-"""Formats whose times FFmpeg makes up."""
+"""Formats without time stamps: FFmpeg invents them."""
 
 _STREAM_CONTAINERS: Final = (*VIDEO_CONTAINERS, *sorted(_WITHOUT_CLOCK))
 """FFmpeg demuxers that an HTTP stream may need: no playlists, and nothing that opens other files."""
 
 _BOMB: Final = 4
-"""FFmpeg decodes nothing larger than this many times the allowed size. What is only too large is decoded, once, so that
-its size can be told."""
+"""FFmpeg decodes nothing larger than this many times the allowed size. A picture between the two is decoded once,
+so that the error can state its size."""
 
 _LARGEST: Final = 1 << 25
 _MAX_BAD_PACKETS: Final = 100
@@ -51,7 +51,7 @@ _ANALYSE_US: Final = 2_000_000
 
 
 class _Exclusive:
-    """A capture that is released by whoever leaves it last: the thread that reads it or the one that closes it.
+    """A capture that is released by the last thread to leave it: the one that reads it or the one that closes it.
 
     The libraries below must not release what another thread is reading.
     """
@@ -96,18 +96,23 @@ class _Exclusive:
 
 
 class LoopCapture(_Exclusive):
-    """A video file as if it were a camera: paced by the times of its frames.
+    """A video file played like a camera, at the pace of its frame times.
 
-    Where the machine cannot keep up, the file plays slower rather than later and later. Stream times go on over the
-    seam between two rounds, after a pause of `SEAM_S`.
+    If the machine cannot keep up, the file plays more slowly and no delay builds up. Stream times continue from one
+    round to the next, after a pause of `SEAM_S`.
 
     Args:
         path: The file.
-        loop: Begin again at the end; otherwise the end is a permanent problem.
+        loop: Start again at the end; otherwise the end is a permanent problem.
         max_pixels: Refuse larger pictures.
 
     Raises:
-        SourceError: The file is gone, or no video that can be used.
+        SourceError: The file does not exist, or is not a video that can be used.
+
+    Example:
+        >>> LoopCapture(Path("gone.mp4"))
+        Traceback (most recent call last):
+        pose.live.SourceError: the file cannot be read: No such file or directory
     """
 
     def __init__(self, path: Path, *, loop: bool = True, max_pixels: int | None = None) -> None:
@@ -162,6 +167,11 @@ class DeviceCapture(_Exclusive):
 
     Raises:
         SourceError: There is no such device, it is in use, or its pictures are too large.
+
+    Example:
+        >>> DeviceCapture(99)
+        Traceback (most recent call last):
+        pose.live.SourceError: there is no device /dev/video99
     """
 
     def __init__(self, device: int, *, max_pixels: int | None = None) -> None:
@@ -190,17 +200,23 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP is carried over TCP and only the video is asked for. The decoder works in one thread, without delay. Where it
-    falls behind the camera it leaves pictures out, see `BEHIND_S` and `LOST_S`.
+    RTSP runs over TCP and only the video is requested. The decoder works in one thread, without delay. When it falls
+    behind the camera it drops pictures, see `BEHIND_S` and `LOST_S`.
 
     Args:
         url: Where to.
-        open_s: Longest time until the stream is understood.
+        open_s: Longest time until the format of the stream is known.
         max_pixels: Refuse larger pictures, before they are decoded.
         verify_tls: Check the certificate of ``rtsps`` and ``https``.
 
     Raises:
         SourceError: There is no connection, or no video.
+
+    Example:
+        >>> url = PinnedUrl("rtsp", "camera.example", "127.0.0.1", 1, "/live")
+        >>> StreamCapture(url, open_s=2.0)
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(
@@ -314,7 +330,7 @@ class StreamCapture(_Exclusive):
         arrival = time.monotonic()
         behind = arrival - self._clock.capture_moment(arrival, float(packet.dts * packet.time_base))
         if behind > BEHIND_S and arrival - asked > _WAITED_S:
-            # It was the decoder that waited, so the stream's clock or the network lags.
+            # The decoder waited for the packet, so the stream's clock or the network lags.
             self._clock.restart()
             return 0.0
         return behind
@@ -342,7 +358,7 @@ class StreamCapture(_Exclusive):
 
 
 def _problem(error: av.error.FFmpegError) -> SourceError:
-    """What FFmpeg's error means; its own text would show the address with the password."""
+    """FFmpeg's error as a `SourceError`; FFmpeg's own text would show the address with the password."""
     match error:
         case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
             return SourceError("unauthorised", "the camera refuses the user name and password")

@@ -1,8 +1,9 @@
-"""Network connections to cameras, made by us and only handed to FFmpeg.
+"""Network connections to cameras, made here and then handed to FFmpeg.
 
-FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was settled before, and
+FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was resolved before, and
 cannot be interrupted. So the connection is made here, to one address that was checked: `RtspRelay` gives FFmpeg a
-loopback port that carries its RTSP session there, `HttpBody` a file to read. Either can be aborted from any thread.
+loopback port that carries its RTSP session there, `HttpBody` gives it a file to read. Both can be aborted from any
+thread.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ _GATHER_S: Final = 0.005
 _USER_AGENT: Final = "daflow"
 
 _REDIRECTION: Final = re.compile(rb"(?:^|\n)location:", re.IGNORECASE)
-"""Without this header FFmpeg has nowhere to be sent to. No description of a stream has such a line."""
+"""Without this header FFmpeg cannot be redirected. No description of a stream has such a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedUrl:
-    """A stream and the one address at which it is to be reached.
+    """A stream and the one address to connect to.
 
     Attributes:
         scheme: ``rtsp``, ``rtsps``, ``http`` or ``https``.
@@ -54,6 +55,10 @@ class PinnedUrl:
         target: Path and query.
         user: User name.
         password: Password.
+
+    Example:
+        >>> PinnedUrl("rtsp", "camera.example", "192.0.2.7", 554, "/live", user="viewer", password="secret")
+        PinnedUrl(rtsp://camera.example:554 at 192.0.2.7)
     """
 
     scheme: str
@@ -77,6 +82,11 @@ class Link:
 
     Raises:
         SourceError: The connection could not be made.
+
+    Example:
+        >>> Link(PinnedUrl("rtsp", "camera.example", "127.0.0.1", 1, "/live"), timeout_s=2.0)
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(self, url: PinnedUrl, timeout_s: float) -> None:
@@ -96,10 +106,10 @@ class Link:
             raise
 
     def secure(self, *, verify_tls: bool) -> None:
-        """Speak TLS from here on, where the scheme asks for it.
+        """Use TLS from here on, if the scheme asks for it.
 
         Raises:
-            SourceError: The camera does not speak it, or is not who it should be.
+            SourceError: The camera does not use TLS, or its certificate is not that of the host.
         """
         if self._url.scheme not in ("rtsps", "https"):
             return
@@ -111,7 +121,7 @@ class Link:
             self.socket = context.wrap_socket(self.socket, server_hostname=self._url.host)
 
     def abort(self) -> None:
-        """End the connection; whoever waits for it wakes up."""
+        """End the connection; a thread that waits for it wakes up."""
         with contextlib.suppress(OSError):
             self._handle.shutdown(socket.SHUT_RDWR)
 
@@ -123,7 +133,7 @@ class Link:
 
 @contextlib.contextmanager
 def connection_errors() -> Iterator[None]:
-    """Say in a `SourceError` what the system or the peer said otherwise."""
+    """Turn errors of the system and of the peer into a `SourceError`."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -149,6 +159,14 @@ class RtspRelay:
         link: The connection to the camera; the relay closes it.
         url: What is asked of the camera.
         timeout_s: Longest wait for the one client.
+
+    Example:
+        >>> with socket.create_server(("127.0.0.1", 0)) as camera:
+        ...     url = PinnedUrl("rtsp", "camera.example", "127.0.0.1", camera.getsockname()[1], "/live")
+        ...     relay = RtspRelay(Link(url, timeout_s=2.0), url, timeout_s=2.0)
+        ...     relay.abort()
+        >>> relay.url.startswith("rtsp://127.0.0.1:")
+        True
     """
 
     def __init__(self, link: Link, url: PinnedUrl, timeout_s: float) -> None:
@@ -238,6 +256,12 @@ class HttpBody:
         url: What to get.
         timeout_s: Longest wait for each step of the connection.
         verify_tls: Check the certificate of ``https``.
+
+    Example:
+        >>> body = HttpBody(PinnedUrl("http", "camera.example", "127.0.0.1", 1, "/live.mjpg"), 2.0, verify_tls=True)
+        >>> body.open()
+        Traceback (most recent call last):
+        pose.live.SourceError: the camera refuses the connection: nothing listens at the port
     """
 
     def __init__(self, url: PinnedUrl, timeout_s: float, *, verify_tls: bool) -> None:
@@ -253,7 +277,7 @@ class HttpBody:
         """Ask for the stream.
 
         Raises:
-            SourceError: There is no connection, or the answer is anything but a stream.
+            SourceError: There is no connection, or the answer is not a stream.
         """
         response = self._response = self._ask(None)
         if response.status == 401 and self._url.user is not None:
@@ -265,7 +289,7 @@ class HttpBody:
             raise problem
 
     def read(self, size: int) -> bytes:
-        """What is there, at most `size` bytes; waits for some; empty at the end."""
+        """Read at most `size` bytes; waits until there are some; empty at the end."""
         assert self._response is not None, "read before open"  # noqa: S101 - the order of calls is ours
         with connection_errors():
             return self._response.read1(size)

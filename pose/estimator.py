@@ -27,7 +27,7 @@ DOWNLOADABLE: Final = {
 }
 """Weights that Ultralytics publishes for people and that `find_weights` may download, with the SHA-256 of each.
 
-A file of another content is not used: loading it may run code.
+A file with other content is not used: loading it may run code.
 """
 
 _RELEASE: Final = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -45,6 +45,12 @@ class Poses:
         boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
         keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence in 0..1.
         confidences: Shape ``(M,)``: confidence of the detection in 0..1.
+
+    Example:
+        >>> import torch
+        >>> nobody = Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0))
+        >>> len(nobody)
+        0
     """
 
     boxes: Tensor
@@ -56,7 +62,7 @@ class Poses:
 
 
 def configure_ultralytics(directory: Path) -> None:
-    """Keep Ultralytics and its back ends from installing packages, phoning home, and writing outside `directory`.
+    """Keep Ultralytics and its back ends from installing packages, sending usage data, and writing outside `directory`.
 
     The libraries read these variables when they are first imported, so this must run before that.
 
@@ -99,7 +105,7 @@ def find_weights(weights: str, directory: Path) -> Path:
     if kept.exists():
         return kept
     directory.mkdir(parents=True, exist_ok=True)
-    # Nobody finds a file under its name before its content was checked.
+    # The file gets its name only after its content was checked.
     with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as folder:
         fetched = _download(given.name, Path(folder), directory)
         with fetched.open("rb") as stream:
@@ -125,18 +131,24 @@ def _download(name: str, folder: Path, directory: Path) -> Path:
 
 
 class PoseEstimator:
-    """People and their joints in pictures. Calls from several threads take turns.
+    """Finds people and their joints in pictures. Calls from several threads take turns.
 
     Args:
         weights: File or folder in a format that Ultralytics loads (``.pt``, ``.onnx``, ``.engine``, OpenVINO, …). A
             ``.pt`` file can run code when it is loaded: use files that you trust.
-        device: Where the network shall run, as torch names it. Some formats fall back to the CPU where a library for
-            the device is missing: `PoseEstimator.device` tells where it really runs.
+        device: Where the network runs, as torch names it. Some formats fall back to the CPU if a library for the device
+            is missing: `PoseEstimator.device` says where it really runs.
         image_size: Pictures are scaled so that their longer side has this many pixels.
-        confidence: Detections below this confidence, in 0..1, are left out. Trackers profit from faint ones.
+        confidence: Detections below this confidence, 0..1, are left out. A low value helps the tracker.
 
     Raises:
         WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
+
+    Example::
+
+        estimator = PoseEstimator(Path("yolov8n-pose.pt"), "cuda")
+        first, second = estimator([image_of_the_yard, image_of_the_hall])
+        first.keypoints  # (people, 17, 3), on the GPU
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Live frame sources: the newest picture of a camera, for ever.
+"""Live frame sources: always the newest picture of a camera.
 
-A `LiveSource` reads one camera in a thread of its own and keeps only the newest frame. It notices silence, connects
-again with growing pauses, and can be stopped from every state within a second. What it reads from is a `Capture`, one
-open connection; see `pose.captures`. All moments are seconds of `time.monotonic`.
+A `LiveSource` reads one camera in its own thread and keeps only the newest frame. It notices when the camera sends
+nothing, reconnects with growing pauses, and can be stopped from any state within a second. It reads from a `Capture`,
+one open connection; see `pose.captures`. All moments are seconds of `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PictureState = Literal["ok", "black", "frozen"]
 """What a coarse look at the picture says about the camera."""
 
 _SLOW_TO_RETRY: Final = frozenset({"unauthorised"})
-"""Causes that wait for the longest pause at once: many cameras lock an account after a few wrong passwords."""
+"""Causes after which the longest pause applies at once: many cameras lock an account after a few wrong passwords."""
 
 _WATCH_S: Final = 0.1
 _JOIN_S: Final = 0.3
@@ -39,7 +39,12 @@ _RATE_SPAN_S: Final = 5.0
 
 
 class SourceState(StrEnum):
-    """Where a live source stands."""
+    """The state of a live source.
+
+    Example:
+        >>> SourceState.STALLED in TRANSITIONS[SourceState.ONLINE]
+        True
+    """
 
     CONNECTING = "connecting"
     ONLINE = "online"
@@ -63,11 +68,11 @@ TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
     SourceState.FAILED: frozenset({SourceState.STOPPED}),
     SourceState.STOPPED: frozenset({SourceState.CONNECTING}),
 }
-"""Where each state may lead. ``failed`` is for what trying again cannot heal."""
+"""The states that may follow each state. ``failed`` is for problems that another attempt cannot solve."""
 
 
-class IllegalTransition(RuntimeError):
-    """A live source was asked to go where its state does not lead."""
+class IllegalStreamTransition(RuntimeError):
+    """A live source was asked for a change of state that `TRANSITIONS` does not allow."""
 
 
 class SourceError(Exception):
@@ -90,7 +95,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LiveTiming:
-    """How patient a live source is, in seconds.
+    """Time limits of a live source, in seconds.
 
     Attributes:
         open_s: Longest time for making a connection, up to the stream's header.
@@ -98,9 +103,14 @@ class LiveTiming:
         stall_s: A connection without a picture for this long counts as stalled.
         backoff_first_s: Pause before the first new attempt; each further one doubles it.
         backoff_cap_s: Longest pause.
-        backoff_jitter: Share of the pause that is left to chance, so that cameras behind one switch do not all come
-            back at the same moment.
+        backoff_jitter: Share of the pause that is random, so that cameras behind one switch do not all reconnect at
+            the same moment.
         healthy_s: A connection that gave pictures for this long starts the pauses from the first again.
+
+    Example:
+        >>> timing = LiveTiming(backoff_first_s=1.0, backoff_cap_s=60.0, backoff_jitter=0.0)
+        >>> [timing.backoff_s(failures, chance=0.5) for failures in (1, 2, 3, 10)]
+        [1.0, 2.0, 4.0, 60.0]
     """
 
     open_s: float = 10.0
@@ -147,6 +157,11 @@ class StateChange:
         moment: When, in seconds on the monotonic clock.
         cause: Slug of the problem that led here, see `SourceError`.
         detail: The problem in words, without credentials.
+
+    Example:
+        >>> change = StateChange("yard", SourceState.ONLINE, SourceState.STALLED, moment=12.5, cause=None, detail=None)
+        >>> f"{change.camera_id}: {change.previous} to {change.state}"
+        'yard: online to stalled'
     """
 
     camera_id: str
@@ -165,6 +180,11 @@ class Picture:
         image: Shape ``(height, width, 3)``, uint8, BGR.
         stream_time: Seconds on the stream's own clock, if it has one.
         skipped: Pictures before this one that were left out to catch up with the camera.
+
+    Example:
+        >>> import numpy as np
+        >>> Picture(np.zeros((480, 640, 3), np.uint8), stream_time=0.04).image.shape
+        (480, 640, 3)
     """
 
     image: NDArray[np.uint8]
@@ -173,7 +193,20 @@ class Picture:
 
 
 class Capture(Protocol):
-    """One open connection to a camera."""
+    """One open connection to a camera.
+
+    Example:
+        >>> import numpy as np
+        >>> class Grey:
+        ...     def read(self) -> Picture:
+        ...         return Picture(np.full((480, 640, 3), 128, np.uint8), stream_time=None)
+        ...
+        ...     def close(self) -> None:
+        ...         pass
+        >>> camera: Capture = Grey()
+        >>> camera.read().image.shape
+        (480, 640, 3)
+    """
 
     def read(self) -> Picture:
         """Wait for the next picture.
@@ -187,13 +220,19 @@ class Capture(Protocol):
 
 
 class StreamClock:
-    """Turns arrivals into moments of capture.
+    """Turns arrival times into capture times.
 
-    Pictures of even movement arrive unevenly: the network bunches them. The stream's own clock knows better, so a
-    picture is placed at its stream time plus the smallest delay seen so far. The smallest delay is forgotten by one
-    per cent of the time that passes, which follows clocks of cameras that run fast or slow. Moments strictly increase
-    and are never later than the arrival; where the stream's clock jumps, or its delay stays more than a second above
-    the smallest for ten seconds, it is anchored anew. Without stream times the arrival counts.
+    A camera takes pictures evenly, but the network delivers them in bunches. The stream's own clock is even, so the
+    capture time of a picture is its stream time plus the smallest delay seen so far. The smallest delay grows by one
+    per cent of the time that passes, which follows camera clocks that run fast or slow. Capture times strictly increase
+    and are never later than the arrival. Where the stream's clock jumps, or its delay stays more than a second above
+    the smallest for ten seconds, the clock starts anew. Without stream times the arrival time is used.
+
+    Example:
+        >>> clock = StreamClock()
+        >>> arrivals, stream_times = (10.0, 10.25, 10.25), (0.0, 0.125, 0.25)
+        >>> [round(clock.capture_moment(*both), 3) for both in zip(arrivals, stream_times, strict=True)]
+        [10.0, 10.127, 10.25]
     """
 
     _FORGET: Final = 0.01
@@ -207,11 +246,11 @@ class StreamClock:
         self._moment = -math.inf
 
     def restart(self) -> None:
-        """Expect another stream, whose clock has nothing to do with that of the last."""
+        """Start anew for another stream, whose clock is unrelated to that of the last."""
         self._last = self._late_since = None
 
     def capture_moment(self, arrival: float, stream_time: float | None) -> float:
-        """When a picture was taken, as well as can be known when it arrives.
+        """The capture time of a picture, estimated when it arrives.
 
         Args:
             arrival: Seconds on the monotonic clock, increasing from call to call.
@@ -255,6 +294,14 @@ class PictureWatch:
 
     Black is a picture that has been dark and flat for three seconds; frozen is one of which every eighth pixel of
     every eighth row has stayed the same to the bit for ten.
+
+    Example:
+        >>> import numpy as np
+        >>> watch = PictureWatch()
+        >>> for second in range(5):
+        ...     watch.look(np.zeros((480, 640, 3), np.uint8), moment=float(second))
+        >>> watch.state
+        'black'
     """
 
     _EVERY_S: Final = 1.0
@@ -271,7 +318,7 @@ class PictureWatch:
         self._black_since: float | None = None
 
     def look(self, image: NDArray[np.uint8], moment: float) -> None:
-        """Take notice of a picture.
+        """Look at the next picture.
 
         Args:
             image: Shape ``(height, width, 3)``.
@@ -329,11 +376,22 @@ class LiveSource:
         camera_id: Written into every frame and state change.
         open_capture: Makes a connection within about `LiveTiming.open_s`, or raises `SourceError`. Called from the
             source's thread.
-        timing: How patient to be.
-        on_state: Hears every change of state, in order, from one thread at a time: the reader's, that of the watchdog,
-            which all sources share, or the one that calls `stop`. It must not take long. Once `stop` has returned
-            nothing comes any more, except after a call that was under way: then the changes up to ``stopped``.
-        on_frame: Called from the reader's thread when a frame is there to be taken.
+        timing: Its time limits.
+        on_state: Called with every change of state, in order and from one thread at a time: the reader's, the
+            watchdog's, which all sources share, or the one that calls `stop`. It must return quickly. After `stop` has
+            returned it is not called again, unless a call was running then: the changes up to ``stopped`` follow it.
+        on_frame: Called from the reader's thread when a new frame can be taken.
+
+    Example:
+        >>> def open_camera() -> Capture:
+        ...     raise SourceError("not-found", "the camera has no stream of this name", permanent=True)
+        >>> source = LiveSource("yard", open_camera)
+        >>> source.state
+        <SourceState.STOPPED: 'stopped'>
+        >>> source.start()
+        >>> source.stop()
+        >>> source.take() is None
+        True
     """
 
     def __init__(
@@ -367,7 +425,7 @@ class LiveSource:
 
     @property
     def state(self) -> SourceState:
-        """Where the source stands; ``stopped`` before the first start."""
+        """The state; ``stopped`` before the first start."""
         return self._state or SourceState.STOPPED
 
     @property
@@ -377,12 +435,12 @@ class LiveSource:
 
     @property
     def problem(self) -> SourceError | None:
-        """What went wrong last; none while online."""
+        """The last problem; none while online."""
         return self._problem
 
     @property
     def reconnects(self) -> int:
-        """How often a connection was lost, or a first one not made, and sought again."""
+        """How often the source has started to connect again, after a lost connection or a failed first attempt."""
         return self._reconnects
 
     @property
@@ -392,7 +450,7 @@ class LiveSource:
 
     @property
     def frames_overwritten(self) -> int:
-        """Frames that nobody could take: replaced by a newer one, or skipped to catch up with the camera."""
+        """Dropped frames: replaced by a newer one before they were taken, or skipped to catch up with the camera."""
         return self._frames_overwritten
 
     @property
@@ -418,7 +476,7 @@ class LiveSource:
         """Begin to read.
 
         Raises:
-            IllegalTransition: The source is not stopped.
+            IllegalStreamTransition: The source is not stopped.
         """
         with self._lock:
             self._move(SourceState.CONNECTING)
@@ -430,7 +488,7 @@ class LiveSource:
     def stop(self) -> None:
         """Stop reading, from whatever state, within a second.
 
-        A reader that is blocked in the system is left to end by itself; nothing of it is heard any more.
+        A reader that is blocked in a system call is left to end by itself; it reports nothing more.
         """
         with self._lock:
             run, thread = self._run, self._thread
@@ -455,7 +513,7 @@ class LiveSource:
             return frame
 
     def watch(self, now: float) -> None:
-        """Notice silence; the watchdog calls this several times a second.
+        """Check how long ago the last frame came; the watchdog calls this several times a second.
 
         Args:
             now: Seconds on the monotonic clock.
@@ -574,13 +632,13 @@ class LiveSource:
 
     def _move(self, state: SourceState) -> None:
         if state not in TRANSITIONS[self.state]:
-            raise IllegalTransition(f"a source that is {self.state} cannot become {state}")
+            raise IllegalStreamTransition(f"a source that is {self.state} cannot become {state}")
         previous, self._state, self._since = self._state, state, time.monotonic()
         cause, detail = (self._problem.cause, str(self._problem)) if self._problem else (None, None)
         self._changes.append(StateChange(self.camera_id, previous, state, self._since, cause, detail))
 
     def _deliver(self, patience_s: float = 0.0) -> None:
-        """Report the changes that wait, unless a thread that is reporting does it."""
+        """Report the changes that wait, unless another thread is reporting them already."""
         while self._changes:
             if not self._delivery.acquire(timeout=patience_s):
                 return

@@ -1,6 +1,6 @@
 """The skeleton: joint names, their order, the bones between them, and how a COCO pose becomes one.
 
-Pose estimators speak COCO-17. DA-Flow and its relatives use the 18-joint OpenPose layout, which adds a neck
+Pose estimators return COCO-17. DA-Flow and related models use the 18-joint OpenPose layout, which adds a neck
 half-way between the shoulders. Everything downstream of the tracker uses the 18-joint order defined here.
 """
 

@@ -1,8 +1,8 @@
-"""Frame sources: what turns a video file into a sequence of pictures with their presentation times.
+"""Frame sources: they turn a video file into a sequence of pictures with presentation times.
 
 `FileSource` yields every frame and waits for its consumer; nothing is dropped. `probe` reads a file without decoding
-more than its first frame and says what is in it, or precisely why it cannot be used. Both touch nothing but the file
-itself: only container formats on a list are opened, and only through FFmpeg's ``file`` protocol.
+more than its first frame and says what is in it, or exactly why it cannot be used. Both read only the file itself: they
+open listed container formats only, and only through FFmpeg's ``file`` protocol.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ VIDEO_CONTAINERS: Final = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "m
 
 _STILL_CONTAINERS: Final = ("png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif")
 _SOUND_CONTAINERS: Final = ("mp3", "wav", "flac", "aac")
-"""Demuxers that are opened only to say what the file is instead of a video."""
+"""Demuxers that are opened only to name the kind of a file that is not a video."""
 
 _DEFAULT_FPS: Final = 25.0
-"""Assumed where a file has a single frame or no usable times at all."""
+"""Assumed for a file with a single frame or without usable times."""
 
 _LEAST_SHARE: Final = 0.9
 """A file that ends before this share of the promised duration was cut short."""
@@ -37,7 +37,7 @@ _LEAST_SHARE: Final = 0.9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture on its way into the pose estimator.
+    """One picture for the pose estimator.
 
     Attributes:
         camera_id: Which camera or clip it belongs to.
@@ -45,6 +45,10 @@ class Frame:
         captured_at: Seconds: for files the presentation time from the first frame on, for live sources a moment of the
             monotonic clock.
         image: Shape ``(height, width, 3)``, uint8, BGR, upright.
+
+    Example:
+        >>> Frame("yard", 0, 0.0, np.zeros((480, 640, 3), np.uint8)).image.shape
+        (480, 640, 3)
     """
 
     camera_id: str
@@ -65,6 +69,11 @@ class VideoInfo:
         duration_s: Seconds from the first frame to the end of the last.
         container: FFmpeg's name of the container format.
         codec: FFmpeg's name of the video codec.
+
+    Example:
+        >>> info = VideoInfo(frames=50, fps=25.0, width=640, height=480, duration_s=2.0, container="mp4", codec="h264")
+        >>> info.frames / info.fps
+        2.0
     """
 
     frames: int
@@ -101,6 +110,19 @@ class FileSource:
 
     Raises:
         UnreadableVideo: OpenCV cannot open the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "clip.avi"
+        ...     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+        ...     for _ in range(3):
+        ...         _ = video.write(np.zeros((48, 64, 3), np.uint8))
+        ...     video.release()
+        ...     with FileSource(path) as source:
+        ...         times = [round(frame.captured_at, 3) for frame in source]
+        >>> times
+        [0.0, 0.1, 0.2]
     """
 
     def __init__(self, path: Path, camera_id: str = "") -> None:

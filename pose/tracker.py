@@ -25,12 +25,18 @@ _ID: Final = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackedPoses:
-    """People of one frame who have an identity.
+    """People of one frame, each with the number of a track.
 
     Attributes:
         track_ids: Numbers of the tracks, different within the frame.
         boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels, on the CPU.
         keypoints: Shape ``(M, 17, 3)`` on the estimator's device: COCO x, y in pixels and confidence.
+
+    Example:
+        >>> import torch
+        >>> people = TrackedPoses([4, 7], np.zeros((2, 4)), torch.zeros(2, 17, 3))
+        >>> len(people), people.track_ids
+        (2, [4, 7])
     """
 
     track_ids: list[int]
@@ -44,13 +50,20 @@ class TrackedPoses:
 class Tracker:
     """Follows people through the frames of one stream.
 
-    A new stream needs a new tracker. Tracks are numbered in order of appearance, whatever other trackers of the process
-    do.
+    A new stream needs a new tracker. Tracks are numbered in order of appearance, independently of other trackers in the
+    process.
 
     Args:
-        frame_rate: Frames per second that `update` will see; the time a lost person is remembered depends on it.
-        lost_s: Seconds for which a person out of sight keeps the number.
+        frame_rate: Frames per second passed to `update`; the time for which a lost person is kept depends on it.
+        lost_s: Seconds for which a person who is out of sight keeps the track number.
         first: Number of the first track.
+
+    Example:
+        >>> import torch
+        >>> tracker = Tracker(frame_rate=15.0)
+        >>> standing = Poses(torch.tensor([[10.0, 10.0, 50.0, 110.0]]), torch.ones(1, 17, 3), torch.tensor([0.9]))
+        >>> [tracker.update(standing, (480, 640)).track_ids for _ in range(3)]
+        [[1], [1], [1]]
     """
 
     def __init__(self, frame_rate: float, *, lost_s: float = 1.0, first: int = 1) -> None:
@@ -76,7 +89,7 @@ class Tracker:
         return self._next
 
     def expect(self, frame_rate: float) -> None:
-        """Tell at which rate frames come from now on, as when a machine is too slow to look at every one.
+        """Set the processed frame rate from now on; it falls when the machine is too slow for every frame.
 
         Raises:
             ValueError: It is not a positive number.
@@ -91,7 +104,7 @@ class Tracker:
             image_shape: Height and width of the picture in pixels.
 
         Returns:
-            The people who could be followed; the rest of `poses` is left out.
+            The people with a track; the rest of `poses` is left out.
         """
         from ultralytics.engine.results import Boxes
 

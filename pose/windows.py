@@ -2,8 +2,8 @@
 
 A window is `WindowSpec.length` consecutive points of a fixed time grid, ``k / rate_hz`` for integer ``k``, filled with
 the poses of one tracked person. Cameras run at any rate and drop frames, so poses are interpolated linearly between
-capture times; where the person was unseen for longer than `WindowSpec.max_gap_s` the run of grid points ends and a new
-one begins.
+capture times. Where the person was not seen for longer than `WindowSpec.max_gap_s`, the run of grid points ends and a
+new one begins.
 
 Training, evaluation and calibration cut whole tracks with `slice_track`; clips and live streams push poses one frame at
 a time into a `WindowBuffer`. Both place a pose on the grid with `_grid_range` and `_interpolate` and both end in
@@ -46,6 +46,11 @@ class WindowSpec:
         length: Number of grid points T in a window.
         rate_hz: Grid points per second.
         max_gap_s: Longest time in seconds between two sightings of a person that is bridged by interpolation.
+
+    Example:
+        >>> spec = WindowSpec(length=8, rate_hz=15.0)
+        >>> round(spec.duration_s, 3)
+        0.467
     """
 
     length: int = 24
@@ -66,7 +71,7 @@ class WindowSpec:
         return (self.length - 1) / self.rate_hz
 
     def center_times(self, end_times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Time of the frame that a window speaks for: grid point ``first + T // 2`` (STG-NF's convention).
+        """Time of the frame that a window scores: grid point ``first + T // 2`` (STG-NF's convention).
 
         Args:
             end_times: Shape ``(N,)``, seconds of the last grid point.
@@ -87,6 +92,14 @@ class Windows:
         end_times: Shape ``(N,)``, float64; seconds of the last grid point on the clock of the poses.
         poses: Shape ``(N, T, 18, 3)``, float32, on the device of `tensor`; the same windows before normalisation: x
             and y in pixels, and confidence.
+
+    Example:
+        >>> poses = torch.randn(2, 8, 18, 3)
+        >>> windows = Windows.of_poses(poses, track_ids=np.array([4, 7]), end_times=np.array([1.0, 1.0]))
+        >>> windows.tensor.shape
+        torch.Size([2, 2, 8, 18])
+        >>> windows[windows.track_ids == 7].track_ids
+        array([7])
     """
 
     tensor: Tensor
@@ -134,7 +147,7 @@ class Windows:
 
 
 def normalise(poses: Tensor) -> Tensor:
-    """Remove place and size from raw windows.
+    """Remove position and size from raw windows.
 
     Computes ``(x * 480/856, y)``, subtracts the mean of each over all points of the window and divides both by the
     population standard deviation of y. On benchmark video this equals the published protocol (x/856, y/480, centre,
@@ -197,14 +210,24 @@ class WindowBuffer:
     """Ring buffers on the device that turn a stream of poses into windows.
 
     Every track owns a slot of a tensor of shape ``(slots, 2T, 18, 3)``. Grid point k is written at ``k mod T`` and
-    again T further on, so that the last T points are always one contiguous view. Slots of tracks unseen for a while are
-    reused; the number of slots grows with the number of people in view and is otherwise bounded.
+    again T further on, so that the last T points are always one contiguous view. Slots of tracks that have not been
+    seen for a while are reused, so the number of slots depends only on the number of people in view.
 
     Args:
         spec: What a window is.
         device: Where poses arrive and windows leave.
         stride: Grid points between consecutive windows of one run.
         slots: Tracks to make room for at first.
+
+    Example:
+        >>> buffer = WindowBuffer(WindowSpec(length=3, rate_hz=10.0))
+        >>> for frame in range(4):
+        ...     windows = buffer.push(np.array([frame / 10]), [7], torch.rand(1, 17, 3))
+        ...     print(len(windows), windows.end_times.round(1).tolist())
+        0 []
+        0 []
+        1 [0.2]
+        1 [0.3]
     """
 
     _FORGET_S: Final = 5.0

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -24,6 +24,9 @@ ENV_FILE: Final = ".env"
 
 TEST_VARIABLES: Final = frozenset({"DAFLOW_TEST_DATA"})
 """Variables that share the prefix and are no settings: where the test suite finds its clips."""
+
+OLD_VARIABLES: Final = frozenset({f"{ENV_PREFIX}WITNESSES"})
+"""Old names of settings that are still read."""
 
 _SHORTEST_SECRET: Final = 16
 _DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -54,10 +57,19 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """What an operator can choose. Every field is the variable ``DAFLOW_<FIELD NAME>``."""
+    """What an operator can choose. Every field is the variable ``DAFLOW_<FIELD NAME>``.
+
+    ``DAFLOW_WITNESSES`` is the old name of ``DAFLOW_SUM_PARTS``. It is read for one more release; if both are set, the
+    new name counts.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=ENV_PREFIX,
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     data_dir: Path = Field(Path("data"), description="Folder for clips, results and the database; one process owns it.")
@@ -90,8 +102,11 @@ class Settings(BaseSettings):
         None, ge=1, le=256, description="Frames in one call of YOLO-pose; unset is 1 on a CPU and 16 on a GPU."
     )
     checkpoint: Path | None = Field(None, description="DA-Flow checkpoint (safetensors); unset uses the shipped one.")
-    witnesses: bool = Field(
-        True, description="Judge motion and pairs of people beside the pose; off is DA-Flow's likelihood alone."
+    sum_parts: bool = Field(
+        True,
+        validation_alias=AliasChoices(f"{ENV_PREFIX}SUM_PARTS", f"{ENV_PREFIX}WITNESSES"),
+        description="Score by the sum of three parts (pose, motion, pair); off scores by the pose alone, which is "
+        "DA-Flow's likelihood.",
     )
     database_url: str | None = Field(
         None,
@@ -315,13 +330,13 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]
         names = {*os.environ, *(name.upper() for name in DotEnvSettingsSource(Settings, ENV_FILE).env_vars)}
     else:
         names = environment
-    known = {variable_name(field) for field in Settings.model_fields} | TEST_VARIABLES
+    known = {variable_name(field) for field in Settings.model_fields} | OLD_VARIABLES | TEST_VARIABLES
     return sorted(name for name in names if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
 
 
 def variable_name(field: str) -> str:
     """The environment variable of a field, such as ``DAFLOW_DATA_DIR``."""
-    return ENV_PREFIX + field.upper()
+    return ENV_PREFIX + field.upper().removeprefix(ENV_PREFIX)
 
 
 def settings_table() -> str:

@@ -1,1 +1,1 @@
-"""A small world with known truth: articulated people in front of a surveillance camera, without data or a network."""
+"""A simulated world with ground truth: articulated people in front of a camera, without data or a network."""

@@ -1,7 +1,7 @@
-"""Film the small world: ``python -m simulation --seed 0 --seconds 20 --event fight --output out.mp4``.
+"""Render the simulated world: ``python -m simulation --seed 0 --seconds 20 --event fight --output out.mp4``.
 
-With ``--truth`` it also writes, as JSON, the settings, the events with their onset and end, and everybody's identity,
-action, box and keypoints in every frame.
+With ``--truth`` it also writes the ground truth as JSON: the settings, the events with their onset and end, and the
+identity, action, box and keypoints of every person in every frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from simulation.video import write_video
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a video, and the truth about it if asked to."""
+    """Write a video and, if asked, its ground truth."""
     parser = argparse.ArgumentParser(
         prog="python -m simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +51,7 @@ def _scene(seed: int, seconds: float, event: Any) -> Scene:
 
 
 def _noting(frames: Iterator[SimulatedFrame], kept: list[dict[str, Any]]) -> Iterator[Image]:
-    """The pictures of frames, whose truth is appended to a list as they pass."""
+    """The pictures of frames; their ground truth is appended to a list."""
     for frame in frames:
         people = [
             {

@@ -12,10 +12,10 @@ import numpy as np
 from simulation.body import Body, Floats, pose, reach
 
 Action = Literal["walk", "stand", "talk", "sit", "run", "fall", "rise", "fight", "throw", "crawl"]
-"""What somebody is doing; ``fall`` includes lying where one fell, ``rise`` is getting up again."""
+"""What a person is doing; ``fall`` includes lying on the ground afterwards, ``rise`` is getting up again."""
 
 Move = Literal["guard", "left punch", "right punch", "kick", "push", "grapple", "recoil"]
-"""What somebody in a fight is doing at the moment."""
+"""What a person in a fight is doing at the moment."""
 
 MOVE_S: Final[dict[Move, float]] = {
     "guard": 0.5,
@@ -32,7 +32,7 @@ THROW_S: Final = 1.7
 """Seconds from one throw to the next."""
 
 FALL_S: Final = 0.85
-"""Seconds from losing one's balance to lying."""
+"""Seconds from losing balance to lying."""
 
 RISE_S: Final = 2.6
 """Seconds from lying to standing."""
@@ -47,8 +47,8 @@ class Style:
         bend: Elbows' bend at rest in degrees.
         stoop: Forward lean of the spine in degrees.
         tempo: Speed of gestures; 1 is average.
-        phases: Shape ``(8,)``: where in their own cycles the slow movements of this person are, in radians.
-        side: 1 or -1: the side that leads.
+        phases: Shape ``(8,)``: phases of the slow movements of this person, in radians.
+        side: 1 or -1: the leading side.
         direction: In degrees, which way this person falls: 0 forward, 90 to the left, 180 backward.
     """
 
@@ -85,8 +85,8 @@ def walk(body: Body, style: Style, phase: float, speed: float) -> Floats:
     """Walking: the foot on the ground moves back exactly as fast as the body moves ahead.
 
     Args:
-        body: Who walks.
-        style: How.
+        body: The person's body.
+        style: How the person moves.
         phase: Strides since the left foot touched the ground.
         speed: Metres per second.
     """
@@ -177,7 +177,7 @@ def talk(style: Style, time_s: float) -> Floats:
 
 
 def sit(body: Body, style: Style, time_s: float) -> Floats:
-    """Sitting on something knee-high behind one's place, hands in the lap."""
+    """Sitting on something knee-high behind the person's place, hands in the lap."""
     ease, look = _wave(style, 0, 0.1, time_s), _wave(style, 1, 0.08, time_s)
     return pose(
         forward=-0.85 * body.thigh,
@@ -202,8 +202,8 @@ def fall(body: Body, style: Style, time_s: float) -> Floats:
     """Falling over the feet and lying there.
 
     Args:
-        body: Who falls.
-        style: How, and which way.
+        body: The person's body.
+        style: How the person falls, and which way.
         time_s: Seconds since the balance was lost.
     """
     share = min(time_s / FALL_S, 1.0)
@@ -214,7 +214,7 @@ def fall(body: Body, style: Style, time_s: float) -> Floats:
     front, back, aside = max(ahead, 0.0), max(-ahead, 0.0), abs(left)
     stir = _wave(style, 1, 0.13, time_s) * calm
     balance = 60 * math.sin(math.pi * share)
-    # Lying limbs stay in the plane of the ground, or they would hold the body up.
+    # Lying limbs stay in the plane of the ground; otherwise they would hold the body up.
     return pose(
         forward=0.75 * body.leg * ahead * math.sin(tip * math.pi / 2),
         sideways=0.75 * body.leg * left * math.sin(tip * math.pi / 2),
@@ -289,7 +289,7 @@ def crawl(style: Style, phase: float) -> Floats:
 
 
 def throw(style: Style, time_s: float) -> Floats:
-    """Throwing again and again: picking something up, winding up, and letting go."""
+    """Throwing repeatedly: picking something up, winding up, and letting go."""
     time_s %= THROW_S
     arm, other = ("right", "left") if style.side > 0 else ("left", "right")
     side = style.side
@@ -342,7 +342,7 @@ def fight(style: Style, move: Move, time_s: float, step: float) -> Floats:
     """One move of a fight.
 
     Args:
-        style: How.
+        style: How the person moves.
         move: The move.
         time_s: Seconds since it began.
         step: Phase of the footwork in cycles.
@@ -435,7 +435,7 @@ def _legs(
     """Both legs in a gait, and the lift of the body while neither foot is down.
 
     Args:
-        body: Whose legs.
+        body: The person's body.
         phase: Strides since the left foot touched the ground.
         stance: Share of a stride in which a foot is down.
         travel: Metres that the body moves over it meanwhile.
@@ -488,16 +488,16 @@ def _keyed(time_s: float, *keys: tuple[float, Floats]) -> Floats:
 
 
 def _changed(base: Floats, **parts: float) -> Floats:
-    """A pose with some parts set anew."""
+    """A pose with some values replaced."""
     named = pose(**dict.fromkeys(parts, 1.0)) != 0
     return np.where(named, pose(**parts), base)
 
 
 def _wave(style: Style, number: int, hertz: float, time_s: float) -> float:
-    """A slow movement between -1 and 1 that does not repeat soon."""
+    """A slow movement between -1 and 1 with a long period."""
     angle = 2 * math.pi * hertz * time_s + style.phases[number]
     return 0.65 * math.sin(angle) + 0.35 * math.sin(1.73 * angle + style.phases[(number + 3) % len(style.phases)])
 
 
 _PLACED: Final = np.where(np.isin(np.arange(len(pose())), (1, 2)), 0.0, 1.0)
-"""Drops a pose's displacement from its place."""
+"""Removes the displacement of a pose from its place."""

@@ -1,4 +1,4 @@
-"""Articulated bodies: bone lengths of a person, joint angles of a pose, and where both put the joints.
+"""Articulated bodies: bone lengths of a person, joint angles of a pose, and the positions of the joints.
 
 A body's own axes are forward, left and up. Limbs hang straight down when every angle is zero.
 """
@@ -29,7 +29,7 @@ POSE_PARTS: Final = (
     "head_pitch",
     "head_roll",
 )
-"""What a pose says once: metres above the ground, ahead and to the left of the place, then angles in degrees."""
+"""Values that a pose has once: metres above the ground, ahead and to the left of the place, then angles in degrees."""
 
 LIMB_ANGLES: Final = (
     "shoulder_flexion",
@@ -42,7 +42,8 @@ LIMB_ANGLES: Final = (
     "knee",
     "ankle",
 )
-"""What a pose says for the left and then for the right side, in degrees; twists turn inwards, ankles point the toes."""
+"""Values that a pose has for the left and then the right side, in degrees; twists turn inwards, ankles point the
+toes."""
 
 EXTRA_JOINTS: Final = (
     "pelvis",
@@ -102,7 +103,7 @@ _FLESH: Final = {
     "left_heel": 0.0,
     "right_heel": 0.0,
 }
-"""Statures between a joint and the skin under it, for the joints that can touch the ground."""
+"""Distance from a joint to the skin under it, as a share of the stature, for joints that can touch the ground."""
 
 _TOUCHING: Final = [INDEX[name] for name in _FLESH]
 _DEPTH: Final = np.array(list(_FLESH.values()))
@@ -114,7 +115,7 @@ class Body:
 
     Attributes:
         stature: Height from the ground to the crown.
-        girth: Width of the flesh around the bones; 1 is average.
+        girth: Thickness of the body around the bones; 1 is average.
         thigh: Hip to knee.
         shank: Knee to ankle.
         sole: Ankle to the ground.
@@ -160,7 +161,7 @@ def random_body(rng: np.random.Generator, *, child: bool = False) -> Body:
     """A person; the proportions are those of Winter's tables, each varied by a few per cent.
 
     Args:
-        rng: Source of chance.
+        rng: Source of random numbers.
         child: Smaller, with a larger head and shorter legs.
     """
     stature = rng.uniform(1.05, 1.4) if child else float(np.clip(rng.normal(1.71, 0.09), 1.5, 1.95))
@@ -194,7 +195,7 @@ def pose(**parts: float) -> Floats:
 
     Args:
         parts: Names of `POSE_PARTS` and `LIMB_ANGLES`, the latter with ``left_`` or ``right_`` before them or without;
-            later ones win. What is not named is zero.
+            later ones win. Values that are not named are zero.
 
     Returns:
         Shape ``(POSE_SIZE,)``: metres and degrees.
@@ -216,7 +217,7 @@ def column(name: str) -> int:
 
 
 def forward_kinematics(lengths: Floats, poses: Floats, places: Floats, headings: Floats) -> Floats:
-    """Put the joints of several bodies into the world, each body resting on the ground with its lowest point.
+    """Positions of the joints of several bodies in the world; each body stands on the ground with its lowest point.
 
     Args:
         lengths: Shape ``(P, 15)``: rows of `Body.lengths`.

@@ -1,4 +1,4 @@
-"""A surveillance camera: where a point of the world falls in its picture, and what its sensor does to the picture."""
+"""A surveillance camera: projection of the world into its picture, and the effects of its sensor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GRAIN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
+class SceneCamera:
     """A pinhole camera with a radially distorting lens, over the origin of the ground.
 
     Attributes:
@@ -39,7 +39,7 @@ class Camera:
         jpeg_quality: Quality at which the picture is compressed, 1 to 100.
 
     Raises:
-        ValueError: A value cannot be that of a camera.
+        ValueError: A value is impossible for a camera.
     """
 
     width: int = 640
@@ -101,14 +101,14 @@ class Camera:
         return np.array([0.0, 0.0, self.height_m])
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
-        """Where points of the world fall in the picture.
+        """Project points of the world into the picture.
 
         Args:
             points: Shape ``(..., 3)``: x, y and height in metres.
 
         Returns:
-            Pixels ``(..., 2)`` behind the distorting lens, and depths ``(...,)`` in metres, at least `NEAREST`. A lens
-            that would fold the world back far outside of the picture is held straight there.
+            Pixels ``(..., 2)`` behind the distorting lens, and depths ``(...,)`` in metres, at least `NEAREST`. Far
+            outside of the picture, where the lens would fold the world back, it is taken as straight.
         """
         seen = (points - self.position) @ self.rotation.T
         depth = np.maximum(seen[..., 2], NEAREST)
@@ -145,14 +145,14 @@ class Camera:
 
 
 class Sensor:
-    """What happens to the light of one camera until it is a frame: softness, exposure, noise, compression.
+    """The sensor of one camera: softness, exposure, noise, compression.
 
     Args:
         camera: The camera.
-        rng: Source of chance.
+        rng: Source of random numbers.
     """
 
-    def __init__(self, camera: Camera, rng: np.random.Generator) -> None:
+    def __init__(self, camera: SceneCamera, rng: np.random.Generator) -> None:
         self._camera = camera
         self._rng = rng
         grain = rng.normal(0.0, 1.0, (camera.height + _GRAIN, camera.width + _GRAIN, 3)).astype(np.float32)
@@ -161,7 +161,7 @@ class Sensor:
         self._grain = np.round(camera.noise * grain).astype(np.int16)
 
     def expose(self, light: Image) -> Image:
-        """The frame that comes of a picture of shape ``(height, width, 3)``, BGR."""
+        """The frame of a picture of shape ``(height, width, 3)``, BGR."""
         frame = cv2.GaussianBlur(light, (3, 3), 0.55)
         if self._camera.exposure:
             frame = cv2.convertScaleAbs(frame, alpha=2.0**self._camera.exposure)

@@ -1,4 +1,4 @@
-"""The cameras of the demo: which scenes they show, and what their scores mean."""
+"""The cameras of the demo: their scenes and their calibrations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class DemoCamera:
 
     Attributes:
         id: Its id.
-        name: What people call it.
+        name: Its name on the page.
         seed: Seed of its scene.
         incident_every_s: Seconds from one incident to the next, the first after half of them; none if there are none.
-        events: What those are.
+        events: Kinds of these incidents.
     """
 
     id: str
@@ -32,12 +32,12 @@ class DemoCamera:
 
     @property
     def url(self) -> str:
-        """Where its pictures come from, as an address of the service."""
+        """The camera's address, as the service takes it."""
         query = "" if self.incident_every_s is None else f"?incident_every={self.incident_every_s:g}"
         return f"simulation:{self.seed}{query}" + "".join(f"&event={event}" for event in self.events)
 
     def calibration(self) -> dict[str, Any]:
-        """What half an hour of its normal life says; see ``benchmarks.demo_calibration``, which wrote it."""
+        """Its calibration on half an hour of normal life, written by ``benchmarks.assets.demo_calibration``."""
         found: dict[str, Any] = json.loads(CALIBRATIONS.read_text(encoding="utf-8"))[self.id]
         return found
 

@@ -1,4 +1,4 @@
-"""Drawing people: limbs as shaded capsules in clothes, heads that look somewhere, and shadows on the ground."""
+"""Drawing people: limbs as shaded capsules in clothes, heads with a direction, and shadows on the ground."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulation.body import INDEX, Body
-from simulation.camera import Camera, Floats, Image
+from simulation.camera import Floats, Image, SceneCamera
 from simulation.clothing import Clothing, Colour
 
 Polygon = NDArray[np.int32]
@@ -82,16 +82,18 @@ _SHADOW_SCALE: Final = 4
 
 
 class Figures:
-    """Everybody in one frame, ready to be drawn one after the other.
+    """All people in one frame, ready to be drawn one after the other.
 
     Args:
-        camera: What sees them.
+        camera: The camera.
         joints: Shape ``(P, J, 3)`` in metres, joints as `simulation.body.BODY_JOINTS` names them.
         bodies: Size of each.
-        clothes: Looks of each.
+        clothes: Clothes of each.
     """
 
-    def __init__(self, camera: Camera, joints: Floats, bodies: Sequence[Body], clothes: Sequence[Clothing]) -> None:
+    def __init__(
+        self, camera: SceneCamera, joints: Floats, bodies: Sequence[Body], clothes: Sequence[Clothing]
+    ) -> None:
         self._joints = joints
         self._clothes = clothes
         self.pixels, self._depths = camera.project(joints)
@@ -117,8 +119,8 @@ class Figures:
         reach = np.linalg.norm(face, axis=-1) * np.linalg.norm(self._view, axis=-1)[:, None]
         return np.asarray(away < -0.2 * reach)
 
-    def boxes(self, camera: Camera) -> Floats:
-        """Shape ``(P, 4)``: left, top, right, bottom of everybody's outline in pixels, cut at the frame."""
+    def boxes(self, camera: SceneCamera) -> Floats:
+        """Shape ``(P, 4)``: left, top, right, bottom of the outline of each person in pixels, cut at the frame."""
         outlines = self._outlines[:, :, 0].reshape(len(self._outlines), -1, 2) / (1 << _SHIFT)
         head = 0.05 * (self._stature * self._scale[:, INDEX["skull"]])[:, None, None]
         skull = self.pixels[:, [INDEX["skull"], INDEX["crown"]]]
@@ -131,7 +133,7 @@ class Figures:
 
         Args:
             image: Shape ``(height, width, 3)``, BGR.
-            labels: Shape ``(height, width)``: who is in front at each pixel.
+            labels: Shape ``(height, width)``: the label of whoever is in front at each pixel.
             person: Row of the person.
             label: What to write into `labels`.
         """
@@ -316,12 +318,12 @@ class Figures:
         return np.asarray(ahead / max(float(np.linalg.norm(ahead)), 1e-9))
 
 
-def draw_shadows(image: Image, camera: Camera, joints: Floats, light: tuple[float, float], shade: float) -> None:
+def draw_shadows(image: Image, camera: SceneCamera, joints: Floats, light: tuple[float, float], shade: float) -> None:
     """Darken the ground where people stand in the light.
 
     Args:
         image: Shape ``(height, width, 3)``, BGR; changed.
-        camera: What sees it.
+        camera: The camera.
         joints: Shape ``(P, J, 3)`` in metres.
         light: Horizontal metres that a shadow falls for each metre of height.
         shade: Darkness of the shadows, 0 to 1.

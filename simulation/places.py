@@ -19,7 +19,7 @@ _FACES: Final = np.array([0.72, 0.9, 1.15], np.float32)
 """Brightness of a box's sides, of its front and of its top."""
 
 _TABLE: Final = 256
-"""Side of the table of chance that noise is read from."""
+"""Side of the table of random numbers from which noise is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def draw_background(scene: Scene, boxes: tuple[Box, ...]) -> Background:
 
 
 class _Painter:
-    """Follows the ray of every pixel to the first surface and asks for its colour there."""
+    """Follows the ray of every pixel to the first surface, and looks up the colour there."""
 
     def __init__(self, scene: Scene, boxes: tuple[Box, ...], rng: np.random.Generator) -> None:
         self._scene = scene
@@ -158,17 +158,17 @@ class _Painter:
         return Background(np.asarray(small, np.uint8), self._boxes, cut, self._light, shade)
 
     def _noise(self, u: Map, v: Map, scale: float) -> Map:
-        """Smooth chance between 0 and 1 that varies over `scale` metres."""
+        """Smooth noise between 0 and 1 that varies over `scale` metres."""
         u, v = (np.mod(part / np.float32(scale), _TABLE).astype(np.float32) for part in (u, v))
         return np.asarray(cv2.remap(self._table, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
 
     def _rough(self, u: Map, v: Map, scale: float) -> Map:
-        """Chance at several scales, around 0, at most 1."""
+        """Noise at several scales, around 0, at most 1."""
         layers = [(self._noise(u + 17 * octave, v, scale / 2.7**octave) - 0.5) * 0.6**octave for octave in range(4)]
         return np.asarray(sum(layers), np.float32)
 
     def _cells(self, u: Map, v: Map) -> Map:
-        """Chance between 0 and 1, the same all over each unit square."""
+        """Random numbers between 0 and 1, one for each unit square."""
         rows, columns = (np.mod(np.floor(part), _TABLE).astype(np.int32) for part in (v, u))
         return self._table[rows, columns]
 
@@ -247,7 +247,7 @@ class _Painter:
         picture[rows][where] = colour[where]
 
     def _box(self, picture: Map, reach: Map, rays: Map, box: Box) -> Image:
-        """Paint a box where nothing is before it, and give its mask."""
+        """Paint the visible part of a box, and return its mask."""
         camera = self._scene.camera
         low = np.array([box.left, box.near, -camera.height_m], np.float32)
         high = np.array([box.right, box.far, box.height - camera.height_m], np.float32)

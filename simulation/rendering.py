@@ -1,4 +1,4 @@
-"""From a scene to its frames, each with the truth about everybody in it."""
+"""Renders a scene into frames, each with the ground truth of every person in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from pose.skeleton import COCO_JOINTS
 from simulation.actions import Action
-from simulation.camera import Camera, Floats, Image, Sensor
+from simulation.camera import Floats, Image, SceneCamera, Sensor
 from simulation.figures import Figures, draw_shadows
 from simulation.places import Background, draw_background, furnish
-from simulation.scene import Incident, Scene
+from simulation.scene import Scene, SceneIncident
 from simulation.world import Actor, World
 
 OUTSIDE: Final = 0
 HIDDEN: Final = 1
 VISIBLE: Final = 2
-"""What COCO says of a keypoint: not in the picture, behind something, or seen."""
+"""COCO's visibility of a keypoint: not in the picture, hidden, or visible."""
 
 
 _NEAR: Final = np.array([(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)])
@@ -32,20 +32,20 @@ _NEAR: Final = np.array([(down, across) for down in (-1, 0, 1) for across in (-1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedPerson:
-    """The truth about one person in one frame.
+    """The ground truth of one person in one frame.
 
     Attributes:
         identity: Number of the person, the same in all frames.
         action: What the person does.
         incident: The anomalous event that the person takes part in right now, with its onset and end.
         keypoints: Shape ``(17, 3)``: COCO x, y in pixels, and `OUTSIDE`, `HIDDEN` or `VISIBLE`. Hidden means behind
-            another person, behind furniture, or, for the face, behind the own head.
+            another person, behind furniture, or, for the face, behind the person's own head.
         box: Left, top, right, bottom in pixels of what is drawn of the person, behind others or not, cut at the frame.
     """
 
     identity: int
     action: Action
-    incident: Incident | None
+    incident: SceneIncident | None
     keypoints: Floats
     box: tuple[float, float, float, float]
 
@@ -57,7 +57,7 @@ class SimulatedFrame:
     Attributes:
         image: Shape ``(height, width, 3)``, BGR.
         time_s: Seconds since the scene began.
-        people: Everybody of whom something is in the frame, hidden or not.
+        people: Every person who is at least partly in the frame, hidden or not.
     """
 
     image: Image
@@ -66,12 +66,12 @@ class SimulatedFrame:
 
 
 def render(scene: Scene, *, every: int = 1, start_s: float = 0.0) -> Iterator[SimulatedFrame]:
-    """The frames of a scene, one after the other; without an end if the scene has none.
+    """Renders the frames of a scene, one after the other; endlessly if the scene has no end.
 
     Args:
-        scene: What happens, and what looks at it.
-        every: Draw only one of so many frames. Life goes on in between, which costs far less than drawing it.
-        start_s: Begin to draw so many seconds after life has begun.
+        scene: The scene with its camera.
+        every: Draw only every n-th frame. The frames between are simulated but not drawn, which costs far less.
+        start_s: Seconds of the scene before the first frame that is drawn.
 
     Raises:
         ValueError: The scene's camera cannot see anybody from head to foot, `every` is less than 1, or `start_s` is
@@ -88,24 +88,24 @@ def render(scene: Scene, *, every: int = 1, start_s: float = 0.0) -> Iterator[Si
 
 
 def empty(scene: Scene) -> Image:
-    """The scene's place without people and without the sensor's noise, BGR."""
+    """The scene's place without people and without noise of the sensor, BGR."""
     return draw_background(scene, furnish(scene)).image
 
 
 def draw_people(
-    image: Image, camera: Camera, background: Background, actors: Sequence[Actor], joints: Floats
+    image: Image, camera: SceneCamera, background: Background, actors: Sequence[Actor], joints: Floats
 ) -> tuple[SimulatedPerson, ...]:
-    """Draw everybody from the farthest to the nearest, furniture in between, and say who is where.
+    """Draw all people from the farthest to the nearest, with furniture in between, and return their ground truth.
 
     Args:
         image: The place with the shadows on its ground; changed.
-        camera: What sees it.
+        camera: The camera.
         background: The place.
-        actors: Who is there.
+        actors: The people.
         joints: Shape ``(P, J, 3)``: their joints in metres.
 
     Returns:
-        The truth about those of whom something is in the frame.
+        The ground truth of all people who are at least partly in the frame.
     """
     figures = Figures(camera, joints, [actor.body for actor in actors], [actor.clothing for actor in actors])
     labels = np.zeros(image.shape[:2], np.uint8)
@@ -176,8 +176,8 @@ def _overlaps(mask: tuple[int, int, Image]) -> bool:
     return mask[2].size > 0
 
 
-def _seen(camera: Camera, labels: Image, pixels: Floats, label: int) -> NDArray[np.int64]:
-    """For each pixel whether it is outside, or somebody else's, or the person's own within a pixel around."""
+def _seen(camera: SceneCamera, labels: Image, pixels: Floats, label: int) -> NDArray[np.int64]:
+    """For each pixel whether it is outside, belongs to somebody else, or is within a pixel of the person's own."""
     inside = camera.contains(pixels)
     x = np.clip(np.round(pixels[:, 0]).astype(int), 1, camera.width - 2)
     y = np.clip(np.round(pixels[:, 1]).astype(int), 1, camera.height - 2)

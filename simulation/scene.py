@@ -1,4 +1,4 @@
-"""What happens in front of which camera: the settings of a scene, and scenes made from a seed."""
+"""The settings of a scene, which are its camera, people and events, and scenes made from a seed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 
 Event = Literal["running", "fall", "fight", "throw", "crawl"]
-"""What is anomalous; everything else that people do is normal."""
+"""Anomalous events; everything else that people do is normal."""
 
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
 Place = Literal["hall", "street", "park", "shop"]
-"""Where it happens."""
+"""Places of a scene."""
 
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
@@ -28,11 +28,11 @@ EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0,
 MOST_PEOPLE: Final = 8
 
 DEMO_FPS: Final = 10.0
-"""Frames per second of the demo's cameras, and of all that its models are judged by."""
+"""Frames per second of the demo's cameras, and of all scenes that its models are judged on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class SceneIncident:
     """An event at a known time.
 
     Attributes:
@@ -65,25 +65,25 @@ class Scene:
     """Settings of a scene; the same settings give the same frames.
 
     Attributes:
-        seed: Who is there, how they look and what they do.
-        camera: What looks at them.
-        place: Where they are.
-        people: How many there are at a time, 1 to 8.
+        seed: Decides the people, how they look and what they do.
+        camera: The camera.
+        place: The place.
+        people: People at a time, 1 to 8.
         duration_s: Seconds of video; infinite for a scene without an end.
-        incidents: What happens out of the ordinary, in order of time and one after the other.
-        incident_every_s: Beside these, one every so many seconds, the first half a period after the start.
-        events: Which those are, in turn by chance.
+        incidents: Anomalous events, in order of time and without overlap.
+        incident_every_s: Seconds between further incidents; the first comes half a period after the start.
+        events: Kinds of these incidents, in random order.
 
     Raises:
         ValueError: A setting is out of its range, or incidents overlap.
     """
 
     seed: int = 0
-    camera: Camera = field(default_factory=Camera)
+    camera: SceneCamera = field(default_factory=SceneCamera)
     place: Place = "hall"
     people: int = 4
     duration_s: float = 20.0
-    incidents: tuple[Incident, ...] = ()
+    incidents: tuple[SceneIncident, ...] = ()
     incident_every_s: float | None = None
     events: tuple[Event, ...] = EVENTS
 
@@ -115,8 +115,8 @@ class Scene:
         """Number of frames; none for a scene without an end."""
         return None if math.isinf(self.duration_s) else max(1, round(self.duration_s * self.camera.fps))
 
-    def schedule(self) -> Iterator[Incident]:
-        """Its incidents in order of time; without an end where one comes every so many seconds."""
+    def schedule(self) -> Iterator[SceneIncident]:
+        """Its incidents in order of time; endless if `incident_every_s` is set."""
         yield from self.incidents
         if self.incident_every_s is None:
             return
@@ -125,12 +125,12 @@ class Scene:
         onset = self.incident_every_s / 2
         while onset < self.duration_s:
             event = possible[rng.integers(len(possible))]
-            yield Incident(event, onset, onset + EVENT_S[event])
+            yield SceneIncident(event, onset, onset + EVENT_S[event])
             onset += self.incident_every_s
 
 
 def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
-    """A scene in which nothing is out of the ordinary; camera, place and people are chosen by the seed.
+    """A scene of normal life; camera, place and people are chosen by the seed.
 
     Raises:
         ValueError: The seed is negative, or the scene has no length.
@@ -146,7 +146,7 @@ def normal_scene(seed: int, duration_s: float = 20.0) -> Scene:
 
 
 def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
-    """A scene with one event, which begins at `onset_s` and after which life goes on for four seconds.
+    """A scene with one event, which begins at `onset_s` and is followed by four seconds of normal life.
 
     Raises:
         ValueError: There is no such event, or the seed or the onset is negative.
@@ -154,7 +154,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
     if event not in EVENTS:
         raise ValueError(f"there is no event {event!r}; there are {', '.join(EVENTS)}")
     rng = _choices(seed)
-    incident = Incident(event, onset_s, onset_s + EVENT_S[event])
+    incident = SceneIncident(event, onset_s, onset_s + EVENT_S[event])
     return Scene(
         seed=seed,
         camera=random_camera(rng),
@@ -166,7 +166,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
 
 
 def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = EVENTS) -> Scene:
-    """A scene without an end at `DEMO_FPS`, with one of some events every so many seconds or never.
+    """A scene without an end at `DEMO_FPS`, with one of the events every `incident_every_s` seconds, or never.
 
     Raises:
         ValueError: The seed is negative, there is no such event, or there is too little time between incidents.
@@ -183,10 +183,10 @@ def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[E
     )
 
 
-def random_camera(rng: np.random.Generator) -> Camera:
-    """A camera as they hang under ceilings and on lamp posts."""
+def random_camera(rng: np.random.Generator) -> SceneCamera:
+    """A camera as mounted under ceilings and on lamp posts."""
     height = rng.uniform(2.5, 4.5)
-    return Camera(
+    return SceneCamera(
         height_m=height,
         # The middle of the picture lies six metres away or a little more.
         tilt_deg=math.degrees(math.atan((height - 0.9) / rng.uniform(5.4, 7.4))),

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import av
 
-from simulation.camera import Camera, Image
+from simulation.camera import Image, SceneCamera
 
 
-def write_video(path: Path, images: Iterable[Image], camera: Camera) -> None:
+def write_video(path: Path, images: Iterable[Image], camera: SceneCamera) -> None:
     """Encode frames as H.264 at the camera's rate.
 
     Args:
         path: The file to write.
         images: Shape ``(height, width, 3)`` each, BGR.
-        camera: What made them.
+        camera: The camera that made them.
 
     Raises:
         ValueError: The camera's width or height is odd, which H.264 cannot store in colour.

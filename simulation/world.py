@@ -1,4 +1,4 @@
-"""Who is where and does what: people that wander, meet, sit and leave, and the incidents among them."""
+"""The people of a scene: they walk around, meet, sit and leave, and take part in incidents."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from simulation import actions
 from simulation.actions import Action, Move, Style, random_style
 from simulation.body import Body, Floats, column, forward_kinematics, random_body
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.clothing import Clothing, random_clothing
 from simulation.places import Box
-from simulation.scene import Event, Incident, Scene
+from simulation.scene import Event, Scene, SceneIncident
 
 EVENT_ACTIONS: Final[dict[Event, Action]] = {
     "running": "run",
@@ -27,7 +27,7 @@ EVENT_ACTIONS: Final[dict[Event, Action]] = {
 """What the people in an event do."""
 
 _REHEARSAL_S: Final = 9.0
-"""Seconds before an incident in which its people get to where it will happen."""
+"""Seconds before an incident during which its people walk to its place."""
 
 _REACH: Final[dict[Move, float]] = {
     "guard": 0.95,
@@ -49,29 +49,29 @@ _FORWARD, _SIDEWAYS = column("forward"), column("sideways")
 
 @dataclass(slots=True, eq=False)
 class Actor:
-    """One person and what that person is about; the world changes it.
+    """The state of one person; changed by the world.
 
     Attributes:
-        identity: Number of the person, never given twice.
+        identity: Number of the person, never used twice.
         body: Size.
         style: Manner of moving.
         clothing: Looks.
         place: Shape ``(2,)``: x and y in metres.
-        heading: Where it faces, radians from the x axis.
-        action: What it does.
-        since: When it began that, in seconds.
-        until: When it has done it long enough.
+        heading: Direction that the person faces, radians from the x axis.
+        action: The current action.
+        since: Start of the action, in seconds.
+        until: Earliest end of the action.
         pace: Preferred walking speed in metres per second.
         speed: Present speed in metres per second.
         phase: Strides, crawling cycles or fighting steps so far.
-        target: Where it goes, if it goes somewhere.
-        facing: Where it turns to while it stands.
-        leaving: Whether it goes out of the picture.
-        incident: What it takes part in.
-        partner: With whom it talks or fights.
-        seat: What it sits on or is about to sit on.
-        move: What it does in a fight.
-        move_since: When it began that.
+        target: Where the person walks to; none if nowhere.
+        facing: Where the person turns to while standing.
+        leaving: Whether the person leaves the picture.
+        incident: The incident that the person takes part in.
+        partner: The person to talk or fight with.
+        seat: The seat in use, or about to be used.
+        move: The current move of a fight.
+        move_since: Start of the move, in seconds.
         shown: The pose as last seen.
         lag: By how much the shown pose is behind the action's, after a change of action.
         drift: How fast that changes.
@@ -93,7 +93,7 @@ class Actor:
     target: Floats | None = None
     facing: float | None = None
     leaving: bool = False
-    incident: Incident | None = None
+    incident: SceneIncident | None = None
     partner: Actor | None = None
     seat: Box | None = None
     move: Move = "guard"
@@ -136,7 +136,7 @@ class World:
     """The people of a scene, advanced frame by frame.
 
     Args:
-        scene: What shall happen.
+        scene: The scene.
         boxes: The furniture.
 
     Raises:
@@ -149,7 +149,7 @@ class World:
         self._rng = np.random.default_rng((scene.seed, 2))
         self._floor = visible_floor(scene.camera, boxes)
         self._stage = clear_floor(self._floor, boxes)
-        self._schedule: Iterator[Incident] = scene.schedule()
+        self._schedule: Iterator[SceneIncident] = scene.schedule()
         self._next = next(self._schedule, None)
         self._cast: list[Actor] = []
         self._identities = 0
@@ -164,7 +164,7 @@ class World:
         self._show(0.0)
 
     def step(self) -> None:
-        """Let one frame's time pass."""
+        """Advance by the time of one frame."""
         seconds = 1 / self._scene.camera.fps
         self._number += 1
         self.time_s = self._number / self._scene.camera.fps
@@ -180,7 +180,7 @@ class World:
         self._show(seconds)
 
     def joints(self) -> Floats:
-        """Shape ``(P, J, 3)``: everybody's joints in metres, in the order of `actors`."""
+        """Shape ``(P, J, 3)``: the joints of all people in metres, in the order of `actors`."""
         return forward_kinematics(
             np.stack([actor.body.lengths() for actor in self.actors]),
             np.stack([actor.shown for actor in self.actors if actor.shown is not None]),
@@ -207,7 +207,7 @@ class World:
             self._cast = []
             self._next = next(self._schedule, None)
 
-    def _assemble(self, incident: Incident, *, at_once: bool) -> None:
+    def _assemble(self, incident: SceneIncident, *, at_once: bool) -> None:
         """Choose who takes part, those nearest to the middle, and send them there, or put them there at the start."""
         middle = self._stage.mean(axis=0)
         centre = self._stage[np.argmin(((self._stage - middle) ** 2).sum(axis=1))]
@@ -235,7 +235,7 @@ class World:
                 actor.target = spot
 
     def _perform(self, actor: Actor) -> None:
-        """What somebody does who is in an incident, before it and while it lasts."""
+        """The action of a person in an incident, before it and while it lasts."""
         incident = actor.incident
         if incident is None:
             return
@@ -251,7 +251,7 @@ class World:
         if action == "fight":
             self._choose_move(actor)
 
-    def _wait(self, actor: Actor, incident: Incident) -> None:
+    def _wait(self, actor: Actor, incident: SceneIncident) -> None:
         partner = actor.partner
         if actor.action == "stand" and self.time_s >= actor.until:
             actor.begin("walk", self.time_s)
@@ -354,7 +354,7 @@ class World:
         actor.facing = None
 
     def _replace_gone(self) -> None:
-        """Somebody who has left the picture is gone; somebody else comes in."""
+        """Replace people who have left the picture by new ones."""
         for number, actor in enumerate(self.actors):
             if actor.leaving and actor.target is not None and math.dist(actor.place, actor.target) < 0.6:
                 spot = self._spot()
@@ -411,7 +411,7 @@ class World:
         actor.heading += float(np.clip(_turn(actor.heading, _angle(way)), -5 * seconds, 5 * seconds))
 
     def _avoidance(self, actor: Actor) -> Floats:
-        """Away from people and furniture that are too near, and a little to the right, where one passes."""
+        """Away from people and furniture that are too near, and a little to the right, to pass each other."""
         push = np.zeros(2)
         for other in self.actors:
             if other is actor:
@@ -439,7 +439,7 @@ class World:
     # Poses
 
     def _show(self, seconds: float) -> None:
-        """Take everybody's pose: the action's, and what is left of the one before."""
+        """Compute the pose of every person: that of the action, blended with the one before."""
         for actor in self.actors:
             wanted = self._pose(actor)
             if actor.shown is None:
@@ -510,7 +510,7 @@ class World:
         return spot
 
     def _free_spot(self) -> Floats:
-        """A spot as far as chance has it from everybody."""
+        """A random spot, far from other people."""
         spots = self._floor[self._rng.integers(len(self._floor), size=12)]
         others = np.array([actor.place for actor in self.actors]).reshape(-1, 2)
         apart = np.hypot(*(spots[:, None] - others[None]).transpose(2, 0, 1)).min(axis=1, initial=2.0)
@@ -534,7 +534,7 @@ class World:
         return np.asarray(hidden[np.argmin(np.abs(hidden[:, 0] - place[0])), :2])
 
 
-def visible_floor(camera: Camera, boxes: Sequence[Box]) -> Floats:
+def visible_floor(camera: SceneCamera, boxes: Sequence[Box]) -> Floats:
     """Points of the ground, ``(N, 2)`` in metres, on which a person is seen from head to foot.
 
     Raises:

@@ -38,7 +38,7 @@ def demo_settings(settings: Settings) -> Settings:
             "pose_weights": str(POSE_WEIGHTS),
             "pose_image_size": IMAGE_SIZE,
             "checkpoint": CHECKPOINT,
-            "witnesses": True,
+            "sum_parts": True,
             "role": Role.ALL,
             "cameras_file": None,
             "database_url": None,

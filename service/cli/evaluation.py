@@ -97,7 +97,7 @@ def evaluate(
 ) -> Evaluation:
     """Judge a checkpoint, a window speaking for its middle frame as published and for all it covers, and no model.
 
-    A checkpoint with witnesses of motion and pairs is judged by the likelihood of the pose alone as well.
+    A checkpoint with motion and pairs as parts is judged by the likelihood of the pose alone as well.
 
     Args:
         data: Folder of the data set.
@@ -123,7 +123,7 @@ def evaluate(
         raise DatasetError(f"{data}: no frame labels to judge by")
     scorers: list[FootageScorer] = [
         *_ways(trained.name, trained, device),
-        *(_ways(f"{trained.name}, pose alone", trained.pose_alone(), device) if trained.witnesses else ()),
+        *(_ways(f"{trained.name}, pose alone", trained.pose_alone(), device) if trained.parts else ()),
         PRESENCE,
         PEOPLE_COUNT,
     ]

@@ -206,7 +206,14 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
     seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
     length: Annotated[int, typer.Option(help="Grid points in a window, 15 a second; the paper's are 24.", min=3)] = 8,
-    witnesses: Annotated[bool, typer.Option(help="Let motion and pairs bear witness beside the pose.")] = True,
+    parts: Annotated[
+        bool,
+        typer.Option(
+            "--parts/--no-parts",
+            "--witnesses/--no-witnesses",  # the old name, kept for one release
+            help="Make motion and pairs of people parts of the score beside the pose.",
+        ),
+    ] = True,
     layout: Layout = "poselift",
     frame_rate: FrameRate = None,
     axes: Axes = "auto",
@@ -234,7 +241,7 @@ def train(
                 epochs=epochs,
                 seed=seed,
                 config=DAFlowConfig(length=length),
-                witnesses=witnesses,
+                parts=parts,
                 frame_rate_hz=frame_rate,
                 axes=axes,
                 resume=resume,

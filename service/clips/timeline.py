@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.calibration import exceedance_runs
-from model.scorer import Scorer, WindowScores, frame_scores_of_track
+from model.frames import frame_scores_of_track
+from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
 from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.documents.base import MissingScore

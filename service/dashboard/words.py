@@ -35,7 +35,7 @@ DROPS: Final = {
 }
 
 PARTS: Final = {"pose": "posture", "motion": "movement", "pair": "another person near"}
-"""Names of the witnesses."""
+"""Names of the parts of a score."""
 
 RAREST: Final = 6.0
 

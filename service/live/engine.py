@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 import torch
 
-from model.scorer import CameraModel, CameraScorer, ScoredWindow, WindowScores
+from model.scorer import CameraModel, ScoredWindow, Scorer, WindowScores
 from pose.estimator import PoseEstimator, Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses
@@ -65,7 +65,7 @@ class _Core:
 
     estimator: PoseEstimator
     batch: int
-    scorer: CameraScorer
+    scorer: Scorer
     buffer: WindowBuffer
     failures: int = 0
 
@@ -169,7 +169,7 @@ class Engine:
 
     def _open(self, models: LoadedModels) -> None:
         with self._equipping:
-            cameras = CameraScorer(models.scorer.checkpoint, models.scorer.device)
+            cameras = Scorer(models.scorer.checkpoint, models.scorer.device)
             for number, model in self._camera_models.items():
                 _install(cameras, number, model)
             buffer = WindowBuffer(models.scorer.spec, models.estimator.device)
@@ -323,15 +323,15 @@ def _follow(found: Sequence[tuple[Lane, Frame | Sighting, Poses | TrackedPoses]]
     return seen
 
 
-def _install(scorer: CameraScorer, number: int, model: CameraModel | None) -> None:
+def _install(scorer: Scorer, number: int, model: CameraModel | None) -> None:
     if model is None:
-        scorer.remove(number)
+        scorer.remove_model(number)
         return
     try:
-        scorer.set(number, model)
+        scorer.set_model(number, model)
     except ValueError as error:
         # No reason to stop the loop: the camera is scored by the shared weights, and the others as before.
-        scorer.remove(number)
+        scorer.remove_model(number)
         log.error("a camera's own weights do not fit; calibrate it again", lane=number, reason=str(error))
 
 

@@ -95,14 +95,14 @@ def threshold_of(scorer: Scorer, false_alarms_per_hour: float) -> Threshold:
 
 
 def load_checkpoint(settings: Settings) -> Checkpoint:
-    """The DA-Flow checkpoint that the settings name, with its witnesses or without.
+    """The DA-Flow checkpoint that the settings name, with the parts beside DA-Flow or without.
 
     Raises:
         CheckpointError: The file is no checkpoint.
         OSError: It cannot be read.
     """
     checkpoint = Checkpoint.load(settings.checkpoint or DEFAULT_CHECKPOINT)
-    return checkpoint if settings.witnesses else checkpoint.pose_alone()
+    return checkpoint if settings.sum_parts else checkpoint.pose_alone()
 
 
 def resolve_device(device: str) -> torch.device:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.calibration import Split, judged
+from benchmarks.research.calibration import Split, judged
 from model.adaptation import (
     AdaptationSettings,
     FitCancelled,
@@ -21,7 +21,7 @@ from model.calibration import CalibrationError
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
 from model.footage import PoseFootage, PoseTrack
-from model.scorer import PosePart, Scorer
+from model.scorer import RawScorer, Scorer
 from tests.model.skeletons import swaying
 
 QUICK = AdaptationSettings(epochs=3, max_windows=300)
@@ -125,7 +125,7 @@ def test_a_fit_can_be_stopped(base: Checkpoint, footage: list[PoseFootage]) -> N
         adapt_weights(footage, base, QUICK, cancelled=lambda: next(asked))
 
 
-def test_footage_too_short_for_the_rate_is_refused_with_what_is_lacking(
+def test_footage_too_short_for_the_rate_is_refused_and_the_missing_time_named(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     with pytest.raises(CalibrationError, match="at least 10 are needed") as refusal:
@@ -151,9 +151,9 @@ def test_blocks_of_time_hold_all_footage_once() -> None:
     assert all(np.ptp(block.frame_times) <= 60 for block in time_blocks([footage_of(700)]))
 
 
-def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[PoseFootage]) -> None:
-    part = PosePart.of_checkpoint(base)
-    recording, smoothed = live_recording(footage[0], part, min_duration_s=0.2, skip_s=3.0)
+def test_levels_are_calibrated_on_held_scores(base: Checkpoint, footage: list[PoseFootage]) -> None:
+    scorer = RawScorer.of_checkpoint(base)
+    recording, smoothed = live_recording(footage[0], scorer, min_duration_s=0.2, skip_s=3.0)
     assert len(recording.times) == len(smoothed) == 1500 - 45
     held = recording.highest[np.isfinite(recording.highest)]
     assert len(held) > 1000
@@ -162,7 +162,7 @@ def test_what_is_calibrated_is_what_is_held(base: Checkpoint, footage: list[Pose
     assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 7
 
 
-def test_false_alarms_of_earlier_days_raise_the_threshold_and_never_outnumber_what_the_footage_holds(
+def test_earlier_false_alarms_raise_the_threshold_and_never_outnumber_the_exceedances_of_the_footage(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     def fitted(*alarms: float) -> tuple[float, float, int, int]:
@@ -183,12 +183,12 @@ def test_false_alarms_of_earlier_days_raise_the_threshold_and_never_outnumber_wh
     assert fitted(tail - 0.1) == fitted()
 
 
-def test_false_alarms_do_not_make_up_for_footage(base: Checkpoint, footage: list[PoseFootage]) -> None:
+def test_false_alarms_do_not_replace_footage(base: Checkpoint, footage: list[PoseFootage]) -> None:
     with pytest.raises(CalibrationError, match="more footage"):
         fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, false_alarms=[100.0] * 50, **RULES)
 
 
-def test_false_alarms_scored_by_other_weights_are_of_no_use_to_weights_of_ones_own(
+def test_own_weights_do_not_use_false_alarms_scored_by_the_shared_weights(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     fits = [

@@ -57,7 +57,7 @@ def test_any_score_gets_a_level_and_order_is_kept(scores: np.ndarray) -> None:
 
 @given(st.floats(0.0, 0.999999), st.floats(0.0, 0.8))
 @settings(max_examples=100)
-def test_a_level_survives_the_way_to_its_score_and_back(level: float, shape: float) -> None:
+def test_a_level_becomes_a_score_and_the_same_level_again(level: float, shape: float) -> None:
     fitted = Calibration((0.0, 1.0, 2.0), (0.0, 0.5, 0.9), shape, 0.5, 50, 1000, 3600.0, 2.0)
     assert float(fitted.level(fitted.nll(np.array(level)))) == pytest.approx(level, abs=1e-9)
 
@@ -93,7 +93,7 @@ def test_a_tail_with_an_end_is_taken_as_exponential() -> None:
     assert float(fitted.level(np.array(1.5))) < 1
 
 
-def test_rate_and_level_are_two_names_of_one_threshold(fitted: Calibration) -> None:
+def test_rate_and_level_state_the_same_threshold(fitted: Calibration) -> None:
     for rate in (0.01, 0.5, 1.0, 20.0, fitted.highest_rate):
         level = fitted.threshold(rate)
         assert fitted.false_alarms_per_hour(level) == pytest.approx(rate, rel=1e-6)
@@ -118,24 +118,24 @@ def test_held_out_footage_raises_as_many_false_alarms_as_promised() -> None:
     assert inside >= 7
 
 
-def test_the_threshold_lies_in_its_interval_which_narrows_with_footage() -> None:
+def test_the_rate_of_a_threshold_lies_in_its_interval_which_narrows_with_footage() -> None:
     widths = []
     for hours in (2, 20):
         recording = camera(7, hours=hours)
         fitted = Calibration.fit(recording.highest, [recording], tail_share=0.01)
-        low, high = fitted.threshold_interval(1.0)
-        assert low < fitted.threshold(1.0) < high
-        assert fitted.threshold_interval(1.0, confidence=0.5) > (low, 0)
-        assert fitted.threshold_interval(1.0, confidence=0.5)[1] < high
-        widths.append(math.log((1 - low) / (1 - high)))
+        level = fitted.threshold(1.0)
+        low, high = fitted.rate_interval(level)
+        assert low < 1.0 < high
+        assert fitted.rate_interval(level, confidence=0.5) > (low, 0)
+        assert fitted.rate_interval(level, confidence=0.5)[1] < high
+        widths.append(math.log(high / low))
     assert widths[1] < widths[0] / 2
 
 
 def test_what_the_footage_cannot_support_is_refused(fitted: Calibration) -> None:
     for rate in (0.0, -1.0, math.nan, fitted.highest_rate * 1.01):
-        for ask in (fitted.threshold, fitted.threshold_interval):
-            with pytest.raises(CalibrationError, match=r"footage \(10\.00 h\) supports .* up to \d+\.\d false alarms"):
-                ask(rate)
+        with pytest.raises(CalibrationError, match=r"footage \(10\.00 h\) supports .* up to \d+\.\d false alarms"):
+            fitted.threshold(rate)
     for level in (0.5, 1.1):
         with pytest.raises(CalibrationError, match="false alarms are known for levels from"):
             fitted.false_alarms_per_hour(level)
@@ -143,7 +143,7 @@ def test_what_the_footage_cannot_support_is_refused(fitted: Calibration) -> None
         fitted.nll(np.array(1.5))
 
 
-def test_too_little_or_senseless_footage_is_refused() -> None:
+def test_too_little_or_invalid_footage_is_refused() -> None:
     short = camera(0, hours=0.1)
     with pytest.raises(CalibrationError, match=r"0\.10 h .* hold \d+ independent exceedances.*at least 10 are needed"):
         Calibration.fit(short.highest, [short], tail_share=0.01)
@@ -226,7 +226,7 @@ def test_a_rate_is_supported_when_its_threshold_cannot_cost_ten_times_as_much(fi
     assert too_high.value.needed_s is None
 
 
-def test_a_refusal_says_about_how_much_more_footage_would_do() -> None:
+def test_a_refusal_says_about_how_much_more_footage_is_needed() -> None:
     short = camera(0, hours=0.5)
     fitted = Calibration.fit(short.highest, [short], tail_share=0.01)
     needed = []

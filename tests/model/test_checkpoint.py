@@ -3,15 +3,18 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError, Provenance
 from model.config import DAFlowConfig
 from model.flow import DAFlow
-from pose.windows import WindowSpec
+from model.scorer import Scorer
+from pose.windows import Windows, WindowSpec
 
 CALIBRATION = Calibration((0.0, 1.0, 2.0), (0.0, 0.5, 0.9), 0.1, 0.5, 50, 1000, 3600.0, 2.0)
 
@@ -26,13 +29,15 @@ def checkpoint() -> Checkpoint:
     return Checkpoint("toy", config, WindowSpec(8, 10.0, 0.4), flow.state_dict(), provenance, CALIBRATION)
 
 
+def metadata_of(path: Path) -> dict[str, object]:
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, object] = json.loads(file.metadata()["daflow"])
+    return metadata
+
+
 def rewrite(path: Path, **changes: object) -> None:
     """Write the file again with other metadata."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata = json.loads(file.metadata()["daflow"])
-    save_file(load_file(path), path, {"daflow": json.dumps(metadata | changes)})
+    save_file(load_file(path), path, {"daflow": json.dumps(metadata_of(path) | changes)})
 
 
 def test_everything_survives_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_a_truncated_file_is_refused(checkpoint: Checkpoint, tmp_path: Path, sha
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, "checkpoint format 3, this version reads up to 2"),
+        ({"format": 4}, "checkpoint format 4, this version reads up to 3"),
         ({"config": {}}, "bad metadata: fields missing"),
         ({"config": None}, "bad metadata"),
         ({"config": DAFlowConfig(length=8, steps=7).to_dict()}, r"do not match the config: missing \[\], surplus"),
@@ -160,8 +165,36 @@ def test_the_shipped_checkpoint_has_488_parameters_a_calibration_and_no_machine_
     assert shipped.name == "daflow-poselift"
     assert sum(parameter.numel() for parameter in shipped.flow().parameters()) == 488
     assert shipped.spec == WindowSpec(8, 15.0, 0.5)
-    assert shipped.witnesses is not None
-    assert shipped.witnesses.pair is not None
+    assert shipped.parts is not None
+    assert shipped.parts.pair is not None
     assert shipped.calibration is not None
     assert 0.9 < shipped.calibration.threshold(1.0) < 1
     assert "/" not in shipped.provenance.command.replace("model/checkpoints/", "")
+
+
+def test_a_file_that_calls_its_parts_witnesses_scores_as_the_same_file_saved_anew(tmp_path: Path) -> None:
+    old = metadata_of(DEFAULT_CHECKPOINT)
+    assert (old["format"], "witnesses" in old, "parts" in old) == (2, True, False)
+    shipped = Checkpoint.load(DEFAULT_CHECKPOINT)
+    shipped.save(tmp_path / "daflow-poselift.safetensors")
+    new = metadata_of(tmp_path / "daflow-poselift.safetensors")
+    assert (new["format"], "witnesses" in new, new["parts"]) == (3, False, old["witnesses"])
+    saved = Checkpoint.load(tmp_path / "daflow-poselift.safetensors")
+    poses = torch.randn(50, 8, 18, 3, generator=torch.Generator().manual_seed(0))
+    windows = Windows.of_poses(poses, np.arange(50), np.arange(50) / 15)
+    first, second = Scorer(shipped).score(windows), Scorer(saved).score(windows)
+    assert np.array_equal(first.raw, second.raw)
+    assert np.array_equal(first.level, second.level)
+    assert saved.fingerprint() == shipped.fingerprint()
+
+
+def test_the_fingerprint_of_the_shipped_checkpoint_is_the_one_that_stored_calibrations_name() -> None:
+    fingerprint = Checkpoint.load(DEFAULT_CHECKPOINT).fingerprint()
+    assert fingerprint == "9dceaf20f3bd91764b502e94fcc7908d5440a2be0d72a8b1fd7e3e89a7ec8237"
+
+
+def test_a_checkpoint_of_the_first_format_has_no_parts(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    checkpoint.save(path)
+    rewrite(path, format=1)
+    assert Checkpoint.load(path).parts is None

@@ -3,7 +3,10 @@ import pytest
 from model.config import DAFlowConfig
 
 
-@pytest.mark.parametrize("config", [DAFlowConfig(), DAFlowConfig.a1(16), DAFlowConfig.a3(), DAFlowConfig.stgnf()])
+@pytest.mark.parametrize(
+    "config",
+    [DAFlowConfig(), DAFlowConfig.a1(16), DAFlowConfig(gcn_bias=True, attention_norm="plain"), DAFlowConfig.stgnf()],
+)
 def test_a_config_survives_its_dictionary(config: DAFlowConfig) -> None:
     assert DAFlowConfig.from_dict(config.to_dict()) == config
 

@@ -96,7 +96,7 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
         read_split(tmp_path)
 
 
-def test_masks_are_vectors_of_zero_and_one_that_execute_nothing(tmp_path: Path) -> None:
+def test_masks_are_vectors_of_zeros_and_ones_and_cannot_run_code(tmp_path: Path) -> None:
     np.save(tmp_path / "01_1.npy", np.array([0, 1, 1]))
     assert read_masks(tmp_path)["01_1"].tolist() == [0, 1, 1]
     np.save(tmp_path / "01_2.npy", np.array([0, 2]))
@@ -122,7 +122,7 @@ def test_published_slicing_drops_the_last_full_window(frames: int, stride: int, 
     assert len(clip_windows(clip, SPEC, frame_rate_hz=15.0, slicing="published", stride=stride)) == count
 
 
-def test_published_slicing_bears_two_missing_frames_and_names_the_middle() -> None:
+def test_published_slicing_allows_two_missing_frames_and_scores_the_middle_one() -> None:
     two = clip_of([0, 1, 2, 5, 6, 7, 8, 9, 10])
     windows = clip_windows(two, SPEC, frame_rate_hz=15.0, slicing="published")
     assert np.rint(SPEC.center_times(windows.end_times) * 15).tolist() == [4]
@@ -190,7 +190,7 @@ def standing(n: int, seed: int = 0) -> Tensor:
     return joints
 
 
-def test_files_that_hold_y_before_x_are_noticed(tmp_path: Path) -> None:
+def test_files_that_hold_y_before_x_are_detected(tmp_path: Path) -> None:
     poses = standing(60)
     write_clip(tmp_path, "01_1", {"1": entry(poses[..., [1, 0, 2]])})
     raw, found = read_split(tmp_path, "xy"), read_split(tmp_path)
@@ -213,7 +213,7 @@ def test_too_few_poses_do_not_decide_the_axes(tmp_path: Path) -> None:
     torch.testing.assert_close(read_split(tmp_path)[0].tracks[0].keypoints, lying)
 
 
-def test_people_of_poselift_stand(test_data: Path) -> None:
+def test_people_of_poselift_stand_upright(test_data: Path) -> None:
     for split in ("train", "test"):
         folder = test_data / "poselift" / "pose" / split
         assert transposed(read_split(folder, "xy"))

@@ -153,7 +153,7 @@ def test_on_poselift_the_inverse_is_within_2e_5_of_a_windows_extent_in_single_pr
     assert (error <= 2e-5 * x.abs().flatten(1).amax(dim=1)).all()
 
 
-def test_online_a_frame_knows_only_what_ended_before_it() -> None:
+def test_an_online_score_uses_only_windows_that_ended_before_the_frame() -> None:
     labels = {"01_1": np.array([0] * 8 + [1] * 12)}
     scorer = WindowFootageScorer("numbers", numbered, SPEC, tau_s=0.0)
     # Windows end at frames 7 to 11; the last one is held for half a second, 7 frames. The unscored first seven frames
@@ -174,7 +174,7 @@ def test_online_a_frame_knows_only_what_ended_before_it() -> None:
         ("covering", [1] * 5 + [2, 3, 4] + [5] * 4 + [np.nan] * 2, [np.nan] * 2 + [6] * 8 + [np.nan] * 4),
     ],
 )
-def test_a_window_speaks_for_its_middle_frame_or_for_those_it_covers(
+def test_a_window_scores_its_middle_frame_or_the_frames_it_covers(
     assignment: Assignment, first: list[float], second: list[float]
 ) -> None:
     # Person 1 has windows from frames 0 to 4, with middles 4 to 8; person 2 one from frame 2 with its middle at 6.
@@ -352,7 +352,7 @@ def test_common_frames_are_those_that_every_scorer_scores() -> None:
     assert common_frames([first])["a"].tolist() == [True, False, True]
 
 
-def test_what_cannot_be_judged_is_refused_with_the_reason() -> None:
+def test_splits_that_cannot_be_judged_are_refused_with_the_reason() -> None:
     labels = {"a": np.array([0, 1, 0])}
     good = scores_of("a", [1, 2, np.nan])
     everywhere = {"a": np.ones(3, bool)}

@@ -155,7 +155,7 @@ def test_poselift_reads_all_of_it(test_data: Path) -> None:
         assert transposed(lying)
 
 
-def test_axes_are_found_out_where_files_may_hold_y_first_and_nowhere_else(tmp_path: Path) -> None:
+def test_axes_are_detected_only_in_layouts_whose_files_may_hold_y_first(tmp_path: Path) -> None:
     """The people of these files lie on their sides."""
     expected = swaying(60, 0)
     for name in LAYOUTS:
@@ -207,13 +207,13 @@ def test_the_human_related_shanghaitech_leaves_out_six_test_clips_by_scene_and_n
     assert len(data.train) == 1
 
 
-def test_a_part_that_is_not_asked_for_need_not_be_there(tmp_path: Path) -> None:
+def test_a_split_that_is_not_asked_for_may_be_missing(tmp_path: Path) -> None:
     write_clip(tmp_path / "pose" / "train", "01_001", people(30))
     data = read_dataset("shanghaitech", tmp_path, splits=("train",), frame_rate_hz=12.0)
     assert (len(data.train), data.test, dict(data.labels), data.frame_rate_hz) == (1, (), {}, 12.0)
 
 
-def test_ubnormal_turns_its_labels_round(tmp_path: Path) -> None:
+def test_ubnormal_inverts_its_labels(tmp_path: Path) -> None:
     data = read_dataset("ubnormal", ubnormal(tmp_path))
     assert data.frame_rate_hz == 30.0
     assert data.labels["abnormal_scene_2_scenario_3_fog"].tolist() == [0] * 15 + [1] * 5
@@ -221,7 +221,7 @@ def test_ubnormal_turns_its_labels_round(tmp_path: Path) -> None:
     assert [clip.camera for clip in data.test] == ["2", "1"]
 
 
-def test_the_human_related_ubnormal_says_which_frames_count(tmp_path: Path) -> None:
+def test_ubnormal_hr_masks_say_which_frames_count(tmp_path: Path) -> None:
     masks = ubnormal(tmp_path) / "hr_bool_masks" / "testing" / "test_frame_mask"
     write_mask(masks, "002_0351", [1] * 12 + [0] * 8, np.bool_)
     write_mask(masks, "normal_scene_1_scenario1_10", [1] * 20, np.bool_)
@@ -401,7 +401,7 @@ def test_a_test_clip_without_mask_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_labels_in_the_other_of_ubnormals_formats_are_refused(tmp_path: Path) -> None:
+def test_labels_in_the_wrong_one_of_ubnormals_two_formats_are_refused(tmp_path: Path) -> None:
     name = "abnormal_scene_2_scenario_3_fog"
     path = ubnormal(tmp_path) / "gt" / f"{name}_tracks.txt"
     path.write_text("1,0,450\n")

@@ -71,7 +71,7 @@ def test_the_golden_file_is_reproduced(test_data: Path) -> None:
     assert auc_roc(labels, anomaly) == pytest.approx(metrics.auc_roc, abs=1e-12)
 
 
-def test_perfect_and_useless_scores_are_judged_so() -> None:
+def test_perfect_scores_and_useless_ones_get_the_figures_they_should() -> None:
     labels = np.array([0, 0, 1, 1])
     perfect = frame_metrics(labels, np.array([0.1, 0.2, 0.8, 0.9]))
     assert (perfect.auc_roc, perfect.auc_pr, perfect.eer) == (1.0, 1.0, 0.0)

@@ -143,7 +143,7 @@ def test_tails_survive_json_and_refuse_nonsense() -> None:
         UpperTails.from_dict({"features": []})
 
 
-def test_a_feature_that_never_varies_has_a_tail_nevertheless() -> None:
+def test_a_constant_feature_still_has_a_tail() -> None:
     tails = UpperTails.fit(["speed"], np.full((10, 1), 0.3))
     assert tails.excess(np.array([[0.3]]))[0, 0] == 0
     assert np.isfinite(tails.excess(np.array([[3.0]]))).all()

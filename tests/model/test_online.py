@@ -26,7 +26,7 @@ def test_a_frame_has_the_highest_of_the_newest_windows_of_its_people() -> None:
     assert {track: newest.nll for track, newest in score.people.items()} == {1: 2.0, 2: 3.0}
 
 
-def test_a_window_speaks_for_as_long_as_gaps_are_bridged() -> None:
+def test_a_window_scores_frames_for_as_long_as_gaps_are_bridged() -> None:
     online = OnlineFrameScore(SPEC)
     online.add(window(1, 1.0, 2.0))
     assert online.frame(1.5).raw == 2.0
@@ -43,7 +43,7 @@ def test_older_windows_and_windows_without_a_score_change_nothing() -> None:
     assert online.frame(1.1).people == {1: window(1, 1.0, 2.0)}
 
 
-def test_a_score_given_away_does_not_change_later() -> None:
+def test_a_returned_score_does_not_change_later() -> None:
     online = OnlineFrameScore(SPEC)
     online.add(window(1, 1.0, 2.0))
     before = online.frame(1.0)
@@ -52,7 +52,7 @@ def test_a_score_given_away_does_not_change_later() -> None:
     assert before.people == {1: window(1, 1.0, 2.0)}
 
 
-def test_frames_that_run_backwards_and_windows_of_the_future_are_refused() -> None:
+def test_frames_out_of_order_and_windows_that_end_after_the_frame_are_refused() -> None:
     online = OnlineFrameScore(SPEC)
     online.frame(1.0)
     with pytest.raises(ValueError, match=r"backwards, from 1\.0 to 0\.9"):
@@ -64,7 +64,7 @@ def test_frames_that_run_backwards_and_windows_of_the_future_are_refused() -> No
 
 @settings(max_examples=100)
 @given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.floats(0, 9)), max_size=4), max_size=40))
-def test_the_rule_is_that_of_its_words(frames: list[list[tuple[int, float]]]) -> None:
+def test_the_rule_equals_a_plain_implementation_of_its_description(frames: list[list[tuple[int, float]]]) -> None:
     online = OnlineFrameScore(SPEC, tau_s=0.3, gap_s=1.0)
     windows: list[ScoredWindow] = []
     times, raw, smoothed = [], [], []
@@ -87,7 +87,7 @@ def test_the_rule_is_that_of_its_words(frames: list[list[tuple[int, float]]]) ->
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5) | st.none()), max_size=25), st.sampled_from([0, 1, 4, 9])
 )
-def test_what_was_held_is_the_threshold_at_which_an_alarm_that_waits_is_raised(
+def test_a_held_score_is_the_highest_threshold_at_which_an_alarm_is_raised(
     steps: list[tuple[int, int | None]], min_duration: int
 ) -> None:
     times = np.cumsum([float(step) for step, _ in steps])

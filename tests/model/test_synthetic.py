@@ -7,17 +7,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.synthetic import KINDS, SyntheticRow, synthetic_table
+from benchmarks.research.synthetic import KINDS, SyntheticRow, synthetic_table
 from model.checkpoint import Checkpoint, Provenance
 from model.config import DAFlowConfig
 from model.dataset import PersonTrack, PoseClip, clip_windows, hold_out
 from model.flow import DAFlow
 from model.footage import PoseFootage
 from model.motion import MOTION_FEATURES, PAIR_FEATURES
-from model.perturbation import track_height
-from model.scorer import Footage, PosePart, fit_witnesses
-from model.synthetic import SyntheticAnomaly, synthetic
-from model.witnesses import motion_values, pair_values
+from model.parts import Footage, fit_parts, motion_values, pair_values
+from model.scorer import RawScorer
+from model.synthetic import SyntheticAnomaly, synthetic, track_height
 from pose.skeleton import COCO_JOINTS
 from pose.windows import Windows, WindowSpec
 
@@ -105,7 +104,9 @@ def test_reversal_twice_is_the_clip_and_once_keeps_who_is_there_together(clips: 
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("double speed", 2.0), ("half speed", 0.5)])
-def test_speed_is_what_it_says(clips: list[PoseClip], kind: SyntheticAnomaly, factor: float) -> None:
+def test_double_and_half_speed_change_the_speed_by_that_factor(
+    clips: list[PoseClip], kind: SyntheticAnomaly, factor: float
+) -> None:
     changed = synthetic(clips, kind, RATE_HZ, 0)
     assert np.median(speeds(changed[1])) == pytest.approx(factor * np.median(speeds(clips[1])), rel=0.1)
     assert len(changed[1].frame_span()) == pytest.approx(200 / factor, abs=1)
@@ -131,7 +132,7 @@ def test_flailing_moves_wrists_twice_as_far_as_elbows_and_nothing_else(clips: li
     assert shift[:, 9, :2].abs().max().item() == pytest.approx(0.2 * track_height(other), rel=0.05)
 
 
-def test_who_falls_stands_at_first_and_ends_lying_where_the_feet_were(clips: list[PoseClip]) -> None:
+def test_a_falling_person_stands_first_and_ends_lying_where_the_feet_were(clips: list[PoseClip]) -> None:
     for clip, before in zip(synthetic(clips, "fall", RATE_HZ, 0), clips, strict=True):
         for track, standing in zip(clip.tracks, before.tracks, strict=True):
             middle = len(standing.frames) // 2
@@ -155,7 +156,7 @@ def test_lunges_are_fast_to_either_side_and_leave_the_shape(clips: list[PoseClip
     assert speeds(changed[1]).max() > speeds(clips[1]).max() + 1
 
 
-def test_who_rushes_has_company_of_the_same_height_and_they_meet_fast(clips: list[PoseClip]) -> None:
+def test_a_rushing_person_has_a_companion_of_the_same_height_and_they_meet_fast(clips: list[PoseClip]) -> None:
     changed = synthetic(clips, "rush", RATE_HZ, 0)
     assert [track.person for track in changed[0].tracks] == [1, 2, 3, 4]
     own, other = changed[1].tracks
@@ -177,7 +178,7 @@ def test_people_without_frames_are_left_out() -> None:
         assert all(len(track.frames) for track in changed[0].tracks)
 
 
-def test_what_cannot_be_made_is_refused(clips: list[PoseClip]) -> None:
+def test_impossible_anomalies_are_refused(clips: list[PoseClip]) -> None:
     with pytest.raises(ValueError, match="unknown anomaly 'dance': choose one of reversal, double speed"):
         synthetic(clips, "dance", RATE_HZ, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="frame_rate_hz must be a positive number, got 0"):
@@ -210,7 +211,7 @@ def rows(split: list[PoseClip], untrained: Checkpoint) -> list[SyntheticRow]:
     return synthetic_table(untrained, split, RATE_HZ, 0)
 
 
-def test_the_table_has_every_score_and_motion_finds_haste(rows: list[SyntheticRow]) -> None:
+def test_the_table_has_every_score_and_motion_finds_hasty_movement(rows: list[SyntheticRow]) -> None:
     by_name = {row.score: row for row in rows}
     assert list(by_name)[:3] == ["pose", "pose, typicality", "motion"]
     assert {"pose + motion, sum", "pose + motion, smallest p"} <= by_name.keys()
@@ -225,16 +226,16 @@ def test_the_table_has_every_score_and_motion_finds_haste(rows: list[SyntheticRo
     assert motion["half speed"] < 0.5 < motion["double speed"]
 
 
-def test_the_checkpoints_own_witnesses_are_asked(
+def test_the_checkpoints_own_parts_are_used(
     split: list[PoseClip], untrained: Checkpoint, rows: list[SyntheticRow]
 ) -> None:
     recordings = [PoseFootage.of_clip(clip, RATE_HZ) for clip in hold_out(split, 0.3, 0)[0]]
     footage = [Footage(own.windows(SPEC), own.frame_times) for own in recordings]
-    part = PosePart.of_checkpoint(untrained)
-    witnesses = fit_witnesses(footage, [part.nll(own.windows.tensor) for own in footage], SPEC)
-    fitted = dataclasses.replace(untrained, witnesses=witnesses)
+    scorer = RawScorer.of_checkpoint(untrained)
+    parts = fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], SPEC)
+    fitted = dataclasses.replace(untrained, parts=parts)
     assert synthetic_table(fitted, split, RATE_HZ, 0) == rows
-    without = dataclasses.replace(fitted, witnesses=dataclasses.replace(witnesses, pair=None))
+    without = dataclasses.replace(fitted, parts=dataclasses.replace(parts, pair=None))
     assert [row.score for row in synthetic_table(without, split, RATE_HZ, 0)] == [
         "pose",
         "pose, typicality",

@@ -13,7 +13,7 @@ def test_people_at_the_start_of_a_stream_are_no_event() -> None:
     assert [events.frame(i / 10, [1, 2])[0] for i in range(5)] == [0] * 5
 
 
-def test_who_appears_or_is_missing_is_an_event_for_a_while() -> None:
+def test_a_person_who_appears_or_is_missing_is_an_event_for_a_while() -> None:
     events = TrackingEvents()
     present = [[1]] * 5 + [[1, 2]] * 3 + [[2]] * 20
     counts = [events.frame(i / 10, people)[0] for i, people in enumerate(present)]
@@ -23,7 +23,7 @@ def test_who_appears_or_is_missing_is_an_event_for_a_while() -> None:
     assert counts[-1] == 0
 
 
-def test_who_comes_back_is_missing_but_not_new() -> None:
+def test_a_person_who_comes_back_counts_as_missing_but_not_as_new() -> None:
     events = TrackingEvents()
     counts = [events.frame(i / 10, people)[0] for i, people in enumerate([[1]] * 5 + [[]] + [[1]] * 5)]
     assert counts[4:] == [0] + [1] * 6
@@ -45,7 +45,7 @@ def test_the_norm_of_poisson_counts_has_their_rate() -> None:
     assert norm.dispersion > 20
 
 
-def test_scenes_that_differ_widen_the_norm() -> None:
+def test_different_scenes_widen_the_norm() -> None:
     rng = np.random.default_rng(0)
     exposure = np.full(400, 5.0)
     counts = rng.poisson(exposure * rng.gamma(1.5, 0.5, 400))
@@ -61,11 +61,11 @@ def test_surprise_is_the_binary_logarithm_of_the_tail() -> None:
     assert bits[2] > bits[1]
 
 
-def test_where_nobody_was_seen_there_is_no_surprise() -> None:
+def test_without_people_there_is_no_surprise() -> None:
     assert np.isnan(TrackingNorm(0.5, 2.0).surprise(np.array([0]), np.array([0.0]))).all()
 
 
-def test_too_few_events_are_no_norm() -> None:
+def test_too_few_events_give_no_norm() -> None:
     with pytest.raises(CalibrationError, match="holds 3 events of tracking, 10 are needed"):
         TrackingNorm.fit([(3, 20.0), (0, 5.0), (0, 0.0)])
 

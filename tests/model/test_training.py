@@ -84,7 +84,7 @@ def test_a_killed_run_that_is_resumed_ends_in_the_same_bytes(
     assert settings.output.read_bytes() == content
 
 
-def test_a_finished_run_can_go_on_for_more_epochs(settings: TrainingSettings, tmp_path: Path) -> None:
+def test_a_finished_run_can_be_continued_for_more_epochs(settings: TrainingSettings, tmp_path: Path) -> None:
     kept = replace(settings, resume=tmp_path / "state.safetensors", epochs=2)
     train(kept)
     assert train(replace(kept, epochs=3)).epochs == train(replace(settings, epochs=3)).epochs
@@ -101,7 +101,7 @@ def test_the_state_of_another_run_or_of_none_is_refused(settings: TrainingSettin
         train(kept)
 
 
-def test_a_likelihood_that_explodes_ends_training(settings: TrainingSettings) -> None:
+def test_a_likelihood_that_is_not_finite_ends_training(settings: TrainingSettings) -> None:
     with pytest.raises((TrainingError, ValueError), match="finite"):
         train(replace(settings, learning_rate=1e30, clip_norm=1e30))
     assert not settings.output.exists()
@@ -136,7 +136,7 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_supervised_training_set(tmp_path_factory.mktemp("streets"))
 
 
-def test_abnormal_windows_learnt_as_such_become_less_likely(
+def test_training_on_marked_abnormal_windows_makes_them_less_likely(
     settings: TrainingSettings, streets: Path, tmp_path: Path
 ) -> None:
     plain = replace(settings, data=streets, frame_rate_hz=15.0, heldout_share=0.5, epochs=12)
@@ -165,7 +165,9 @@ def test_abnormal_windows_learnt_as_such_become_less_likely(
     assert worse > before + 0.5
 
 
-def test_supervised_training_can_be_resumed_on_the_same_marks_only(settings: TrainingSettings, tmp_path: Path) -> None:
+def test_supervised_training_can_be_resumed_only_with_the_same_marks(
+    settings: TrainingSettings, tmp_path: Path
+) -> None:
     streets = write_supervised_training_set(tmp_path / "streets")
     whole = replace(settings, data=streets, layout="ubnormal-supervised", heldout_share=0.5, epochs=2)
     expected = train(whole)

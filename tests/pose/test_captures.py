@@ -32,7 +32,7 @@ def pinned(port: int, *, scheme: str = "http", target: str = "/x", **more: str) 
 
 
 class TestLoopCapture:
-    def test_a_file_goes_round_at_its_own_pace_with_a_pause_at_the_seam(self, tmp_path: Path) -> None:
+    def test_a_file_loops_at_its_own_pace_with_a_pause_between_rounds(self, tmp_path: Path) -> None:
         path = media.clip(tmp_path, frames=10, fps=20)
         capture = LoopCapture(path)
         started = time.monotonic()
@@ -47,7 +47,7 @@ class TestLoopCapture:
         assert np.median(steps) == pytest.approx(1 / 20, abs=1e-3)
         assert (steps > 0).all()
 
-    def test_a_machine_that_cannot_keep_up_plays_slower_and_not_later(self, tmp_path: Path) -> None:
+    def test_a_machine_that_cannot_keep_up_plays_more_slowly_without_delay(self, tmp_path: Path) -> None:
         capture = LoopCapture(media.clip(tmp_path, frames=30, fps=30))
         first = capture.read().stream_time
         time.sleep(1)
@@ -57,7 +57,7 @@ class TestLoopCapture:
         assert late - first >= 0.9
         capture.close()
 
-    def test_without_a_loop_the_end_is_the_end(self, tmp_path: Path) -> None:
+    def test_without_loop_the_end_of_the_file_is_permanent(self, tmp_path: Path) -> None:
         capture = LoopCapture(media.clip(tmp_path, frames=3, fps=30), loop=False)
         for _ in range(3):
             capture.read()
@@ -66,7 +66,7 @@ class TestLoopCapture:
         assert (caught.value.cause, caught.value.permanent) == ("ended", True)
         capture.close()
 
-    def test_what_is_no_video_is_a_permanent_problem_and_what_is_not_there_may_come(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_video_is_a_permanent_problem_and_a_missing_one_is_not(self, tmp_path: Path) -> None:
         text = tmp_path / "text.mp4"
         text.write_text("hello")
         for path, cause, permanent in (
@@ -111,7 +111,7 @@ def assert_woken(capture: Capture, pictures: int = 1) -> None:
         capture.read()
 
 
-def test_a_device_that_is_not_there_is_said_to_be_missing() -> None:
+def test_a_missing_device_is_named() -> None:
     with pytest.raises(SourceError, match="there is no device /dev/video63") as caught:
         DeviceCapture(63)
     assert (caught.value.cause, caught.value.permanent) == ("device-missing", False)
@@ -161,12 +161,12 @@ class TestHttp:
             assert_woken(StreamCapture(pinned(camera.port)), pictures=5)
 
     @pytest.mark.parametrize("scheme", ["http", "rtsp", "https", "rtsps"])
-    def test_one_who_says_nothing_is_left_in_time(self, scheme: str) -> None:
+    def test_a_silent_server_is_given_up_in_time(self, scheme: str) -> None:
         asked = time.monotonic()
         assert problem(silent, scheme, open_s=0.5).cause == "timeout"
         assert time.monotonic() - asked < 3
 
-    def test_one_who_never_gets_to_the_end_is_left_in_time(self) -> None:
+    def test_a_server_that_never_finishes_is_given_up_in_time(self) -> None:
         assert problem(trickle, "http", open_s=0.5).cause == "timeout"
         assert problem(trickle, "rtsp", open_s=0.5).cause == "timeout"
 
@@ -185,7 +185,7 @@ class TestHttp:
         ],
         ids=["page", "hls", "concat", "sdp", "dash"],
     )
-    def test_what_is_no_video_or_leads_elsewhere_is_refused(self, body: bytes) -> None:
+    def test_streams_that_are_no_video_or_redirect_are_refused(self, body: bytes) -> None:
         assert problem(answers("HTTP/1.1 200 OK", body=body), "http").cause == "not-a-video"
 
     @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ class TestHttp:
             ("503 Busy", [], "rejected"),
         ],
     )
-    def test_refusals_are_told_apart(self, status: str, headers: list[str], cause: str) -> None:
+    def test_different_refusals_have_different_causes(self, status: str, headers: list[str], cause: str) -> None:
         refusal = problem(answers(f"HTTP/1.1 {status}", *headers), "http", user="viewer", password="secret")  # noqa: S106
         assert refusal.cause == cause
         assert not refusal.permanent
 
-    def test_nobody_there_is_refused(self) -> None:
+    def test_a_refused_connection_is_named(self) -> None:
         with peer(silent) as gone:
             port = gone.port
         for scheme in ("http", "rtsp"):
@@ -268,7 +268,7 @@ class TestTls:
             assert_woken(StreamCapture(pinned(camera.port, scheme="https"), verify_tls=False), pictures=5)
 
 
-def test_an_rtsp_server_cannot_send_us_elsewhere() -> None:
+def test_an_rtsp_server_cannot_redirect() -> None:
     with peer(silent) as elsewhere:
         for header in ("Location", "location", "LOCATION"):
             moved = answers("RTSP/1.0 302 Moved", f"{header}: rtsp://127.0.0.1:{elsewhere.port}/x")
@@ -319,9 +319,7 @@ class TestRtsp:
             StreamCapture(pinned(server.port, scheme="rtsp", target="/other"))
         assert caught.value.cause == "not-found"
 
-    def test_a_camera_goes_freezes_and_comes_back_with_another_size_and_codec(
-        self, clips: dict[str, Path | str]
-    ) -> None:
+    def test_a_camera_may_go_freeze_and_return_with_another_size_and_codec(self, clips: dict[str, Path | str]) -> None:
         changes: list[StateChange] = []
         with rtsp_server({"cam": clips["small"]}) as server:
             source = LiveSource("gate", lambda: capture_of(server), timing=QUICK, on_state=changes.append)
@@ -378,7 +376,7 @@ class TestRtsp:
                 source.stop()
 
     @pytest.mark.parametrize(("pause", "least", "most"), [(2.0, 20, 70), (7.0, 150, 215)])
-    def test_a_decoder_that_was_behind_catches_up_and_counts_what_it_leaves_out(
+    def test_a_decoder_that_was_behind_catches_up_and_counts_dropped_frames(
         self, pause: float, least: int, most: int, clips: dict[str, Path | str]
     ) -> None:
         with rtsp_server({"cam": clips["small"]}) as server, opened(capture_of(server)) as capture:

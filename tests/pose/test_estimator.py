@@ -58,7 +58,7 @@ def test_pictures_of_different_sizes_go_together(estimator: PoseEstimator, crowd
     assert estimator([]) == []
 
 
-def test_nobody_is_an_answer(estimator: PoseEstimator) -> None:
+def test_a_picture_without_people_gives_no_poses(estimator: PoseEstimator) -> None:
     (poses,) = estimator([np.zeros((48, 64, 3), np.uint8)])
     assert len(poses) == 0
     assert poses.keypoints.shape == (0, 17, 3)
@@ -140,7 +140,7 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ultralytics_keeps_to_its_folder(tmp_path: Path, pose_weights: Path) -> None:
+def test_ultralytics_writes_only_into_its_folder(tmp_path: Path, pose_weights: Path) -> None:
     """A first run in a new home leaves no file but the settings in the folder that it was given."""
     home, folder = tmp_path / "home", tmp_path / "ultralytics"
     home.mkdir()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pose.live import (
     TRANSITIONS,
     Capture,
-    IllegalTransition,
+    IllegalStreamTransition,
     LiveSource,
     LiveTiming,
     Picture,
@@ -188,7 +188,7 @@ class TestLiveSource:
         assert source.reconnects >= 2
         assert recorder.states[:5] == [CONNECTING, ONLINE, RECONNECTING, ONLINE, RECONNECTING]
 
-    def test_a_camera_that_falls_silent_stalls_and_is_online_when_it_speaks_again(
+    def test_a_camera_that_sends_nothing_stalls_and_is_online_with_the_next_frame(
         self, make: Callable[..., LiveSource], recorder: Recorder
     ) -> None:
         def pauses(script: Script) -> Iterator[Picture]:
@@ -231,7 +231,7 @@ class TestLiveSource:
         assert source.reconnects == 1
         assert recorder.changes[3].cause == "timeout"
 
-    def test_a_connection_without_a_first_picture_is_given_up_too(
+    def test_a_connection_without_a_first_picture_is_given_up(
         self, make: Callable[..., LiveSource], recorder: Recorder
     ) -> None:
         script = Script(silence)
@@ -241,7 +241,7 @@ class TestLiveSource:
         assert recorder.states == [CONNECTING, RECONNECTING]
         script.gate.set()
 
-    def test_an_absent_camera_is_sought_with_growing_pauses_until_it_is_there(
+    def test_connecting_to_a_missing_camera_is_retried_with_growing_pauses(
         self, make: Callable[..., LiveSource], recorder: Recorder
     ) -> None:
         attempts: list[float] = []
@@ -275,9 +275,7 @@ class TestLiveSource:
         eventually(lambda: len(attempts) == 2, "it was tried twice")
         assert attempts[1] - attempts[0] >= 0.5
 
-    def test_what_trying_again_cannot_heal_ends_the_source(
-        self, make: Callable[..., LiveSource], recorder: Recorder
-    ) -> None:
+    def test_a_permanent_problem_ends_the_source(self, make: Callable[..., LiveSource], recorder: Recorder) -> None:
         def open_capture() -> Capture:
             raise SourceError("ended", "played to its end", permanent=True)
 
@@ -300,7 +298,7 @@ class TestLiveSource:
         eventually(lambda: source.state is ONLINE, "it is online after all")
         assert "ZeroDivisionError" in caplog.text
 
-    def test_listeners_that_fail_do_not_end_the_camera(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_failing_listener_does_not_stop_the_camera(self, caplog: pytest.LogCaptureFixture) -> None:
         def fail(*_: object) -> None:
             raise ZeroDivisionError
 
@@ -325,7 +323,7 @@ class TestLiveSource:
     ) -> None:
         source = make(Script(steady).open)
         source.start()
-        with pytest.raises(IllegalTransition, match=r"a source that is \w+ cannot become connecting"):
+        with pytest.raises(IllegalStreamTransition, match=r"a source that is \w+ cannot become connecting"):
             source.start()
         source.stop()
         source.start()
@@ -355,7 +353,7 @@ STOPPABLE: dict[str, tuple[Callable[[Script], Callable[[], Capture]], LiveTiming
 
 
 @pytest.mark.parametrize("name", STOPPABLE)
-def test_stop_returns_within_a_second_from_every_state_and_nothing_is_heard_afterwards(
+def test_stop_returns_within_a_second_from_every_state_and_no_change_follows(
     name: str, make: Callable[..., LiveSource], recorder: Recorder
 ) -> None:
     opening, timing, state = STOPPABLE[name]
@@ -433,7 +431,7 @@ class TestLiveTiming:
         cap=st.floats(0.01, 100),
         jitter=st.floats(0, 1),
     )
-    def test_pauses_double_up_to_the_cap_less_the_share_of_chance(
+    def test_pauses_double_up_to_the_cap_minus_the_random_share(
         self, failures: int, chance: float, first: float, cap: float, jitter: float
     ) -> None:
         timing = LiveTiming(backoff_first_s=first, backoff_cap_s=cap, backoff_jitter=jitter)
@@ -450,7 +448,7 @@ class TestLiveTiming:
             LiveTiming(**wrong)
 
 
-def test_every_state_but_stopped_leads_to_stopped_and_failed_nowhere_else() -> None:
+def test_every_state_may_be_stopped_and_a_failed_source_only_that() -> None:
     assert all(STOPPED in TRANSITIONS[state] for state in SourceState if state is not STOPPED)
     assert TRANSITIONS[FAILED] == {STOPPED}
     assert TRANSITIONS[STOPPED] == {CONNECTING}
@@ -513,7 +511,7 @@ class TestStreamClock:
         # A second, and what builds up over the ten that it must last.
         assert max(ages) <= 1 + 10.2 * max(drift, 0) + 1e-6
 
-    def test_a_stream_that_starts_again_owes_nothing_to_the_last(self) -> None:
+    def test_a_restarted_stream_does_not_depend_on_the_last_one(self) -> None:
         clock = StreamClock()
         clock.capture_moment(100, 5.0)
         clock.restart()

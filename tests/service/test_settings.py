@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError, load_settings, settings_table, unknown_variables, variable_name
+from service.settings import (
+    OLD_VARIABLES,
+    Settings,
+    SettingsError,
+    load_settings,
+    settings_table,
+    unknown_variables,
+    variable_name,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -14,6 +22,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for field in Settings.model_fields:
         monkeypatch.delenv(variable_name(field), raising=False)
+    for variable in OLD_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
 
 
 def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
@@ -101,6 +111,23 @@ def test_a_dot_env_file_is_read_and_its_misspellings_are_named(tmp_path: Path) -
     (tmp_path / ".env").write_text("DAFLOW_PORT=9100\nDAFLOW_PROT=1\nOTHER=2\n")
     assert load_settings().port == 9100
     assert unknown_variables() == ["DAFLOW_PROT"]
+
+
+def test_the_old_name_of_sum_parts_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().sum_parts
+    monkeypatch.setenv("DAFLOW_WITNESSES", "false")
+    assert not load_settings().sum_parts
+    assert load_settings(sum_parts=True).sum_parts
+    assert unknown_variables() == []
+    monkeypatch.setenv("DAFLOW_SUM_PARTS", "true")
+    assert load_settings().sum_parts, "the new name wins over the old one"
+
+
+@pytest.mark.parametrize("variable", ["DAFLOW_SUM_PARTS", "DAFLOW_WITNESSES"])
+def test_a_wrong_value_is_refused_under_either_name(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "perhaps")
+    with pytest.raises(SettingsError, match=r"^DAFLOW_(SUM_PARTS|WITNESSES): Input should be a valid boolean"):
+        load_settings()
 
 
 def test_misspelt_variables_are_named() -> None:

@@ -44,7 +44,7 @@ def test_the_first_joints_are_those_of_coco() -> None:
 
 
 @pytest.mark.parametrize("child", [False, True])
-def test_bones_keep_their_length_whatever_is_done(child: bool) -> None:
+def test_bones_keep_their_length_in_every_action(child: bool) -> None:
     body = random_body(np.random.default_rng(1), child=child)
     for posed in every_pose(body):
         joints = stand_up(body, posed, heading=0.7)
@@ -104,7 +104,7 @@ def test_the_foot_on_the_ground_does_not_slide_while_walking() -> None:
     assert abs(toe[:, 2]).max() < 0.01
 
 
-def test_whoever_has_fallen_lies_low() -> None:
+def test_a_fallen_person_lies_low() -> None:
     for seed in range(6):
         body, style = random_body(np.random.default_rng(seed)), random_style(np.random.default_rng(seed))
         joints = stand_up(body, actions.fall(body, style, 3.0))

@@ -42,7 +42,7 @@ def test_bad_arguments_are_explained(
     assert message in capsys.readouterr().err
 
 
-def test_a_directory_that_is_not_there_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_directory_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--seconds", "1", "--output", str(tmp_path / "none" / "out.mp4")])
     assert "No such file" in capsys.readouterr().err

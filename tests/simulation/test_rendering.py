@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from simulation.body import pose
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.places import Box, draw_background, furnish
 from simulation.rendering import HIDDEN, OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, draw_people, empty, render
 from simulation.scene import EVENTS, PLACES, Event, Place, Scene, demo_scene, scene_with
 from simulation.world import Actor, World
 
-CLEAN = Camera(width=640, height=360, noise=0.0, jpeg_quality=95)
-SMALL = Camera(width=320, height=180)
+CLEAN = SceneCamera(width=640, height=360, noise=0.0, jpeg_quality=95)
+SMALL = SceneCamera(width=320, height=180)
 
 
 def filmed(scene: Scene, count: int) -> list[SimulatedFrame]:
@@ -34,7 +34,7 @@ def staged(*places: tuple[float, float]) -> tuple[list[SimulatedPerson], Scene]:
     return list(people), scene
 
 
-def test_what_is_not_drawn_happens_all_the_same() -> None:
+def test_frames_that_are_not_drawn_are_simulated() -> None:
     scene = replace(demo_scene(3), camera=replace(SMALL, noise=0.0), duration_s=2.0)
     some = list(render(scene, every=7))
     assert [frame.time_s for frame in some] == [frame.time_s for frame in filmed(scene, 30)[::7]]
@@ -44,7 +44,7 @@ def test_what_is_not_drawn_happens_all_the_same() -> None:
             np.testing.assert_array_equal(mine.keypoints, yours.keypoints)
 
 
-def test_a_film_may_begin_later_than_life() -> None:
+def test_rendering_may_start_later_than_the_scene() -> None:
     scene = replace(demo_scene(3), camera=replace(SMALL, noise=0.0), duration_s=2.0)
     whole = filmed(scene, 30)
     late = list(render(scene, every=3, start_s=1.0))
@@ -111,7 +111,7 @@ def test_visible_joints_lie_in_the_box() -> None:
             assert 0 <= left < right <= 320 and 0 <= top < bottom <= 180
 
 
-def test_whoever_stands_in_front_hides_whoever_is_behind() -> None:
+def test_a_person_in_front_hides_the_one_behind() -> None:
     (front, behind), _ = staged((0.0, 5.0), (0.0, 6.5))
     assert (front.keypoints[5:, 2] == VISIBLE).all()
     assert (behind.keypoints[11:, 2] == HIDDEN).sum() >= 4
@@ -123,7 +123,7 @@ def test_people_side_by_side_hide_nothing() -> None:
     assert all((person.keypoints[5:, 2] == VISIBLE).all() for person in people)
 
 
-def test_furniture_hides_whoever_is_behind_it_and_nobody_before_it() -> None:
+def test_furniture_hides_people_behind_it_and_not_those_in_front() -> None:
     (behind, before), _ = staged((1.7, 6.8), (1.2, 4.4))
     assert (behind.keypoints[:, 2] == HIDDEN).sum() >= 8
     assert (before.keypoints[5:, 2] == VISIBLE).all()

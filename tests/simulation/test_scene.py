@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from simulation.scene import EVENTS, Event, Incident, Scene, demo_scene, normal_scene, scene_with
+from simulation.scene import EVENTS, Event, Scene, SceneIncident, demo_scene, normal_scene, scene_with
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ from simulation.scene import EVENTS, Event, Incident, Scene, demo_scene, normal_
         ({"duration_s": 0.0}, "longer than 0"),
         ({"duration_s": math.nan}, "longer than 0"),
         ({"incident_every_s": 5.0}, "at least 15 s"),
-        ({"incident_every_s": 30.0, "incidents": (Incident("fall", 1, 2),)}, "not both"),
-        ({"people": 1, "incidents": (Incident("fight", 1, 2),)}, "at least 2 people"),
-        ({"incidents": (Incident("fall", 1, 5), Incident("throw", 3, 6))}, "follow each other"),
+        ({"incident_every_s": 30.0, "incidents": (SceneIncident("fall", 1, 2),)}, "not both"),
+        ({"people": 1, "incidents": (SceneIncident("fight", 1, 2),)}, "at least 2 people"),
+        ({"incidents": (SceneIncident("fall", 1, 5), SceneIncident("throw", 3, 6))}, "follow each other"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
@@ -33,7 +33,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], message:
 )
 def test_an_incident_needs_a_known_event_and_a_span(event: Event, onset: float, end: float) -> None:
     with pytest.raises(ValueError):
-        Incident(event, onset, end)
+        SceneIncident(event, onset, end)
 
 
 def test_an_unknown_event_is_refused_by_name() -> None:
@@ -55,7 +55,7 @@ def test_a_seed_chooses_camera_place_and_people() -> None:
     assert not list(normal_scene(5).schedule())
 
 
-def test_a_demo_goes_on_with_an_incident_every_so_often() -> None:
+def test_a_demo_has_incidents_at_regular_intervals() -> None:
     scene = demo_scene(seed=1, incident_every_s=40.0)
     incidents = list(itertools.islice(scene.schedule(), 50))
     assert scene.frames is None

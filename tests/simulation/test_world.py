@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from simulation.body import INDEX
-from simulation.camera import Camera
+from simulation.camera import SceneCamera
 from simulation.places import furnish
-from simulation.scene import EVENTS, Event, Incident, Scene, demo_scene, normal_scene, scene_with
+from simulation.scene import EVENTS, Event, Scene, SceneIncident, demo_scene, normal_scene, scene_with
 from simulation.world import EVENT_ACTIONS, World
 
 
@@ -31,7 +31,7 @@ def test_an_event_lasts_from_its_onset_to_its_end(event: Event) -> None:
         assert all(actor.action not in EVENT_ACTIONS.values() for actor in world.actors if actor not in acting)
 
 
-def test_an_endless_world_stages_its_incidents_in_time() -> None:
+def test_an_endless_world_has_its_incidents_on_time() -> None:
     scene = demo_scene(seed=6, incident_every_s=20.0)
     world = world_of(scene)
     schedule = scene.schedule()
@@ -45,7 +45,7 @@ def test_an_endless_world_stages_its_incidents_in_time() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_those_who_fight_are_within_reach(seed: int) -> None:
+def test_people_who_fight_are_within_reach(seed: int) -> None:
     world = world_of(scene_with("fight", seed, onset_s=1.0))
     while world.time_s < 8:
         world.step()
@@ -54,8 +54,8 @@ def test_those_who_fight_are_within_reach(seed: int) -> None:
             assert 0.3 < math.dist(one, two) < 1.3
 
 
-def test_those_who_will_fight_meet_before() -> None:
-    scene = Scene(seed=8, people=5, duration_s=30, incidents=(Incident("fight", 15, 20),))
+def test_people_meet_before_they_fight() -> None:
+    scene = Scene(seed=8, people=5, duration_s=30, incidents=(SceneIncident("fight", 15, 20),))
     world = world_of(scene)
     while world.time_s < 16.5:
         world.step()
@@ -64,7 +64,7 @@ def test_those_who_will_fight_meet_before() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whoever_falls_stays_down(seed: int) -> None:
+def test_a_person_who_falls_stays_down(seed: int) -> None:
     world = world_of(scene_with("fall", seed, onset_s=1.0))
     while world.time_s < 9:
         world.step()
@@ -86,7 +86,7 @@ def test_feet_stay_near_the_ground_while_people_walk() -> None:
 
 
 def test_no_joint_jumps_from_one_frame_to_the_next() -> None:
-    scene = replace(scene_with("fight", 5, onset_s=2.0), camera=Camera(fps=30))
+    scene = replace(scene_with("fight", 5, onset_s=2.0), camera=SceneCamera(fps=30))
     world = world_of(scene)
     identities = [actor.identity for actor in world.actors]
     before = world.joints()
@@ -99,7 +99,7 @@ def test_no_joint_jumps_from_one_frame_to_the_next() -> None:
         before, identities = after, [actor.identity for actor in world.actors]
 
 
-def test_people_keep_out_of_each_other() -> None:
+def test_people_do_not_overlap() -> None:
     world = world_of(Scene(seed=2, people=5, place="street"))
     near = 0
     for _ in range(300):
@@ -110,7 +110,7 @@ def test_people_keep_out_of_each_other() -> None:
     assert near < 15
 
 
-def test_nobody_new_gets_an_old_number() -> None:
+def test_new_people_never_get_an_old_number() -> None:
     world = world_of(replace(demo_scene(seed=3), people=6))
     seen: dict[int, int] = {}
     for _ in range(1500):
@@ -120,6 +120,6 @@ def test_nobody_new_gets_an_old_number() -> None:
     assert len(seen) > 6
 
 
-def test_a_camera_that_sees_nobody_whole_is_refused() -> None:
+def test_a_camera_that_sees_nobody_from_head_to_foot_is_refused() -> None:
     with pytest.raises(ValueError, match="sees nobody from head to foot"):
-        world_of(Scene(camera=Camera(height_m=1.0, tilt_deg=60, focal=3.0)))
+        world_of(Scene(camera=SceneCamera(height_m=1.0, tilt_deg=60, focal=3.0)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.post_clips import inconsistency
+from benchmarks.load.post_clips import inconsistency
 from pose.estimator import PoseEstimator
 from service.clips.decoding import ClipRejected
 from service.clips.scorer import ClipScorer, ScoringCancelled
