@@ -19,9 +19,6 @@ from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
     FootageScorer,
-    FrameReport,
-    Report,
-    UnitReport,
     WindowFootageScorer,
     common_frames,
     judge,
@@ -29,6 +26,7 @@ from model.evaluation import (
 )
 from model.layouts import Dataset, Extractor, Layout, read_dataset
 from model.metrics import EventMetrics, Interval
+from model.reports import FrameReport, Report, UnitReport
 from model.training import data_digest, library_versions
 
 _SHOWN_RATE: Final = 5.0

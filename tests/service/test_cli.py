@@ -8,7 +8,7 @@ import av
 import pytest
 
 from model.checkpoint import Checkpoint
-from model.evaluation import Report
+from model.reports import Report
 from service.results import ClipResult
 from tests import media
 from tests.model.skeletons import write_test_set, write_ubnormal_test_set
