@@ -134,7 +134,7 @@ class CameraFit:
         reason: Why, as a sentence; None without adaptation.
         footage_s: Seconds of calibration footage.
         windows: Windows in it.
-        false_alarms_used: False alarms marked by people that were added to the calibration footage.
+        false_alarms_used: False alarms that were added to the calibration footage as normal life.
 
     Example:
         >>> fit = CameraFit(

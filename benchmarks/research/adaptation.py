@@ -31,8 +31,9 @@ from benchmarks.research.poselift import FRAME_RATE_HZ
 from model.adaptation import AdaptationSettings, adapt_weights
 from model.checkpoint import Checkpoint
 from model.dataset import SUFFIX, PoseClip, read_masks, read_split
-from model.evaluation import ClipScores, FrameReport, WindowFootageScorer, judge, score_split
+from model.evaluation import ClipScores, WindowFootageScorer, judge, score_split
 from model.footage import PoseFootage
+from model.reports import FrameReport
 from model.training import TrainingSettings, train
 
 EPOCHS = 5

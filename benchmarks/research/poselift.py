@@ -30,12 +30,11 @@ from model.dataset import PoseClip, Slicing, read_masks, read_split
 from model.evaluation import (
     PEOPLE_COUNT,
     FootageScorer,
-    FrameReport,
-    Report,
     WindowFootageScorer,
     judge,
     score_split,
 )
+from model.reports import FrameReport, Report
 from model.training import TrainingSettings, train
 
 FRAME_RATE_HZ = 15.0

@@ -19,9 +19,6 @@ from model.evaluation import (
     PEOPLE_COUNT,
     PRESENCE,
     FootageScorer,
-    FrameReport,
-    Report,
-    UnitReport,
     WindowFootageScorer,
     common_frames,
     judge,
@@ -29,6 +26,7 @@ from model.evaluation import (
 )
 from model.layouts import Dataset, Extractor, Layout, read_dataset
 from model.metrics import EventMetrics, Interval
+from model.reports import FrameReport, Report, UnitReport
 from model.training import data_digest, library_versions
 
 _SHOWN_RATE: Final = 5.0
@@ -38,7 +36,7 @@ _NONE: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class EvaluationProvenance:
     """What figures depend on.
 
     Attributes:
@@ -73,7 +71,7 @@ class Evaluation:
         reports: Of every scorer by name.
     """
 
-    provenance: Provenance
+    provenance: EvaluationProvenance
     reports: dict[str, Report]
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def evaluate(
         )
         for name, own in scores.items()
     }
-    provenance = Provenance(
+    provenance = EvaluationProvenance(
         command=command,
         checkpoint=trained.name,
         checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),

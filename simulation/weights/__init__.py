@@ -1,4 +1,4 @@
-"""Models of the small world: a YOLO-pose and a DA-Flow for its figures. They know nothing of real people."""
+"""Models of the simulated world: a YOLO-pose and a DA-Flow for its figures, not trained on real people."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from model.evaluation import (
     PRESENCE,
     Assignment,
     ClipScores,
-    Report,
     WindowFootageScorer,
     common_frames,
     fill_and_smooth,
@@ -31,6 +30,7 @@ from model.evaluation import (
     smooth_scored,
 )
 from model.metrics import frame_metrics
+from model.reports import Report
 from pose.windows import Windows, WindowSpec
 from tests.model.skeletons import swaying
 

@@ -104,9 +104,7 @@ def test_reversal_twice_is_the_clip_and_once_keeps_who_is_there_together(clips: 
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("double speed", 2.0), ("half speed", 0.5)])
-def test_double_and_half_speed_change_the_speed_by_that_factor(
-    clips: list[PoseClip], kind: SyntheticAnomaly, factor: float
-) -> None:
+def test_double_and_half_speed_scale_the_speed(clips: list[PoseClip], kind: SyntheticAnomaly, factor: float) -> None:
     changed = synthetic(clips, kind, RATE_HZ, 0)
     assert np.median(speeds(changed[1])) == pytest.approx(factor * np.median(speeds(clips[1])), rel=0.1)
     assert len(changed[1].frame_span()) == pytest.approx(200 / factor, abs=1)

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from model.checkpoint import Checkpoint
-from model.evaluation import Report
+from model.reports import Report
 from service.documents.results import ClipResult
 from tests.doubles import media
 from tests.doubles.servers import PATIENCE_S, command, environment, free_port
