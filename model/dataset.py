@@ -46,6 +46,8 @@ _MISSING_ALLOWED: Final = 2
 """STG-NF keeps a window from which no more than two of its consecutive frames are missing."""
 
 
+_GUESSED: Final = 0.05
+"""Confidence of a keypoint whose file has none."""
 _SURE: Final = 0.3
 """Confidence from which a keypoint is used to decide the axes."""
 _SURE_POSES: Final = 50
@@ -66,7 +68,7 @@ class PersonTrack:
     Attributes:
         person: The person's number in the file.
         frames: Shape ``(n,)``, int64, strictly increasing frame numbers.
-        keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0 where the file has none.
+        keypoints: Shape ``(n, 17, 3)``, float32: x, y in pixels and confidence, 0.05 where the file has none.
         abnormal: Shape ``(n,)``, bool: poses annotated as abnormal; None if people were not annotated one by one.
         keys: The frame numbers as text in the file; None if they have no leading zeros.
 
@@ -287,6 +289,8 @@ def _published_windows(track: PersonTrack, length: int, frame_rate_hz: float, st
     present = (track.frames[rows] < (first + length)[:, None]).sum(axis=1)
     kept = present >= length - _MISSING_ALLOWED
     poses = coco_to_graph(track.keypoints[torch.from_numpy(rows[kept])])
+    # The published protocol takes every joint as it comes, seen or not.
+    poses[..., 2].clamp_min_(_GUESSED)
     ends = (first[kept] + length - 1) / frame_rate_hz
     return Windows.of_poses(poses, np.full(len(ends), track.person, np.int64), ends)
 
@@ -326,8 +330,8 @@ def _track(path: Path, person: str, entry: Any) -> PersonTrack:
     keypoints = torch.tensor(poses, dtype=torch.float32).view(len(order), len(COCO_JOINTS), 3)
     if not torch.isfinite(keypoints[..., :2]).all():
         raise DatasetError(f"{where}: a keypoint is not finite")
-    # PoseLift marks the poses its authors interpolated by a confidence of nan.
-    keypoints[..., 2].nan_to_num_(nan=0.0)
+    # PoseLift marks the poses its authors interpolated by a confidence of nan. They are no sightings, but good guesses.
+    keypoints[..., 2].nan_to_num_(nan=_GUESSED)
     names = tuple(keys[frame] for frame in order)
     padded = any(name != str(frame) for name, frame in zip(names, order, strict=True))
     return PersonTrack(

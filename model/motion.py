@@ -149,7 +149,9 @@ def motion_features(poses: Tensor, rate_hz: float) -> Tensor:
     acceleration = 2 * _slope(root, squares)
     energies = _energies(xy, root, rate_hz)
     limbs = _limbs(energies, poses)
-    fastest = energies.mean(dim=1).topk(_FASTER + 1, dim=1).values[:, _FASTER]
+    seen = _moving(poses)
+    means = (energies * seen).sum(dim=1) / seen.sum(dim=1).clamp_min(1.0)
+    fastest = means.topk(_FASTER + 1, dim=1).values[:, _FASTER]
     size = (xy - xy.mean(dim=2, keepdim=True)).square().sum(-1).mean(-1).sqrt().clamp_min(1e-2).log()
     growth = _slope(size[..., None], times)[:, 0].abs()
     speed = _slope(root, times).norm(dim=-1)
@@ -223,8 +225,14 @@ def _energies(xy: Tensor, root: Tensor, rate_hz: float) -> Tensor:
 
 def _limbs(energies: Tensor, poses: Tensor) -> Tensor:
     """Root of the mean of squared speeds ``(N, T - 2, 18)`` weighted by confidence, ``(N,)``."""
-    weight = poses[:, 1:-1, :, 2].clamp_min(_MIN_CONFIDENCE)
-    return ((energies * weight).sum((1, 2)) / weight.sum((1, 2))).sqrt()
+    weight = poses[:, 1:-1, :, 2].clamp_min(_MIN_CONFIDENCE) * _moving(poses)
+    return ((energies * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(_MIN_CONFIDENCE)).sqrt()
+
+
+def _moving(poses: Tensor) -> Tensor:
+    """Whether the speed of a joint was seen, at the point itself and on either side: ``(N, T - 2, 18)``, 0 or 1."""
+    seen = poses[..., 2] > 0
+    return (seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]).to(poses.dtype)
 
 
 def _times(like: Tensor, rate_hz: float) -> Tensor:

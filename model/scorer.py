@@ -155,8 +155,16 @@ class RawScorer:
         Raises:
             ValueError: A window has the wrong shape or is not finite.
         """
-        nll = self.nll(windows.tensor)
+        nll = self.likelihood(windows)
         return summed(windows, nll, np.zeros(len(windows), np.int64), self.parts, self.spec)[0]
+
+    def likelihood(self, windows: Windows) -> Floats:
+        """Negative log-likelihood in bits per dimension, shape ``(N,)``, without the joints that were not seen.
+
+        Raises:
+            ValueError: A window has the wrong shape or is not finite.
+        """
+        return _finite(_likelihood(self.flow, windows, self.max_batch)[0])
 
     def calibrated(self, normal: Sequence[Footage]) -> Calibration:
         """What raw scores mean, by normal footage, each piece of one camera.
@@ -176,7 +184,7 @@ class RawScorer:
 
     def nll_by_joint(self, tensor: Tensor) -> Floats:
         """What each COCO joint adds to `nll`, shape ``(N, 17)``; rows sum to it. Arguments and errors are its own."""
-        return _finite(_scored(self.flow, tensor, self.max_batch, by_joint=True))
+        return _finite(_scored(self.flow, tensor, self.max_batch, by_joint=True) @ _COCO_SHARES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -293,9 +301,7 @@ class Scorer:
             scored_by = [models.of_camera.get(camera, self._shared) for camera in present.tolist()]
         else:
             raise ValueError(f"expected the camera of each of {len(windows)} windows, got shape {cameras.shape}")
-        scores = _scored(models.flow, windows.tensor, self._max_batch, which=which, by_joint=joints)
-        by_joint = scores if joints else None
-        nll = scores if by_joint is None else by_joint.sum(axis=1)
+        nll, by_joint = _likelihood(models.flow, windows, self._max_batch, which=which, joints=joints)
         nll = _finite(nll) if cameras is None else np.where(np.isfinite(nll), nll, np.nan)
         raw, parts = self._judged_by_camera(windows, nll, scenes, scored_by)
         level = np.empty_like(nll)
@@ -361,6 +367,34 @@ class _Models:
     flow: FusedFlow
 
 
+def _likelihood(
+    flow: FusedFlow,
+    windows: Windows,
+    max_batch: int,
+    *,
+    which: NDArray[np.int64] | None = None,
+    joints: bool = False,
+) -> tuple[Floats, Floats | None]:
+    """Likelihoods ``(N,)`` without unseen joints, and what each COCO joint adds ``(N, 17)`` if that was asked for."""
+    unseen = bool((windows.poses[..., 2] <= 0).any())
+    if not (joints or unseen):
+        return _scored(flow, windows.tensor, max_batch, which=which), None
+    by_joint = _scored(flow, windows.tensor, max_batch, which=which, by_joint=True)
+    if unseen:
+        by_joint *= seen_shares(windows)
+    return by_joint.sum(axis=1), by_joint @ _COCO_SHARES if joints else None
+
+
+def seen_shares(windows: Windows) -> Floats:
+    """How much each graph joint counts in the likelihood of its window, ``(N, 18)``.
+
+    A joint counts by the share of the window's points at which it was seen. What the unseen points would have added is
+    taken to be what the seen ones add on average, so the shares of a window have the mean 1.
+    """
+    seen = (windows.poses[..., 2] > 0).double().mean(dim=1).cpu().numpy()
+    return np.asarray(seen / np.maximum(seen.mean(axis=1, keepdims=True), 1e-9))
+
+
 def _calibration(checkpoint: Checkpoint) -> Calibration:
     if checkpoint.calibration is None:
         raise CheckpointError(f"checkpoint {checkpoint.name} has no calibration, so its scores have no level")
@@ -381,7 +415,7 @@ def _scored(
     which: NDArray[np.int64] | None = None,
     by_joint: bool = False,
 ) -> Floats:
-    """Scores ``(N,)``, or what each COCO joint adds to them ``(N, 17)``; not finite where a window is not."""
+    """Scores ``(N,)``, or what each graph joint adds to them ``(N, 18)``; not finite where a window is not."""
     order = None
     if which is not None and len(which) > max_batch and which.any():
         # Windows of one set side by side: the fewer sets in a batch, the fewer matrices to gather.
@@ -396,7 +430,7 @@ def _scored(
     scores: Floats = torch.cat(chunks).cpu().numpy().astype(np.float64)
     if order is not None:
         scores[order] = scores.copy()
-    return scores @ _COCO_SHARES if by_joint else scores
+    return scores
 
 
 def _finite(scores: Floats) -> Floats:

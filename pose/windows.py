@@ -3,7 +3,7 @@
 A window is `WindowSpec.length` consecutive points of a fixed time grid, ``k / rate_hz`` for integer ``k``, filled with
 the poses of one tracked person. Cameras run at any rate and drop frames, so poses are interpolated linearly between
 capture times. Where the person was not seen for longer than `WindowSpec.max_gap_s`, the run of grid points ends and a
-new one begins.
+new one begins. A joint that was not seen gets the place that `pose.unseen` gives it, and keeps confidence 0.
 
 Training, evaluation and calibration cut whole tracks with `slice_track`; clips and live streams push poses one frame at
 a time into a `WindowBuffer`. Both place a pose on the grid with `_grid_range` and `_interpolate` and both end in
@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose.skeleton import NUM_JOINTS, coco_to_graph
+from pose.skeleton import COCO_JOINTS, NUM_JOINTS, coco_to_graph
+from pose.unseen import LEAST_JOINTS, complete, hide_unseen, seen_joints
 
 _GRID_TOLERANCE: Final = 1e-6
 """A pose this close to a grid point, in grid steps, is on it (capture times are floats)."""
@@ -193,8 +194,11 @@ def slice_track(
         raise ValueError(f"stride must be at least 1, got {stride}")
     if len(times) > 1 and not (np.diff(times) > 0).all():
         raise ValueError("capture times of a track must strictly increase")
-    joints = coco_to_graph(keypoints.to(torch.float32))
+    judged = seen_joints(keypoints) >= LEAST_JOINTS
+    times, keypoints = times[judged], keypoints[torch.from_numpy(judged).to(keypoints.device)]
+    joints = hide_unseen(coco_to_graph(keypoints.to(torch.float32)))
     breaks = np.flatnonzero(np.diff(times) > _longest_gap(spec)) + 1
+    joints = _completed(joints, times, {0, *breaks.tolist()}, spec)
     batches = []
     for run in np.split(np.arange(len(times)), breaks):
         grid, resampled = _resample(times[run], joints[run[0] : run[-1] + 1] if len(run) else joints, spec.rate_hz)
@@ -241,6 +245,7 @@ class WindowBuffer:
         self.stride = stride
         self._ring = torch.zeros((slots, 2 * spec.length, NUM_JOINTS, _CHANNELS), device=device)
         self._last = torch.zeros((slots, NUM_JOINTS, _CHANNELS), device=device)
+        self._seen_at = np.full((slots, NUM_JOINTS), -np.inf)
         self._last_time = np.full(slots, -np.inf)
         self._run_start = np.zeros(slots, np.int64)
         self._slot_of: dict[int, int] = {}
@@ -271,6 +276,11 @@ class WindowBuffer:
         _check(times, keypoints)
         if len(track_ids) != len(times) or len(set(track_ids)) != len(track_ids):
             raise ValueError("push needs one time and one pose for each of M different tracks")
+        seen = seen_joints(keypoints)
+        judged = np.flatnonzero(seen >= LEAST_JOINTS)
+        if len(judged) < len(times):
+            times, track_ids = times[judged], [track_ids[row] for row in judged.tolist()]
+            keypoints = keypoints[torch.from_numpy(judged).to(keypoints.device)]
         if not len(times):
             return Windows.empty(self.spec, self._ring.device)
         self._forget(float(times.max()) - self.spec.max_gap_s - self._FORGET_S)
@@ -280,8 +290,12 @@ class WindowBuffer:
             late = track_ids[int(np.argmin(times > previous))]
             raise ValueError(f"capture times of track {late} must strictly increase")
 
-        joints = coco_to_graph(keypoints.to(torch.float32))
         fresh = times - previous > _longest_gap(self.spec)
+        joints = coco_to_graph(keypoints.to(torch.float32))
+        if (seen[judged] < len(COCO_JOINTS)).any():
+            joints = self._completed(joints, slots, times, fresh)
+        else:
+            self._seen_at[slots] = times[:, None]
         earlier = np.where(fresh, times, previous)
         first, last = _grid_range(times, self.spec.rate_hz, previous=np.where(fresh, np.nan, previous))
         self._run_start[slots[fresh]] = first[fresh]
@@ -302,6 +316,17 @@ class WindowBuffer:
         self._last[slots_t] = joints
         self._last_time[slots] = times
         return Windows.concatenate(batches) if batches else Windows.empty(self.spec, device)
+
+    def _completed(
+        self, joints: Tensor, slots: NDArray[np.int64], times: NDArray[np.float64], fresh: NDArray[np.bool_]
+    ) -> Tensor:
+        """The poses ``(M, 18, 3)`` with a place for every joint; notes when each joint was seen."""
+        joints = hide_unseen(joints)
+        seen = (joints[..., 2] > 0).cpu().numpy()
+        seen_at = np.where(fresh[:, None], -np.inf, self._seen_at[slots])
+        held = torch.from_numpy(times[:, None] - seen_at <= _longest_gap(self.spec)).to(joints.device)
+        self._seen_at[slots] = np.where(seen, times[:, None], seen_at)
+        return complete(joints, self._last[torch.from_numpy(slots).to(joints.device)], held)
 
     def _ready(
         self, rows: NDArray[np.int64], slots: NDArray[np.int64], grid: NDArray[np.int64], track_ids: Sequence[int]
@@ -337,6 +362,7 @@ class WindowBuffer:
         size = len(self._last_time)
         self._ring = torch.cat([self._ring, torch.zeros_like(self._ring)])
         self._last = torch.cat([self._last, torch.zeros_like(self._last)])
+        self._seen_at = np.concatenate([self._seen_at, np.full((size, NUM_JOINTS), -np.inf)])
         self._last_time = np.concatenate([self._last_time, np.full(size, -np.inf)])
         self._run_start = np.concatenate([self._run_start, np.zeros(size, np.int64)])
         self._free.extend(range(2 * size - 1, size - 1, -1))
@@ -345,6 +371,29 @@ class WindowBuffer:
 def _check(times: NDArray[np.float64], keypoints: Tensor) -> None:
     if keypoints.ndim != 3 or keypoints.shape[2] != _CHANNELS or len(keypoints) != len(times):
         raise ValueError(f"expected {len(times)} poses of shape (17, 3), got {tuple(keypoints.shape)}")
+
+
+def _completed(joints: Tensor, times: NDArray[np.float64], starts: set[int], spec: WindowSpec) -> Tensor:
+    """The poses ``(n, 18, 3)`` of one track with a place for every joint, one after the other as `WindowBuffer` does.
+
+    Args:
+        joints: The poses as they were seen.
+        times: Shape ``(n,)``, their capture times.
+        starts: Numbers of the poses that begin a run.
+        spec: What a window is.
+    """
+    if bool((joints[..., 2] > 0).all()):
+        return joints
+    moments = torch.from_numpy(times).to(joints.device)
+    completed = []
+    for number, pose in enumerate(joints):
+        if number in starts:
+            seen_at = torch.full_like(pose[:, 2], -torch.inf, dtype=torch.float64)
+            before = pose
+        before = complete(pose[None], before[None], (moments[number] - seen_at <= _longest_gap(spec))[None])[0]
+        seen_at = torch.where(pose[:, 2] > 0, moments[number], seen_at)
+        completed.append(before)
+    return torch.stack(completed)
 
 
 def _longest_gap(spec: WindowSpec) -> float:
@@ -369,11 +418,16 @@ def _interpolate(
     later: NDArray[np.float64],
     rate_hz: float,
 ) -> Tensor:
-    """Poses at grid points that lie between two sightings each; exactly the sighting where both are one."""
+    """Poses at grid points that lie between two sightings each; exactly the sighting where both are one.
+
+    A joint that is unseen at an end that counts is unseen in between.
+    """
     span = later - earlier
     weight = np.clip((grid / rate_hz - earlier) / np.where(span > 0, span, 1.0), 0.0, 1.0)
-    weight_t = torch.from_numpy(weight.astype(np.float32)).to(right.device)
-    return torch.lerp(left, right, weight_t[:, None, None])
+    weight_t = torch.from_numpy(weight.astype(np.float32)).to(right.device)[:, None]
+    between = torch.lerp(left, right, weight_t[..., None])
+    seen = ((left[..., 2] > 0) | (weight_t >= 1)) & ((right[..., 2] > 0) | (weight_t <= 0))
+    return torch.cat([between[..., :2], (between[..., 2] * seen)[..., None]], dim=-1)
 
 
 def _resample(times: NDArray[np.float64], joints: Tensor, rate_hz: float) -> tuple[NDArray[np.int64], Tensor]:

@@ -363,7 +363,7 @@ def test_list_entries_and_missing_confidences_are_read_in_every_layout(tmp_path:
     write_clip(tmp_path, "yard", {"1": [entry(poses[10:], 10), entry(poses[:10])]})
     (clip,) = read_dataset("json", tmp_path, splits=("train",), frame_rate_hz=15.0).train
     assert clip.tracks[0].frames.tolist() == list(range(20))
-    assert clip.tracks[0].keypoints[3, 4, 2] == 0
+    assert clip.tracks[0].keypoints[3, 4, 2] == pytest.approx(0.05)
 
 
 def test_every_layout_has_a_name_and_published_ones_a_frame_rate() -> None:

@@ -31,6 +31,7 @@ def scorer(checkpoint: Checkpoint) -> Scorer:
 
 def windows(n: int, seed: int = 0) -> Windows:
     poses = torch.randn(n, 8, 18, 3, generator=torch.Generator().manual_seed(seed))
+    poses[..., 2] = 0.9
     return Windows.of_poses(poses, np.arange(n), np.arange(n) / 15)
 
 

@@ -16,8 +16,13 @@ SPEC = WindowSpec(length=8, rate_hz=15.0, max_gap_s=0.5)
 Times = NDArray[np.float64]
 
 
-def poses(count: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 17, 3, generator=torch.Generator().manual_seed(seed)) * 50 + 200
+def poses(count: int, seed: int = 0, unseen: float = 0.0) -> Tensor:
+    """Poses whose joints lie anywhere; of these a share was not seen, as devices say it: (0, 0, 0)."""
+    source = torch.Generator().manual_seed(seed)
+    places = torch.randn(count, 17, 2, generator=source) * 50 + 200
+    confidences = torch.rand(count, 17, 1, generator=source) * 0.9 + 0.1
+    seen = torch.rand(count, 17, 1, generator=source) >= unseen
+    return torch.cat([places, confidences], dim=2) * seen
 
 
 @st.composite
@@ -43,17 +48,18 @@ def assert_same(a: Windows, b: Windows) -> None:
     np.testing.assert_array_equal(a.track_ids, b.track_ids)
     np.testing.assert_array_equal(a.end_times, b.end_times)
     torch.testing.assert_close(a.tensor, b.tensor, rtol=0, atol=1e-5)
+    torch.testing.assert_close(a.poses[..., 2], b.poses[..., 2], rtol=0, atol=1e-5)
 
 
-@given(capture_times(), st.integers(1, 4))
-def test_slicing_a_track_and_streaming_it_give_the_same_windows(times: Times, stride: int) -> None:
-    keypoints = poses(len(times))
+@given(capture_times(), st.integers(1, 4), st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+def test_slicing_a_track_and_streaming_it_give_the_same_windows(times: Times, stride: int, unseen: float) -> None:
+    keypoints = poses(len(times), unseen=unseen)
     assert_same(slice_track(7, times, keypoints, SPEC, stride=stride), streamed(times, keypoints, SPEC, stride))
 
 
 @given(st.lists(capture_times(), min_size=2, max_size=5))
 def test_tracks_streamed_together_give_what_each_gives_alone(tracks: list[Times]) -> None:
-    keypoints = [poses(len(times), seed) for seed, times in enumerate(tracks)]
+    keypoints = [poses(len(times), seed, unseen=0.2) for seed, times in enumerate(tracks)]
     buffer = WindowBuffer(SPEC, slots=1)
     seen: dict[int, list[Windows]] = {track: [Windows.empty(SPEC)] for track in range(len(tracks))}
     for moment in sorted({float(time) for times in tracks for time in times}):
@@ -177,3 +183,35 @@ def test_windows_keep_the_poses_that_they_normalise() -> None:
     torch.testing.assert_close(some.tensor, windows.tensor[[2, 0]], rtol=0, atol=0)
     assert some.end_times.tolist() == windows.end_times[[2, 0]].tolist()
     assert len(windows[windows.end_times > windows.end_times[0]]) == len(windows) - 1
+
+
+@given(st.integers(0, 1000), st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
+def test_where_an_unseen_joint_is_said_to_be_makes_no_difference(seed: int, x: float, y: float) -> None:
+    times, keypoints = np.arange(20) / 15, poses(20, seed, unseen=0.3)
+    elsewhere = torch.where(keypoints[..., 2:] > 0, keypoints, torch.tensor([x, y, 0.0]))
+    assert_same(slice_track(7, times, keypoints, SPEC), slice_track(7, times, elsewhere, SPEC))
+
+
+def test_poses_with_too_few_joints_are_no_sightings() -> None:
+    times, keypoints = np.arange(24) / 15, poses(24)
+    keypoints[:, 5:] = 0
+    assert not len(slice_track(7, times, keypoints, SPEC))
+    assert not len(streamed(times, keypoints, SPEC, 1))
+    whole = poses(24)
+    whole[8:12, 5:] = 0
+    assert_same(
+        slice_track(7, times, whole, SPEC),
+        slice_track(7, np.delete(times, range(8, 12)), whole[[*range(8), *range(12, 24)]], SPEC),
+    )
+
+
+def test_a_joint_between_a_sighting_and_none_is_unseen() -> None:
+    keypoints = poses(20)
+    keypoints[7, 9] = 0
+    confidence = slice_track(7, np.arange(20) / 10, keypoints, SPEC).poses[:, 0, 4, 2]
+    joint = coco_to_graph(keypoints)[:, 4, 2]
+    assert joint[7] > 0, "the right wrist is not the joint that was lost"
+    left_wrist = slice_track(7, np.arange(20) / 10, keypoints, SPEC).poses[:, 0, 7, 2]
+    assert (confidence > 0).all()
+    lost = np.arange(len(left_wrist)) / 15
+    assert (left_wrist == 0).tolist() == ((lost > 0.6 + 1e-6) & (lost < 0.8 - 1e-6)).tolist()
