@@ -127,7 +127,7 @@ class Runtime:
         clip_scorer: Callable[[LoadedModels, ClipLimits], ClipScorer],
     ) -> Self:
         clock, metrics = SteadyClock(), Metrics()
-        models = ModelKeeper(lambda: load(settings), watched=_watched(settings))
+        models = ModelKeeper(lambda: load(settings), watched=watched_files(settings))
         policy = StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs)
         clips = open_clips(settings, folder, database, models, metrics, clip_scorer)
         streams = open_streams(settings, database, clock)
@@ -306,7 +306,8 @@ def _recover(store: ClipStore, folder: DataFolder, max_attempts: int) -> None:
         log.warning("removed an orphan", name=name)
 
 
-def _watched(settings: Settings) -> list[Path]:
+def watched_files(settings: Settings) -> list[Path]:
+    """Files that loading the models depends on; the models are loaded again when one of them appears or changes."""
     weights = Path(settings.pose_weights).expanduser()
     files = [weights, settings.data_dir / "weights" / weights.name]
     return [*files, settings.checkpoint] if settings.checkpoint else files

@@ -1,1 +1,1 @@
-"""Calibration of a camera: collect normal footage, fit thresholds, adapt weights, report."""
+"""Calibration of a camera: gather calibration footage, fit thresholds, adapt weights, report."""

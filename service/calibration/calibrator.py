@@ -1,7 +1,8 @@
-"""Calibrates cameras: gathers footage of normal life, fits a threshold, and adapts weights if asked to."""
+"""Calibrates cameras: gathers calibration footage, fits a threshold, and adapts weights if asked to."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Final
@@ -12,7 +13,7 @@ from model.adaptation import CameraFit, FitCancelled, fit_camera
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint
 from model.footage import PoseFootage
-from service.calibration.gathering import CalibrationRefused, _Gathering, clip_footage
+from service.calibration.gathering import CalibrationRefused, Gathering, clip_footage
 from service.calibration.report import (
     Adaptation,
     CalibrationRefusal,
@@ -21,7 +22,6 @@ from service.calibration.report import (
     CalibrationState,
     CalibrationStatus,
     CalibrationVersion,
-    _finite,
     fitted_report,
 )
 from service.cameras.camera import Camera
@@ -37,19 +37,22 @@ from service.storage.folder import DataFolder
 log = structlog.get_logger(__name__)
 
 _POLL_S: Final = 0.5
+"""Seconds between two checks whether enough footage is gathered."""
+
 _STOP_S: Final = 5.0
+"""Seconds that `stop` waits for calibrations to end."""
 
 
 class CalibrationRunning(RuntimeError):
-    """The camera is being calibrated already."""
+    """A calibration of this camera is running."""
 
 
 class _CameraChanged(RuntimeError):
-    """The camera whose footage was gathered looks elsewhere now, or is disabled."""
+    """The camera was replaced or disabled while its footage was gathered."""
 
 
 class _Session:
-    """One calibration while it runs, and afterwards what became of it."""
+    """One calibration: its state while it runs, and its outcome afterwards."""
 
     def __init__(self, camera: Camera, request: CalibrationRequest) -> None:
         self.camera = camera
@@ -57,27 +60,27 @@ class _Session:
         self.asked_at = utc_now()
         self.false_alarms_marked = 0
         self.state = CalibrationState.GATHERING
-        self.gathering = _Gathering()
+        self.gathering = Gathering()
         self.progress: float | None = None
         self.refusal: CalibrationRefusal | None = None
         self.problem: str | None = None
         self.cancelled = threading.Event()
 
     def advance(self, share: float) -> None:
-        """Note how far fitting has come."""
+        """Set the share of the fitting that is done, 0 to 1."""
         self.progress = share
 
 
 class Calibrator:
-    """Calibrates cameras; each calibration runs on a thread of its own.
+    """Calibrates cameras; each calibration runs on its own thread.
 
     Args:
-        cameras: The cameras; a calibration ends when its camera is removed.
-        models: Where calibrations are kept.
-        store: Where calibrations are listed.
-        clips: Where clips are known.
-        incidents: Where false alarms are known.
-        folder: Where clips lie.
+        cameras: The cameras; a calibration is cancelled when its camera is removed.
+        models: Stores calibrations and gives them to cameras.
+        store: Lists the calibrations of cameras.
+        clips: Lists clips, whose footage can be used.
+        incidents: Lists the incidents that were marked as false alarms.
+        folder: Holds the results of clips.
     """
 
     def __init__(
@@ -102,26 +105,26 @@ class Calibrator:
         cameras.when_removed(self._forget)
 
     def start(self, camera_id: str, request: CalibrationRequest) -> CalibrationStatus:
-        """Begin to calibrate a camera.
+        """Start the calibration of a camera.
 
         Raises:
             UnknownCamera: There is none.
-            CalibrationRunning: It is being calibrated.
-            CalibrationRefused: The camera is disabled, or the clip cannot be used.
+            CalibrationRunning: One is running.
+            CalibrationRefused: The camera is disabled, the clip cannot be used, or the service is stopping.
             UnknownClip: There is no such clip.
         """
         camera, footage = self._cameras.camera(camera_id), None
         if request.clip is not None:
             footage = self._clip_footage(request.clip)
         elif camera.lane is None:
-            raise CalibrationRefused(f"camera {camera.id} is disabled, so there is nothing to gather")
+            raise CalibrationRefused(f"camera {camera.id} is disabled, so it delivers no calibration footage")
         session = _Session(camera, request)
         with self._lock:
             if self._stopping:
-                raise CalibrationRefused("the service is being stopped")
+                raise CalibrationRefused("the service is stopping")
             running = self._sessions.get(camera.id)
             if running is not None and not running.state.finished:
-                raise CalibrationRunning(f"camera {camera.id} is being calibrated; cancel that first")
+                raise CalibrationRunning(f"a calibration of camera {camera.id} is running; cancel it first")
             self._sessions[camera.id] = session
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             thread = threading.Thread(
@@ -132,14 +135,14 @@ class Calibrator:
         return self.status(camera.id)
 
     def cancel(self, camera_id: str) -> None:
-        """Give up what is being done for a camera; nothing to give up is fine."""
+        """Cancel the calibration of a camera, if one is running."""
         with self._lock:
             session = self._sessions.get(camera_id)
         if session is not None:
             session.cancelled.set()
 
     def stop(self) -> None:
-        """Give up everything that is being done; what does not notice within seconds is left to the process's end."""
+        """Cancel all calibrations and wait some seconds for them to end."""
         with self._lock:
             self._stopping = True
             sessions, threads = list(self._sessions.values()), list(self._threads)
@@ -150,7 +153,7 @@ class Calibrator:
             thread.join(max(deadline - time.monotonic(), 0))
 
     def status(self, camera_id: str) -> CalibrationStatus:
-        """The calibrations of a camera.
+        """The calibrations of a camera, and the state of the last one that was started.
 
         Raises:
             UnknownCamera: There is none.
@@ -173,7 +176,7 @@ class Calibrator:
         )
 
     def roll_back(self, camera_id: str) -> CalibrationStatus:
-        """Go back to the calibration before the one in use; after the first one, to that of the service.
+        """Return to the calibration before the one in use, or to that of the service if there is none before.
 
         Raises:
             UnknownCamera: There is none.
@@ -184,7 +187,7 @@ class Calibrator:
         return self.status(camera_id)
 
     def _forget(self, camera_id: str) -> None:
-        """A camera was removed: give up what is being done for it."""
+        """Cancel the calibration of a camera that was removed, and forget its outcome."""
         self.cancel(camera_id)
         with self._lock:
             self._sessions.pop(camera_id, None)
@@ -223,12 +226,14 @@ class Calibrator:
             session.state = CalibrationState.REFUSED
             log.warning("calibration refused", camera=camera.id, reason=str(error), needed_s=error.needed_s)
         except _CameraChanged:
-            session.problem = "the camera was changed or disabled while footage was gathered; begin again"
+            session.problem = (
+                "the camera was changed or disabled while footage was gathered; start the calibration again"
+            )
             session.state = CalibrationState.CANCELLED
-            log.warning("calibration given up", camera=camera.id, reason=session.problem)
+            log.warning("calibration cancelled", camera=camera.id, reason=session.problem)
         except (FitCancelled, UnknownCamera):
             session.state = CalibrationState.CANCELLED
-            log.info("calibration given up", camera=camera.id)
+            log.info("calibration cancelled", camera=camera.id)
         except Exception as error:
             session.problem = f"the calibration failed: {' '.join(str(error).split())[:300]}"
             session.state = CalibrationState.FAILED
@@ -265,7 +270,10 @@ class Calibrator:
         )
 
     def _false_alarms(self, session: _Session, base: Checkpoint) -> list[float]:
-        """Held scores of false alarms; what came while footage was gathered is in the footage."""
+        """Highest held scores of incidents that were marked as false alarms.
+
+        Later incidents are left out: they are in the footage that was gathered.
+        """
         camera_id, scored_by = session.camera.id, base.fingerprint()
         marked = self._incidents.false_alarms(
             camera_id, since=self._store.get(camera_id).created_at, until=session.asked_at
@@ -274,7 +282,7 @@ class Calibrator:
         return [peak.score for peak in marked if peak is not None and peak.scored_by == scored_by]
 
     def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
-        """ClipStore what was found, weights first, and score the camera by it from now on."""
+        """Store the calibration and use it for the camera from now on."""
         camera, adaptation = session.camera, None
         if session.request.adapt:
             adaptation = Adaptation(
@@ -295,3 +303,7 @@ class Calibrator:
                 current, report.model_dump(mode="json"), fit.calibration.to_dict(), fit.checkpoint
             )
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 5)

@@ -1,4 +1,4 @@
-"""Collects a camera's people while it is calibrated, and turns them into recordings."""
+"""Gathers calibration footage: the poses of a camera or of a clip, cut into uninterrupted recordings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from service.documents.results import ClipResult
 from service.live.frames import Scored
 
 _MOST_POSES: Final = 200_000
-"""Poses of one calibration that are kept in memory, and cut into windows later, which takes a few hundred megabytes;
-gathering ends early when they are there."""
+"""Most poses of one calibration; gathering ends early when they are reached. The poses and the windows cut from them
+take a few hundred megabytes."""
 
 _BREAK_S: Final = 2.0
-"""A longer silence of the camera begins a new recording: nothing is known of what happened meanwhile."""
+"""After a gap between frames longer than this, in seconds, a new recording starts: what happened meanwhile is
+unknown."""
 
 _EMPTY_S: Final = 1.0
-"""While nobody has been in view for so long, a frame in so long is enough to know it."""
+"""After this many seconds with nobody in view, one frame is kept in each such span until somebody is."""
 
 _LONGEST_RECORDING_S: Final = 600.0
-"""Longer recordings are cut, so that only so much is in memory as windows at a time."""
+"""Longer recordings are cut, to limit the windows that are in memory at a time."""
 
 
 class CalibrationRefused(RuntimeError):
@@ -36,30 +37,35 @@ class CalibrationRefused(RuntimeError):
 
 
 class _Sightings:
-    """Poses of one person, packed: there may be many."""
+    """Poses of one person, packed, because there may be many."""
 
     def __init__(self) -> None:
         self._times = array("d")
         self._joints = array("f")
 
     def add(self, moment: float, keypoints: NDArray[np.float32]) -> None:
-        """Take a pose ``(17, 3)``."""
+        """Add a pose.
+
+        Args:
+            moment: Seconds.
+            keypoints: Shape ``(17, 3)``.
+        """
         self._times.append(moment)
         self._joints.frombytes(np.ascontiguousarray(keypoints, np.float32).tobytes())
 
     def track(self, number: int) -> PoseTrack:
-        """All of them."""
+        """All poses as a track."""
         joints = np.array(self._joints, np.float32).reshape(len(self._times), -1, 3)
         return PoseTrack(number, np.array(self._times), torch.from_numpy(joints))
 
 
-class _Gathering:
-    """Footage of one camera as it comes.
+class Gathering:
+    """Gathers calibration footage from the processed frames of one camera; callable from any thread.
 
     Attributes:
-        seconds: Time that the frames cover, silences left out.
-        poses: Poses in them.
-        full: No more can be kept.
+        seconds: Seconds of footage so far, without long gaps between frames.
+        poses: Number of poses so far.
+        full: Set when no more frames are taken.
     """
 
     def __init__(self) -> None:
@@ -73,7 +79,7 @@ class _Gathering:
         self._peopled = -math.inf
 
     def add(self, scored: Scored) -> None:
-        """Take a processed frame."""
+        """Add a processed frame; one that is not newer than the last is left out."""
         moment = scored.captured_at
         with self._lock:
             gap = moment - self._last
@@ -94,7 +100,7 @@ class _Gathering:
                 self.full.set()
 
     def hand_over(self) -> list[PoseFootage]:
-        """Uninterrupted recordings; nothing is kept, and nothing more is taken."""
+        """Return the footage as uninterrupted recordings, and stop gathering; the memory is freed."""
         with self._lock:
             self.full.set()
             times, people = self._times, self._people
@@ -103,11 +109,11 @@ class _Gathering:
 
 
 def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) -> list[PoseFootage]:
-    """Cut what was seen into uninterrupted recordings.
+    """Cut footage into uninterrupted recordings.
 
     Args:
         times: Capture times of all frames in seconds, increasing.
-        people: What was seen of each person in them.
+        people: The poses of each person, by track number.
     """
     if not len(times):
         return []
@@ -120,7 +126,7 @@ def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) ->
 
 
 def clip_footage(result: ClipResult) -> list[PoseFootage]:
-    """The poses of a scored clip.
+    """The poses of a scored clip, as calibration footage.
 
     Raises:
         CalibrationRefused: The clip was scored without keypoints.

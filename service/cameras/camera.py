@@ -46,8 +46,8 @@ class Latest:
     """The newest processed frame of a camera.
 
     Attributes:
-        image: The picture, BGR, not to be changed; None where pictures must not be shown.
-        score: What was found in it.
+        image: The picture, BGR; read-only. None if there is no picture or it must not be shown.
+        score: Score, level and people of the frame.
     """
 
     image: NDArray[np.uint8] | None
@@ -58,10 +58,16 @@ class Camera:
     """One camera that is being watched.
 
     Args:
-        camera_id: Its id.
-        config: What was chosen for it.
+        camera_id: Id of the camera.
+        config: Its configuration.
         url: Its URL, parsed.
         post: Everything a camera reports to.
+
+    Attributes:
+        latest: The newest processed frame; None before the first.
+        taps: Listeners that get every processed frame, see `tap`.
+        source: Where frames come from; None for a disabled camera.
+        lane: The way of frames through the engine; None for a disabled camera.
     """
 
     def __init__(self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post) -> None:
@@ -94,17 +100,17 @@ class Camera:
         )
 
     def start(self) -> None:
-        """Begin to watch, unless that was done or the camera was stopped meanwhile."""
+        """Start the source; does nothing if it was started before, the camera was stopped, or it is disabled."""
         with self._lock:
             if self._started or self._closed or self.source is None or self.lane is None:
                 return
             self._started = True
             self._post.engine.add(self.lane, self._model)
-            # Under the lock, because a source that is started after its stop would run for ever.
+            # Under the lock: a source that is started after `stop` would never be stopped.
             self.source.start()
 
     def stop(self, reason: EndReason) -> None:
-        """Let go of the source within about a second and end the incident."""
+        """End the open incident and stop the source, which takes about a second."""
         with self._lock:
             self._closed = True
             if self._judge is not None:
@@ -115,7 +121,7 @@ class Camera:
         self._post.evidence.forget(self.id)
 
     def change(self, config: CameraConfig) -> None:
-        """Watch on with other rules; the source stays as it is."""
+        """Use another configuration for zones and incidents; the source goes on unchanged."""
         with self._lock:
             self.config = config
             if self.lane is not None:
@@ -123,11 +129,11 @@ class Camera:
             self._renew()
 
     def set_model(self, model: CameraModel | None) -> None:
-        """Score with a calibration and weights of its own from now on, or with those of the service."""
+        """Score with the camera's own calibration and weights from now on; None uses those of the service."""
         with self._lock:
             lane = self.lane if self._started and not self._closed else None
         if lane is not None:
-            # Stacking weights takes a while, and the engine must not wait for this camera's lock meanwhile.
+            # Outside the lock: stacking weights takes a while, and the engine needs the lock to deliver frames.
             self._post.engine.set_model(lane, model)
         with self._lock:
             closed = self._closed
@@ -137,7 +143,11 @@ class Camera:
             self._post.engine.set_model(lane, None)
 
     def watch(self, now: float) -> None:
-        """Notice what does not happen: a silent device, a camera without pictures."""
+        """Check whether frames have stopped coming; called regularly.
+
+        Args:
+            now: Seconds on the monotonic clock.
+        """
         if isinstance(self.source, SkeletonFeed):
             self.source.watch(now)
         with self._lock:
@@ -146,29 +156,29 @@ class Camera:
                 self._record(self._judge.lost(now), self._judge.peak)
 
     def tap(self, listener: Callable[[Scored], None]) -> None:
-        """Hand every processed frame to one more listener, on the engine's thread."""
+        """Call a listener with every processed frame, on the engine's thread."""
         with self._lock:
             self.taps = (*self.taps, listener)
 
     def untap(self, listener: Callable[[Scored], None]) -> None:
-        """Stop handing frames to a listener."""
+        """Stop calling a listener."""
         with self._lock:
             self.taps = tuple(known for known in self.taps if known != listener)
 
     @property
     def wanted_rate(self) -> float:
-        """False alarms per hour that this camera may cost."""
+        """The false-alarm budget of this camera, in false alarms per hour."""
         return self.config.false_alarms_per_hour or self._post.settings.false_alarms_per_hour
 
     def calibration(self) -> Calibration | None:
-        """What the scores of this camera mean; None until the models are loaded."""
+        """The calibration in use: the camera's own, or that of the service. None until the models are loaded."""
         if self._model is not None:
             return self._model.calibration
         loaded = self._post.models.loaded
         return None if loaded is None else loaded.scorer.calibration
 
     def status(self) -> CameraStatus:
-        """How the camera is."""
+        """Status of the camera, as the API shows it."""
         post, source, lane = self._post, self.source, self.lane
         with self._lock:
             if self._judge is None:
@@ -207,7 +217,7 @@ class Camera:
     def _source(self) -> LiveSource | SkeletonFeed:
         post = self._post
         if self.url.kind is UrlKind.SKELETONS:
-            # Frames are skipped only if somebody wants fewer than the device sends.
+            # With max_fps only the newest frame is kept; otherwise short delays of the engine cost no frame.
             backlog = BACKLOG if self.config.max_fps is None else 1
             return SkeletonFeed(self.id, post.timing, self._on_state, self._on_frame, backlog)
         capture = open_capture(
@@ -247,13 +257,13 @@ class Camera:
                 return
             if self._judge is None or self._judge.calibration is not calibration:
                 self._renew()
-            # Under the lock, so that nothing comes, and no metric comes back, once the camera has been stopped.
+            # Under the lock, so that a stopped camera publishes nothing and does not bring its metrics back.
             self._publish(scored)
 
     def _publish(self, scored: Scored) -> None:
         post, judge = self._post, self._judge
         if judge is None:
-            raise RuntimeError("a frame of a camera was published before its rules were made")
+            raise RuntimeError("a frame was published before its camera had a judge")
         now = post.clock.now()
         times = Times(post.clock.utc(scored.captured_at), post.clock.utc(now), now - scored.captured_at)
         verdict = judge.judge(scored, times)
@@ -277,7 +287,7 @@ class Camera:
                 self._post.evidence.ended(self.id, incident.id)
 
     def _held_peak(self, peak: float) -> HeldPeak | None:
-        """How unusual the incident that ends was; None where that cannot be told."""
+        """The peak of the incident that ends, with the checkpoint that scored it; None if either is unknown."""
         loaded = self._post.models.loaded
         shared = None if loaded is None else loaded.scorer.checkpoint
         checkpoint = self._model.checkpoint or shared if self._model else shared
@@ -286,7 +296,7 @@ class Camera:
         return HeldPeak(peak, checkpoint.fingerprint())
 
     def _renew(self) -> None:
-        """Make the judge, or give it other rules; nothing yet while no calibration is loaded."""
+        """Create the judge or give it new rules; does nothing until a calibration is loaded."""
         calibration = self.calibration()
         if calibration is None:
             return
@@ -309,7 +319,7 @@ def _rounded(value: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What all cameras report to."""
+    """What all cameras use and report to."""
 
     settings: Settings
     models: ModelKeeper

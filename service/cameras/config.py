@@ -1,4 +1,4 @@
-"""What an operator chooses for one camera."""
+"""The configuration of a camera, and the file that lists cameras."""
 
 from __future__ import annotations
 
@@ -28,73 +28,84 @@ CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID)]
 
 
 class CamerasFileError(ValueError):
-    """The file of cameras cannot be read; the message names the camera and the field."""
+    """The cameras file is missing or invalid; the message names the camera and the field where it can."""
 
 
 class CameraConfig(BaseModel):
-    """A camera, a looped file or a skeleton feed, and how it is watched."""
+    """Configuration of a camera: its source, its zones, its false-alarm budget and its incidents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: StrictInt | str = Field(
-        description="Where pictures come from: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
+        description="Source of the camera: an `rtsp`, `rtsps`, `http` or `https` URL; the index of a camera of "
         "this machine, such as 0; the path of a video in one of `DAFLOW_MEDIA_DIRS`, with `loop`; `skeletons:` for a "
-        "device that sends keypoints instead of pictures; or `simulation:SEED?incident_every=SECONDS` for a camera of "
-        "the small world.",
+        "device that sends keypoints instead of pictures; or `simulation:SEED?incident_every=SECONDS` for a simulated "
+        "camera.",
         examples=["rtsp://viewer:secret@192.168.1.20/stream1"],
         repr=False,
     )
-    name: str | None = Field(default=None, max_length=100, description="What people call it.", examples=["Entrance"])
-    enabled: bool = Field(default=True, description="A disabled camera is kept and not connected to.")
-    loop: bool = Field(default=False, description="Play a file over and over; other sources never end by themselves.")
+    name: str | None = Field(default=None, max_length=100, description="Name shown to people.", examples=["Entrance"])
+    enabled: bool = Field(
+        default=True, description="Whether to connect to the camera; a disabled one keeps its configuration."
+    )
+    loop: bool = Field(
+        default=False,
+        description="Play a video file again from its start whenever it ends; required for files, and only for them.",
+    )
     max_fps: float | None = Field(
         default=None,
         gt=0,
         le=MOST_FPS,
-        description="Pictures per second that are looked at; null takes the service's setting.",
+        description="Highest processed frame rate, in frames per second; null uses `DAFLOW_CAMERA_FPS`, or "
+        f"{MOST_FPS:g} for a skeleton feed.",
     )
-    verify_tls: bool = Field(default=True, description="Refuse `https` and `rtsps` peers without a valid certificate.")
+    verify_tls: bool = Field(default=True, description="Whether `https` and `rtsps` servers need a valid certificate.")
     picture: bool = Field(
         default=True,
-        description="Whether pictures may be shown and kept; otherwise only skeletons leave this camera.",
+        description="Whether pictures of this camera may be shown and stored; if not, only skeletons are.",
     )
     ignore: tuple[Zone, ...] = Field(
         default=(),
         max_length=MOST_ZONES,
-        description="Polygons of the picture in which nobody is scored, as corners in shares of its width and height. "
-        "A person is in one when the middle of the lower edge of the box is.",
+        description="Zones of the picture in which people are not scored: polygons, with corners as fractions of its "
+        "width and height. A person is in a zone if the middle of the lower edge of the bounding box is in it.",
         examples=[[[[0.6, 0.0], [1.0, 0.0], [1.0, 0.4], [0.6, 0.4]]]],
     )
     false_alarms_per_hour: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Where an incident begins, as false alarms per hour of normal life; null takes the service's.",
+        description="False-alarm budget, in false alarms per hour: it sets the level that opens an incident. null uses "
+        "`DAFLOW_FALSE_ALARMS_PER_HOUR`.",
     )
     alert_false_alarms_per_hour: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Where an incident becomes an alert; null is a tenth of `false_alarms_per_hour`.",
+        description="False-alarm budget of alerts, in false alarms per hour: it sets the alert level. null uses "
+        "a tenth of `false_alarms_per_hour`.",
     )
     min_duration_s: float = Field(
-        default=0.5, ge=0, le=60, description="Seconds that the level must stay up before an incident opens."
+        default=0.5,
+        ge=0,
+        le=60,
+        description="Seconds for which the level must stay at or above the threshold before an incident opens.",
     )
     quiet_s: float = Field(
-        default=10.0, gt=0, le=3600, description="Seconds below the closing level after which an incident ends."
+        default=10.0, gt=0, le=3600, description="An incident ends after this many seconds below the closing level."
     )
     cooldown_s: float = Field(
         default=30.0,
         ge=0,
         le=86_400,
-        description="Seconds after an incident in which no new one opens unless it is more severe; they are counted.",
+        description="Seconds after an incident in which new ones are suppressed and counted, unless more severe.",
     )
     retention_hours: float | None = Field(
         default=None,
         gt=0,
         le=LONGEST_RETENTION_HOURS,
-        description="Hours after which an incident of this camera is removed with all evidence; null takes the "
-        "service's (`DAFLOW_INCIDENT_RETENTION_HOURS`).",
+        description="Incidents of this camera are removed with their evidence after this many hours; null uses "
+        "`DAFLOW_INCIDENT_RETENTION_HOURS`.",
         examples=[72],
     )
 
@@ -117,12 +128,12 @@ def _like_config(schema: dict[str, Any]) -> None:
 
 
 class CameraPatch(BaseModel):
-    """Fields of a camera to change; the others stay."""
+    """Fields of a camera's configuration to change; the others stay as they are."""
 
     model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_like_config)
 
     def apply(self, config: CameraConfig) -> CameraConfig:
-        """The camera with these changes.
+        """The configuration with these changes.
 
         Raises:
             ValidationError: A field is unknown or has an impossible value.
@@ -134,7 +145,7 @@ _file: Final = TypeAdapter(dict[CameraId, CameraConfig])
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML leaves open: of two cameras with one id the first would be lost without a word."""
+    """Refuses repeated keys: of two cameras with the same id, YAML would silently keep the second only."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -155,7 +166,7 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
     except (OSError, UnicodeDecodeError) as error:
         raise CamerasFileError(f"{path} cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
-        # The message of the library quotes the line, which may hold a password; so does the error itself.
+        # Message and error of the library quote the line, which may hold a password.
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark else ""
         raise CamerasFileError(f"{path} cannot be understood: {error.problem}{where}") from None
@@ -168,6 +179,6 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
 
 
 def explain(error: ValidationError) -> str:
-    """What is wrong with a configuration, without the values, which may hold passwords."""
+    """What is wrong with a configuration, field by field; without the values, which may hold passwords."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in found)

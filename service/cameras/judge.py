@@ -1,6 +1,6 @@
-"""From a scored frame to its verdict: the level, the people, and what happens to incidents.
+"""Turns the scored frames of a camera into levels and incidents.
 
-Nothing here reads a clock, takes a lock or writes anything: `service.cameras.camera` does that.
+This module is pure: it reads no clock, takes no lock and writes nothing. `service.cameras.camera` does that.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from service.live.detector import Change, Incident, IncidentDetector, Observatio
 from service.live.frames import Scored
 
 _CLOSING: Final = 4.0
-"""An incident closes below the level that normal life reaches this many times as often as the opening level."""
+"""The closing level costs this many times as many false alarms per hour as the opening level."""
 
 _ALERT: Final = 0.1
-"""An alert is this share as frequent in normal life, unless the camera says otherwise."""
+"""False alarms per hour at the alert level, as a share of those at the opening level; the default."""
 
 _DIGITS: Final = 9
+"""Digits of a level: enough to tell one false alarm in years from none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the scores of a camera mean, and how many false alarms it may cost.
+    """The calibration of a camera and its false-alarm budget.
 
     Attributes:
-        calibration: The level of a score.
-        of: Whose normal life that is: of the checkpoint's footage, or of this camera.
-        adapted: Whether the camera has weights of its own.
-        wanted_rate: False alarms per hour.
+        calibration: Turns scores into levels, and levels into false alarms per hour.
+        of: Which calibration it is: `shipped` with the checkpoint, or fitted to this `camera`.
+        adapted: Whether the camera has its own weights.
+        wanted_rate: The false-alarm budget, in false alarms per hour.
     """
 
     calibration: Calibration
@@ -50,7 +51,7 @@ class Meaning:
 
     @property
     def rate(self) -> float:
-        """False alarms per hour at the opening level: less than wanted where the calibration does not reach so far."""
+        """False alarms per hour at the opening level: the budget, or the highest rate that the calibration covers."""
         return min(self.wanted_rate, self.calibration.highest_rate)
 
 
@@ -59,8 +60,8 @@ class Times:
     """When a frame was captured and when its score is published.
 
     Attributes:
-        captured_at: Time of day.
-        published_at: Time of day.
+        captured_at: Time of day of the capture.
+        published_at: Time of day of the publication.
         age_s: Seconds between the two, on the monotonic clock.
     """
 
@@ -71,12 +72,13 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one frame means.
+    """The outcome of one frame.
 
     Attributes:
-        score: For subscribers.
-        changes: What happens to incidents.
-        peak: Highest held score of the incident that ends here; nan where nobody was scored.
+        score: The message for subscribers.
+        changes: Incidents that started, changed or ended with this frame.
+        peak: Highest held score of the incident that was open before this frame; nan if it has none. See
+            `model.online.HeldScore`.
     """
 
     score: Score
@@ -88,10 +90,14 @@ class Judge:
     """Judges the frames of one camera.
 
     Args:
-        camera_id: The camera.
-        config: What was chosen for it.
-        meaning: What its scores mean.
+        camera_id: Id of the camera.
+        config: Its configuration.
+        meaning: Its calibration and false-alarm budget.
         new_id: Makes ids of incidents.
+
+    Attributes:
+        calibration: The calibration in use.
+        thresholds: The levels that open and close incidents, as the API shows them.
     """
 
     def __init__(
@@ -111,13 +117,15 @@ class Judge:
         self._observed_at = -math.inf
 
     def change(self, config: CameraConfig, meaning: Meaning) -> None:
-        """Judge by other rules from now on; an open incident stays open."""
+        """Use another configuration or calibration from now on; an open incident stays open.
+
+        If the rules differ from those before, the held scores are forgotten: they belong to the rules before.
+        """
         rules = rules_of(config, meaning)
         self.thresholds = _thresholds(rules, meaning)
         self.calibration = meaning.calibration
         if self._detector.rules != rules:
             self._detector.rules = rules
-            # What was held so far was held by other rules, or scored by other weights.
             self._held, self._peak = HeldScore(config.min_duration_s), math.nan
 
     @property
@@ -127,23 +135,28 @@ class Judge:
 
     @property
     def suppressed(self) -> int:
-        """Incidents that the cooldown suppressed."""
+        """Number of incidents that the cooldown suppressed."""
         return self._detector.suppressed_total
 
     @property
     def peak(self) -> float:
-        """Highest held score of the open incident; nan where nobody was scored."""
+        """Highest held score of the open incident; nan if it has none."""
         return self._peak
 
     def judge(self, scored: Scored, times: Times) -> Verdict:
-        """Judge the next frame."""
+        """Judge the next frame.
+
+        Args:
+            scored: The frame; one that was captured before the newest moment counts as captured at that moment.
+            times: When it was captured and published.
+        """
         level = None if np.isnan(scored.smoothed) else float(self.calibration.level(np.array(scored.smoothed)))
         people = {
             track: window.level
             for track, window in zip(scored.track_ids, scored.newest, strict=True)
             if window is not None
         }
-        # A camera that was thought lost may still deliver a frame that was captured before.
+        # A frame captured earlier may still arrive after the camera was reported lost.
         self._observed_at = max(scored.captured_at, self._observed_at)
         changes = self._detector.observe(Observation(self._observed_at, level, people))
         peak, held = self._peak, self._held.update(self._observed_at, scored.smoothed)
@@ -154,12 +167,21 @@ class Judge:
         return Verdict(self._score(scored, times, level), changes, peak)
 
     def lost(self, now: float) -> list[Change]:
-        """Judge that nothing has come from the camera until now, in seconds on the monotonic clock."""
+        """Note that the camera has delivered nothing up to now.
+
+        Args:
+            now: Seconds on the monotonic clock.
+        """
         self._observed_at = now
         return self._detector.lost(now)
 
     def end(self, now: float, reason: EndReason) -> list[Change]:
-        """End the open incident, if there is one."""
+        """End the open incident, if there is one.
+
+        Args:
+            now: Seconds on the monotonic clock.
+            reason: Why it ends.
+        """
         return self._detector.end(max(now, self._observed_at), reason)
 
     def _score(self, scored: Scored, times: Times, level: float | None) -> Score:
@@ -182,11 +204,11 @@ class Judge:
 
 
 def rules_of(config: CameraConfig, meaning: Meaning) -> Rules:
-    """The rules by which the incidents of a camera begin and end.
+    """The rules by which the incidents of a camera open and end.
 
     Args:
-        config: What was chosen for it.
-        meaning: What its scores mean.
+        config: The configuration of the camera.
+        meaning: Its calibration and false-alarm budget.
     """
     calibration, opening = meaning.calibration, meaning.rate
     alert = min(config.alert_false_alarms_per_hour or _ALERT * opening, opening)

@@ -1,4 +1,4 @@
-"""Cameras of a running service: added, changed, watched and removed, each with its source, lane and incidents."""
+"""Adds, changes, watches and removes the cameras of a running service."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ log = structlog.get_logger(__name__)
 
 _WATCH_S: Final = 0.5
 _SOURCE_FIELDS: Final = ("url", "enabled", "loop", "max_fps", "verify_tls", "picture")
-"""What a camera has to be opened anew for."""
+"""A change of one of these fields opens the source anew."""
 
 
 class TooManyCameras(RuntimeError):
-    """As many cameras were added as may be."""
+    """The limit on the number of cameras is reached."""
 
 
 class NotASkeletonFeed(RuntimeError):
-    """Keypoints were sent for a camera that delivers pictures."""
+    """Skeletons were sent for a camera that takes none."""
 
 
 class CameraManager:
@@ -42,8 +42,8 @@ class CameraManager:
 
     Args:
         store: Where cameras are kept.
-        post: What cameras report to.
-        models: What each camera is scored by.
+        post: What cameras use and report to.
+        models: The calibration and weights of each camera.
     """
 
     def __init__(self, store: CameraStore, post: Post, models: CameraModels) -> None:
@@ -60,13 +60,13 @@ class CameraManager:
         self._watcher = threading.Thread(target=self._watch, name="cameras", daemon=True)
 
     def when_removed(self, listener: Callable[[str], None]) -> None:
-        """Call a listener whenever a camera was removed, before another can take its name."""
+        """Call a listener with the id of each camera that is removed, before the id can be used again."""
         self._removal_listeners.append(listener)
 
     def load(self) -> None:
-        """Open the cameras of the store and of the cameras file; none is connected to yet.
+        """Create the cameras of the store and of the cameras file, without connecting to them.
 
-        A camera of the store that this version does not understand is left aside until it is put again.
+        A stored camera that this version does not understand is skipped, and the log says so.
 
         Raises:
             CamerasFileError: The file cannot be read, or one of its cameras is refused.
@@ -97,7 +97,7 @@ class CameraManager:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop all cameras, all at once because each may take a second; their incidents end."""
+        """Stop all cameras in parallel, since each may take a second; their incidents end."""
         with self._lock:
             self._running = False
         self._stopping.set()
@@ -109,14 +109,14 @@ class CameraManager:
                 stopped.result()
 
     def put(self, camera_id: str, config: CameraConfig) -> bool:
-        """Add a camera, or change it; what is the same already is left alone.
+        """Add a camera, or change its configuration; the same configuration again changes nothing.
 
         Returns:
             Whether it is new.
 
         Raises:
-            StreamUrlError: The URL is none that may be opened.
-            TooManyCameras: There is no room for another one.
+            StreamUrlError: The URL is invalid or not allowed.
+            TooManyCameras: The limit on the number of cameras is reached.
         """
         self._check(config)
         with self._turn(camera_id):
@@ -127,8 +127,8 @@ class CameraManager:
 
         Raises:
             UnknownCamera: There is none.
-            ValidationError: A field is unknown or has an impossible value.
-            StreamUrlError: The URL is none that may be opened.
+            ValidationError: A field is unknown or has an invalid value.
+            StreamUrlError: The URL is invalid or not allowed.
         """
         with self._turn(camera_id):
             old = self.config(camera_id)
@@ -138,7 +138,7 @@ class CameraManager:
             self._change(camera_id, config)
 
     def delete(self, camera_id: str) -> None:
-        """Forget a camera; its incidents stay.
+        """Remove a camera; its incidents stay.
 
         Raises:
             UnknownCamera: There is none.
@@ -169,7 +169,7 @@ class CameraManager:
         return camera
 
     def config(self, camera_id: str) -> CameraConfig:
-        """What was chosen for a camera, with the credentials in its URL.
+        """The configuration of a camera, with the credentials in its URL.
 
         Raises:
             UnknownCamera: There is none.
@@ -177,7 +177,7 @@ class CameraManager:
         return self.camera(camera_id).config
 
     def status(self, camera_id: str) -> CameraStatus:
-        """How a camera is.
+        """Status of a camera.
 
         Raises:
             UnknownCamera: There is none.
@@ -185,12 +185,12 @@ class CameraManager:
         return self.camera(camera_id).status()
 
     def retention(self) -> dict[str, timedelta]:
-        """How long incidents are kept, of the cameras for which that was chosen."""
+        """How long incidents are kept, for each camera that has its own retention time."""
         chosen = {camera.id: camera.config.retention_hours for camera in self._all()}
         return {camera_id: timedelta(hours=hours) for camera_id, hours in chosen.items() if hours is not None}
 
     def statuses(self) -> list[CameraStatus]:
-        """How all cameras are, in order of their ids."""
+        """Status of all cameras, in order of their ids."""
         return [camera.status() for camera in self._all()]
 
     def latest(self, camera_id: str) -> Latest | None:
@@ -202,20 +202,20 @@ class CameraManager:
         return self.camera(camera_id).latest
 
     def feed(self, camera_id: str) -> SkeletonFeed:
-        """Where the device of a skeleton feed delivers.
+        """The skeleton feed to which a device sends.
 
         Raises:
             UnknownCamera: There is none.
-            NotASkeletonFeed: The camera delivers pictures, or is disabled.
+            NotASkeletonFeed: The camera is no skeleton feed, or is disabled.
         """
         source = self.camera(camera_id).source
         if not isinstance(source, SkeletonFeed):
-            raise NotASkeletonFeed(f"camera {camera_id} takes no skeletons; give it the url skeletons: and enable it")
+            raise NotASkeletonFeed(f"camera {camera_id} takes no skeletons; set its url to skeletons: and enable it")
         return source
 
     @contextmanager
     def _turn(self, camera_id: str) -> Iterator[None]:
-        """One change of a camera at a time: the old source is let go before the new one begins."""
+        """Allow one change of a camera at a time: the old source stops before the new one starts."""
         with self._lock:
             turn = self._turns.setdefault(camera_id, threading.Lock())
         with turn:
@@ -230,7 +230,7 @@ class CameraManager:
         with self._lock:
             old = self._cameras.get(camera_id)
         if old is not None and config.url == old.url.redacted:
-            # What the API shows hides the password; sending it back changes nothing.
+            # The API shows the URL without its password; sending that URL back keeps the password.
             config = config.model_copy(update={"url": old.config.url})
         if old is not None and old.config == config:
             return False
@@ -253,13 +253,13 @@ class CameraManager:
         return old is None
 
     def _insert(self, camera: Camera) -> None:
-        """Keep a camera, in the place of the one with its name."""
+        """Store a camera, replacing the one with the same id."""
         most = self._post.settings.max_cameras
         with self._adding:
             with self._lock:
                 full = camera.id not in self._cameras and len(self._cameras) >= most
             if full:
-                raise TooManyCameras(f"{most} cameras have been added, and no more may be (DAFLOW_MAX_CAMERAS)")
+                raise TooManyCameras(f"the limit of {most} cameras is reached (DAFLOW_MAX_CAMERAS)")
             self._store.put(camera.id, camera.config.model_dump(mode="json"))
             with self._lock:
                 self._cameras[camera.id] = camera
@@ -275,7 +275,7 @@ class CameraManager:
                 try:
                     camera.watch(now)
                 except Exception:
-                    # One camera must not cost the others their watch.
+                    # A failure of one camera must not stop the checks of the others.
                     log.exception("a camera could not be watched", camera=camera.id)
 
 
@@ -286,15 +286,18 @@ def _same_source(old: CameraConfig, new: CameraConfig) -> bool:
 def _check_loop(url: StreamUrl, config: CameraConfig) -> None:
     if url.kind is UrlKind.FILE and not config.loop:
         raise StreamUrlError(
-            "not-looped", "a file is played as a camera only over and over: set loop, or post it to /v1/clips"
+            "not-looped", "a video file can only be played in a loop: set loop, or post it to /v1/clips"
         )
     if url.kind is not UrlKind.FILE and config.loop:
-        raise StreamUrlError("not-a-file", "only a file can be played over and over: leave loop out")
+        raise StreamUrlError("not-a-file", "only a video file can be played in a loop: leave loop out")
 
 
 def _check_credentials(url: StreamUrl) -> None:
     if url.kind is UrlKind.STREAM and url.text == url.redacted and ("***@" in url.text or "=***" in url.text):
-        raise StreamUrlError("userinfo", "the address hides its credentials; give them, or the address as it was shown")
+        raise StreamUrlError(
+            "userinfo",
+            "the credentials in the URL are masked; give the real ones, or the URL of this camera as the API shows it",
+        )
 
 
 def _reason(error: ValidationError | StreamUrlError) -> str:

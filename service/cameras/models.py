@@ -1,7 +1,7 @@
-"""What each camera is scored by: calibrations and weights of its own, or those of the service.
+"""Chooses the calibration and weights by which each camera is scored: its own, or those of the service.
 
-A calibration belongs to the checkpoint that it was made with. After a change of the service's checkpoint, older
-calibrations are not used, and the log says so, until the camera is calibrated again.
+A calibration belongs to the checkpoint that it was made with. If the service gets another checkpoint, the calibrations
+of cameras are not used until the cameras are calibrated again; the log says so.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ log = structlog.get_logger(__name__)
 
 
 class CameraModels:
-    """Calibrations in the store and weights on disk, as models that cameras are scored by.
+    """The cameras' own calibrations, kept in the store, and their own weights, kept on disk.
 
     Args:
         store: Where calibrations are kept.
-        root: The folder of weights; each camera has a folder of its own in it.
-        base: Loads the checkpoint of the service, which calibrations are made with.
+        root: The folder of weights, with one folder for each camera.
+        base: Loads the checkpoint of the service.
 
     Attributes:
-        changing: Held while the model of a camera changes, so that changes do not undo each other. The thread that
-            holds it may take it again.
+        changing: Lock that is held while the model of a camera changes; reentrant.
     """
 
     def __init__(self, store: CameraStore, root: Path, base: Callable[[], Checkpoint]) -> None:
@@ -45,7 +44,7 @@ class CameraModels:
         self._root = root
 
     def equip(self, camera: Camera) -> None:
-        """Score a camera by its own calibration and weights, if it has any that can be used."""
+        """Score a camera with its own calibration and weights if they can be used, else with those of the service."""
         with self.changing:
             camera.set_model(self._active(camera.id))
 
@@ -56,13 +55,13 @@ class CameraModels:
         calibration: Mapping[str, Any],
         weights: Checkpoint | None = None,
     ) -> int:
-        """Keep a calibration, weights first, and score the camera by it from now on.
+        """Store a calibration, weights first, and use it for the camera from now on.
 
         Args:
-            camera: Whose it is.
-            report: What people are told of it; ``base`` is the fingerprint of the checkpoint that it was made with.
+            camera: The camera.
+            report: The report of the calibration; its ``base`` is the fingerprint of the checkpoint it was made with.
             calibration: The fitted calibration.
-            weights: The camera's own weights; None for those of the service.
+            weights: The camera's own weights; None to use those of the service.
 
         Returns:
             The version of the calibration.
@@ -79,7 +78,7 @@ class CameraModels:
         return version
 
     def roll_back(self, camera: Camera) -> None:
-        """Go back to the calibration before the one in use; after the first one, to that of the service."""
+        """Return to the calibration before the one in use, or to that of the service if there is none before."""
         with self.changing:
             before = self._store.active(camera.id)
             self._store.roll_back(camera.id)
@@ -100,7 +99,7 @@ class CameraModels:
             shutil.rmtree(self._folder(camera_id), ignore_errors=True)
 
     def remove_orphans(self) -> list[str]:
-        """Remove weights that nothing refers to; before the first camera starts.
+        """Remove weights that no calibration refers to; call it before the first camera starts.
 
         Returns:
             The names removed.

@@ -1,4 +1,4 @@
-"""Skeleton feeds: cameras whose pictures stay where they were taken; a device sends what it saw, and no video."""
+"""Skeleton feeds: cameras whose device sends skeletons instead of video."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from service.documents.skeletons import MIN_STEP_S, BadSkeletons, SkeletonFrame,
 from service.live.frames import Sighting
 
 BACKLOG: Final = 16
-"""Frames kept for an engine that is behind, before the oldest are dropped: about a second. They are cheap to score, and
-an engine that has caught up works them off faster than they come."""
+"""Frames that wait for the engine, about a second of them; beyond that the oldest is dropped. Skeletons are cheap to
+score, so the engine soon catches up."""
 _RATE_SPAN_S: Final = 5.0
 _RESTART_S: Final = 1.0
 
 
 class SkeletonFeed:
-    """Where the frames of one device arrive; to the rest of the service it is a source like any camera.
+    """Source of a camera that takes skeletons from a device; has the same interface as `pose.live.LiveSource`.
 
     Args:
-        camera_id: The feed.
-        timing: After how long a silent device has stalled, and when it is gone.
-        on_state: Hears of every change of state.
+        camera_id: Id of the camera.
+        timing: After which silence the device counts as stalled, and then as lost.
+        on_state: Called with every change of state.
         on_frame: Called when a frame has arrived.
-        backlog: Frames kept for the engine; 1 keeps the newest only, as for a camera.
+        backlog: Frames that may wait for the engine; 1 keeps only the newest, as for a camera with pictures.
     """
 
     picture: Literal["ok", "black", "frozen"] = "ok"
@@ -64,7 +64,7 @@ class SkeletonFeed:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second that arrived over the last five seconds; none without two of them."""
+        """Input frame rate over the last five seconds, in frames per second; None with fewer than two frames."""
         with self._lock:
             self._forget_arrivals(time.monotonic())
             if len(self._arrivals) < 2 or self._arrivals[-1] == self._arrivals[0]:
@@ -77,7 +77,7 @@ class SkeletonFeed:
             self._move(SourceState.CONNECTING, first=True)
 
     def stop(self) -> None:
-        """Take nothing any more."""
+        """Accept no more frames and drop those that wait."""
         with self._lock:
             self._queue.clear()
             if self.state is not SourceState.STOPPED:
@@ -85,10 +85,10 @@ class SkeletonFeed:
                 self._move(SourceState.STOPPED)
 
     def connect(self) -> int:
-        """A device has connected: it has a clock and identities of its own, and takes the place of one before.
+        """Note that a device has connected. It replaces the device before, and has its own clock and identities.
 
         Returns:
-            The number of the connection; while `connection` is the same, no other device has taken its place.
+            The number of the connection. The device is replaced once `connection` is another number.
         """
         with self._lock:
             self.connection += 1
@@ -98,11 +98,10 @@ class SkeletonFeed:
             return self.connection
 
     def push(self, frame: SkeletonFrame) -> None:
-        """Take what the device saw.
+        """Take a frame from the device.
 
         Raises:
-            BadSkeletons: The frame is not later than the last, or has identities where the last had none or the other
-                way round.
+            BadSkeletons: The frame is not later than the last one, or only one of the two has identities.
         """
         people = poses_of(frame)
         with self._lock:
@@ -135,12 +134,12 @@ class SkeletonFeed:
         self._on_frame()
 
     def take(self) -> Sighting | None:
-        """The oldest frame that waits; those of a feed are cheap, so none is skipped while the engine keeps up."""
+        """The oldest waiting frame, or None. Skeletons are cheap to score, so the engine processes every frame."""
         with self._lock:
             return self._queue.popleft() if self._queue else None
 
     def watch(self, now: float) -> None:
-        """Notice that the device has fallen silent.
+        """Check whether the device has stopped sending; called regularly.
 
         Args:
             now: Seconds on the monotonic clock.
@@ -161,7 +160,7 @@ class SkeletonFeed:
         if not frame.people:
             return
         if self._tracked not in (None, frame.tracked):
-            raise BadSkeletons("either every frame of a device with people has tracks or none")
+            raise BadSkeletons("either every frame with people from one device has tracks or none")
         self._tracked = frame.tracked
 
     def _check_order(self, time_s: float) -> None:
@@ -169,7 +168,7 @@ class SkeletonFeed:
         if step is not None and -_RESTART_S < step < MIN_STEP_S:
             raise BadSkeletons(f"time_s={time_s:g} must be at least {MIN_STEP_S:g} s after {self._last_time:g}")
         if step is not None and step < 0:
-            # A longer step back is a device that was restarted: its clock and its people begin anew.
+            # After a longer step back the device was restarted: its clock and its identities start again.
             self._people += 1
         self._last_time = time_s
 

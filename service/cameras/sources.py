@@ -1,4 +1,4 @@
-"""A camera of the small world, whose pictures are drawn as they are asked for."""
+"""Opens the sources of cameras: streams, devices, looped files and simulated cameras."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from simulation.rendering import render
 from simulation.scene import Scene, demo_scene
 
 _LAGGING_S: Final = 0.25
+"""A simulated camera that is later than this slows its scene down instead of catching up."""
 
 
 class SimulatedCapture:
-    """A scene as if it were a camera: paced by its frame rate, from its beginning each time it is opened.
+    """A simulated camera that plays a scene at its frame rate, from the beginning each time it is opened.
 
-    Where the machine cannot keep up, life goes on slower rather than later and later.
+    If the machine cannot keep up, the scene plays more slowly; the delay does not grow.
 
     Args:
-        scene: What the camera sees.
+        scene: The scene that the camera shows.
 
     Raises:
-        SourceError: The scene's camera cannot see anybody from head to foot.
+        SourceError: The camera of the scene cannot see a whole person.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -53,11 +54,11 @@ class SimulatedCapture:
             self._late += now - due
             due = now
         if self._closed.wait(max(due - now, 0.0)):
-            raise SourceError("ended", "the connection was given up")
+            raise SourceError("ended", "the connection was closed")
         return Picture(frame.image, due)
 
     def close(self) -> None:
-        """Give it up, from any thread; a read under way ends soon."""
+        """Close the capture, from any thread; a running `read` ends soon."""
         self._closed.set()
 
 
@@ -71,16 +72,19 @@ def open_capture(
     verify_tls: bool = True,
     resolve: Resolve = system_resolve,
 ) -> Callable[[], Capture]:
-    """How a `pose.live.LiveSource` connects to an address; each connection is judged anew.
+    """Make the function with which a `pose.live.LiveSource` connects; the policy is checked at each connection.
 
     Args:
-        url: The address; not one of skeletons.
-        policy: What is allowed.
-        loop: Begin a file again at its end.
-        timing: How long making a connection may take.
+        url: The URL; not one of a skeleton feed.
+        policy: Which addresses and files may be opened.
+        loop: Start a file again when it ends.
+        timing: How long opening a connection may take.
         max_pixels: Refuse larger pictures.
         verify_tls: Check the certificates of ``rtsps`` and ``https``.
         resolve: Finds the addresses of a host.
+
+    Raises:
+        ValueError: The URL is one of a skeleton feed.
     """
     open_s = (timing or LiveTiming()).open_s
 
@@ -100,5 +104,5 @@ def open_capture(
         return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
 
     if url.kind is UrlKind.SKELETONS:
-        raise ValueError("skeletons are pushed by their device; there is nothing to connect to")
+        raise ValueError("a skeleton feed receives frames from its device; there is nothing to connect to")
     return connect

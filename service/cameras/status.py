@@ -1,4 +1,4 @@
-"""A camera's status as the API shows it."""
+"""The status of a camera as the API shows it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,59 @@ from service.documents.base import Document, Level
 
 
 class SourceProblem(Document):
-    """What keeps a camera from delivering pictures."""
+    """Why a camera delivers no frames."""
 
     cause: str = Field(description="Stable slug.", examples=["unauthorised"])
-    detail: str = Field(description="The same as a sentence.", examples=["the camera refuses the user or the password"])
+    detail: str = Field(
+        description="The cause as a sentence.", examples=["the camera refuses the user or the password"]
+    )
 
 
 class Thresholds(Document):
-    """Where the incidents of a camera begin and end."""
+    """The levels at which incidents of a camera open, end and become alerts."""
 
     open: Level = Field(description="Levels at or above this open an incident.", examples=[0.9987])
-    close: Level = Field(description="Levels below this let it end.", examples=[0.995])
-    alert: Level = Field(description="Levels at or above this make it an alert.", examples=[0.9999])
+    close: Level = Field(
+        description="An incident ends after its level has stayed below this for `quiet_s`.", examples=[0.995]
+    )
+    alert: Level = Field(description="Levels at or above this make an incident an alert.", examples=[0.9999])
     false_alarms_per_hour: float = Field(
-        description="False alarms per hour of normal life that the opening level stands for; less than asked for where "
-        "the calibration does not reach so far.",
+        description="False alarms per hour at the opening level: the false-alarm budget, or the highest rate that the "
+        "calibration covers if that is lower.",
         examples=[1.0],
     )
     calibration: Literal["shipped", "camera"] = Field(
-        description="Whose normal life that is: that of the checkpoint's footage, or of this camera."
+        description="Which calibration is in use: the one that ships with the checkpoint, or one of this camera."
     )
-    adapted: bool = Field(description="Whether the camera has weights of its own.")
+    adapted: bool = Field(description="Whether the camera has its own weights.")
 
 
 class CameraStatus(Document):
-    """A camera and how it is."""
+    """A camera: its configuration, its state and its counters."""
 
     id: str = Field(description="Id of the camera.", examples=["entrance"])
-    config: CameraConfig = Field(description="What was chosen for it; credentials in the URL are left out.")
-    state: SourceState = Field(description="Where its source stands.")
-    since: datetime = Field(description="Since when.")
-    problem: SourceProblem | None = Field(description="What went wrong last; null while all is well.")
-    picture: Literal["ok", "black", "frozen"] = Field(description="What is plainly wrong with the picture itself.")
+    config: CameraConfig = Field(description="Its configuration; credentials in the URL are masked.")
+    state: SourceState = Field(description="State of its source.")
+    since: datetime = Field(description="Since when it has this state.")
+    problem: SourceProblem | None = Field(description="What went wrong last; null if nothing is wrong.")
+    picture: Literal["ok", "black", "frozen"] = Field(description="Whether the picture is black or frozen.")
     width: int | None = Field(description="Width of the picture in pixels.")
     height: int | None = Field(description="Height of the picture in pixels.")
-    fps_in: float | None = Field(description="Frames per second that arrive.", examples=[25.0])
-    fps_processed: float | None = Field(description="Frames per second that are scored.", examples=[14.8])
+    fps_in: float | None = Field(description="Input frame rate, in frames per second.", examples=[25.0])
+    fps_processed: float | None = Field(description="Processed frame rate, in frames per second.", examples=[14.8])
     frames_read: int = Field(description="Frames that arrived since the camera was last started.")
-    frames_processed: int = Field(description="Frames that were scored.")
+    frames_processed: int = Field(description="Frames that were processed.")
     dropped: dict[str, int] = Field(
-        description="Frames that were not, by reason: `rate_limit`, more came than are wanted; `overload`, the machine "
-        "was too slow; `not_ready`, the models were not loaded; `out_of_order`; `error`.",
+        description="Dropped frames, by reason: `rate_limit`, the input frame rate is above `max_fps`; `overload`, the "
+        "machine was too slow; `not_ready`, the models were not loaded; `out_of_order`, the frame was not newer "
+        "than the one before; `error`, the frame could not be processed.",
         examples=[{"rate_limit": 1042, "overload": 3}],
     )
-    reconnects: int = Field(description="Times that the connection was lost and tried again.")
+    reconnects: int = Field(description="How often the connection was lost and opened again.")
     last_score_at: datetime | None = Field(description="Capture time of the newest score.")
-    last_score_age_s: float | None = Field(description="How old that score was when it was published, in seconds.")
-    thresholds: Thresholds | None = Field(description="Where incidents begin; null until the models are loaded.")
-    incident: str | None = Field(description="The open incident.")
-    suppressed: int = Field(description="Incidents held back by the cooldown since the camera was last started.")
+    last_score_age_s: float | None = Field(
+        description="Age of that score when it was published: seconds since capture."
+    )
+    thresholds: Thresholds | None = Field(description="The levels in use; null until the models are loaded.")
+    incident: str | None = Field(description="Id of the open incident; null if there is none.")
+    suppressed: int = Field(description="Incidents suppressed by the cooldown since the camera was last started.")

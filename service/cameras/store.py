@@ -1,4 +1,4 @@
-"""Cameras and their calibrations in the database."""
+"""Stores cameras and their calibrations in the database."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class UnknownCamera(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class StoredCamera:
-    """One camera as the store knows it.
+    """One stored camera.
 
     Attributes:
-        id: Its name.
-        config: What the operator chose; may hold credentials.
-        created_at: First added.
-        updated_at: Last changed.
+        id: Id of the camera.
+        config: Its configuration; may hold credentials.
+        created_at: When it was added.
+        updated_at: When it was last changed.
     """
 
     id: str
@@ -43,13 +43,13 @@ class StoredCalibration:
     """One calibration of a camera.
 
     Attributes:
-        version: Counts the calibrations of the camera, from 1.
-        active: Whether this is the one in use; at most one is.
-        withdrawn: Whether it was rolled back, never to be used again.
+        version: Number of the calibration among those of the camera, from 1.
+        active: Whether it is in use; at most one of a camera is.
+        withdrawn: Whether it was rolled back; it is never used again.
         created_at: When it was made.
-        report: What people are told of it.
-        calibration: The fitted tail; None where only weights were learnt.
-        checkpoint: File of the camera's own weights; None for the shipped ones.
+        report: Its report, as the API shows it.
+        calibration: The fitted calibration; None if only weights were learnt.
+        checkpoint: File of the camera's own weights; None for those of the service.
     """
 
     version: int
@@ -113,7 +113,7 @@ class CameraStore:
         self._clock = clock
 
     def put(self, camera_id: str, config: Mapping[str, Any]) -> bool:
-        """Add a camera, or give one another configuration.
+        """Add a camera, or replace its configuration.
 
         Returns:
             Whether it was added.
@@ -142,7 +142,7 @@ class CameraStore:
             return [row.camera() for row in session.scalars(select(CameraRow).order_by(CameraRow.id))]
 
     def delete(self, camera_id: str) -> bool:
-        """Forget a camera and its calibrations; its incidents stay.
+        """Remove a camera and its calibrations; its incidents stay.
 
         Returns:
             Whether there was one.
@@ -159,7 +159,7 @@ class CameraStore:
         calibration: Mapping[str, Any] | None = None,
         checkpoint: str | None = None,
     ) -> int:
-        """Add a calibration, which is the active one from now on.
+        """Add a calibration and make it the active one.
 
         Returns:
             Its version.
@@ -187,7 +187,7 @@ class CameraStore:
             return version
 
     def active(self, camera_id: str) -> StoredCalibration | None:
-        """The calibration in use; None for the shipped one."""
+        """The calibration in use; None if that is the one of the service."""
         with self._sessions() as session:
             row = _active(session, camera_id)
             return row.record() if row else None
@@ -199,10 +199,10 @@ class CameraStore:
             return [row.record() for row in session.scalars(query.order_by(CalibrationRow.version.desc()))]
 
     def roll_back(self, camera_id: str) -> int | None:
-        """Withdraw the active calibration and go back to the one that was in use before it.
+        """Withdraw the active calibration and return to the newest one that was not withdrawn.
 
         Returns:
-            The version now active; None when that is the shipped one.
+            The version that is active now; None if the camera uses the calibration of the service.
         """
         with self._sessions.begin() as session:
             row = _active(session, camera_id)

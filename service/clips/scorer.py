@@ -16,7 +16,7 @@ from pose.estimator import Poses
 from pose.source import VideoInfo
 from pose.tracker import Tracker
 from service.clips.decoding import ClipLimits, frames, inspect
-from service.clips.timeline import _Scoring, explain_missing_scores, find_anomalies
+from service.clips.timeline import ClipScoring, explain_missing_scores, find_anomalies
 from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
 from service.documents.skeletons import SkeletonSequence, poses_of
 from service.scoring.following import followed
@@ -99,7 +99,7 @@ class ClipScorer:
             ScoringCancelled: The observer asked to stop.
         """
         models, info = self._models, video or inspect(path, self._limits)
-        scoring = _Scoring(models.scorer, models.estimator.device, observer.frame, keypoints=keypoints)
+        scoring = ClipScoring(models.scorer, models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
@@ -127,7 +127,7 @@ class ClipScorer:
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = _Scoring(scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = ClipScoring(scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame)
@@ -137,7 +137,7 @@ class ClipScorer:
             scoring.settle_some()
         return self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
 
-    def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: _Scoring) -> ClipResult:
+    def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: ClipScoring) -> ClipResult:
         scorer, threshold = self._models.scorer, self._models.threshold
         scores = scoring.finish()
         duration = scores[-1].time_s + 1 / fps if scores else 0.0

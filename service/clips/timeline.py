@@ -238,7 +238,7 @@ _SCORE_EVERY: Final = 16
 """Frames between two calls of the scorer, which costs about as much for many windows as for one."""
 
 
-class _Scoring:
+class ClipScoring:
     """One clip on its way from people with identities to final scores of its frames."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Words that all documents share: levels, severities, reasons."""
+"""Types that all documents share: levels, severities and reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Severity(StrEnum):
-    """How much an incident asks for attention."""
+    """How urgent an incident is."""
 
     WARNING = "warning"
     ALERT = "alert"
@@ -21,20 +21,23 @@ class EndReason(StrEnum):
     QUIET = "quiet"
     """Levels stayed below the closing level for the quiet period."""
     CAMERA_LOST = "camera-lost"
-    """No picture came for the quiet period."""
+    """The camera delivered no frame for the quiet period."""
     CAMERA_STOPPED = "camera-stopped"
     """The camera was removed, disabled or changed."""
     SERVICE_STOPPED = "service-stopped"
     """The service was told to stop."""
     INTERRUPTED = "interrupted"
-    """The service died; the incident was ended at the next start, at the time of the last that was stored of it."""
+    """The service ended without stopping properly. The incident was ended at the next start, at the time of its last
+    stored update."""
 
 
 Level = Annotated[float, Field(ge=0.0, le=1.0)]
+"""Position of a score among the scores of normal life, 0 to 1, by the calibration."""
+
 MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
 
 
 class Document(BaseModel):
-    """What the service says as JSON: frozen, and without fields that nobody knows."""
+    """A JSON document: immutable, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

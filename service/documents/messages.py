@@ -1,7 +1,7 @@
-"""Messages of live streams: what subscribers of scores and of incidents receive, as one tagged union.
+"""Messages to subscribers of scores and of incidents.
 
-Every message is one JSON object with a ``type``. Events carry ``id``, their place in the log of the store: a subscriber
-that comes back with the last id it saw gets everything since.
+Every message is one JSON object with a ``type``. An event has an ``id``, its place in the event log: a subscriber that
+reconnects with the last id that it received gets all events since.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.documents.results import PersonScore
 PROTOCOL_VERSION: Final = 1
 
 CAMERA_ID: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-"""What a camera may be called: it stands in URLs, topics, metrics and file names."""
+"""Pattern of camera ids, which occur in URLs, MQTT topics, metrics and file names."""
 
 EvidenceState = Literal["pending", "ready", "missing", "off"]
 
@@ -35,35 +35,35 @@ class Hello(Document):
     cameras: list[str] | None = Field(description="Cameras that this stream is limited to; null means all.")
     last_event_id: int | None = Field(
         default=None,
-        description="For streams of events: what comes next is newer than this. Resume after it if nothing came.",
+        description="For streams of events: all events that follow have a higher id. If none came, resume after it.",
     )
-    heartbeat_s: float = Field(description="A silent stream sends a heartbeat this often, in seconds.")
+    heartbeat_s: float = Field(description="After this many seconds without a message, a heartbeat is sent.")
 
 
 class Heartbeat(Document):
-    """The connection lives and nothing has happened."""
+    """The connection is open; there was nothing to send."""
 
     type: Literal["heartbeat"] = Field(default="heartbeat", description="Tag of the message.")
     at: Moment = Field(description="When it was sent.")
 
 
 class Lagged(Document):
-    """This reader was too slow. Scores that it missed are gone; events follow from the store, none is left out."""
+    """The subscriber was too slow. Missed scores are lost; missed events follow, all of them."""
 
     type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
-    dropped: int = Field(description="Score messages left out since the last one that was sent.", examples=[12])
+    dropped: int = Field(description="Score messages dropped since the last one that was sent.", examples=[12])
 
 
 class LivePerson(PersonScore):
     """One tracked person in the newest frame of a camera.
 
-    `score` and `level` are those of the newest whole window of the person.
+    `score` and `level` are those of the newest complete window of the person.
     """
 
     joints: list[float] | None = Field(
         default=None,
-        description="What each of the 17 COCO joints adds to `score`, bits per dimension; they sum to it. The flow's "
-        "neck, the middle of the shoulders, is counted half to each of them.",
+        description="What each of the 17 COCO joints adds to `score`, in bits per dimension; the sum is `score`. The "
+        "neck, which the model places between the shoulders, counts half to each shoulder.",
     )
 
 
@@ -74,59 +74,70 @@ class Score(Document):
     camera: CameraName
     sequence: int = Field(description="Number of the frame since the camera was added or the service started.")
     captured_at: Moment = Field(description="When the camera delivered the frame.")
-    published_at: Moment = Field(description="When this message was made.")
-    age_s: float = Field(description="Seconds between the two, on a clock that never steps.", examples=[0.09])
-    width: int = Field(description="Width of the picture in pixels; that of the plane of a skeleton feed.")
+    published_at: Moment = Field(description="When the score was published.")
+    age_s: float = Field(
+        description="Seconds between `captured_at` and `published_at`, on a monotonic clock.", examples=[0.09]
+    )
+    width: int = Field(
+        description="Width of the picture in pixels; of a skeleton feed, the width that the device gives."
+    )
     height: int = Field(description="Height in pixels.")
     score: float | None = Field(
-        description="Highest negative log-likelihood over people, bits per dimension; null where nobody is scored."
+        description="Highest negative log-likelihood over people, in bits per dimension; null if nobody is scored."
     )
     level: Level | None = Field(
-        description="Level of the frame: the highest score over people, smoothed causally, on this camera's "
-        "calibration; null where nobody is scored."
+        description="Level of the frame: the highest score over people, smoothed over past frames, turned into a level "
+        "by the calibration of this camera; null if nobody is scored."
     )
-    parts: dict[str, Level] = Field(default_factory=dict, description="Levels of the parts that make up the level.")
+    parts: dict[str, Level] = Field(
+        default_factory=dict, description="Highest level of each part of the score over people."
+    )
     threshold: Level = Field(description="Levels at or above this open an incident.")
-    reason: MissingScore | None = Field(default=None, description="Why there is no score.")
-    people: list[LivePerson] = Field(description="Everybody tracked in this frame.")
-    incident: str | None = Field(default=None, description="The open incident of this camera.")
+    reason: MissingScore | None = Field(default=None, description="Why there is no score; null if there is one.")
+    people: list[LivePerson] = Field(description="All tracked people in this frame.")
+    incident: str | None = Field(
+        default=None, description="Id of the open incident of this camera; null if there is none."
+    )
 
 
 class IncidentInfo(Document):
-    """An incident as it stands."""
+    """The present state of an incident."""
 
     id: IncidentName
     camera: CameraName
-    severity: Severity = Field(description="Highest so far: `warning` or `alert`.")
-    started_at: Moment = Field(description="When the level first stayed at or above the threshold.")
+    severity: Severity = Field(description="Highest severity so far: `warning` or `alert`.")
+    started_at: Moment = Field(description="From when the level stayed at or above the threshold.")
     updated_at: Moment = Field(description="Last time that the level was at or above the closing level.")
     ended_at: datetime | None = Field(
-        description="The same, when it is over, which is known only after the quiet period; null while it is open."
+        description="Equal to `updated_at` once the incident has ended, after the quiet period; null while it is open."
     )
     end_reason: EndReason | None = Field(description="Why it ended; null while it is open.")
     peak_level: Level = Field(description="Highest level of a frame.")
-    peak_at: Moment = Field(description="When that was.")
+    peak_at: Moment = Field(description="When the peak was.")
     people: dict[int, Level] = Field(
-        description="Tracks that were at or above the closing level, with the highest level of each; of a crowd, 64."
+        description="Highest level of each track that reached the closing level; the 64 highest if there are more."
     )
-    suppressed: int = Field(description="Incidents that the cooldown held back between the one before and this one.")
+    suppressed: int = Field(
+        description="Incidents suppressed by the cooldown between the incident before and this one."
+    )
     snapshot: EvidenceState = Field(description="Picture of the peak: `pending`, `ready`, `missing` or `off`.")
-    clip: EvidenceState = Field(description="Video of it: `pending`, `ready`, `missing` or `off`.")
-    evidence_problem: str | None = Field(description="Why evidence is missing, or what else is to be known of it.")
-    acknowledged_at: datetime | None = Field(description="When an operator took note of it.")
+    clip: EvidenceState = Field(description="Video of the incident: `pending`, `ready`, `missing` or `off`.")
+    evidence_problem: str | None = Field(description="Why evidence is missing or incomplete; null if it is not.")
+    acknowledged_at: datetime | None = Field(description="When an operator acknowledged it; null if nobody has.")
     false_alarm: bool = Field(
-        description="An operator marked it as a false alarm; its camera's next calibration counts it as normal life."
+        description="Whether an operator marked it as a false alarm; the next calibration of the camera then counts it "
+        "as normal life."
     )
 
 
 class _Event(Document):
-    id: int = Field(description="Place in the log; give the last one as `last_event_id` to resume after it.")
+    id: int = Field(description="Place in the event log; to resume after an event, give its id as `last_event_id`.")
     at: Moment = Field(description="When the event was stored.")
     camera: CameraName
 
 
 class _IncidentEvent(_Event):
-    incident: IncidentInfo = Field(description="The incident as it stood then.")
+    incident: IncidentInfo = Field(description="The incident at that time.")
 
 
 class IncidentStarted(_IncidentEvent):
@@ -136,22 +147,22 @@ class IncidentStarted(_IncidentEvent):
 
 
 class IncidentUpdated(_IncidentEvent):
-    """An open incident became more severe, reached a new peak, involves more people, or goes on.
+    """An open incident became more severe, reached a new peak, involves other people, or continues.
 
-    At most about one a second; one that just goes on says so after each quiet period.
+    Sent at most about once a second; an incident that only continues is sent after each quiet period.
     """
 
     type: Literal["incident.updated"] = Field(default="incident.updated", description="Tag of the message.")
 
 
 class IncidentEnded(_IncidentEvent):
-    """An incident is over; sent once for each that started."""
+    """An incident ended; sent once for each that started."""
 
     type: Literal["incident.ended"] = Field(default="incident.ended", description="Tag of the message.")
 
 
 class IncidentEvidence(_IncidentEvent):
-    """Snapshot or clip of an incident is ready, or will never be."""
+    """Snapshot or clip of an incident is ready or missing."""
 
     type: Literal["incident.evidence"] = Field(default="incident.evidence", description="Tag of the message.")
 
@@ -166,17 +177,17 @@ class CameraState(_Event):
     """A camera changed its state."""
 
     type: Literal["camera.state"] = Field(default="camera.state", description="Tag of the message.")
-    state: SourceState = Field(description="The state it is in now.")
+    state: SourceState = Field(description="The new state.")
     previous: SourceState | None = Field(description="The state before; null for a camera that was just added.")
     cause: str | None = Field(default=None, description="Slug of what went wrong.", examples=["unauthorised"])
-    detail: str | None = Field(default=None, description="The same as a sentence, without credentials.")
+    detail: str | None = Field(default=None, description="The cause as a sentence, without credentials.")
 
 
 Event = Annotated[
     IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence | IncidentReviewed | CameraState,
     Field(discriminator="type"),
 ]
-"""What the store keeps and subscribers of incidents never miss."""
+"""An event: it is stored, and every subscriber of incidents receives it."""
 
 ScoreStreamMessage = Annotated[Hello | Score | Heartbeat | Lagged, Field(discriminator="type")]
 """Messages of ``/v1/cameras/{id}/scores``."""

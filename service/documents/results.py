@@ -1,4 +1,4 @@
-"""What scoring a clip yields: the JSON document that the API returns and the command line writes."""
+"""The result of a scored clip: the JSON document that the API returns and the command line writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from service.documents.base import Document, Level, MissingScore
 
 
 class ClipInfo(Document):
-    """The video as it was decoded."""
+    """The decoded video."""
 
     frames: int = Field(description="Number of decoded frames.", examples=[1394])
     fps: float = Field(description="Mean frames per second, from presentation times.", examples=[10.0])
@@ -18,24 +18,24 @@ class ClipInfo(Document):
 
 
 class ModelInfo(Document):
-    """What computed the scores."""
+    """The models that computed the scores."""
 
     checkpoint: str = Field(description="Name of the DA-Flow checkpoint.", examples=["daflow-poselift"])
     parameters: int = Field(description="Trained parameters of the flow.", examples=[488])
-    window: int = Field(description="Points of the time grid in one window.", examples=[24])
-    rate_hz: float = Field(description="Points of the time grid per second.", examples=[15.0])
+    window: int = Field(description="Number of poses in one window.", examples=[24])
+    rate_hz: float = Field(description="Poses per second in a window.", examples=[15.0])
     pose_weights: str | None = Field(
-        description="File name of the pose estimator's weights; null for skeletons that came without video.",
+        description="File name of the pose estimator's weights; null for skeletons that were posted without video.",
         examples=["yolov8n-pose.onnx"],
     )
 
 
 class Threshold(Document):
-    """Where a level becomes an anomaly."""
+    """The level at which an anomaly begins."""
 
     level: Level = Field(description="Levels at or above this are anomalous.", examples=[0.9987])
     false_alarms_per_hour: float = Field(
-        description="False alarms per hour of footage like the calibration footage that this level stands for.",
+        description="False alarms per hour at this level, in footage like the calibration footage.",
         examples=[1.0],
     )
 
@@ -51,16 +51,17 @@ class PersonScore(Document):
         default=None, description="The 17 COCO joints as x, y in pixels and confidence in 0..1; left out on request."
     )
     score: float | None = Field(
-        description="Negative log-likelihood in bits per dimension; null where the track is too short for a window.",
+        description="Negative log-likelihood in bits per dimension; null if no window of the track covers this frame.",
         examples=[1.92],
     )
     level: Level | None = Field(
-        description="Calibrated position among normal people, 0 to 1, of all parts together.", examples=[0.71]
+        description="Position among the scores of normal life, 0 to 1, by the calibration; all parts together.",
+        examples=[0.71],
     )
     parts: dict[str, Level] = Field(
         default_factory=dict,
-        description="Levels of the parts that make up the level: the pose (the score), the motion, the pair with "
-        "somebody near; the highest is the one that spoke.",
+        description="Level of each part of the score: `pose` (the DA-Flow score), `motion`, and `pair` (with a person "
+        "nearby). The part with the highest level contributes most.",
         examples=[{"pose": 0.71, "motion": 0.42, "pair": 0.0}],
     )
 
@@ -70,14 +71,15 @@ class FrameScore(Document):
 
     index: int = Field(description="Number of the frame, from 0.", examples=[125])
     time_s: float = Field(description="Presentation time in seconds from the first frame.", examples=[12.5])
-    score: float | None = Field(description="Highest score over people; null where nobody could be scored.")
-    level: Level | None = Field(description="Highest level over people; null where nobody could be scored.")
+    score: float | None = Field(description="Highest score over people; null if nobody could be scored.")
+    level: Level | None = Field(description="Highest level over people; null if nobody could be scored.")
     reason: MissingScore | None = Field(
         default=None,
-        description="Why there is no score: `nobody` in the picture; `track_too_short`, nobody was followed for a "
-        "whole window around this frame; `frame_rate_too_low`, frames lie further apart than poses are interpolated.",
+        description="Why there is no score: `nobody` is in the picture; `track_too_short`, no person was followed for "
+        "a whole window around this frame; `frame_rate_too_low`, the gap between frames is too long to interpolate "
+        "poses.",
     )
-    people: list[PersonScore] = Field(description="Everybody tracked in this frame.")
+    people: list[PersonScore] = Field(description="All tracked people in this frame.")
 
 
 class Track(Document):
@@ -87,16 +89,16 @@ class Track(Document):
     first_frame: int = Field(description="Index of the first frame with this person.", examples=[88])
     last_frame: int = Field(description="Index of the last frame with this person.", examples=[240])
     windows: int = Field(description="Number of windows scored.", examples=[129])
-    peak_level: Level | None = Field(description="Highest level of the track; null without a window.")
+    peak_level: Level | None = Field(description="Highest level of the track; null if it has no window.")
 
 
 class Anomaly(Document):
-    """A stretch of time at or above the threshold."""
+    """A period at or above the threshold."""
 
     start_s: float = Field(description="Presentation time of its first frame, seconds.", examples=[12.4])
     end_s: float = Field(description="Presentation time of its last frame, seconds.", examples=[15.1])
-    peak_level: Level = Field(description="Highest level within.", examples=[0.9998])
-    tracks: list[int] = Field(description="People at or above the threshold within.", examples=[[3]])
+    peak_level: Level = Field(description="Highest level in the period.", examples=[0.9998])
+    tracks: list[int] = Field(description="Tracks at or above the threshold in the period.", examples=[[3]])
 
 
 class ClipResult(Document):
@@ -106,8 +108,8 @@ class ClipResult(Document):
     model: ModelInfo
     threshold: Threshold
     frames: list[FrameScore] = Field(description="Every frame, in order.")
-    tracks: list[Track] = Field(description="Every person, in order of appearance.")
-    anomalies: list[Anomaly] = Field(description="Stretches at or above the threshold, in order of time.")
+    tracks: list[Track] = Field(description="All tracks, in order of appearance.")
+    anomalies: list[Anomaly] = Field(description="Periods at or above the threshold, in order of time.")
     notes: list[str] = Field(
-        default_factory=list, description="What limits this result, in plain words, such as nobody in the picture."
+        default_factory=list, description="Limits of this result in words, for example that nobody was seen."
     )

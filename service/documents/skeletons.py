@@ -1,4 +1,4 @@
-"""Skeletons without video: what a device at the edge sends, and whole sequences that are scored in one go."""
+"""Skeletons without video: messages of skeleton feeds, and whole sequences that are scored at once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ MAX_FRAMES: Final = 20_000
 PROTOCOL_VERSION: Final = 1
 
 MIN_STEP_S: Final = 1e-3
-"""Frames of one sequence lie at least this far apart, which bounds what a second can cost."""
+"""Shortest time between two frames of one sequence, in seconds; it bounds the work for each second."""
 
 _FARTHEST: Final = 1e5
-"""Pixels. People may reach beyond the picture, but not to where squares leave single precision."""
+"""Largest coordinate in pixels. People may reach beyond the picture, but squares must fit single precision."""
 
 _LONGEST_COMPLAINT: Final = 300
+"""Most characters of an error message."""
 
 Coordinate = Annotated[float, Field(ge=-_FARTHEST, le=_FARTHEST, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -34,7 +35,7 @@ Keypoint = tuple[Coordinate, Coordinate, Confidence]
 
 
 class BadSkeletons(ValueError):
-    """A message that is no skeleton frame, or does not fit those before it; the text says why in one line."""
+    """A message is no valid skeleton frame, or does not fit the frames before it; the text says why in one line."""
 
 
 class SkeletonPerson(Document):
@@ -44,8 +45,8 @@ class SkeletonPerson(Document):
         default=None,
         ge=1,
         lt=2**31,
-        description="Number of the person, if the device follows people itself; then everybody in a frame has one, "
-        "and a number that was used is not given to somebody else. Otherwise the service follows them.",
+        description="Track number of the person, if the device follows people itself. Then every person in the frame "
+        "needs one, and a number is never given to another person. Without numbers the service follows people.",
         examples=[3],
     )
     keypoints: list[Keypoint] = Field(
@@ -55,7 +56,7 @@ class SkeletonPerson(Document):
     )
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = Field(
         default=None,
-        description="Left, top, right, bottom in pixels; null takes the smallest box around the joints that were seen.",
+        description="Left, top, right, bottom in pixels; null uses the smallest box around the visible joints.",
         examples=[(312.5, 88.0, 371.0, 260.4)],
     )
     confidence: Confidence | None = Field(
@@ -70,25 +71,25 @@ class SkeletonPerson(Document):
 
 
 class SequenceFrame(Document):
-    """The people of one moment."""
+    """The people in one frame."""
 
     time_s: Seconds = Field(
-        description="When it was seen, in seconds on any clock of the sender's that does not step.", examples=[12.466]
+        description="Time of the frame in seconds, on a monotonic clock of the sender.", examples=[12.466]
     )
-    people: list[SkeletonPerson] = Field(max_length=MAX_PEOPLE, description="Everybody in view; may be nobody.")
+    people: list[SkeletonPerson] = Field(max_length=MAX_PEOPLE, description="All people in view; may be empty.")
 
     @model_validator(mode="after")
     def _everybody_or_nobody_is_numbered(self) -> Self:
         numbers = [person.track for person in self.people if person.track is not None]
         if numbers and len(numbers) != len(self.people):
-            raise ValueError("either everybody in a frame has a track or nobody")
+            raise ValueError("either all people in a frame must have a track or none")
         if len(set(numbers)) != len(numbers):
             raise ValueError("a track occurs twice in one frame")
         return self
 
     @property
     def tracked(self) -> bool:
-        """Whether the people have numbers; False for a frame without people."""
+        """Whether the people have track numbers; False for a frame without people."""
         return any(person.track is not None for person in self.people)
 
 
@@ -100,12 +101,12 @@ class SkeletonFrame(SequenceFrame):
 
 
 class SkeletonSequence(Document):
-    """A whole sequence of one camera."""
+    """A sequence of frames of one camera."""
 
     width: Pixels = Field(description="Width in pixels of the picture that the joints lie in.", examples=[1280])
     height: Pixels = Field(description="Height in pixels.", examples=[720])
     frames: list[SequenceFrame] = Field(
-        min_length=1, max_length=MAX_FRAMES, description="Frames in order of time, those without people too."
+        min_length=1, max_length=MAX_FRAMES, description="Frames in order of time, including those without people."
     )
 
     @model_validator(mode="after")
@@ -121,15 +122,15 @@ class SkeletonSequence(Document):
 
 
 class FeedHello(Document):
-    """First message to a device that feeds skeletons."""
+    """First message to a device that sends skeletons."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
     version: int = Field(default=PROTOCOL_VERSION, description="Version of the messages; a new one may break devices.")
-    camera: str = Field(description="Id of the camera that is fed.")
+    camera: str = Field(description="Id of the camera.")
 
 
 class FeedAck(Document):
-    """What has arrived; sent at most once a second, and only when something has."""
+    """Counts of the frames received; sent at most once a second, after frames have arrived."""
 
     type: Literal["ack"] = Field(default="ack", description="Tag of the message.")
     accepted: int = Field(description="Frames accepted on this connection.", examples=[450])
@@ -137,19 +138,21 @@ class FeedAck(Document):
 
 
 class FeedError(Document):
-    """A message was refused; the connection stays, unless too many are refused in a row."""
+    """A message was refused. The connection stays open unless too many in a row are refused."""
 
     type: Literal["error"] = Field(default="error", description="Tag of the message.")
-    detail: str = Field(description="Why.", examples=["people.0.keypoints: List should have at least 17 items"])
+    detail: str = Field(
+        description="Why it was refused.", examples=["people.0.keypoints: List should have at least 17 items"]
+    )
 
 
 FeedMessage = Annotated[FeedHello | FeedAck | FeedError, Field(discriminator="type")]
 feed_adapter: Final[TypeAdapter[FeedMessage]] = TypeAdapter(FeedMessage)
-"""Reads what the service answers on ``/v1/cameras/{id}/skeletons``."""
+"""Parses the answers of the service on ``/v1/cameras/{id}/skeletons``."""
 
 
 def parse_frame(text: str | bytes) -> SkeletonFrame:
-    """Read one message of a skeleton feed.
+    """Parse one message of a skeleton feed.
 
     Raises:
         BadSkeletons: It is not a `SkeletonFrame`.
@@ -161,7 +164,7 @@ def parse_frame(text: str | bytes) -> SkeletonFrame:
 
 
 def complaint(error: ValidationError) -> str:
-    """What is wrong with a document, in one line that does not repeat it."""
+    """Describe what is wrong with a document, in one line and without its values."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     first = found[0]
     place = ".".join(map(str, first["loc"]))
@@ -171,7 +174,7 @@ def complaint(error: ValidationError) -> str:
 
 
 def poses_of(frame: SequenceFrame) -> Poses | TrackedPoses:
-    """The people of a frame, on the CPU: as a tracker gives them if they have numbers, else as an estimator does."""
+    """The people of a frame, on the CPU: `TrackedPoses` if they have track numbers, else `Poses`."""
     people = frame.people
     keypoints = torch.tensor([person.keypoints for person in people], dtype=torch.float32)
     keypoints = keypoints.reshape(-1, len(COCO_JOINTS), 3)
@@ -188,5 +191,5 @@ def _box(person: SkeletonPerson) -> tuple[float, float, float, float]:
     seen = [point for point in person.keypoints if point[2] > 0] or person.keypoints
     xs, ys = [point[0] for point in seen], [point[1] for point in seen]
     left, top = min(xs), min(ys)
-    # A tracker compares areas, and joints on one line have none.
+    # At least one pixel in each direction: the tracker compares areas.
     return left, top, max(max(xs), left + 1), max(max(ys), top + 1)

@@ -1,1 +1,1 @@
-"""Pictures with people drawn on them, and videos made of those."""
+"""Draws people on pictures, and writes videos."""

@@ -1,4 +1,4 @@
-"""What a camera shows now, as JPEG: drawn once for each frame, however many look at it."""
+"""Draws the newest frame of each camera as JPEG, once for all viewers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from service.drawing.overlay import Image, blur_people, draw_live, fitted_size, 
 QUALITY: Final = 85
 
 Ground = Literal["picture", "blurred", "none"]
-"""What is drawn onto: the picture, the picture with people made unrecognisable, or nothing."""
+"""Background of a drawing: the picture, the picture with people made unrecognisable, or none."""
 
 
 class Drawable(Protocol):
-    """The newest processed frame of a camera; another object for each frame."""
+    """A processed frame of a camera; each frame is a new object."""
 
     @property
     def image(self) -> Image | None:
-        """The picture, None where there is none or it must not be shown."""
+        """The picture; None if there is none or it must not be shown."""
 
     @property
     def score(self) -> Score:
-        """What was found in it."""
+        """Score, level and people of the frame."""
 
 
 @dataclass(slots=True)
@@ -37,10 +37,10 @@ class _Shown:
 
 
 class LiveView:
-    """Draws and encodes the newest frames of cameras; any thread may call it.
+    """Draws and encodes the newest frames of cameras; callable from any thread.
 
     Args:
-        width: Pixels that a picture is wide at most.
+        width: Greatest width of a picture in pixels.
     """
 
     def __init__(self, width: int) -> None:
@@ -49,16 +49,16 @@ class LiveView:
         self._shown: dict[tuple[str, Ground], _Shown] = {}
 
     def jpeg(self, camera_id: str, latest: Drawable, ground: Ground = "picture") -> bytes:
-        """The newest frame of a camera with all that was found in it, see `draw_live`.
+        """Draw the newest frame of a camera with `draw_live`, and encode it as JPEG.
 
         Args:
-            camera_id: The camera.
+            camera_id: Id of the camera.
             latest: Its newest frame.
-            ground: What to draw onto.
+            ground: The background.
         """
         with self._lock:
             shown = self._shown.setdefault((camera_id, ground), _Shown())
-        # Who comes while it is being drawn waits for it instead of drawing it again.
+        # A viewer that comes while the frame is being drawn waits for it instead of drawing it again.
         with shown.lock:
             if shown.latest is not latest:
                 shown.jpeg = self._draw(latest, ground)
@@ -66,7 +66,7 @@ class LiveView:
             return shown.jpeg
 
     def forget(self, camera_id: str) -> None:
-        """Let go of the pictures of a camera that was removed."""
+        """Drop the pictures of a camera that was removed."""
         with self._lock:
             for ground in get_args(Ground):
                 self._shown.pop((camera_id, ground), None)
@@ -82,11 +82,14 @@ class LiveView:
 
 
 def encode_jpeg(image: Image, quality: int = QUALITY) -> bytes:
-    """A picture as JPEG.
+    """Encode a picture as JPEG.
 
     Args:
         image: The picture.
         quality: 0 to 100.
+
+    Raises:
+        ValueError: The picture cannot be encoded.
     """
     encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:

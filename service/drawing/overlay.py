@@ -1,7 +1,7 @@
-"""Drawing on pictures: people with their skeletons and levels, and the timeline band beneath.
+"""Draws people with skeletons and levels on pictures, and the timeline band of annotated clips.
 
-Everything is drawn in place, in sizes that follow the height of the picture, from nothing but its arguments; annotated
-clips and live pictures share these functions.
+The functions depend on their arguments only. Text and lines scale with the height of the picture. Annotated clips and
+live pictures share them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 RAREST: Final = 6.0
-"""Decades at which `rarity` ends: one window in a million says more than calibration footage can support."""
+"""Greatest value of `rarity`: one window in a million is rarer than calibration footage can show."""
 
 REASONS: Final[dict[MissingScore, str]] = {
     "nobody": "nobody in the picture",
@@ -53,11 +53,11 @@ _MOSAIC_CELLS: Final = 12
 _MOSAIC_MARGIN: Final = 0.08
 
 _GRAPH_JOINTS: Final = tuple(1.5 if name.endswith("shoulder") else 1.0 for name in COCO_JOINTS)
-"""Joints of the 18-joint graph that speak through each COCO joint: the neck counts half to each shoulder."""
+"""Joints of the 18-joint graph that count towards each COCO joint: the neck counts half to each shoulder."""
 
 
 def rarity(level: ArrayLike) -> NDArray[np.float64]:
-    """Stretch levels so that their upper tail can be seen: 0.9, 0.99, 0.999 become 1, 2, 3.
+    """Stretch levels so that high ones can be told apart: 0.9, 0.99, 0.999 become 1, 2, 3.
 
     Args:
         level: Any shape, in 0..1 or NaN.
@@ -69,13 +69,13 @@ def rarity(level: ArrayLike) -> NDArray[np.float64]:
 
 
 def level_text(level: float) -> str:
-    """A level in few digits that does not round an upper tail to 1, such as ``0.71`` and ``0.9987``."""
+    """A level with two or four digits, rounded down so that it never reads 1 below 1: ``0.71``, ``0.9987``."""
     digits = 2 if level < 0.99 else 4
     return f"{math.floor(level * 10**digits + 1e-6) / 10**digits:.{digits}f}"
 
 
 def level_colour(level: float | None, threshold: float) -> Colour:
-    """Grey without a level, calm below the threshold, from there on warmer with every decade.
+    """Colour of a level: grey without one, calm below the threshold, and warmer with every decade above it.
 
     Args:
         level: In 0..1, or None.
@@ -92,14 +92,14 @@ def level_colour(level: float | None, threshold: float) -> Colour:
 
 
 def joint_heat(person: PersonScore) -> tuple[float, ...]:
-    """How much each joint adds to a person's score, compared with what it would add if all added the same.
+    """How much each joint adds to a person's score, relative to an even share.
 
     Args:
-        person: With `joints` if it is known what each adds.
+        person: A person; with `joints` if it is known what each adds.
 
     Returns:
         One number in 0..1 for each COCO joint: 0 adds nothing or lowers the score, 0.5 is an even share, 1 is twice
-        that or more. All are 1 where shares are not known or mean nothing.
+        that or more. All are 1 if the shares are unknown or the score is not positive.
     """
     joints = person.joints if isinstance(person, LivePerson) else None
     even = sum(joints) / NUM_JOINTS if joints else 0.0
@@ -111,12 +111,12 @@ def joint_heat(person: PersonScore) -> tuple[float, ...]:
 
 
 def limb_colour(level: float | None, threshold: float, heat: float) -> Colour:
-    """Colour of a limb: that of its person, but among the limbs of an anomalous one from calm over orange to red.
+    """Colour of a limb. A person below the threshold has one colour; limbs of others go from calm over orange to red.
 
     Args:
-        level: Of the person, in 0..1, or None.
+        level: Level of the person in 0..1, or None.
         threshold: Levels at or above it are anomalous.
-        heat: Of the limb, see `joint_heat`; an even share is orange.
+        heat: Heat of the limb, see `joint_heat`; an even share is orange.
 
     Returns:
         BGR.
@@ -129,18 +129,18 @@ def limb_colour(level: float | None, threshold: float, heat: float) -> Colour:
 def draw_people(
     image: Image, people: Sequence[PersonScore], threshold: float, scale: tuple[float, float] = (1.0, 1.0)
 ) -> None:
-    """Draw boxes, skeletons and labels into a picture.
+    """Draw boxes, skeletons and labels on a picture.
 
-    Limbs of an anomalous person are coloured by `limb_colour` where it is known what each joint adds.
+    Limbs of an anomalous person are coloured by `limb_colour` if it is known what each joint adds.
 
     Args:
         image: The picture, changed in place.
-        people: Whom to draw; without keypoints only the box is drawn.
-        threshold: Levels at or above it are drawn warm.
-        scale: Pixels of this picture for one of the people's, across and down.
+        people: The people to draw; without keypoints only the box is drawn.
+        threshold: Levels at or above it are anomalous.
+        scale: Factors from the people's coordinates to pixels of this picture, across and down.
     """
     stroke = max(1, round(image.shape[0] / 400))
-    # The most anomalous person is drawn last and so lies on top.
+    # The person with the highest level is drawn last, on top of the others.
     for person in sorted(people, key=lambda one: -1.0 if one.level is None else one.level):
         colour = level_colour(person.level, threshold)
         left, top, right, bottom = (
@@ -159,15 +159,15 @@ def band_height(height: int) -> int:
 
 
 def draw_chart(result: ClipResult, width: int, height: int) -> Image:
-    """Draw the part of the timeline band that stays the same through the clip: level over time.
+    """Draw the part of the timeline band that is the same for all frames of a clip: level over time.
 
     Args:
         result: Scores of the clip.
-        width: Pixels.
-        height: Pixels, see `band_height`.
+        width: Width in pixels.
+        height: Height in pixels, see `band_height`.
 
     Returns:
-        A new picture. Its lower part is left empty for the text of `draw_band`.
+        A new picture; its lower part is left empty for the text of `draw_band`.
     """
     chart = np.empty((height, width, 3), np.uint8)
     chart[:] = _BAND
@@ -222,12 +222,12 @@ def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) 
 
 
 def blur_people(image: Image, boxes: Iterable[Sequence[float]], scale: tuple[float, float] = (1.0, 1.0)) -> None:
-    """Make people unrecognisable: a mosaic in which a head has a few cells. Who was not detected stays visible.
+    """Make people unrecognisable by a mosaic in which a head has a few cells. Undetected people stay visible.
 
     Args:
         image: The picture, changed in place.
         boxes: Left, top, right, bottom of each person.
-        scale: Pixels of this picture for one of the boxes', across and down.
+        scale: Factors from the boxes' coordinates to pixels of this picture, across and down.
     """
     height, width = image.shape[:2]
     for box in boxes:
@@ -244,12 +244,12 @@ def blur_people(image: Image, boxes: Iterable[Sequence[float]], scale: tuple[flo
 
 
 def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:
-    """The size at which a picture is shown or kept: even, of the same shape, not larger unless it is tiny.
+    """The size at which a picture is shown or stored: even, with the same aspect ratio, and enlarged only if tiny.
 
     Args:
-        width: Pixels.
-        height: Pixels.
-        most: Pixels that it may be wide; it may be twice as high.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        most: Greatest width in pixels; the greatest height is twice that.
 
     Returns:
         Width and height in pixels.
@@ -261,16 +261,16 @@ def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:
 def draw_live(
     image: Image | None, score: Score, *, background: bool = True, size: tuple[int, int] | None = None
 ) -> Image:
-    """Draw what was found in a frame: skeletons, level, time, and a red frame while an incident is open.
+    """Draw a frame of a camera: skeletons, level, time, and a red border while an incident is open.
 
     Args:
-        image: The camera's picture, which is not changed; of any size, None if there is none.
-        score: What was found.
-        background: Draw onto the picture; otherwise, and without a picture, onto a plain ground.
-        size: Width and height of the drawing in pixels; that of the picture if left out.
+        image: The camera's picture, of any size, which is not changed; None if there is none.
+        score: Score, level and people of the frame.
+        background: Draw on the picture; if False, or without a picture, draw on a plain background.
+        size: Width and height of the drawing in pixels; None uses those in `score`.
 
     Returns:
-        A new picture. Without background nothing in it depends on `image`.
+        A new picture. Without background it does not depend on `image`.
     """
     width, height = size or (score.width, score.height)
     if image is None or not background:
@@ -287,14 +287,14 @@ def draw_live(
 
 
 def resized(image: Image, size: tuple[int, int]) -> Image:
-    """A picture at another size; the picture itself if it has that size.
+    """Resize a picture; returns the same object if it has that size.
 
     Args:
         image: The picture.
         size: Width and height in pixels.
     """
     width, height = size
-    # Averaging over areas is slow unless it halves; what is left to do after that needs no averaging.
+    # Area averaging is fast only when it halves; the rest is at most a factor of two and needs no averaging.
     while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
         halves = image.shape[1] // 2, image.shape[0] // 2
         image = np.asarray(cv2.resize(image, halves, interpolation=cv2.INTER_AREA), np.uint8)
@@ -376,7 +376,7 @@ def _draw_label(image: Image, text: str, corner: tuple[int, int], colour: Colour
 
 
 def _write(image: Image, text: str, corner: tuple[int, int], room: int, scale: float, colour: Colour) -> int:
-    """Write a line, centred in a row `room` pixels high above its lower left corner; return its right end."""
+    """Write a line of text, centred in a row of height `room` above the corner; return its right end."""
     (width, tall), _ = cv2.getTextSize(text, _FONT, scale, 1)
     baseline = corner[1] - (room - tall) // 2 - 1
     cv2.putText(image, text, (corner[0], baseline), _FONT, scale, colour, 1, cv2.LINE_AA)
@@ -406,9 +406,9 @@ def _column(time_s: float, result: ClipResult, width: int) -> int:
 
 
 def _highest_per_column(result: ClipResult, width: int) -> NDArray[np.float64]:
-    """Highest level of the frames shown at each column; NaN where nobody was scored.
+    """Highest level of the frames in each column of the chart; NaN where nobody was scored.
 
-    A frame is shown from its own column up to that of the next frame, and in at least one.
+    A frame covers the columns from its own up to that of the next frame, at least one.
     """
     begins = [_column(frame.time_s, result, width) for frame in result.frames]
     highest = np.full(width, np.nan)

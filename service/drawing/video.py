@@ -1,4 +1,4 @@
-"""Videos that browsers play: H.264 in MP4, every picture at its own time."""
+"""Writes videos that browsers play: H.264 in MP4, with a time for every picture."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _BT709: Final = 1
 
 
 class VideoWriter:
-    """One video being written; use it in a `with` statement, or call `finish` or `abandon` in the end.
+    """Writes one video; use it in a `with` statement, or call `finish` or `abandon` in the end.
 
-    A picture is encoded when the next one, which ends it, is there.
+    A picture is encoded when the next one is added, because only then its duration is known.
 
     Args:
-        path: The file; its name does not matter.
+        path: The file; it may have any name.
         size: Width and height in pixels, both even, because H.264 stores colour at half the resolution.
         fps: Nominal frame rate; the last picture is shown for one period of it.
-        threads: Threads of the encoder; 0 lets it choose.
+        threads: Threads of the encoder; 0 lets the encoder choose.
 
     Raises:
         OSError: The file cannot be written; also raised by every method but `abandon`.
@@ -36,7 +36,7 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
-        # Frames in order of time: with reordered ones at uneven times the muxer gets the duration wrong.
+        # No reordered frames (B-frames): with uneven times the muxer then gets the duration wrong.
         self._stream.options = {"preset": "veryfast", "crf": "23", "bf": "0"}
         context = self._stream.codec_context
         context.thread_count = threads
@@ -51,7 +51,7 @@ class VideoWriter:
 
         Args:
             image: The picture; it is copied.
-            time_s: When it is shown; times that do not rise are moved apart by a tick.
+            time_s: When it is shown, in seconds; a time that does not rise becomes one tick after the last.
         """
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
@@ -62,15 +62,15 @@ class VideoWriter:
         self._held = frame, tick
 
     def finish(self) -> None:
-        """Write what is left, and the index."""
+        """Encode the last picture and write the index."""
         with self._container:
             if self._held is not None:
                 self._encode(self._held[1] + self._period)
             self._container.mux(self._stream.encode())
 
     def abandon(self) -> None:
-        """Let go of the file, whatever state it is in."""
-        # What cannot be written does not matter any more.
+        """Close the file without finishing it."""
+        # The file is not used, so errors in writing it do not matter.
         with contextlib.suppress(OSError, av.FFmpegError):
             self._container.close()
 

@@ -1,1 +1,1 @@
-"""Incidents: stored, told, and recorded with evidence."""
+"""Incidents: stored, published, and recorded with snapshots and clips."""

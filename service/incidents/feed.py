@@ -1,7 +1,8 @@
 """The feed of events: every subscriber gets every event once and in order, however slow it is.
 
-Events are in the store before they are here. Subscribers have no queues, only a cursor: the newest events are read from
-a tail in memory that all share, older ones from the store. A subscriber that does not read costs a cursor.
+Events are stored before they are published here. A subscriber has no queue, only a cursor: it reads the newest events
+from a shared tail in memory, and older ones from the store. So a subscriber that does not read takes no memory but its
+cursor.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ TAIL: Final = 1024
 """Events kept in memory."""
 
 _PAGE: Final = 64
-"""Events that a subscriber who has stopped reading may hold."""
+"""Most events that a subscriber reads at once, and so holds if it stops reading."""
 
 _READERS: Final = 4
+"""Subscribers of one event loop that may read from the store at the same time."""
+
 _RETRY_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -40,14 +43,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The next events for a subscriber; up to the id `until`, no other concerns it."""
+    """The next events for a subscriber.
+
+    Attributes:
+        events: The events, in order.
+        until: Up to this id there is no other event for the subscriber.
+    """
 
     events: list[Event]
     until: int
 
 
 class _Follower:
-    """One subscriber: the id of the last event that it was given or that does not concern it."""
+    """One subscriber; its cursor is the id up to which it has got all events that are for it."""
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
@@ -60,21 +68,21 @@ class _Followers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.members: set[_Follower] = set()
-        # So that many who resume at once do not take all connections to the database.
+        # Limited, so that many subscribers that resume at once do not take all connections to the database.
         self.readers = asyncio.Semaphore(_READERS)
 
     def wake(self) -> None:
-        """Let all look for what is new; on the loop."""
+        """Let all subscribers look for new events; called on the loop."""
         for follower in self.members:
             follower.ready.set()
 
 
 class EventFeed:
-    """Hands the events of the store on as they are written.
+    """Publishes events that have been written to the store.
 
     Args:
         store: Where older events are read.
-        clock: The time in heartbeats.
+        clock: Gives the time in heartbeats.
         tail: Events kept in memory.
         heartbeat_s: Seconds of silence after which a subscriber gets a heartbeat.
 
@@ -99,7 +107,7 @@ class EventFeed:
 
     @property
     def newest_id(self) -> int:
-        """Id of the newest event that was published; of the newest in the store, before the first."""
+        """Id of the newest published event; before the first, that of the newest event in the store at the start."""
         with self._lock:
             return self._newest()
 
@@ -111,18 +119,18 @@ class EventFeed:
 
     @property
     def lag(self) -> int:
-        """How far the slowest subscriber is behind, as a number of events."""
+        """Number of events by which the slowest subscriber is behind."""
         with self._lock:
             newest = self._newest()
             cursors = [follower.cursor for group in self._followers.values() for follower in group.members]
         return max((newest - cursor for cursor in cursors), default=0)
 
     def listen(self, listener: Listener) -> None:
-        """Call a listener with every event that is published, on the thread that publishes it."""
+        """Call a listener with every published event, on the thread that publishes it."""
         self._listeners.append(listener)
 
     def publish(self, event: Event, *, ours: bool = True) -> None:
-        """Hand on an event that is in the store; callable from any thread, in the order of ids.
+        """Publish an event that is in the store; callable from any thread, in the order of ids.
 
         Args:
             event: The event.
@@ -147,7 +155,7 @@ class EventFeed:
             listener(event, ours)
 
     def text(self, event: Event) -> str:
-        """The event as JSON, made once for all subscribers while it is new."""
+        """The event as JSON; for an event in memory it is made once for all subscribers."""
         text = self._texts.get(event.id)
         if text is None:
             text = event.model_dump_json()
@@ -157,22 +165,22 @@ class EventFeed:
         return text
 
     async def start(self, after: int) -> int:
-        """The id after which a stream begins that resumes after one: the same, or 0 if it comes from another store."""
+        """The id after which a resumed stream starts: `after`, or 0 if that id comes from another store."""
         cursor, _ = await self._start(after)
         return cursor
 
     async def follow(
         self, after: int | None = None, cameras: frozenset[str] | None = None
     ) -> AsyncGenerator[Event | Lagged | Heartbeat, None]:
-        """Every event after one, then every new one, for ever.
+        """Yield every event after a given one, then every new one, without end.
 
-        A subscriber that falls behind what is in memory is told so once and then gets what it missed from the store.
+        A subscriber that falls behind the events in memory gets one `Lagged` and then the missed events from the store.
 
         Args:
-            after: Id of the last event that is known; None starts with the first event published after the first
-                message was asked for. An id that was not given out yet comes from another store, so it counts as
-                lagging behind everything.
-            cameras: Only events of these cameras.
+            after: Id of the last event that the subscriber knows; None starts with the first event published after
+                the first message was requested. An id above all stored ones comes from another store: the subscriber
+                then gets `Lagged` and all events.
+            cameras: Only events of these cameras; None for all.
         """
         cursor, known = await self._start(after)
         with self._following(cursor) as (follower, readers):
@@ -202,7 +210,7 @@ class EventFeed:
                     due = loop.time() + self.heartbeat_s
 
     async def _start(self, after: int | None) -> tuple[int, bool]:
-        """Where a subscriber starts, and whether that is where it left off."""
+        """The cursor at which a subscriber starts, and whether it continues where the subscriber stopped."""
         newest = self.newest_id
         if after is None or after <= newest:
             return newest if after is None else after, True
@@ -216,7 +224,7 @@ class EventFeed:
                 return (after, True) if after <= (stored or 0) else (0, False)
 
     def _recent(self, cursor: int, cameras: frozenset[str] | None) -> _Batch | None:
-        """The next events from memory; None when some of them are not there any more."""
+        """The next events from memory; None if some of them are no longer there."""
         with self._lock:
             if cursor < self._floor:
                 return None
@@ -226,7 +234,7 @@ class EventFeed:
         return _Batch([event for event in events if cameras is None or event.camera in cameras], until)
 
     async def _older(self, cursor: int, cameras: frozenset[str] | None, readers: asyncio.Semaphore) -> _Batch:
-        """The next events from the store; none, after a pause, while it cannot be read."""
+        """The next events from the store; no events, after a pause, if it cannot be read."""
         newest = self.newest_id
         try:
             async with readers:

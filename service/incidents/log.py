@@ -1,4 +1,4 @@
-"""The way of incidents into the database and from there to subscribers: one writer, in order, committed first."""
+"""Writes incidents and camera states to the database, and publishes each change after its commit."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ from service.storage.database import reason
 from service.storage.evidence import EvidenceKind
 
 _STATES_KEPT: Final = 64
-"""Changes of one camera's state that wait for the database; what comes on top replaces the newest."""
+"""Most changes of one camera's state that wait for the database; a further one replaces the newest."""
 
 _PAGE: Final = 256
+"""Events that are read from the store at once."""
+
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _GRACE_S: Final = 1.0
+"""After the deadline of `stop`, how long the writer may take to notice it."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +64,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What became of the evidence of an incident."""
+    """Evidence of an incident is ready or missing."""
 
     incident_id: str
     kind: EvidenceKind
@@ -73,16 +76,16 @@ _Entry = _Noted | _State | _Evidence
 
 
 class IncidentLog:
-    """Writes what happens to incidents and cameras to the store and then publishes it.
+    """Writes changes of incidents and cameras to the store, and then publishes them.
 
-    One thread writes, so the order of ids is the order of publishing; reviews by operators take their place in it.
-    Whoever notes something never waits. While the database is unavailable everything waits here and is tried again;
-    of the updates of one incident only the newest waits, so memory stays bounded.
+    One thread writes, so events are published in the order of their ids; reviews by operators take part in that order.
+    Recording a change never blocks. If the database is unavailable, changes wait here and are tried again. Only the
+    newest update of each incident waits, which bounds the memory.
 
     Args:
         store: Where incidents and events are kept; other processes may write to it as well.
         feed: Where events are published.
-        clock: What moments mean as times of day.
+        clock: Turns moments into times of day.
     """
 
     def __init__(self, store: IncidentStore, feed: EventFeed, clock: SteadyClock) -> None:
@@ -102,22 +105,25 @@ class IncidentLog:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written at the moment."""
+        """Why nothing can be written at the moment; None if writing works."""
         return self._problem
 
     @property
     def waiting(self) -> int:
-        """Number of changes that are not written yet, without the one being written."""
+        """Number of changes that wait to be written, without the one being written."""
         with self._changed:
             return len(self._entries)
 
     def settle(
         self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
     ) -> list[Event]:
-        """Settle the incidents that the last process left; before the first camera starts.
+        """End the incidents that the last process left open; call it before the first camera starts.
 
         Args:
             has_evidence: Whether evidence of an incident is on disk.
+
+        Returns:
+            The events of that.
 
         Raises:
             SQLAlchemyError: The database cannot be used.
@@ -132,7 +138,11 @@ class IncidentLog:
         self._thread.start()
 
     def stop(self, deadline_s: float = 5.0) -> None:
-        """Write what waits and end the writer; what cannot be written in time is told in the log."""
+        """Write the waiting changes and stop the writer; those that cannot be written in time are logged.
+
+        Args:
+            deadline_s: Seconds after which the writer gives up.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -145,12 +155,12 @@ class IncidentLog:
                 log.error("a change was not stored before the end", change=repr(entry))
 
     def record(self, change: Change, *, evidence: EvidenceState = "pending", peak: HeldPeak | None = None) -> None:
-        """Note that an incident started, changed or ended; never waits.
+        """Record that an incident started, changed or ended; never blocks.
 
         Args:
-            change: What happened.
-            evidence: What is to be expected of its snapshot and clip.
-            peak: How unusual it was when it ended, if that is known.
+            change: The change.
+            evidence: State of its snapshot and clip.
+            peak: Its highest held score, if it ended and the score is known.
         """
         noted = _Noted(type(change), self._info(change.incident, evidence), peak)
         with self._changed:
@@ -163,7 +173,7 @@ class IncidentLog:
             self._put(noted)
 
     def camera_state(self, change: StateChange) -> None:
-        """Note that a camera changed its state; never waits."""
+        """Record that a camera changed its state; never blocks."""
         with self._changed:
             states = self._states.setdefault(change.camera_id, deque())
             if len(states) >= _STATES_KEPT:
@@ -174,12 +184,12 @@ class IncidentLog:
             self._put(state)
 
     def evidence(self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None) -> None:
-        """Note what became of the evidence of an incident; never waits."""
+        """Record that evidence of an incident is ready or missing; never blocks."""
         with self._changed:
             self._put(_Evidence(incident_id, kind, state, redact(problem) if problem else None))
 
     def acknowledge(self, incident_id: str) -> IncidentInfo:
-        """An operator takes note of an incident; once more changes nothing.
+        """Record that an operator acknowledged an incident; a second time changes nothing.
 
         Raises:
             UnknownIncident: There is none.
@@ -189,7 +199,7 @@ class IncidentLog:
         return self._store.get(incident_id)
 
     def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> IncidentInfo:
-        """An operator says whether an incident is a false alarm; once more changes nothing.
+        """Record whether an operator marks an incident as a false alarm; the same mark again changes nothing.
 
         Raises:
             UnknownIncident: There is none.
@@ -199,7 +209,7 @@ class IncidentLog:
         return self._store.get(incident_id)
 
     def receive(self, event: Event) -> None:
-        """Publish an event that another process has written; one that is known already is left out."""
+        """Publish an event that another process has written, unless it was published already."""
         with self._writing:
             if event.id == self._feed.newest_id + 1:
                 self._feed.publish(event, ours=False)
@@ -207,12 +217,12 @@ class IncidentLog:
                 self._publish_rest(ours=False)
 
     def look(self) -> None:
-        """Publish what other processes have written meanwhile."""
+        """Publish the events that other processes have written since the last one."""
         with self._writing:
             self._publish_rest(ours=False)
 
     def _info(self, incident: Incident, evidence: EvidenceState) -> IncidentInfo:
-        # The clock may be following a correction while it is asked; the order of moments is kept all the same.
+        # The clock may follow a correction between these calls; the order of the moments is kept.
         started = self._clock.utc(incident.started)
         peak = max(started, self._clock.utc(incident.peak))
         updated = max(peak, self._clock.utc(incident.updated))
@@ -253,7 +263,7 @@ class IncidentLog:
                     self._publish_rest()
 
     def _take(self) -> _Entry:
-        """The next entry, which nobody replaces any more."""
+        """Take the next entry; from now on no newer one replaces it."""
         entry = self._entries.popleft()
         match entry:
             case _Noted(kind, incident, _) if kind is Updated:
@@ -266,7 +276,7 @@ class IncidentLog:
         return entry
 
     def _persist(self, entry: _Entry) -> None:
-        """Write an entry, as often as it takes."""
+        """Write an entry, and try again until it works or the writer is stopped."""
         pause, since = _FIRST_PAUSE_S, time.monotonic()
         again = False
         while True:
@@ -303,11 +313,11 @@ class IncidentLog:
                 return self._store.evidence(incident_id, kind, state, problem)
 
     def _commit(self, write: Callable[[], Event | None], *, again: bool = False) -> None:
-        """Write and then publish; nobody else does either meanwhile.
+        """Write and then publish, under the lock for both.
 
         Args:
             write: One transaction.
-            again: It failed before, perhaps only after the database had carried it out.
+            again: Whether it failed before. It may nevertheless have been committed then.
         """
         with self._writing:
             try:
@@ -317,7 +327,7 @@ class IncidentLog:
                     raise
                 event = None
             except SQLAlchemyError:
-                # The event may be in the store nevertheless.
+                # The event may have been committed nevertheless.
                 self._unpublished = True
                 raise
             if event is None or event.id != self._feed.newest_id + 1:
@@ -326,10 +336,10 @@ class IncidentLog:
                 self._publish(event)
 
     def _publish_rest(self, *, ours: bool = True) -> None:
-        """Publish what is in the store and was not published; later, where that fails.
+        """Publish the stored events that were not published yet; if that fails, it is tried again later.
 
         Args:
-            ours: Some of it was written here.
+            ours: Whether this process wrote some of them.
         """
         self._unpublished = ours or self._unpublished
         try:
@@ -337,7 +347,7 @@ class IncidentLog:
         except SQLAlchemyError as error:
             log.warning("events cannot be read; publishing them later", error=reason(error))
         except Exception:
-            # What could not be read has been stored, and the writer has more to write.
+            # The events are stored and can be published later; the writer must go on.
             log.exception("events cannot be published; trying again later")
 
     def _catch_up(self, *, ours: bool = True) -> None:
@@ -353,7 +363,7 @@ class IncidentLog:
 
 
 def _is_entry_wrong(error: SQLAlchemyError) -> bool:
-    """Whether writing failed because of what was to be written, so that trying again is of no use."""
+    """Whether writing failed because of the entry itself, so that it would fail again."""
     if isinstance(error, DBAPIError):
         return isinstance(error, IntegrityError | DataError)
     return isinstance(error, StatementError)

@@ -1,8 +1,8 @@
-"""Evidence of incidents: a snapshot of the peak and a clip with seconds before and after, each also as skeletons only.
+"""Records evidence of incidents: a snapshot of the peak, and a clip with some seconds before and after the incident.
 
-Frames come from the engine, which must not wait: they pass through a bounded queue to one thread. There each becomes a
-small JPEG in its camera's ring, the past that a clip begins with. What a recording has yet to encode stays JPEG as
-well, so memory is bounded by bytes, not by luck.
+Both are also made as skeletons only. Frames come from the engine, which must not wait, so they pass through a bounded
+queue to one thread. It keeps the last seconds of each camera as small JPEGs, with which clips begin. Frames that are
+not encoded yet are kept as JPEGs too, and their bytes are limited.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ import structlog
 from service.documents.messages import Score
 from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image, fitted_size, resized
-from service.incidents.recording import _VERSIONS, Outcome, Report, _Film, _Recording, _Shot
+from service.incidents.recording import VERSIONS, Film, IncidentRecording, Outcome, Report, Shot
 from service.storage.evidence import EvidenceKind, EvidenceStore
 
 log = structlog.get_logger(__name__)
 
 _WAITING: Final = 16
-"""Frames of one camera that may wait for the recorder."""
+"""Most frames of one camera that wait for the recorder."""
 
 _WAITING_BYTES: Final = 256 * 1024**2
-"""Bytes of pictures that may wait; one of each camera may always, because the newest is in memory anyway."""
+"""Most bytes of pictures that wait. One picture of each camera may always wait: its newest is in memory anyway."""
 
 _RING_BYTES: Final = 32 * 1024**2
-"""What the past of one camera may take; a tenth of it is usual."""
+"""Most bytes of the last seconds of one camera; a tenth of it is usual."""
 
 _CONFIRM_S: Final = 2.0
-"""How much longer the past is kept than a clip shows, because an incident is known some time after it began."""
+"""Seconds of the past that are kept beyond what a clip shows, because an incident is detected after it began."""
 
 _LOOK_S: Final = 0.5
+"""Longest time in seconds that the idle recorder waits before it checks its recordings again."""
+
 _STOP_S: Final = 5.0
-"""What is not encoded this long after the service was told to stop is given up."""
+"""Seconds after `stop` in which clips are still encoded; what is not finished then is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,15 +74,15 @@ class EvidenceRecorder:
     """Records snapshots and clips of incidents on a thread of its own.
 
     Args:
-        store: Where evidence lies.
-        before_s: Seconds before an incident that its clip shows.
-        after_s: Seconds after it.
-        max_s: Longest clip; of a longer incident the clip shows the beginning.
-        width: Width in pixels of what is kept.
-        on_done: Called from the recorder's thread, once for each incident and kind, when a piece of evidence is there
-            or will never be, with a sentence if there is something to say about it. A snapshot that is ready is
-            still replaced as long as the peak grows.
-        monotonic: Seconds on the clock of all moments.
+        store: Where evidence is written.
+        before_s: Seconds that a clip shows before the incident.
+        after_s: Seconds that it shows after the incident.
+        max_s: Longest clip in seconds; a clip of a longer incident shows its beginning.
+        width: Greatest width of snapshots and clips in pixels.
+        on_done: Called on the recorder's thread, once for each incident and kind, when the evidence is ready or
+            missing, with a problem in words if there is one. A snapshot that is ready is still replaced while the
+            peak grows.
+        monotonic: Gives seconds on the monotonic clock.
     """
 
     def __init__(
@@ -107,46 +109,46 @@ class EvidenceRecorder:
         self._waiting_bytes = 0
         self._dropped = 0
         self._stopping = False
-        self._rings: dict[str, _Film] = {}
-        self._recordings: dict[str, _Recording] = {}
+        self._rings: dict[str, Film] = {}
+        self._recordings: dict[str, IncidentRecording] = {}
         self._thread = threading.Thread(target=self._serve, name="evidence", daemon=True)
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that were left out because the recorder was behind."""
+        """Dropped frames: those that the recorder had no time or room for."""
         return self._dropped
 
     @property
     def waiting(self) -> int:
-        """Frames, and starts and ends of incidents, that the recorder has not looked at yet."""
+        """Number of frames, and of starts and ends of incidents, that wait for the recorder."""
         return len(self._queue)
 
     @property
     def recording(self) -> frozenset[str]:
-        """Incidents whose evidence is not finished."""
+        """Ids of the incidents whose evidence is not finished."""
         with self._changed:
             return frozenset(self._recordings) | {
                 item.incident_id for item in self._queue if isinstance(item, _Started)
             }
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start the recorder."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is open within seconds; what takes longer is missing."""
+        """Finish open recordings within some seconds, and stop; what takes longer is missing."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
 
     def frame(self, camera_id: str, image: Image | None, score: Score) -> None:
-        """Offer a processed frame; never blocks. It is left out, and counted, when the recorder is behind.
+        """Offer a processed frame; never blocks. If the recorder is behind, the frame is dropped and counted.
 
         Args:
-            camera_id: The camera.
-            image: Its picture, which must not be changed any more; None if there is none or it must not be kept.
-            score: What was found in it.
+            camera_id: Id of the camera.
+            image: Its picture, which must not be changed later; None if there is none or it must not be stored.
+            score: Score and people of the frame.
         """
         moment = self._monotonic() - score.age_s
         size = 0 if image is None else image.nbytes
@@ -163,30 +165,30 @@ class EvidenceRecorder:
             self._put(_Frame(camera_id, image, score, moment))
 
     def started(self, camera_id: str, incident_id: str, picture: bool, moment: float) -> None:
-        """An incident opened; frames offered before this call are its past, later ones its course.
+        """Begin the evidence of an incident; it uses earlier frames of the camera too.
 
         Args:
-            camera_id: The camera.
-            incident_id: The incident.
-            picture: Whether the camera's picture may be kept; otherwise only skeletons are.
-            moment: When it began, in seconds on the monotonic clock.
+            camera_id: Id of the camera.
+            incident_id: Id of the incident.
+            picture: Whether pictures of the camera may be stored; if not, only skeletons are.
+            moment: When the incident began, in seconds on the monotonic clock.
         """
         with self._changed:
             self._put(_Started(camera_id, incident_id, picture, moment))
 
     def ended(self, camera_id: str, incident_id: str) -> None:
-        """An incident ended; what follows it is still recorded for some seconds.
+        """Note that an incident ended; the clip goes on for some seconds.
 
         Args:
-            camera_id: The camera.
-            incident_id: The incident; one that is not being recorded is ignored.
+            camera_id: Id of the camera.
+            incident_id: Id of the incident; one that is not being recorded is ignored.
         """
-        log.debug("incident ended; recording what follows", camera=camera_id, incident=incident_id)
+        log.debug("incident ended; its clip goes on for some seconds", camera=camera_id, incident=incident_id)
         with self._changed:
             self._put(_Ended(incident_id, self._monotonic()))
 
     def forget(self, camera_id: str) -> None:
-        """A camera was removed: its recordings are finished with what there is, its past is dropped."""
+        """Note that a camera was removed: finish its recordings with the frames there are, and drop its past."""
         with self._changed:
             self._put(_Forgotten(camera_id))
 
@@ -212,7 +214,7 @@ class EvidenceRecorder:
             recording.give_up("the service stopped before it was written")
 
     def _next(self, *, wait: bool) -> _Frame | _Started | _Ended | _Forgotten | None:
-        """What was put first; None if nothing was, or if nothing comes for a while."""
+        """Take the next item of the queue; None if there is none, after a wait if that is asked for."""
         with self._changed:
             if wait and not self._queue and not self._stopping:
                 self._changed.wait(_LOOK_S)
@@ -241,20 +243,20 @@ class EvidenceRecorder:
                     self._rings.pop(item.camera_id, None)
                     self._cut(one for one in self._recordings.values() if one.camera_id == item.camera_id)
         except Exception:
-            # One picture that cannot be drawn must not cost all others their evidence.
-            log.exception("evidence lost a step", step=type(item).__name__.strip("_").lower())
+            # A picture that cannot be drawn must not stop the evidence of other incidents.
+            log.exception("a step of recording evidence failed", step=type(item).__name__.strip("_").lower())
 
     def _keep(self, frame: _Frame) -> None:
         score = frame.score
         size = fitted_size(score.width, score.height, self._width)
-        shot = _Shot(
+        shot = Shot(
             moment=frame.moment,
             size=size,
             jpeg=None if frame.image is None else encode_jpeg(resized(frame.image, size)),
             score=score.model_dump_json().encode(),
             rank=(-1.0 if score.level is None else score.level, score.score or 0.0),
         )
-        ring = self._rings.setdefault(frame.camera_id, _Film())
+        ring = self._rings.setdefault(frame.camera_id, Film())
         ring.append(shot)
         while len(ring.shots) > 1 and (ring.bytes > _RING_BYTES or self._past(ring.shots[0], shot.moment)):
             ring.popleft()
@@ -263,11 +265,11 @@ class EvidenceRecorder:
                 with self._changed:
                     self._dropped += 1
 
-    def _past(self, shot: _Shot, now: float) -> bool:
+    def _past(self, shot: Shot, now: float) -> bool:
         return shot.moment < now - self._before_s - _CONFIRM_S
 
     def _forget_silent(self) -> None:
-        """Drop the past of cameras that send nothing any more."""
+        """Drop the past of cameras that have stopped sending."""
         now = self._monotonic()
         for camera_id in [one for one, ring in self._rings.items() if self._past(ring.shots[-1], now)]:
             del self._rings[camera_id]
@@ -275,14 +277,14 @@ class EvidenceRecorder:
     def _open(self, item: _Started) -> None:
         if item.incident_id in self._recordings:
             return
-        ring = self._rings.get(item.camera_id, _Film())
+        ring = self._rings.get(item.camera_id, Film())
         begin = item.began - min(self._before_s, self._max_s / 2)
         past = [shot for shot in ring.shots if shot.moment >= begin]
-        recording = _Recording(
+        recording = IncidentRecording(
             item.camera_id,
             item.incident_id,
             self._store,
-            versions=_VERSIONS if item.picture else _VERSIONS[1:],
+            versions=VERSIONS if item.picture else VERSIONS[1:],
             max_s=self._max_s,
             report=self._report,
         )
@@ -291,12 +293,12 @@ class EvidenceRecorder:
         with self._changed:
             self._recordings[item.incident_id] = recording
 
-    def _cut(self, recordings: Iterable[_Recording]) -> None:
+    def _cut(self, recordings: Iterable[IncidentRecording]) -> None:
         for recording in recordings:
             recording.cut()
 
     def _work(self) -> bool:
-        """Do one step of one recording, all in turn; false if none has anything to do."""
+        """Do one step of one recording, taking turns; False if there is nothing to do."""
         now = self._monotonic()
         for incident_id, recording in [*self._recordings.items()]:
             with self._changed:
@@ -311,12 +313,12 @@ class EvidenceRecorder:
                 return True
         return False
 
-    def _step(self, recording: _Recording, now: float, *, drained: bool) -> bool:
+    def _step(self, recording: IncidentRecording, now: float, *, drained: bool) -> bool:
         try:
             return recording.step(now, drained=drained)
         except Exception:
             log.exception("evidence given up", camera=recording.camera_id, incident=recording.incident_id)
-            recording.give_up("a defect stopped the recording")
+            recording.give_up("an internal error stopped the recording")
             return True
 
     def _report(self, incident_id: str, kind: EvidenceKind, outcome: Outcome, problem: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The recording of one incident: a snapshot and a clip, each with the picture and with skeletons only."""
+"""The recording of one incident: a snapshot and a clip, each with pictures and as skeletons only."""
 
 from __future__ import annotations
 
@@ -25,36 +25,38 @@ log = structlog.get_logger(__name__)
 
 Outcome = Literal["ready", "missing"]
 Report = Callable[[str, EvidenceKind, Outcome, str | None], None]
+"""Called with an incident, the kind of evidence, whether it is ready or missing, and a problem in words."""
+
 _BACKLOG_BYTES: Final = 32 * 1024**2
-"""What one recording may have yet to encode; beyond it the clip gets fewer pictures."""
+"""Most bytes of frames that one recording has still to encode; beyond that frames are dropped."""
 
 _SNAPSHOT_S: Final = 1.0
-"""A growing peak is written at most this often."""
+"""Shortest time in seconds between two snapshots of a growing peak."""
 
 _LATE_S: Final = 1.0
-"""A clip waits this long for frames that are on their way."""
+"""Seconds that a clip waits for its last frames."""
 
 _FPS: Final = 15.0
-"""Frame rate of a clip that begins with a single picture."""
+"""Frame rate of a clip that begins with a single frame, in frames per second."""
 
 _SNAPSHOT_QUALITY: Final = 92
-_VERSIONS: Final = (True, False)
-"""With the picture, and with skeletons only."""
+VERSIONS: Final = (True, False)
+"""The two versions of snapshots and clips: with pictures (True), and as skeletons only (False)."""
 
 _NOTHING: Final = "no picture of it was taken"
-_CUT_SHORT: Final = "the clip ends before the incident does, because it may not be longer"
+_CUT_SHORT: Final = "the clip ends before the incident does, because it has reached its longest duration"
 
 
 @dataclass(frozen=True, slots=True)
-class _Shot:
-    """A frame as it is kept.
+class Shot:
+    """One frame, kept small.
 
     Attributes:
-        moment: Seconds on the monotonic clock.
+        moment: Capture time in seconds on the monotonic clock.
         size: Width and height in pixels, both even.
         jpeg: The picture; None if there is none.
-        score: What was found in it, as JSON.
-        rank: Level and score; the frame with the highest is the peak.
+        score: The score message of the frame, as JSON.
+        rank: Level and score; the frame with the highest rank is the peak.
     """
 
     moment: float
@@ -65,36 +67,44 @@ class _Shot:
 
     @property
     def bytes(self) -> int:
+        """Bytes of picture and score."""
         return len(self.score) + len(self.jpeg or b"")
 
 
-class _Film:
-    """Shots in order of time, and the bytes that they take."""
+class Film:
+    """A queue of shots in order of time.
+
+    Attributes:
+        shots: The shots.
+        bytes: Bytes of all shots.
+    """
 
     def __init__(self) -> None:
-        self.shots: deque[_Shot] = deque()
+        self.shots: deque[Shot] = deque()
         self.bytes = 0
 
-    def append(self, shot: _Shot) -> None:
+    def append(self, shot: Shot) -> None:
+        """Add the newest shot."""
         self.shots.append(shot)
         self.bytes += shot.bytes
 
-    def popleft(self) -> _Shot:
+    def popleft(self) -> Shot:
+        """Remove the oldest shot and return it."""
         shot = self.shots.popleft()
         self.bytes -= shot.bytes
         return shot
 
 
-class _Recording:
-    """Snapshot and clip of one incident; lives on the recorder's thread.
+class IncidentRecording:
+    """Snapshot and clip of one incident; used on the recorder's thread only.
 
     Args:
-        camera_id: The camera.
-        incident_id: The incident.
-        store: Where the files go.
-        versions: Which are made, of `_VERSIONS`.
-        max_s: Longest clip.
-        report: Told once about the snapshot and once about the clip.
+        camera_id: Id of the camera.
+        incident_id: Id of the incident.
+        store: Where the files are written.
+        versions: The versions to make, of `VERSIONS`.
+        max_s: Longest clip in seconds.
+        report: Called once for the snapshot and once for the clip.
     """
 
     def __init__(
@@ -117,11 +127,11 @@ class _Recording:
         self._report = report
         self._reported: set[EvidenceKind] = set()
         self._over = False
-        self._peak: _Shot | None = None
+        self._peak: Shot | None = None
         self._unsaved = False
         self._saved_at = -math.inf
         self._problem = _NOTHING
-        self._backlog = _Film()
+        self._backlog = Film()
         self._complete = False
         self._cut_short = True
         self._writers: dict[bool, VideoWriter] = {}
@@ -133,15 +143,15 @@ class _Recording:
         """Whether nothing more will be written."""
         return self._over and not self._unsaved and len(self._reported) == len(EVIDENCE_KINDS)
 
-    def offer(self, shot: _Shot, *, course: bool = True) -> bool:
+    def offer(self, shot: Shot, *, course: bool = True) -> bool:
         """Take the next frame.
 
         Args:
             shot: The frame.
-            course: Whether the incident had begun; the peak is not before that.
+            course: Whether it is part of the incident; only such a frame can be the peak.
 
         Returns:
-            False if the clip has no room for it.
+            False if the frame was dropped because too many wait to be encoded.
         """
         if course and not self._over and (self._peak is None or shot.rank > self._peak.rank):
             self._peak, self._unsaved = shot, True
@@ -157,30 +167,39 @@ class _Recording:
         return True
 
     def end(self, moment: float, after_s: float) -> None:
-        """The incident ended: the peak is known, and the clip goes on for `after_s` where it may."""
+        """Note that the incident ended: its peak is known, and the clip goes on within its longest duration.
+
+        Args:
+            moment: End in seconds on the monotonic clock.
+            after_s: Seconds that the clip shows after it.
+        """
         if not self._over:
             self._over = True
             self._cut_short = moment + after_s > self._until
             self._until = min(self._until, moment + after_s)
 
     def cut(self) -> None:
-        """No frames come any more: finish with those that are there."""
+        """Finish with the frames that are there; no others will come."""
         self._cut_short = self._cut_short and (self._over or self._complete)
         self._over = self._complete = True
 
     def give_up(self, problem: str) -> None:
-        """Leave what is not finished."""
+        """Give up the evidence that is not finished.
+
+        Args:
+            problem: Why, in words.
+        """
         self._over, self._unsaved = True, False
         self._abandon_clip()
         for kind in EVIDENCE_KINDS:
             self._settle(kind, "missing", problem)
 
     def step(self, now: float, *, drained: bool) -> bool:
-        """Do a small piece of work.
+        """Do one small step: write a snapshot, encode a frame, or finish the clip.
 
         Args:
             now: Seconds on the monotonic clock.
-            drained: Whether no frame of the camera waits for the recorder.
+            drained: Whether no frame of the camera waits for the recorder any more.
 
         Returns:
             False if there is nothing to do now.
@@ -199,7 +218,7 @@ class _Recording:
             return False
         return True
 
-    def _save(self, shot: _Shot, now: float) -> None:
+    def _save(self, shot: Shot, now: float) -> None:
         self._unsaved, self._saved_at = False, now
         try:
             self._store.make_room(self.incident_id)
@@ -232,13 +251,13 @@ class _Recording:
         fps = (len(self._backlog.shots) - 1) / span if span > 0 else _FPS
         self._size = first.size
         self._store.make_room(self.incident_id)
-        # What is entered first is finished last: see `EvidenceStore.has`.
+        # The file that is entered first is finished last: see `EvidenceStore.has`.
         for version in reversed(self._versions):
             if version and first.jpeg is None:
                 continue
             target = self._store.file(self.incident_id, "clip", background=version)
             part = self._files.enter_context(replacing(target))
-            # Many cameras may record at once, and the engine needs the processors more.
+            # One thread, because many cameras may record at once and the engine needs the processors.
             writer = VideoWriter(part, self._size, min(max(fps, 1.0), 60.0), threads=1)
             self._writers[version] = self._files.enter_context(writer)
 
@@ -259,7 +278,7 @@ class _Recording:
     def _settle(self, kind: EvidenceKind, outcome: Outcome, problem: str | None) -> None:
         if kind == "clip":
             self._complete = True
-            self._backlog = _Film()
+            self._backlog = Film()
             self._writers = {}
         if kind not in self._reported:
             self._reported.add(kind)
@@ -276,11 +295,11 @@ class _Recording:
 
 
 class _Abandoned(Exception):
-    """Makes the files of a clip roll back."""
+    """Raised and suppressed to remove the unfinished files of a clip."""
 
 
-def _draw(shot: _Shot, versions: Iterable[bool], size: tuple[int, int]) -> Iterator[tuple[bool, Image]]:
-    """The frame in each version; the one with the picture only if there is a picture."""
+def _draw(shot: Shot, versions: Iterable[bool], size: tuple[int, int]) -> Iterator[tuple[bool, Image]]:
+    """Draw the frame in each version; the version with pictures is left out if there is no picture."""
     score = Score.model_validate_json(shot.score)
     for version in versions:
         if not version:

@@ -1,4 +1,4 @@
-"""Incidents and the log of events in the database: every change is one transaction that writes both."""
+"""Stores incidents and events in the database; each change writes both in one transaction."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class IncidentCounts:
 
 @dataclass(frozen=True, slots=True)
 class HeldPeak:
-    """How unusual an incident was, in the unit that cameras are calibrated in.
+    """The highest held score of an incident, on the scale on which cameras are calibrated.
 
     Attributes:
         score: The highest smoothed score that was held for the minimum duration.
-        scored_by: Digest of the checkpoint that gave it.
+        scored_by: Fingerprint of the checkpoint that gave it.
     """
 
     score: float
@@ -92,7 +92,7 @@ class IncidentRow(Base):
 
 
 class EventRow(Base):
-    """Table of events; `payload` is the message without what has a column."""
+    """Table of events; `payload` holds the fields of the message that have no column."""
 
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_camera_id_id", "camera_id", "id"),)
@@ -105,20 +105,20 @@ class EventRow(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     def event(self) -> Event:
-        """The message."""
+        """The event as a message."""
         head = {"id": self.id, "at": self.at, "camera": self.camera_id, "type": self.type}
         return event_adapter.validate_python(self.payload | head)
 
 
 class IncidentStore:
-    """Incidents and events. Every method is one transaction; a change returns the event that tells of it.
+    """Incidents and events. Every method is one transaction; a method that changes something returns the event.
 
-    Ids of events grow in the order in which they become visible, whichever process writes them: who has read up to one
-    never has to look back.
+    Ids of events grow in the order in which events become visible, whichever process writes them. So a reader that has
+    read up to an id never misses an event with a lower id.
 
     Args:
-        database: Where they are kept.
-        clock: The time that events are stored at.
+        database: Where they are stored.
+        clock: Gives the time at which events are stored.
     """
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
@@ -126,7 +126,7 @@ class IncidentStore:
         self._clock = clock
 
     def started(self, incident: IncidentInfo) -> Event:
-        """An incident opened.
+        """Store an incident that opened.
 
         Raises:
             IncidentExists: It has started already.
@@ -138,12 +138,12 @@ class IncidentStore:
                 raise IncidentExists(incident.id)
             session.add(row)
             session.flush()
-            return self._tell(session, "incident.started", row)
+            return self._event(session, "incident.started", row)
 
     def updated(self, incident: IncidentInfo) -> Event | None:
-        """An open incident changed; None when it is over already.
+        """Store a change of an open incident; None if it has ended.
 
-        Only what is seen of an incident is taken over. When it started, its evidence and its review stay.
+        Severity, peak, people and the time of the update are taken over; start, evidence and review stay.
 
         Raises:
             UnknownIncident: It never started, or was removed.
@@ -153,18 +153,18 @@ class IncidentStore:
             if row.ended_at is not None:
                 return None
             _take_over(row, incident)
-            return self._tell(session, "incident.updated", row)
+            return self._event(session, "incident.updated", row)
 
     def ended(self, incident: IncidentInfo, peak: HeldPeak | None = None) -> Event | None:
-        """An incident is over; None when it was already.
+        """Store the end of an incident; None if it had ended before.
 
         Args:
-            incident: As it ended.
-            peak: How unusual it was, if that is known.
+            incident: Its last state.
+            peak: Its highest held score, if that is known.
 
         Raises:
             UnknownIncident: It never started, or was removed.
-            ValueError: It says not when or why it ended.
+            ValueError: `incident` has no end or no reason.
         """
         if incident.ended_at is None or incident.end_reason is None:
             raise ValueError(f"incident {incident.id} has not ended")
@@ -176,12 +176,12 @@ class IncidentStore:
             row.ended_at, row.end_reason = max(incident.ended_at, row.updated_at), incident.end_reason
             if peak is not None:
                 row.held_score, row.scored_by = peak.score, peak.scored_by
-            return self._tell(session, "incident.ended", row)
+            return self._event(session, "incident.ended", row)
 
     def evidence(
         self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None
     ) -> Event | None:
-        """Evidence of an incident is ready or missing; None when that was known.
+        """Store that evidence of an incident is ready or missing; None if that changes nothing.
 
         Raises:
             UnknownIncident: It never started, or was removed.
@@ -193,10 +193,10 @@ class IncidentStore:
                 return None
             setattr(row, kind, state)
             row.evidence_problem = problem or row.evidence_problem
-            return self._tell(session, "incident.evidence", row)
+            return self._event(session, "incident.evidence", row)
 
     def acknowledge(self, incident_id: str) -> Event | None:
-        """An operator took note of an incident; None when that was done before.
+        """Store that an operator acknowledged an incident; None if that was done before.
 
         Raises:
             UnknownIncident: There is none.
@@ -206,10 +206,10 @@ class IncidentStore:
             if row.acknowledged_at is not None:
                 return None
             row.acknowledged_at = self._clock()
-            return self._tell(session, "incident.reviewed", row)
+            return self._event(session, "incident.reviewed", row)
 
     def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> Event | None:
-        """An operator says whether an incident is a false alarm; None when that was known.
+        """Store whether an incident is a false alarm; None if that changes nothing.
 
         Raises:
             UnknownIncident: There is none.
@@ -219,7 +219,7 @@ class IncidentStore:
             if row.false_alarm == false_alarm:
                 return None
             row.false_alarm = false_alarm
-            return self._tell(session, "incident.reviewed", row)
+            return self._event(session, "incident.reviewed", row)
 
     def camera_state(
         self,
@@ -229,7 +229,7 @@ class IncidentStore:
         cause: str | None = None,
         detail: str | None = None,
     ) -> Event:
-        """A camera changed its state."""
+        """Store a change of a camera's state."""
         payload = {"state": state, "previous": previous, "cause": cause, "detail": detail}
         row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.state", payload=payload)
         with self._writing() as session:
@@ -240,12 +240,12 @@ class IncidentStore:
     def settle_interrupted(
         self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
     ) -> list[Event]:
-        """Settle what the last process left: end open incidents, and give up evidence that is pending.
+        """End incidents that the last process left open, and settle evidence that is still pending.
 
-        An incident ends when something was last stored of it.
+        An incident ends at the time of its last update. Pending evidence becomes ready if it is on disk, else missing.
 
         Args:
-            has_evidence: Whether evidence of an incident is on disk after all.
+            has_evidence: Whether evidence of an incident is on disk.
         """
         unsettled = or_(IncidentRow.ended_at.is_(None), *(getattr(IncidentRow, kind) == "pending" for kind in _KINDS))
         events = []
@@ -256,9 +256,9 @@ class IncidentStore:
                         _settle_evidence(row, kind, has_evidence(row.id, kind))
                 if row.ended_at is None:
                     row.ended_at, row.end_reason = row.updated_at, EndReason.INTERRUPTED
-                    events.append(self._tell(session, "incident.ended", row))
+                    events.append(self._event(session, "incident.ended", row))
                 else:
-                    events.append(self._tell(session, "incident.evidence", row))
+                    events.append(self._event(session, "incident.evidence", row))
         return events
 
     def get(self, incident_id: str) -> IncidentInfo:
@@ -286,16 +286,16 @@ class IncidentStore:
 
         Args:
             limit: Most incidents to return.
-            before: What the page before said; None for the first page.
+            before: The value returned with the page before; None for the first page.
             camera: Only incidents of this camera.
             severity: Only incidents of this severity.
-            open: Only incidents that are open, or only those that are over.
+            open: Only incidents that are open, or only those that have ended; None for both.
             since: Only incidents that started at this time or later.
             until: Only incidents that started before this time.
             cameras: Only incidents of these cameras; None for all.
 
         Returns:
-            The incidents, and `before` for the next page; None when there are no more.
+            The incidents, and `before` for the next page; None if there are no more.
         """
         query = select(IncidentRow).order_by(IncidentRow.sequence.desc()).limit(limit + 1)
         if before is not None:
@@ -318,12 +318,15 @@ class IncidentStore:
         return [row.info() for row in shown], shown[-1].sequence if len(rows) > limit else None
 
     def false_alarms(self, camera_id: str, *, since: datetime, until: datetime) -> list[HeldPeak | None]:
-        """Incidents of a camera that were marked as false alarms: how unusual each was, if that is known, newest first.
+        """Highest held scores of the incidents of a camera that were marked as false alarms, newest first.
 
         Args:
             camera_id: The camera.
             since: Only incidents that started at this time or later.
             until: Only incidents that ended before this time.
+
+        Returns:
+            One entry for each incident; None if its score is not known.
         """
         query = (
             select(IncidentRow.held_score, IncidentRow.scored_by)
@@ -338,7 +341,13 @@ class IncidentStore:
             ]
 
     def events_after(self, last_id: int, limit: int, cameras: Collection[str] | None = None) -> list[Event]:
-        """Events with a higher id than `last_id`, in order, of these cameras or of all."""
+        """Events with a higher id than `last_id`, in order.
+
+        Args:
+            last_id: Id of the last event that is known.
+            limit: Most events to return.
+            cameras: Only events of these cameras; None for all.
+        """
         query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
         if cameras is not None:
             query = query.where(EventRow.camera_id.in_(sorted(cameras)))
@@ -346,7 +355,7 @@ class IncidentStore:
             return [row.event() for row in session.scalars(query)]
 
     def newest_event_id(self) -> int | None:
-        """Id of the newest event."""
+        """Id of the newest event; None if there is none."""
         with self._sessions() as session:
             return session.scalar(select(func.max(EventRow.id)))
 
@@ -361,14 +370,14 @@ class IncidentStore:
             return set(session.scalars(select(IncidentRow.id)))
 
     def prune(self, older_than: datetime, of_camera: Mapping[str, datetime] | None = None) -> list[str]:
-        """Remove incidents that ended before a time, with all events of them, and other events from before it.
+        """Remove incidents that ended before a time, with all their events, and camera states from before that time.
 
         Args:
             older_than: The time.
             of_camera: Another time for some cameras.
 
         Returns:
-            The incidents removed; their files are the caller's.
+            Ids of the incidents removed; the caller removes their files.
         """
 
         def limit(camera_id: InstrumentedAttribute[str]) -> ColumnElement[datetime]:
@@ -398,12 +407,12 @@ class IncidentStore:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
-        """A transaction that tells; no other one takes an id until it has ended."""
+        """A transaction that stores events; no other one takes an id until it has ended."""
         with self._sessions.begin() as session:
             take_turn(session, Turn.TELL)
             yield session
 
-    def _tell(self, session: Session, kind: str, incident: IncidentRow) -> Event:
+    def _event(self, session: Session, kind: str, incident: IncidentRow) -> Event:
         row = EventRow(
             at=self._clock(),
             camera_id=incident.camera_id,
@@ -417,7 +426,7 @@ class IncidentStore:
 
 
 def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
-    """What was seen of an incident since; times of day may have been set back meanwhile, the record runs forwards."""
+    """Take over the changes of an incident. Stored times never run backwards, even if the clock was set back."""
     row.severity = incident.severity
     row.updated_at = max(row.updated_at, incident.updated_at)
     if incident.peak_level > row.peak_level:

@@ -1,1 +1,1 @@
-"""The loop that owns the device, and the pure state machine of incidents."""
+"""The live loop, which owns the device, and the incident detector."""

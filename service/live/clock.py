@@ -1,4 +1,4 @@
-"""The clock of live streams: one that never steps, and what it means as a time of day."""
+"""The clock of live cameras: a monotonic clock, and the time of day for each of its moments."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SLEW: Final = 0.5
-"""Seconds that are given back for each second while the time of day runs ahead of the wall clock."""
+"""While the time of day is ahead of the wall clock, it loses this many seconds per second."""
 
 
 class SteadyClock:
     """Turns moments of the monotonic clock into times of day that never run backwards.
 
-    All rules of the service use the monotonic clock. Only what people read is a time of day, and it follows the wall
-    clock: forwards at once, backwards, as after a correction by an hour, by running at half speed until the wall clock
-    has caught up. So an incident never ends before it starts, whatever is done to the machine's clock.
+    All rules of the service use the monotonic clock. The time of day is only shown to people. If the wall clock is set
+    forwards, the time of day follows at once. If the wall clock is set back, the time of day runs at half speed until
+    the wall clock has caught up. So an incident never ends before it starts, even if the machine's clock is changed.
 
     Args:
         monotonic: Seconds on a clock that never steps.
@@ -36,7 +36,7 @@ class SteadyClock:
         return self._monotonic()
 
     def utc(self, moment: float) -> datetime:
-        """The time of day of a moment on the monotonic clock, as well as is known now."""
+        """The time of day of a moment on the monotonic clock, by the offset between the clocks now."""
         with self._lock:
             self._follow()
             return datetime.fromtimestamp(moment + self._offset, UTC)

@@ -1,4 +1,4 @@
-"""When a level becomes an incident: pure rules and one state machine for each camera, without I/O or a clock."""
+"""The incident detector: one state machine per camera that turns levels into incidents, without I/O or a clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from service.documents.base import EndReason, Severity
 
 MAX_PEOPLE: Final = 64
-"""People kept of one incident, those with the highest levels: it may last for days."""
+"""Most people listed in one incident, which may last for days; those with the highest levels are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,18 @@ class Rules:
     """When an incident opens, changes and ends.
 
     Attributes:
-        open_level: Levels that stay at or above this open an incident.
-        close_level: Levels at or above this keep it open; not above `open_level`.
-        alert_level: Levels that stay at or above this make it an alert; not below `open_level`.
-        min_duration_s: Seconds that a level must stay, to open an incident or to make it an alert.
-        quiet_s: Seconds without a level at or above `close_level` that end an incident. Two runs of high levels at
-            least this far apart are two incidents, as they are two false alarms for the calibration.
-        cooldown_s: Seconds after an end in which only a more severe incident opens.
-        update_s: Shortest time between two updates that are not upgrades.
+        open_level: An incident opens when the level has stayed at or above this for `min_duration_s`.
+        close_level: Levels at or above this keep an incident open; at most `open_level`.
+        alert_level: An incident becomes an alert when the level has stayed at or above this for `min_duration_s`; at
+            least `open_level`.
+        min_duration_s: Seconds that the level must stay at or above `open_level` or `alert_level`.
+        quiet_s: An incident ends after this many seconds without a level at or above `close_level`. Two runs of high
+            levels at least this far apart are two incidents, as the calibration counts them as two false alarms.
+        cooldown_s: Seconds after the end of an incident in which only a more severe one opens.
+        update_s: Shortest time in seconds between two updates of the same severity.
 
     Raises:
-        ValueError: Levels are not in order or not within 0..1, or a time is negative or not finite.
+        ValueError: The levels are not in order or not within 0..1, a time is negative or not finite, or `quiet_s` is 0.
     """
 
     open_level: float
@@ -54,11 +55,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one frame of a camera says.
+    """The levels of one frame of a camera.
 
     Attributes:
-        moment: Capture time on the monotonic clock, seconds.
-        level: Level of the frame, smoothed; None where nobody is scored.
+        moment: Capture time in seconds on the monotonic clock.
+        level: Smoothed level of the frame; None if nobody was scored.
         people: Level of each scored track.
 
     Raises:
@@ -78,20 +79,20 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One incident as it stands.
+    """The present state of one incident. Moments are seconds on the monotonic clock.
 
     Attributes:
-        id: Its name.
-        camera_id: The camera.
-        severity: Highest so far.
+        id: Id of the incident.
+        camera_id: Id of the camera.
+        severity: Highest severity so far.
         started: Moment from which the level stayed at or above the opening level.
         updated: Last moment with a level at or above the closing level.
-        ended: The same when it is over, which is known only after the quiet period; None while it is open.
+        ended: Equal to `updated` once the incident has ended, after the quiet period; None while it is open.
         end_reason: Why it ended; None while it is open.
         peak_level: Highest level of a frame.
         peak: Moment of the peak.
-        people: Tracks that were at or above the closing level, with the highest level of each.
-        suppressed: Incidents that the cooldown held back between the one before and this one.
+        people: Highest level of each track that reached the closing level.
+        suppressed: Incidents suppressed by the cooldown between the incident before and this one.
     """
 
     id: str
@@ -116,14 +117,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """An open incident became more severe, reached a new peak, involves more people, or just goes on."""
+    """An open incident became more severe, reached a new peak, involves other people, or continues."""
 
     incident: Incident
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An incident is over."""
+    """An incident ended."""
 
     incident: Incident
 
@@ -133,7 +134,15 @@ Change = Started | Updated | Ended
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Levels that have stayed at or above the opening level until now; `alert` is since when also the alert level."""
+    """A run of levels at or above the opening level, up to now.
+
+    Attributes:
+        since: Its first moment.
+        alert: Moment from which the levels were also at or above the alert level; None if the newest is not.
+        peak_level: Highest level in the run.
+        peak: Moment of the peak.
+        people: Highest level of each track that reached the closing level.
+    """
 
     since: float
     alert: float | None
@@ -144,7 +153,13 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Cooldown:
-    """Until when only what is more severe may open; `seen` is the last moment of what is being held back."""
+    """The cooldown after an incident.
+
+    Attributes:
+        until: Its end; before that only a more severe incident opens.
+        severity: Severity of the incident that ended.
+        seen: Last moment of the incident that is being suppressed now; None if there is none.
+    """
 
     until: float
     severity: Severity
@@ -152,16 +167,16 @@ class _Cooldown:
 
 
 class IncidentDetector:
-    """Turns the levels of one camera into incidents, one open at a time.
+    """Turns the levels of one camera into incidents; at most one is open at a time.
 
-    The moments handed in must not run backwards; they are all the detector knows of time. What the cooldown holds back
-    is an incident like any other, with a quiet period, that nobody is told of: it is counted once, when it is over. If
-    it still lasts when the cooldown is over, or becomes an alert after a warning, it opens and is not counted.
+    The detector has no clock: time is what the caller passes in, and it must not run backwards. An incident that the
+    cooldown suppresses has a quiet period like any other but is not reported; it is counted once, when it has ended.
+    If it lasts longer than the cooldown, or becomes an alert after a warning, it opens and is not counted.
 
     Args:
-        camera_id: The camera.
+        camera_id: Id of the camera.
         rules: When an incident opens, changes and ends.
-        new_id: Makes the names of incidents.
+        new_id: Makes ids of incidents.
     """
 
     def __init__(self, camera_id: str, rules: Rules, new_id: Callable[[], str]) -> None:
@@ -180,34 +195,37 @@ class IncidentDetector:
 
     @property
     def rules(self) -> Rules:
-        """When an incident opens, changes and ends; new ones hold from the next observation."""
+        """When an incident opens, changes and ends; new rules apply from the next observation."""
         return self._rules
 
     @rules.setter
     def rules(self, rules: Rules) -> None:
-        # What stayed above the old opening level need not have stayed above the new one.
+        # A run above the old opening level may not have stayed above the new one.
         if rules != self._rules:
             self._run = None
         self._rules = rules
 
     @property
     def open(self) -> Incident | None:
-        """The open incident."""
+        """The open incident; None if there is none."""
         return self._open
 
     @property
     def suppressed_total(self) -> int:
-        """Incidents that the cooldown held back and that are over."""
+        """Number of suppressed incidents that have ended."""
         return self._suppressed_total
 
     def observe(self, observation: Observation) -> list[Change]:
-        """Take note of a frame.
+        """Process the levels of a frame.
+
+        Returns:
+            Incidents that started, changed or ended, in order.
 
         Raises:
-            ValueError: The moment lies before an earlier one.
+            ValueError: The moment is before the last one.
         """
         self._advance(observation.moment)
-        # After a gap as long as the quiet period nothing is known to have gone on.
+        # After a gap as long as the quiet period it is unknown whether the incident went on.
         unseen = observation.moment - self._pictured >= self._rules.quiet_s
         if unseen:
             self._run = None
@@ -219,10 +237,10 @@ class IncidentDetector:
         return changes + self._update(observation.moment)
 
     def lost(self, moment: float) -> list[Change]:
-        """Take note that there is no picture at this moment; after the quiet period that ends an incident.
+        """Note that the camera delivers no frames; this ends an incident after the quiet period.
 
         Raises:
-            ValueError: The moment lies before an earlier one.
+            ValueError: The moment is before the last one, or not finite.
         """
         _check_moment(moment)
         self._advance(moment)
@@ -230,10 +248,10 @@ class IncidentDetector:
         return self._settle(moment, EndReason.CAMERA_LOST) + self._update(moment)
 
     def end(self, moment: float, reason: EndReason) -> list[Change]:
-        """End the open incident, whatever the levels.
+        """End the open incident at once.
 
         Raises:
-            ValueError: The moment lies before an earlier one.
+            ValueError: The moment is before the last one, or not finite.
         """
         _check_moment(moment)
         self._advance(moment)
@@ -275,7 +293,7 @@ class IncidentDetector:
             return []
         if self._cooldown is not None:
             self._release(moment, self._rules.quiet_s)
-            if severity is not None and self._holds_back(moment, severity):
+            if severity is not None and self._suppresses(moment, severity):
                 self._cooldown = replace(self._cooldown, seen=moment)
                 return []
             if self._cooldown.seen is not None:
@@ -283,13 +301,13 @@ class IncidentDetector:
         return self._start(moment, severity, self._run) if severity is not None and self._run is not None else []
 
     def _severity(self, moment: float) -> Severity | None:
-        """What the levels up to now make: None before they have stayed for long enough."""
+        """Severity of the present run; None until it has lasted for the minimum duration."""
         run, duration = self._run, self._rules.min_duration_s
         if run is None or moment - run.since < duration:
             return None
         return Severity.ALERT if run.alert is not None and moment - run.alert >= duration else Severity.WARNING
 
-    def _holds_back(self, moment: float, severity: Severity) -> bool:
+    def _suppresses(self, moment: float, severity: Severity) -> bool:
         cooldown = self._cooldown
         if cooldown is None or moment >= cooldown.until:
             return False
@@ -314,7 +332,7 @@ class IncidentDetector:
         return [Started(self._open)]
 
     def _update(self, moment: float) -> list[Change]:
-        """Tell what has changed since it was last told: upgrades at once, the rest from time to time."""
+        """Report changes of the open incident: a higher severity at once, the rest at intervals."""
         incident, told = self._open, self._told
         if incident is None or told is None or incident is told:
             return []
@@ -327,7 +345,7 @@ class IncidentDetector:
         return []
 
     def _settle(self, moment: float, reason: EndReason) -> list[Change]:
-        """End what has been quiet for long enough."""
+        """End an incident whose quiet period is over."""
         self._release(moment, self._rules.quiet_s)
         if self._open is None or moment - self._open.updated < self._rules.quiet_s:
             return []
@@ -342,7 +360,7 @@ class IncidentDetector:
         return [Ended(ended)]
 
     def _release(self, moment: float, quiet_s: float) -> None:
-        """Count what was held back, once it is over."""
+        """Count a suppressed incident once it has ended."""
         cooldown = self._cooldown
         if cooldown is not None and cooldown.seen is not None and moment - cooldown.seen >= quiet_s:
             self._suppressed += 1
@@ -351,7 +369,7 @@ class IncidentDetector:
 
 
 def _merged(people: Mapping[int, float], levels: Mapping[int, float], lowest: float) -> Mapping[int, float]:
-    """The highest level of each track, of those at or above `lowest`; the same object when nothing changed."""
+    """Merge levels at or above `lowest` into the highest level of each track; the same object if nothing changes."""
     grown = {
         track: level for track, level in levels.items() if level >= lowest and level > people.get(track, -math.inf)
     }

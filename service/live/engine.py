@@ -1,9 +1,9 @@
-"""The live loop: newest frames of all cameras, one pose batch, one tracker each, one scoring batch, for ever.
+"""The live loop: takes the newest frames of all cameras, finds and follows people, and scores their windows.
 
-One thread owns the device. It takes what is newest and never waits for a camera; cameras that were served longest ago
-come first, so that under overload every camera gets its share and frames are dropped instead of queued. An exception on
-the way of one camera costs that camera a frame; a device that fails costs a restart of the loop with freshly loaded
-models.
+One thread owns the device. It takes the newest frames and never waits for a single camera. The camera served longest
+ago comes first. Under overload, frames are therefore dropped instead of queued, and every camera gets its share. An
+exception in the processing of one camera costs that camera one frame. After a device failure the loop restarts with
+freshly loaded models.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pose.source import Frame
 from pose.tracker import TrackedPoses
 from pose.windows import WindowBuffer, Windows
 from service.live.frames import Sighting
-from service.live.lane import _TRACK_BITS, Lane
+from service.live.lane import TRACK_BITS, Lane
 from service.metrics import Metrics
 from service.scoring.keeper import ModelKeeper
 from service.scoring.loading import LoadedModels
@@ -38,16 +38,16 @@ log = structlog.get_logger(__name__)
 _WAIT_S: Final = 0.25
 _STOP_S: Final = 10.0
 _RESTART_S: Final = (0.5, 30.0)
-"""First and longest pause before the loop starts again after the device failed."""
+"""First and longest pause in seconds before the loop restarts after a failure."""
 _MOST_FAILURES: Final = 50
-"""Pictures that fail one after another, of whatever camera, before it is the device that counts as failed."""
+"""After this many pictures in a row that cannot be processed, of any cameras, the device counts as failed."""
 
 _DEVICE_ERRORS: Final = re.compile(r"(CUDA|CUDNN|CUBLAS|HIP) (error|failure|driver)|CU(BLAS|DNN)_STATUS", re.IGNORECASE)
-"""What torch and ONNX Runtime call it: most of it comes as a plain RuntimeError."""
+"""Device errors by their text: torch and ONNX Runtime raise most of them as a plain RuntimeError."""
 
 
 class DeviceFailed(RuntimeError):
-    """The device does not compute any more; nothing but a restart may help."""
+    """The device no longer computes; the loop has to restart."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,15 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Core:
-    """What a restart replaces."""
+    """Models and buffers, which a restart replaces.
+
+    Attributes:
+        estimator: Finds people in pictures.
+        batch: Most pictures in one call of the estimator.
+        scorer: Scores windows.
+        buffer: Cuts windows.
+        failures: Pictures in a row that could not be processed.
+    """
 
     estimator: PoseEstimator
     batch: int
@@ -78,8 +86,12 @@ class Engine:
     """Runs the live loop on a thread of its own.
 
     Args:
-        models: Where estimator and scorer come from; nothing happens until they are loaded.
-        metrics: What is counted.
+        models: Provides estimator and scorer; the loop waits until they are loaded.
+        metrics: Counters and times of the engine.
+
+    Attributes:
+        restarts: How often the loop has restarted after a failure.
+        problem: Why the loop failed, until it works again; None if it works.
     """
 
     def __init__(self, models: ModelKeeper, metrics: Metrics) -> None:
@@ -103,11 +115,11 @@ class Engine:
         return self._core is not None
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the loop."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the current round; a device that never answers is left to the process's end."""
+        """Stop after the current round; if the device does not answer within 10 seconds, stop waiting for it."""
         self._stopping.set()
         self.wake()
         if self._thread.ident is not None:
@@ -116,21 +128,21 @@ class Engine:
                 log.error("the device does not answer; stopping without it", waited_s=_STOP_S)
 
     def add(self, lane: Lane, model: CameraModel | None = None) -> None:
-        """Serve one more camera."""
+        """Serve one more camera, with its own calibration and weights if it has any."""
         self.set_model(lane, model)
         with self._condition:
             self._lanes[lane.camera_id] = lane
 
     def remove(self, lane: Lane) -> None:
-        """Stop serving a camera; a frame of it that is being processed may still be delivered."""
+        """Stop serving a camera; a frame that is being processed may still be delivered."""
         with self._condition:
             if self._lanes.get(lane.camera_id) is lane:
                 del self._lanes[lane.camera_id]
         self.set_model(lane, None)
 
     def set_model(self, lane: Lane, model: CameraModel | None) -> None:
-        """Score a camera with a calibration and weights of its own from now on, or with those of the service."""
-        # Stacking weights takes a while, and who delivers a frame must not wait for it.
+        """Score a camera with its own calibration and weights from now on; None uses those of the service."""
+        # Stacking weights takes a while, and must not delay threads that deliver frames.
         with self._equipping:
             core = self._core
             if core is not None:
@@ -214,7 +226,7 @@ class Engine:
         if windows is None:
             return
         with self._timed("score"):
-            scores = core.scorer.score(windows, windows.track_ids >> _TRACK_BITS, joints=True)
+            scores = core.scorer.score(windows, windows.track_ids >> TRACK_BITS, joints=True)
         with self._timed("publish"):
             self._deliver(core, seen, scores)
         self._metrics.engine_frames.observe(len(seen))
@@ -226,7 +238,7 @@ class Engine:
             yield
 
     def _take(self, batch: int) -> list[tuple[Lane, Frame | Sighting]]:
-        """Newest frames of the cameras served longest ago, at most `batch` pictures; waits for one if there is none."""
+        """Take the newest frames of the cameras served longest ago, at most `batch` pictures; wait if there is none."""
         with self._condition:
             lanes = sorted(self._lanes.values(), key=lambda lane: lane.served)
             self._fresh = False
@@ -237,7 +249,7 @@ class Engine:
                 break
             item = lane.take()
             if item is not None:
-                # A number for each turn, not for each round: among equals the same cameras would always come first.
+                # Count turns, not rounds: with equal numbers the same cameras would always come first.
                 lane.served = next(self._turns)
                 pictures += isinstance(item, Frame)
                 taken.append((lane, item))
@@ -251,7 +263,7 @@ class Engine:
     def _find_people(
         self, core: _Core, taken: Sequence[tuple[Lane, Frame | Sighting]]
     ) -> list[tuple[Lane, Frame | Sighting, Poses | TrackedPoses]]:
-        """Pose estimation, one call for all pictures of a size: with several sizes in a call each would be padded."""
+        """Find people in all pictures, one call per picture size: pictures of several sizes would be padded."""
         found: list[tuple[Lane, Frame | Sighting, Poses | TrackedPoses]] = []
         by_shape: dict[tuple[int, ...], list[tuple[Lane, Frame]]] = {}
         for lane, item in taken:
@@ -272,7 +284,7 @@ class Engine:
                 group[0][0].fail(error)
                 core.failures += 1
                 if core.failures == _MOST_FAILURES:
-                    raise DeviceFailed(f"no picture can be looked at any more: {error}") from error
+                    raise DeviceFailed(f"no picture can be processed: {error}") from error
                 return []
             return [one for single in group for one in self._estimate(core, [single])]
         core.failures = 0
@@ -285,7 +297,7 @@ class Engine:
         try:
             return core.buffer.push(times, keys, keypoints)
         except ValueError as error:
-            # The lanes let nothing pass that the buffer refuses; should that be wrong, everybody begins anew.
+            # The lanes should have dropped frames that the buffer refuses; if not, all cameras start again.
             for one in seen:
                 one.lane.fail(error)
             core.buffer = WindowBuffer(core.buffer.spec, core.device)
@@ -295,7 +307,7 @@ class Engine:
         keypoints = torch.cat([one.people.keypoints.to(core.device) for one in seen]).cpu().numpy()
         windows: dict[int, list[ScoredWindow]] = {}
         for window in scores:
-            windows.setdefault(window.track_id >> _TRACK_BITS, []).append(window)
+            windows.setdefault(window.track_id >> TRACK_BITS, []).append(window)
         first = 0
         for one in seen:
             own = keypoints[first : first + len(one.people)]
@@ -330,13 +342,13 @@ def _install(scorer: Scorer, number: int, model: CameraModel | None) -> None:
     try:
         scorer.set_model(number, model)
     except ValueError as error:
-        # No reason to stop the loop: the camera is scored by the shared weights, and the others as before.
+        # The loop goes on: this camera is scored with the shared weights, and the others as before.
         scorer.remove_model(number)
         log.error("a camera's own weights do not fit; calibrate it again", lane=number, reason=str(error))
 
 
 def _raise_if_device_failed(error: Exception) -> None:
-    """Tell a device that does not compute any more from a frame that cannot be computed."""
+    """Raise `DeviceFailed` if an error comes from the device and not from the frame."""
     accelerator = getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError)
     if isinstance(error, torch.cuda.OutOfMemoryError | accelerator) or _DEVICE_ERRORS.search(str(error)):
         raise DeviceFailed(str(error)) from error

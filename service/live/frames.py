@@ -1,4 +1,4 @@
-"""What enters and leaves the live loop: frames, sightings and scored frames."""
+"""Records that enter and leave the live loop: sightings and scored frames."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from service.documents.base import MissingScore
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
-    """People seen elsewhere: what a skeleton feed delivers instead of a picture.
+    """Skeletons of one frame, which a skeleton feed delivers instead of a picture.
 
     Attributes:
-        camera_id: The feed.
-        sequence: Number of the frame in the feed, from 0.
-        captured_at: Seconds on the monotonic clock.
-        width: Pixels of the plane that the keypoints lie in.
-        height: Pixels.
-        people: Whom the device saw; with identities if it follows people itself.
-        connection: Number of the device's connection; identities of another one are other people's.
+        camera_id: Id of the camera.
+        sequence: Number of the frame, from 0.
+        captured_at: Capture time in seconds on the monotonic clock.
+        width: Width in pixels of the picture in which the keypoints lie.
+        height: Height in pixels.
+        people: The people in the frame; with track numbers if the device follows people itself.
+        connection: Number of the device's connection. Track numbers of two connections are unrelated.
     """
 
     camera_id: str
@@ -39,34 +39,34 @@ class Sighting:
 
 
 class Inbox(Protocol):
-    """Where a camera's newest frame waits."""
+    """The source of a camera, as the engine sees it: frames wait here until they are taken."""
 
     @property
     def frames_overwritten(self) -> int:
-        """Frames that were replaced by a newer one before anybody took them."""
+        """Number of frames that were replaced by a newer one before they were taken."""
 
     def take(self) -> Frame | Sighting | None:
-        """The newest frame, once; None if it was taken already."""
+        """Take the next waiting frame; None if none waits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """A processed frame on its way out of the engine.
+    """A frame that the engine has processed, with the scores of the people in it.
 
     Attributes:
-        camera_id: The camera.
+        camera_id: Id of the camera.
         sequence: Number of the frame.
-        captured_at: Seconds on the monotonic clock.
+        captured_at: Capture time in seconds on the monotonic clock.
         image: The picture, BGR; None from a skeleton feed.
-        width: Pixels.
-        height: Pixels.
-        track_ids: People in the frame.
-        boxes: Shape ``(M, 4)``, pixels.
-        keypoints: Shape ``(M, 17, 3)`` on the CPU.
-        newest: For each of them the newest window, if there is one that still speaks for the frame.
-        nll: Highest negative log-likelihood over people, bits per dimension; nan where nobody is scored.
-        smoothed: Highest raw score over people (`ScoredWindow.raw`), causally smoothed.
-        reason: Why nobody is scored.
+        width: Width in pixels.
+        height: Height in pixels.
+        track_ids: Track numbers of the ``M`` people in the frame.
+        boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+        keypoints: Shape ``(M, 17, 3)``: x and y in pixels, and confidence in 0..1.
+        newest: Newest window of each person that still counts for this frame; None if there is none.
+        nll: Highest negative log-likelihood over people, in bits per dimension; nan if nobody is scored.
+        smoothed: Highest raw score over people (`ScoredWindow.raw`), causally smoothed; nan if nobody is scored.
+        reason: Why nobody is scored; None if somebody is.
     """
 
     camera_id: str
@@ -84,8 +84,8 @@ class Scored:
     reason: MissingScore | None
 
 
-def _scene(item: Frame | Sighting) -> tuple[int, int, int]:
-    """Height and width of the picture, and the connection that identities belong to."""
+def scene_of(item: Frame | Sighting) -> tuple[int, int, int]:
+    """Height and width of a frame in pixels, and the connection that its track numbers belong to; 0 for pictures."""
     if isinstance(item, Sighting):
         return item.height, item.width, item.connection
     height, width = item.image.shape[:2]

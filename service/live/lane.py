@@ -1,4 +1,4 @@
-"""One camera's way through the live loop: turns, tracking, windows, counted drops."""
+"""The way of one camera's frames through the engine: rate limit, tracking, smoothing and dropped frames."""
 
 from __future__ import annotations
 
@@ -21,32 +21,41 @@ from pose.source import Frame
 from pose.tracker import TrackedPoses, Tracker
 from pose.windows import WindowSpec
 from service.documents.base import MissingScore
-from service.live.frames import Inbox, Scored, Sighting, _scene
+from service.live.frames import Inbox, Scored, Sighting, scene_of
 from service.live.zones import Zone, standing_in
 
 log = structlog.get_logger(__name__)
 
 LOST_S: Final = 1.0
-"""Seconds for which a person out of sight keeps the number; a longer silence of the camera begins with new people."""
+"""A person who was out of sight for longer than this, in seconds, gets a new track number; so does everybody after a
+longer silence of the camera."""
 
 _SCENE_BITS: Final = 32
-_TRACK_BITS: Final = 40
-"""A key of the window buffer is the camera's number above, the track's below: no two cameras ever share one. Between
-them is the low byte of the scene's number: no window holds poses on two scales, or of two devices."""
+TRACK_BITS: Final = 40
+"""Bits below the camera's number in a key of the window buffer, see `Lane.key`."""
 
 _RATE_WEIGHT: Final = 0.1
+"""Weight of the newest interval in the mean interval between frames."""
+
 _COMPLAIN_S: Final = 10.0
+"""Shortest time in seconds between two log lines about frames of one camera that could not be processed."""
 
 
 class Lane:
-    """One camera's way through the engine.
+    """The way of one camera's frames through the engine.
 
     Args:
-        camera_id: The camera.
+        camera_id: Id of the camera.
         inbox: Where its frames wait.
         deliver: Called on the engine's thread with every processed frame.
-        max_fps: Frames per second that are processed at most.
-        ignore: Where in the picture nobody is scored; any thread may change it.
+        max_fps: Highest processed frame rate, in frames per second.
+        ignore: Zones in which people are not scored; any thread may change them.
+
+    Attributes:
+        number: Number of the lane, unique in the process, from 1.
+        processed: Number of processed frames.
+        rate: Processed frame rate in frames per second; 0 until the second frame.
+        served: Number of the engine's turn in which this camera was last served.
     """
 
     _numbers = itertools.count(1)
@@ -86,21 +95,21 @@ class Lane:
         self._online: OnlineFrameScore | None = None
 
     def arrived(self, *, ready: bool) -> None:
-        """Count what the arrival of a frame pushed out; called by the thread that delivers frames.
+        """Count the frames that a new frame has replaced; called on the thread that delivers frames.
 
         Args:
-            ready: Whether the engine works at all.
+            ready: Whether the engine is processing frames.
         """
         before, self._arrival = self._arrival, time.monotonic()
         overwritten = self.inbox.frames_overwritten
         if overwritten > self._overwritten:
-            # What was pushed out had come before: the engine was too slow only if it already wanted a frame then.
+            # The replaced frame arrived at `before`: it is overload only if a frame was due by then.
             reason = "not_ready" if not ready else "overload" if before >= self._due else "rate_limit"
             self._drop(reason, overwritten - self._overwritten)
             self._overwritten = overwritten
 
     def take(self) -> Frame | Sighting | None:
-        """The next frame, if this camera's turn has come; frames that were captured before it are dropped."""
+        """The next frame, if one is due; frames captured before that time are dropped."""
         if time.monotonic() < self._due:
             return None
         while (item := self.inbox.take()) is not None:
@@ -112,11 +121,19 @@ class Lane:
         return None
 
     def due_in(self) -> float:
-        """Seconds until the next frame may be taken."""
+        """Seconds until the next frame is due; not positive if it is."""
         return self._due - time.monotonic()
 
     def follow(self, item: Frame | Sighting, poses: Poses | TrackedPoses) -> TrackedPoses | None:
-        """Give people their numbers; None for a frame that is not newer than the last."""
+        """Give people their track numbers, and leave out those in a zone.
+
+        Args:
+            item: The frame.
+            poses: The people in it; with track numbers if a device follows them itself.
+
+        Returns:
+            The people to score; None for a frame that is not newer than the last, which is dropped.
+        """
         if self._rescored:
             self._rescored, self._online = False, None
         gap = item.captured_at - self._last
@@ -124,24 +141,24 @@ class Lane:
             self._lose("out_of_order")
             return None
         self._last, self._gap = item.captured_at, gap
-        scene = _scene(item)
+        scene = scene_of(item)
         if scene != self._scene:
             self._scene, self._tracker = scene, None
             self._scenes += 1
         if gap > LOST_S:
             self._tracker = None
-        # What a longer silence says of the rate holds until the camera is faster again, and not a frame longer.
+        # The rate averages over gaps up to LOST_S. A longer gap sets it alone, and so does the first one after it.
         known = self.rate * LOST_S >= 1 and gap <= LOST_S
         self.rate = 1 / (1 / self.rate + _RATE_WEIGHT * (gap - 1 / self.rate) if known else gap)
         if isinstance(poses, TrackedPoses):
-            return self._minded(poses, scene)
+            return self._outside_zones(poses, scene)
         if self._tracker is None:
             self._tracker = Tracker(self.rate or 1 / self._period, lost_s=LOST_S, first=self._next_track)
         self._tracker.expect(self.rate or 1 / self._period)
         people = self._tracker.update(poses, scene[:2])
         self._next_track = self._tracker.next_number
-        # After tracking, so that who crosses a zone stays the same person.
-        return self._minded(people, scene)
+        # After tracking, so that a person who crosses a zone keeps the track number.
+        return self._outside_zones(people, scene)
 
     def finish(
         self,
@@ -151,7 +168,15 @@ class Lane:
         windows: Sequence[ScoredWindow],
         spec: WindowSpec,
     ) -> None:
-        """Score a frame by the windows that it completed, and deliver it."""
+        """Give a frame its score and deliver it.
+
+        Args:
+            item: The frame.
+            people: The people in it, from `follow`.
+            keypoints: Shape ``(M, 17, 3)``: their keypoints on the CPU.
+            windows: Scores of the windows that this frame completed.
+            spec: What a window is.
+        """
         if self._online is None:
             self._online = OnlineFrameScore(spec)
         for window in windows:
@@ -162,7 +187,7 @@ class Lane:
             interval = 1 / self.rate if self.rate else self._gap
             too_slow = spec.max_gap_s < interval < math.inf
             reason = "nobody" if not len(people) else "frame_rate_too_low" if too_slow else "track_too_short"
-        height, width, _ = _scene(item)
+        height, width, _ = scene_of(item)
         self.deliver(
             Scored(
                 camera_id=self.camera_id,
@@ -184,15 +209,15 @@ class Lane:
         self._under_way = False
 
     def rescore(self) -> None:
-        """Forget the scores of the last seconds, because those to come have other weights; from any thread."""
+        """Forget the scores of the last seconds, because the weights have changed; callable from any thread."""
         self._rescored = True
 
     def forget(self) -> None:
-        """Begin anew: people get new numbers, and no window reaches back."""
+        """Forget people and scores: from the next frame on, track numbers and windows start again."""
         self._tracker, self._online, self._last = None, None, -math.inf
 
     def fail(self, error: Exception) -> None:
-        """Count the frame that an exception cost, and begin anew."""
+        """Count a frame that could not be processed, log the error, and forget people and scores."""
         self.abandon()
         self.forget()
         if time.monotonic() - self._complained > _COMPLAIN_S:
@@ -200,22 +225,29 @@ class Lane:
             log.error("a frame could not be processed", camera=self.camera_id, exc_info=error)
 
     def abandon(self) -> None:
-        """Count the frame that was taken and will not be delivered, if there is one."""
+        """Count the frame that was taken and will not be delivered, if there is one, as dropped by an error."""
         if self._under_way:
             self._lose("error")
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Frames that were not processed, by reason; together with `processed` all that arrived but the newest."""
+        """Dropped frames by reason; with `processed` and the frames that still wait, these are all that arrived."""
         with self._counting:
             return dict(self._dropped)
 
     def key(self, track: int) -> int:
-        """The track's number among those of all cameras."""
-        return self.number << _TRACK_BITS | (self._scenes & 0xFF) << _SCENE_BITS | track
+        """Key of a track in the window buffer, unique over all cameras.
 
-    def _minded(self, people: TrackedPoses, scene: tuple[int, int, int]) -> TrackedPoses:
-        """Everybody but those who stand where nobody is scored."""
+        The camera's number is above the track's. Between them is the low byte of the scene's number, which changes with
+        the size of the picture and with the device, so that no window mixes two scales or two devices.
+
+        Args:
+            track: Track number, below 2**32.
+        """
+        return self.number << TRACK_BITS | (self._scenes & 0xFF) << _SCENE_BITS | track
+
+    def _outside_zones(self, people: TrackedPoses, scene: tuple[int, int, int]) -> TrackedPoses:
+        """The people who stand in no zone."""
         height, width, _ = scene
         (kept,) = np.nonzero(~standing_in(people.boxes, self.ignore, (width, height)))
         if len(kept) == len(people):

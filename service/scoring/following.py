@@ -1,4 +1,4 @@
-"""People found and followed through a sequence of frames."""
+"""Finds people in the frames of a clip and follows them from frame to frame."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pose.tracker import TrackedPoses, Tracker
 def followed(
     source: Iterator[Frame], estimator: PoseEstimator, fps: float, batch: int
 ) -> Iterator[list[tuple[Frame, TrackedPoses]]]:
-    """Find and follow people through a clip.
+    """Find people in a clip and follow them.
 
     Args:
         source: All frames of the clip.
-        estimator: Finds people and their joints.
+        estimator: Finds people and their keypoints.
         fps: Frames per second of the clip.
         batch: Frames in one call of the estimator.
 
     Yields:
-        The next frames and who is in them.
+        The next frames, at most `batch`, each with the people in it.
     """
     tracker = Tracker(fps)
     while some := list(islice(source, batch)):

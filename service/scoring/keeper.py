@@ -1,4 +1,4 @@
-"""Keeps the models of the service: loads them beside the start, and again when what was missing appears."""
+"""Loads the models of the service in the background, and tries again until they can be loaded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import structlog
 from service.scoring.loading import LoadedModels, ModelUnavailable
 
 _LOOK_S: Final = 1.0
+"""Seconds between two checks of the watched files."""
+
 _RETRY_S: Final = 60.0
+"""Loading is tried again after this many seconds even if no file has changed."""
 
 log = structlog.get_logger(__name__)
 
 
 class ModelKeeper:
-    """Holds the models as soon as they can be loaded.
+    """Loads the models on a thread and keeps them.
 
     Args:
-        load: Loads the models; raises `ModelUnavailable` with the setting that would fix it.
-        watched: Files that loading depends on; when one of them changes, loading is tried again at once.
+        load: Loads the models; raises `ModelUnavailable`, which names the setting to change.
+        watched: Files that loading depends on; if one of them changes, loading is tried again within a second.
     """
 
     def __init__(self, load: Callable[[], LoadedModels], watched: Sequence[Path] = ()) -> None:
@@ -41,19 +44,22 @@ class ModelKeeper:
 
     @property
     def problem(self) -> ModelUnavailable | None:
-        """Why the models cannot be loaded; None while they are loading and when they are there."""
+        """Why the models cannot be loaded; None while they are loading and once they are loaded."""
         return self._problem
 
     def start(self) -> None:
-        """Begin to load."""
+        """Start loading."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give up trying."""
+        """Stop trying to load."""
         self._stopping.set()
 
     def reload(self) -> None:
-        """Load once more, after a device failed; until then there are none. Clips being scored keep theirs."""
+        """Load the models again, after a device failure.
+
+        `loaded` is None until they are loaded; clips that are being scored keep the models they have.
+        """
         with self._lock:
             self._loaded = None
             if self._thread.is_alive() or self._stopping.is_set():
@@ -62,7 +68,7 @@ class ModelKeeper:
             self._thread.start()
 
     def _keep_trying(self) -> None:
-        # Taken before loading: a file that is finished while loading fails has changed, too.
+        # Before loading, so that a file which is completed while loading fails counts as changed.
         seen = self._fingerprint()
         while not self._try() and not self._stopping.is_set():
             seen = self._wait_for_change(seen)
@@ -76,7 +82,7 @@ class ModelKeeper:
             self._problem = error
             return False
         except Exception as error:
-            # Weights are foreign files: whatever their loading raises must not end the thread that would try again.
+            # Weights are files from elsewhere: no error in loading them may end this thread, which tries again.
             log.exception("models failed to load")
             self._problem = ModelUnavailable("DAFLOW_POSE_WEIGHTS", f"loading the models failed: {error!r}")
             return False

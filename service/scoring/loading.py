@@ -1,4 +1,4 @@
-"""Loads the models that the settings name, on the device that they name."""
+"""Loads the models on the device, both chosen in the settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 
 _CPU_BATCH: Final = 1
 _GPU_BATCH: Final = 16
-"""Frames in one call of the estimator. A CPU gains nothing from more; a GPU is idle with less."""
+"""Frames in one call of the estimator. A CPU is not faster with more; a GPU is not used fully with fewer."""
 
 
 class ModelUnavailable(RuntimeError):
     """The models cannot be loaded.
 
     Attributes:
-        setting: Name of the variable that fixes it.
+        setting: Name of the environment variable to change.
     """
 
     def __init__(self, setting: str, message: str) -> None:
@@ -38,9 +38,9 @@ class LoadedModels:
     """The models of the service on one device; clips and live cameras share them.
 
     Attributes:
-        estimator: Finds people and their joints.
-        scorer: Scores their windows.
-        threshold: Where anomalies begin on the scorer's calibration.
+        estimator: Finds people and their keypoints.
+        scorer: Scores windows.
+        threshold: Level at or above which frames are anomalous, by the scorer's calibration.
         batch: Frames in one call of the estimator.
     """
 
@@ -54,7 +54,7 @@ class LoadedModels:
         """Load the models that the settings name.
 
         Raises:
-            ModelUnavailable: Weights, checkpoint or device are missing or unusable; names the setting.
+            ModelUnavailable: Weights, checkpoint or device are missing or unusable; it names the setting.
         """
         estimator = load_estimator(settings)
         try:
@@ -69,7 +69,7 @@ class LoadedModels:
 
     @property
     def info(self) -> ModelInfo:
-        """What the models are, as results and the API say it."""
+        """Names and sizes of the models, as results and the API show them."""
         return ModelInfo(
             checkpoint=self.scorer.checkpoint.name,
             parameters=self.scorer.parameters,
@@ -80,10 +80,10 @@ class LoadedModels:
 
 
 def threshold_of(scorer: Scorer, false_alarms_per_hour: float) -> Threshold:
-    """The level that normal life reaches as often as the budget allows.
+    """The level at which false alarms use up the false-alarm budget.
 
     Args:
-        scorer: Its calibration says how often a level is reached.
+        scorer: Its calibration turns false alarms per hour into a level.
         false_alarms_per_hour: The false-alarm budget.
 
     Raises:
@@ -95,7 +95,7 @@ def threshold_of(scorer: Scorer, false_alarms_per_hour: float) -> Threshold:
 
 
 def load_checkpoint(settings: Settings) -> Checkpoint:
-    """The DA-Flow checkpoint that the settings name, with the parts beside DA-Flow or without.
+    """Load the checkpoint; `Settings.sum_parts` decides whether all parts of the score are used, or DA-Flow alone.
 
     Raises:
         CheckpointError: The file is no checkpoint.
@@ -106,13 +106,13 @@ def load_checkpoint(settings: Settings) -> Checkpoint:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn the setting into a device that exists.
+    """Turn the setting into a device of this machine.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Only ``auto`` may fall back to the CPU.
 
     Raises:
-        ModelUnavailable: The device was asked for by name and is not there.
+        ModelUnavailable: The device was chosen by name and is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -126,10 +126,10 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_estimator(settings: Settings) -> PoseEstimator:
-    """Load the pose weights that the settings name, on the device that they name.
+    """Load the pose weights on the device, both chosen in the settings.
 
     Raises:
-        ModelUnavailable: Weights or device are missing or unusable; names the setting.
+        ModelUnavailable: Weights or device are missing or unusable; it names the setting.
     """
     try:
         configure_ultralytics(settings.data_dir / "ultralytics")
@@ -160,5 +160,5 @@ def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
         )
         if settings.device != "auto":
             raise ModelUnavailable("DAFLOW_DEVICE", missing)
-        log.warning("slower than this machine could be", reason=missing)
+        log.warning("pose estimation runs slower than it could", reason=missing)
     return estimator

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from service.errors import StartupError
 from service.storage.evidence import EvidenceStore
-from service.storage.writing import _clear, _remove_unknown, _size, atomic_write
+from service.storage.writing import atomic_write, remove_all, remove_unknown, size_of
 
 SOURCE: Final = "source"
 RESULT: Final = "result.json"
@@ -140,11 +140,11 @@ class DataFolder:
         Returns:
             The names removed.
         """
-        return [*_clear(self.uploads.iterdir()), *_remove_unknown(self.clips, known)]
+        return [*remove_all(self.uploads.iterdir()), *remove_unknown(self.clips, known)]
 
     def size(self, clip_id: str) -> int:
         """Bytes that a clip and everything made from it take."""
-        return _size(self.clip(clip_id))
+        return size_of(self.clip(clip_id))
 
     def check_writable(self) -> None:
         """Write and remove a small file.

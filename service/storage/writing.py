@@ -51,7 +51,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder; 0 if there is no such folder."""
     total = 0
     # Files come and go while they are looked at: a folder being removed, a file being finished.
     with contextlib.suppress(FileNotFoundError):
@@ -61,12 +62,22 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _remove_unknown(root: Path, known: Collection[str]) -> list[str]:
-    removed = _clear(path for path in root.iterdir() if path.name not in known)
-    return [*removed, *_clear(root.glob(f"*/*{_PART}"))]
+def remove_unknown(root: Path, known: Collection[str]) -> list[str]:
+    """Remove what is in a folder under an unknown name, and unfinished files one folder below.
+
+    Returns:
+        The names removed.
+    """
+    removed = remove_all(path for path in root.iterdir() if path.name not in known)
+    return [*removed, *remove_all(root.glob(f"*/*{_PART}"))]
 
 
-def _clear(paths: Iterable[Path]) -> list[str]:
+def remove_all(paths: Iterable[Path]) -> list[str]:
+    """Remove files, and folders with everything in them.
+
+    Returns:
+        The names removed.
+    """
     removed = []
     for path in [*paths]:
         if path.is_dir():

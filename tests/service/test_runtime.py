@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime import Runtime, _watched
+from service.runtime import Runtime, watched_files
 from service.settings import Settings
 from tests.doubles.models import cardboard_models
 from tests.doubles.servers import eventually
@@ -15,7 +15,7 @@ def test_weights_in_the_home_folder_are_watched_where_they_are_loaded_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert tmp_path / "late.onnx" in _watched(Settings(pose_weights="~/late.onnx"))
+    assert tmp_path / "late.onnx" in watched_files(Settings(pose_weights="~/late.onnx"))
 
 
 @pytest.mark.usefixtures("backend")

@@ -22,7 +22,7 @@ from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
 from service.calibration import calibrator
-from service.calibration.gathering import CalibrationRefused, _Gathering
+from service.calibration.gathering import CalibrationRefused, Gathering
 from service.calibration.report import CalibrationRequest
 from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
@@ -485,9 +485,9 @@ def test_a_service_that_stops_gives_calibrations_up(tmp_path: Path) -> None:
 Step = tuple[float, int]
 
 
-def gathered(steps: Sequence[Step]) -> tuple[_Gathering, list[Scored]]:
+def gathered(steps: Sequence[Step]) -> tuple[Gathering, list[Scored]]:
     """What is gathered of frames that follow each other at these steps, with so many people in each."""
-    gathering, frames, moment = _Gathering(), [], 1000.0
+    gathering, frames, moment = Gathering(), [], 1000.0
     for number, (step, people) in enumerate(steps):
         moment += step
         poses = {person: np.full((17, 3), number + person / 10) for person in range(people)}

@@ -136,8 +136,8 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         (f"url: {URL}", "not allowed"),
         (f"url: 'file://{HIDDEN}'", "must begin with"),
         ("url: /etc/passwd\n  loop: true", "DAFLOW_MEDIA_DIRS"),
-        ("url: 'skeletons:'\n  loop: true", "only a file"),
-        ("url: 'rtsp://***@example.org/live'", "hides its credentials"),
+        ("url: 'skeletons:'\n  loop: true", "only a video file"),
+        ("url: 'rtsp://***@example.org/live'", "credentials in the URL are masked"),
     ],
 )
 def test_the_service_does_not_start_with_a_file_that_holds_a_camera_that_may_not_be(

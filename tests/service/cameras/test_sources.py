@@ -40,7 +40,7 @@ def test_closing_ends_a_read_that_waits() -> None:
     capture.read()
     closing = threading.Timer(0.05, capture.close)
     closing.start()
-    with pytest.raises(SourceError, match="given up"):
+    with pytest.raises(SourceError, match="closed"):
         capture.read()
     closing.join()
     with pytest.raises(SourceError):

@@ -66,7 +66,7 @@ def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
     [
         ("", "Invalid JSON"),
         ("[]", "should be an object"),
-        (json.dumps(frame(person(), person(track=1))), "everybody in a frame has a track or nobody"),
+        (json.dumps(frame(person(), person(track=1))), "all people in a frame must have a track or none"),
         (json.dumps(frame(person(track=1), person(track=1))), "twice"),
         (json.dumps(frame({"keypoints": [[0.0, 0.0, 1.0]] * 16})), "people.0.keypoints"),
         (json.dumps(frame({"keypoints": [[0.0, 0.0, 2.0]] * 17})), "less than or equal to 1; 16 more"),

@@ -452,18 +452,18 @@ def test_a_folder_that_vanishes_costs_the_clip_only(stage: Stage) -> None:
 
 
 def test_a_defect_in_one_recording_gives_up_that_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    step: Callable[..., bool] = recording._Recording.step
+    step: Callable[..., bool] = recording.IncidentRecording.step
 
-    def broken(self: recording._Recording, now: float, *, drained: bool) -> bool:
+    def broken(self: recording.IncidentRecording, now: float, *, drained: bool) -> bool:
         if self.incident_id == "broken":
             raise ZeroDivisionError
         return step(self, now, drained=drained)
 
-    monkeypatch.setattr(recording._Recording, "step", broken)
+    monkeypatch.setattr(recording.IncidentRecording, "step", broken)
     for incident in ("broken", "whole"):
         stage.begin(incident)
     stage.show([0.999] * 3)
     stage.recorder.forget(CAMERA)
     assert stage.outcome("whole", "clip") == ("ready", None)
-    assert stage.outcome("broken", "clip") == ("missing", "a defect stopped the recording")
+    assert stage.outcome("broken", "clip") == ("missing", "an internal error stopped the recording")
     assert eventually(lambda: not stage.recorder.recording, "nothing is recorded")
