@@ -97,6 +97,20 @@ FLIP: Final = tuple(
 """For each graph joint, its mirror image: ``keypoints[..., FLIP, :]`` swaps left and right."""
 
 
+_BODY25: Final = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+"""For each of the 18 graph joints, its index in OpenPose's BODY_25, which adds the middle of the hips and the feet."""
+
+COCO_FROM_LAYOUT: Final = {
+    "coco17": tuple(range(len(COCO_JOINTS))),
+    "openpose18": tuple(JOINTS.index(name) for name in COCO_JOINTS),
+    "body25": tuple(_BODY25[JOINTS.index(name)] for name in COCO_JOINTS),
+}
+"""For each layout of joints that is understood, where each of the 17 COCO joints is in it."""
+
+JOINTS_IN_LAYOUT: Final = {"coco17": 17, "openpose18": 18, "body25": 25}
+"""How many joints each layout has."""
+
+
 def coco_to_graph(keypoints: Tensor) -> Tensor:
     """Turn COCO-17 poses into 18-joint poses.
 

@@ -211,6 +211,7 @@ class _Intake:
         self._connection = 0
         self._accepted = 0
         self._refused = 0
+        self._surplus = 0
         self._refused_in_a_row = 0
 
     async def run(self) -> None:
@@ -227,7 +228,8 @@ class _Intake:
                 await self._socket.close(reason="the camera was changed, removed, or fed by another device")
                 return
             try:
-                self._feed.push(parse_frame(message.get("text") or message.get("bytes") or ""))
+                frame = parse_frame(message.get("text") or message.get("bytes") or "")
+                self._feed.push(frame)
             except BadSkeletons as error:
                 self._refused += 1
                 self._refused_in_a_row += 1
@@ -237,6 +239,7 @@ class _Intake:
                     return
             else:
                 self._accepted += 1
+                self._surplus += frame.surplus
                 self._refused_in_a_row = 0
 
     async def _greet_and_acknowledge(self) -> None:
@@ -247,7 +250,7 @@ class _Intake:
             counts = (self._accepted, self._refused)
             if counts != told:
                 told = counts
-                await send(self._socket, FeedAck(accepted=self._accepted, refused=self._refused))
+                await send(self._socket, FeedAck(accepted=self._accepted, refused=self._refused, surplus=self._surplus))
 
     def _replaced(self) -> bool:
         try:

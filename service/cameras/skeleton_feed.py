@@ -103,7 +103,7 @@ class SkeletonFeed:
         Raises:
             BadSkeletons: The frame is not later than the last one, or only one of the two has identities.
         """
-        people = poses_of(frame)
+        people = poses_of(frame, frame)
         with self._lock:
             if self.state is SourceState.STOPPED:
                 return

@@ -18,7 +18,7 @@ from pose.tracker import Tracker
 from service.clips.decoding import ClipLimits, frames, inspect
 from service.clips.timeline import ClipScoring, explain_missing_scores, find_anomalies
 from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
-from service.documents.skeletons import SkeletonSequence, poses_of
+from service.documents.skeletons import MAX_PEOPLE, SkeletonSequence, poses_of
 from service.scoring.following import followed
 from service.scoring.loading import LoadedModels
 from service.settings import Settings
@@ -130,12 +130,20 @@ class ClipScorer:
         scoring = ClipScoring(scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
-            people = poses_of(frame)
+            people = poses_of(frame, sequence)
             if isinstance(people, Poses):
                 people = tracker.update(people, size[::-1])
             scoring.add(number, frame.time_s - first, people)
             scoring.settle_some()
-        return self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
+        result = self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
+        surplus = [frame.surplus for frame in sequence.frames if frame.surplus]
+        if not surplus:
+            return result
+        note = (
+            f"{len(surplus)} frames hold more than {MAX_PEOPLE} people; those with the highest confidence were "
+            f"scored, and {sum(surplus)} people were left out"
+        )
+        return result.model_copy(update={"notes": [*result.notes, note]})
 
     def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: ClipScoring) -> ClipResult:
         scorer, threshold = self._models.scorer, self._models.threshold

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pose.estimator import Poses
-from pose.skeleton import COCO_JOINTS
+from pose.skeleton import COCO_FROM_LAYOUT, COCO_JOINTS, JOINTS_IN_LAYOUT
 from pose.tracker import TrackedPoses
 from service.documents.base import Document
 
 MAX_PEOPLE: Final = 64
+"""Most people of a frame that are scored; of more, those with the highest confidence."""
+
+_MOST_PEOPLE: Final = 1024
+"""Most people that a frame may list."""
+
 MAX_FRAMES: Final = 20_000
 PROTOCOL_VERSION: Final = 1
 
@@ -32,6 +39,11 @@ Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Keypoint = tuple[Coordinate, Coordinate, Confidence]
+Layout = Literal["coco17", "openpose18", "body25"]
+Units = Literal["pixels", "fraction"]
+
+_BEYOND: Final = 2.0
+"""Largest coordinate of people who reach beyond the picture, in widths and heights of it."""
 
 
 class BadSkeletons(ValueError):
@@ -51,12 +63,13 @@ class SkeletonPerson(Document):
     )
     keypoints: list[Keypoint] = Field(
         min_length=len(COCO_JOINTS),
-        max_length=len(COCO_JOINTS),
-        description="The 17 COCO joints as x, y in pixels and confidence in 0..1.",
+        max_length=max(JOINTS_IN_LAYOUT.values()),
+        description="The joints in the order of `layout`, each as x, y in `units` and confidence in 0..1. Confidence 0 "
+        "means that the joint was not seen; its coordinates are ignored.",
     )
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = Field(
         default=None,
-        description="Left, top, right, bottom in pixels; null uses the smallest box around the visible joints.",
+        description="Left, top, right, bottom in `units`; null uses the smallest box around the visible joints.",
         examples=[(312.5, 88.0, 371.0, 260.4)],
     )
     confidence: Confidence | None = Field(
@@ -76,7 +89,11 @@ class SequenceFrame(Document):
     time_s: Seconds = Field(
         description="Time of the frame in seconds, on a monotonic clock of the sender.", examples=[12.466]
     )
-    people: list[SkeletonPerson] = Field(max_length=MAX_PEOPLE, description="All people in view; may be empty.")
+    people: list[SkeletonPerson] = Field(
+        max_length=_MOST_PEOPLE,
+        description=f"All people in view; may be empty. At most {MAX_PEOPLE} are scored, those with the highest "
+        "confidence; the rest is counted.",
+    )
 
     @model_validator(mode="after")
     def _everybody_or_nobody_is_numbered(self) -> Self:
@@ -92,19 +109,69 @@ class SequenceFrame(Document):
         """Whether the people have track numbers; False for a frame without people."""
         return any(person.track is not None for person in self.people)
 
+    @property
+    def surplus(self) -> int:
+        """People that are left out because there are too many."""
+        return max(len(self.people) - MAX_PEOPLE, 0)
 
-class SkeletonFrame(SequenceFrame):
+
+class Plane(Document):
+    """What the coordinates of skeletons mean."""
+
+    width: Pixels = Field(description="Width in pixels of the picture that the joints lie in.", examples=[1280])
+    height: Pixels = Field(description="Height in pixels.", examples=[720])
+    layout: Layout = Field(
+        default="coco17",
+        description="Which joints there are, in which order: `coco17`; `openpose18`, COCO with a neck in OpenPose's "
+        "order; `body25`, OpenPose's BODY_25, of which the feet and the middle of the hips are ignored.",
+    )
+    units: Units = Field(
+        default="pixels",
+        description="What coordinates count: `pixels`, or `fraction` of the picture's width and height.",
+    )
+
+    def check(self, people: Sequence[SkeletonPerson], where: str) -> None:
+        """Refuse people whose joints do not fit the layout or the units.
+
+        Raises:
+            ValueError: They do not; the text says what to send.
+        """
+        expected = JOINTS_IN_LAYOUT[self.layout]
+        for number, person in enumerate(people):
+            if len(person.keypoints) != expected:
+                fitting = [name for name, joints in JOINTS_IN_LAYOUT.items() if joints == len(person.keypoints)]
+                advice = f"; set layout to {fitting[0]} if that is what they are" if fitting else ""
+                raise ValueError(
+                    f"{where}person {number} has {len(person.keypoints)} joints, but the layout {self.layout} has "
+                    f"{expected}{advice}"
+                )
+        seen = [max(abs(x), abs(y)) for person in people for x, y, confidence in person.keypoints if confidence > 0]
+        if not seen:
+            return
+        if self.units == "fraction" and max(seen) > _BEYOND:
+            raise ValueError(
+                f"{where}a joint lies {max(seen):g} widths or heights from the corner; set units to pixels, or send "
+                "fractions of the width and the height"
+            )
+        if self.units == "pixels" and max(seen) <= 1 < min(self.width, self.height):
+            raise ValueError(
+                f"{where}all joints lie between 0 and 1; set units to fraction, or send pixels of the {self.width} by "
+                f"{self.height} picture"
+            )
+
+
+class SkeletonFrame(SequenceFrame, Plane):
     """One message of a skeleton feed."""
 
-    width: Pixels = Field(description="Width in pixels of the picture that the joints lie in.", examples=[1280])
-    height: Pixels = Field(description="Height in pixels.", examples=[720])
+    @model_validator(mode="after")
+    def _fits_its_plane(self) -> Self:
+        self.check(self.people, "")
+        return self
 
 
-class SkeletonSequence(Document):
+class SkeletonSequence(Plane):
     """A sequence of frames of one camera."""
 
-    width: Pixels = Field(description="Width in pixels of the picture that the joints lie in.", examples=[1280])
-    height: Pixels = Field(description="Height in pixels.", examples=[720])
     frames: list[SequenceFrame] = Field(
         min_length=1, max_length=MAX_FRAMES, description="Frames in order of time, including those without people."
     )
@@ -118,6 +185,8 @@ class SkeletonSequence(Document):
                 )
         if len({frame.tracked for frame in self.frames if frame.people}) > 1:
             raise ValueError("either every frame with people has tracks or none")
+        for i, frame in enumerate(self.frames):
+            self.check(frame.people, f"frame {i}: ")
         return self
 
 
@@ -135,6 +204,11 @@ class FeedAck(Document):
     type: Literal["ack"] = Field(default="ack", description="Tag of the message.")
     accepted: int = Field(description="Frames accepted on this connection.", examples=[450])
     refused: int = Field(description="Messages refused on this connection.", examples=[0])
+    surplus: int = Field(
+        default=0,
+        description=f"People left out on this connection, because a frame had more than {MAX_PEOPLE}.",
+        examples=[0],
+    )
 
 
 class FeedError(Document):
@@ -173,23 +247,42 @@ def complaint(error: ValidationError) -> str:
     return message[:_LONGEST_COMPLAINT]
 
 
-def poses_of(frame: SequenceFrame) -> Poses | TrackedPoses:
-    """The people of a frame, on the CPU: `TrackedPoses` if they have track numbers, else `Poses`."""
-    people = frame.people
-    keypoints = torch.tensor([person.keypoints for person in people], dtype=torch.float32)
-    keypoints = keypoints.reshape(-1, len(COCO_JOINTS), 3)
-    boxes = np.array([_box(person) for person in people], np.float32).reshape(-1, 4)
+def poses_of(frame: SequenceFrame, plane: Plane) -> Poses | TrackedPoses:
+    """The people of a frame that are scored, on the CPU: `TrackedPoses` if they have track numbers, else `Poses`.
+
+    Args:
+        frame: The frame, which fits the plane.
+        plane: What its coordinates mean.
+    """
+    people = _most_certain(frame.people)
+    scale = (plane.width, plane.height, 1) if plane.units == "fraction" else (1, 1, 1)
+    joints = np.array([person.keypoints for person in people], np.float64).reshape(
+        -1, JOINTS_IN_LAYOUT[plane.layout], 3
+    )
+    placed = joints[:, COCO_FROM_LAYOUT[plane.layout]] * scale
+    keypoints = torch.from_numpy(placed.astype(np.float32))
+    given = [None if person.box is None else np.array(person.box) * (*scale[:2], *scale[:2]) for person in people]
+    boxes = np.array(
+        [_around(points) if box is None else box for box, points in zip(given, placed, strict=True)], np.float32
+    ).reshape(-1, 4)
     if frame.tracked:
         return TrackedPoses([person.track for person in people if person.track is not None], boxes, keypoints)
     confidences = torch.tensor([1.0 if person.confidence is None else person.confidence for person in people])
     return Poses(torch.from_numpy(boxes), keypoints, confidences)
 
 
-def _box(person: SkeletonPerson) -> tuple[float, float, float, float]:
-    if person.box is not None:
-        return person.box
-    seen = [point for point in person.keypoints if point[2] > 0] or person.keypoints
-    xs, ys = [point[0] for point in seen], [point[1] for point in seen]
-    left, top = min(xs), min(ys)
+def _most_certain(people: Sequence[SkeletonPerson]) -> Sequence[SkeletonPerson]:
+    """At most `MAX_PEOPLE` of them, in the order given."""
+    if len(people) <= MAX_PEOPLE:
+        return people
+    doubt = [-1.0 if person.confidence is None else -person.confidence for person in people]
+    kept = sorted(np.argsort(doubt, kind="stable")[:MAX_PEOPLE].tolist())
+    return [people[index] for index in kept]
+
+
+def _around(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest box around the joints ``(17, 3)`` that were seen: left, top, right, bottom."""
+    seen = joints[joints[:, 2] > 0] if (joints[:, 2] > 0).any() else joints
+    low, high = seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)
     # At least one pixel in each direction: the tracker compares areas.
-    return left, top, max(max(xs), left + 1), max(max(ys), top + 1)
+    return np.concatenate([low, np.maximum(high, low + 1)])

@@ -198,11 +198,23 @@ def test_a_device_hears_what_was_taken_and_what_was_not(live: LiveServer, monkey
         socket.send(json.dumps(skeleton_frame(2)))
         socket.send(json.dumps(skeleton_frame(3)).encode())
         errors = []
-        while (message := read(socket)) != {"type": "ack", "accepted": 4, "refused": 2}:
+        while (message := read(socket)) != {"type": "ack", "accepted": 4, "refused": 2, "surplus": 0}:
             if message["type"] == "error":
                 errors.append(message["detail"])
     assert "JSON" in errors[0]
     assert "time_s" in errors[1]
+
+
+def test_a_device_hears_how_many_people_were_left_out(live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "_ACK_S", 0.05)
+    add(live)
+    crowd = skeleton_frame(1)
+    (one,) = crowd["people"]
+    crowd["people"] = [one | {"track": number} for number in range(1, 67)]
+    with open_socket(live, "/v1/cameras/gate/skeletons") as socket:
+        socket.send(json.dumps(crowd))
+        assert read(socket)["type"] == "hello"
+        assert read(socket) == {"type": "ack", "accepted": 1, "refused": 0, "surplus": 2}
 
 
 def test_a_device_that_sends_only_nonsense_is_let_go_and_one_that_recovers_is_not(live: LiveServer) -> None:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pose.estimator import Poses
+from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses
 from service.documents.skeletons import BadSkeletons, SkeletonFrame, SkeletonSequence, parse_frame, poses_of
 
-NUMBER = st.floats(-1e5, 1e5)
+NUMBER = st.floats(2, 1e5) | st.floats(-1e5, -2)
 KEYPOINT = st.tuples(NUMBER, NUMBER, st.floats(0, 1))
 KEYPOINTS = st.lists(KEYPOINT, min_size=17, max_size=17)
 
@@ -30,12 +31,17 @@ def sequence(*frames: tuple[float, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"width": 64, "height": 48, "frames": [{"time_s": time, "people": people} for time, people in frames]}
 
 
+def read(message: dict[str, Any]) -> Poses | TrackedPoses:
+    found = SkeletonFrame.model_validate(message)
+    return poses_of(found, found)
+
+
 @given(everybody=st.lists(st.tuples(KEYPOINTS, st.floats(0, 1)), max_size=5))
 def test_poses_without_numbers_are_what_an_estimator_would_have_found(
     everybody: list[tuple[list[tuple[float, float, float]], float]],
 ) -> None:
     given_people = [{"keypoints": keypoints, "confidence": confidence} for keypoints, confidence in everybody]
-    poses = poses_of(SkeletonFrame.model_validate(frame(*given_people)))
+    poses = read(frame(*given_people))
     assert isinstance(poses, Poses)
     assert poses.keypoints.shape == (len(everybody), 17, 3)
     assert torch.equal(poses.keypoints, torch.tensor([k for k, _ in everybody]).reshape(-1, 17, 3))
@@ -49,7 +55,7 @@ def test_poses_without_numbers_are_what_an_estimator_would_have_found(
 
 def test_poses_with_numbers_are_what_a_tracker_would_have_said() -> None:
     box = (1.0, 2.0, 3.0, 4.0)
-    poses = poses_of(SkeletonFrame.model_validate(frame(person(track=7, box=box), person(track=2))))
+    poses = read(frame(person(track=7, box=box), person(track=2)))
     assert isinstance(poses, TrackedPoses)
     assert poses.track_ids == [7, 2]
     assert poses.boxes.tolist() == [list(box), [0.0, 0.0, 16.0, 32.0]]
@@ -57,7 +63,7 @@ def test_poses_with_numbers_are_what_a_tracker_would_have_said() -> None:
 
 def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
     joints = [[10.0, 10.0, 0.9]] * 15 + [[20.0, 40.0, 0.9], [0.0, 0.0, 0.0]]
-    poses = poses_of(SkeletonFrame.model_validate(frame({"keypoints": joints})))
+    poses = read(frame({"keypoints": joints}))
     assert poses.boxes.tolist() == [[10.0, 10.0, 20.0, 40.0]]
 
 
@@ -73,7 +79,21 @@ def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
         (json.dumps(frame({"keypoints": [[1e9, 0.0, 1.0]] * 17})), "less than or equal to 100000"),
         (json.dumps(frame({"keypoints": [[float("nan"), 0.0, 1.0]] * 17})), "people.0.keypoints.0.0"),
         (json.dumps(frame(person(box=[5, 5, 5, 9]))), "left < right"),
-        (json.dumps(frame(*[person()] * 65)), "at most 64"),
+        (json.dumps(frame(*[person()] * 1025)), "at most 1024"),
+        (
+            json.dumps(frame({"keypoints": [[0.5, 0.4, 0.9]] * 17})),
+            "all joints lie between 0 and 1; set units to fraction",
+        ),
+        (json.dumps(frame({"keypoints": [[0.0, 0.0, 1.0]] * 17})), "all joints lie between 0 and 1"),
+        (json.dumps(frame(person(), units="fraction")), "set units to pixels"),
+        (
+            json.dumps(frame({"keypoints": [[9.0, 9.0, 1.0]] * 18})),
+            "18 joints, but the layout coco17 has 17; set layout to openpose18",
+        ),
+        (json.dumps(frame({"keypoints": [[9.0, 9.0, 1.0]] * 25})), "set layout to body25"),
+        (json.dumps(frame({"keypoints": [[9.0, 9.0, 1.0]] * 20})), "20 joints, but the layout coco17 has 17"),
+        (json.dumps(frame(person(), layout="openpose18")), "17 joints, but the layout openpose18 has 18"),
+        (json.dumps(frame(layout="halpe")), "layout"),
         (json.dumps(frame(time_s=float("inf"))), "time_s"),
         (json.dumps(frame(width=0)), "width"),
         (json.dumps(frame(note="hunter2")), "note: Extra inputs"),
@@ -104,3 +124,44 @@ def test_a_sequence_that_contradicts_itself_is_refused(document: dict[str, Any],
 def test_frames_without_people_fit_into_any_sequence() -> None:
     found = SkeletonSequence.model_validate(sequence((1.0, [person(track=1)]), (2.0, []), (3.0, [person(track=1)])))
     assert [frame.tracked for frame in found.frames] == [True, False, True]
+
+
+def test_a_sequence_says_which_frame_does_not_fit() -> None:
+    document = sequence((1.0, [person()]), (2.0, [{"keypoints": [[9.0, 9.0, 1.0]] * 18}]))
+    with pytest.raises(ValidationError, match="frame 1: person 0 has 18 joints"):
+        SkeletonSequence.model_validate(document)
+
+
+def test_people_of_whom_no_joint_was_seen_are_no_reason_to_refuse() -> None:
+    poses = read(frame({"keypoints": [[0.0, 0.0, 0.0]] * 17}))
+    assert poses.keypoints.shape == (1, 17, 3)
+
+
+def test_fractions_become_pixels() -> None:
+    joints = [[0.25, 0.5, 0.9]] * 16 + [[0.5, 1.0, 0.9]]
+    poses = read(frame({"keypoints": joints, "box": [0.25, 0.5, 0.5, 1.0]}, units="fraction"))
+    assert poses.keypoints[0, 0].tolist() == pytest.approx([16.0, 24.0, 0.9])
+    assert poses.boxes.tolist() == [[16.0, 24.0, 32.0, 48.0]]
+
+
+@pytest.mark.parametrize("layout", ["openpose18", "body25"])
+def test_other_layouts_become_coco(layout: str) -> None:
+    names = ["nose", "neck"] + [
+        f"{side}_{part}" for side in ("right", "left") for part in ("shoulder", "elbow", "wrist")
+    ]
+    middle = ["hips"] if layout == "body25" else []
+    names += middle + [f"{side}_{part}" for side in ("right", "left") for part in ("hip", "knee", "ankle")]
+    names += ["right_eye", "left_eye", "right_ear", "left_ear"]
+    names += ["feet"] * (25 - len(names)) if layout == "body25" else []
+    joints = [[10.0 * number, 5.0, 0.9] for number in range(len(names))]
+    poses = read(frame({"keypoints": joints}, layout=layout))
+    assert poses.keypoints[0, :, 0].tolist() == [10.0 * names.index(name) for name in COCO_JOINTS]
+
+
+def test_of_too_many_people_the_least_certain_are_left_out_and_counted() -> None:
+    crowd = [person(confidence=1 - number / 100) for number in range(70)]
+    found = SkeletonFrame.model_validate(frame(*reversed(crowd)))
+    poses = poses_of(found, found)
+    assert found.surplus == 6
+    assert isinstance(poses, Poses)
+    assert poses.confidences.tolist() == pytest.approx([1 - number / 100 for number in range(63, -1, -1)])
