@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
+from model.scorer import ScoredWindow
 from pose.skeleton import COCO_JOINTS
+from service.documents.base import MissingScore
 from service.documents.messages import LivePerson, Score
+from service.live.frames import Scored
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -83,4 +90,43 @@ def live_score(
         reason=None if level is not None else "nobody",
         people=[live_person(level)] if people is None else list(people),
         incident=incident,
+    )
+
+
+def scored_frame(
+    captured_at: float,
+    people: Mapping[int, NDArray[np.float64]] | None = None,
+    windows: Sequence[ScoredWindow | None] | None = None,
+    *,
+    camera: str = "gate",
+    nll: float = math.nan,
+    smoothed: float = math.nan,
+    reason: MissingScore | None = None,
+) -> Scored:
+    """A frame as the engine delivers it.
+
+    Args:
+        captured_at: Seconds on the monotonic clock.
+        people: Keypoints ``(17, 3)`` of each track.
+        windows: The newest window of each of them; without any if left out.
+        camera: Id of the camera.
+        nll: Score of the frame.
+        smoothed: Its smoothed raw score.
+        reason: Why nobody is scored.
+    """
+    people = people or {}
+    return Scored(
+        camera_id=camera,
+        sequence=0,
+        captured_at=captured_at,
+        image=None,
+        width=640,
+        height=480,
+        track_ids=list(people),
+        boxes=np.zeros((len(people), 4), np.float32),
+        keypoints=np.array(list(people.values()), np.float32).reshape(-1, 17, 3),
+        newest=[None] * len(people) if windows is None else list(windows),
+        nll=nll,
+        smoothed=smoothed,
+        reason=reason,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.adaptation import AdaptationSettings, fit_camera
@@ -22,7 +20,7 @@ from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
 from service.calibration import calibrator
-from service.calibration.gathering import CalibrationRefused, Gathering
+from service.calibration.gathering import CalibrationRefused
 from service.calibration.report import CalibrationRequest
 from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
@@ -32,6 +30,7 @@ from service.live.frames import Scored
 from service.settings import Settings
 from tests.doubles.live import device, lying
 from tests.doubles.live_records import incident_info, over
+from tests.doubles.scores import scored_frame
 from tests.doubles.servers import CardboardScorer, LiveServer, Serve, clip_result, eventually, live_server
 from tests.model.skeletons import swaying
 
@@ -51,32 +50,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrator, "_POLL_S", 0.05)
 
 
-def frame(moment: float, people: dict[int, Poses]) -> Scored:
-    keypoints = np.array(list(people.values()), np.float32).reshape(-1, 17, 3)
-    return Scored(
-        camera_id="gate",
-        sequence=0,
-        captured_at=moment,
-        image=None,
-        width=640,
-        height=480,
-        track_ids=list(people),
-        boxes=np.zeros((len(people), 4), np.float32),
-        keypoints=keypoints,
-        newest=[None] * len(people),
-        nll=np.nan,
-        smoothed=np.nan,
-        reason=None,
-    )
-
-
 def normal_life(seconds: float, seed: int = 1) -> Iterator[Scored]:
     """Two people who sway, as no person in the shipped checkpoint's training data did; it ends now."""
     frames = round(RATE_HZ * seconds)
     first, second = (swaying(frames, 9 * seed + person) for person in (1, 2))
     begin = time.monotonic() - seconds
     for number in range(frames):
-        yield frame(begin + number / RATE_HZ, {1: first[number], 2: second[number]})
+        yield scored_frame(begin + number / RATE_HZ, {1: first[number], 2: second[number]})
 
 
 def put(live: LiveServer, camera: str = "gate", **config: Any) -> None:
@@ -480,70 +460,6 @@ def test_a_service_that_stops_gives_calibrations_up(tmp_path: Path) -> None:
         assert calibration(live)["state"] == "cancelled"
         with pytest.raises(CalibrationRefused):
             live.runtime.cameras.calibrator.start("gate", CalibrationRequest(seconds=60))
-
-
-Step = tuple[float, int]
-
-
-def gathered(steps: Sequence[Step]) -> tuple[Gathering, list[Scored]]:
-    """What is gathered of frames that follow each other at these steps, with so many people in each."""
-    gathering, frames, moment = Gathering(), [], 1000.0
-    for number, (step, people) in enumerate(steps):
-        moment += step
-        poses = {person: np.full((17, 3), number + person / 10) for person in range(people)}
-        frames.append(frame(moment, poses))
-        gathering.add(frames[-1])
-    return gathering, frames
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from([0.05, 0.3, 1.1, 1.9, 2.5, 700.0]), st.integers(0, 2)), min_size=1, max_size=80)
-)
-def test_every_pose_is_kept_once_and_no_recording_has_a_silence(steps: list[Step]) -> None:
-    gathering, frames = gathered(steps)
-    gaps = np.diff([one.captured_at for one in frames])
-    assert gathering.seconds == pytest.approx(gaps[gaps <= 2].sum())
-    assert gathering.poses == sum(people for _, people in steps)
-    recordings = gathering.hand_over()
-    poses = [
-        (moment, track.track_id, *joints)
-        for recording in recordings
-        for track in recording.tracks
-        for moment, joints in zip(track.times.tolist(), track.keypoints.reshape(-1, 51).tolist(), strict=True)
-    ]
-    given_poses = [
-        (one.captured_at, track, *joints)
-        for one in frames
-        for track, joints in zip(one.track_ids, one.keypoints.reshape(-1, 51).tolist(), strict=True)
-    ]
-    assert sorted(poses) == sorted(given_poses)
-    for recording in recordings:
-        assert (np.diff(recording.frame_times) <= 2).all()
-        assert np.ptp(recording.frame_times) <= 601
-        for track in recording.tracks:
-            assert np.isin(track.times, recording.frame_times).all()
-    assert gathering.hand_over() == []
-    gathering.add(frame(1e6, {1: np.zeros((17, 3))}))
-    assert gathering.hand_over() == []
-
-
-def test_an_empty_scene_takes_little_memory_and_counts_as_footage() -> None:
-    gathering, _ = gathered([(1 / RATE_HZ, 0)] * round(RATE_HZ * 1200))
-    assert gathering.seconds == pytest.approx(1200, abs=0.1)
-    recordings = gathering.hand_over()
-    assert sum(len(recording.frame_times) for recording in recordings) < 1300
-    assert sum(np.ptp(recording.frame_times) for recording in recordings) == pytest.approx(1200, abs=5)
-
-
-def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    gathering, frames = gathered([(0.1, 1)] * 5)
-    gathering.add(frames[2])
-    assert gathering.poses == 5
-    monkeypatch.setattr("service.calibration.gathering._MOST_POSES", 7)
-    for step in range(1, 5):
-        gathering.add(frame(1000.5 + step, {1: np.zeros((17, 3))}))
-    assert gathering.full.is_set()
-    assert gathering.poses == 7
 
 
 def test_a_disabled_camera_gathers_nothing(serve: Serve) -> None:

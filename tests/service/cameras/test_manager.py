@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,57 +15,16 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from pose.live import TRANSITIONS, SourceState
-from service.cameras.camera import Latest
 from service.cameras.config import CameraConfig, CameraPatch
 from service.cameras.store import CameraStore
-from service.documents.base import EndReason
-from service.documents.messages import CameraState
-from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from service.storage.database import Database
-from tests.doubles.live import RATE_HZ, device, lying, socket_reader
-from tests.doubles.models import cardboard_models
-from tests.doubles.servers import LiveServer, Serve, eventually, free_port, live_server
+from tests.doubles.cameras import FEED, LOOPBACK, add, nowhere, readers, sockets, states, status
+from tests.doubles.live import device, lying
+from tests.doubles.servers import Serve, eventually, free_port, live_server
 from tests.doubles.streams import peer, silent
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-FEED = {"url": "skeletons:"}
-LOOPBACK = {"allowed_stream_cidrs": (ip_network("127.0.0.0/8"),)}
-SENSITIVE = {"false_alarms_per_hour": 60, "min_duration_s": 0.2, "quiet_s": 1, "cooldown_s": 0}
-
-
-def sockets(live: LiveServer) -> str:
-    return f"ws://127.0.0.1:{live.port}"
-
-
-def add(live: LiveServer, camera: str = "gate", **config: Any) -> dict[str, Any]:
-    answer = live.client.put(f"/v1/cameras/{camera}", json=FEED | config)
-    assert answer.status_code in (200, 201), answer.text
-    document: dict[str, Any] = answer.json()
-    return document
-
-
-def status(live: LiveServer, camera: str = "gate") -> dict[str, Any]:
-    document: dict[str, Any] = live.client.get(f"/v1/cameras/{camera}").json()
-    return document
-
-
-def nowhere() -> str:
-    """An address that refuses."""
-    return f"rtsp://127.0.0.1:{free_port()}/live"
-
-
-def readers(camera: str = "") -> list[threading.Thread]:
-    """Threads that read cameras."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith(f"read-{camera}")]
-
-
-def states(live: LiveServer, camera: str = "gate") -> list[CameraState]:
-    """All changes of a camera's state that were stored."""
-    eventually(lambda: live.runtime.streams.log.waiting == 0, "everything is written")
-    events = live.runtime.streams.incidents.events_after(0, 10_000)
-    return [event for event in events if isinstance(event, CameraState) and event.camera == camera]
 
 
 def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
@@ -100,35 +58,6 @@ def test_the_same_again_leaves_the_source_alone_and_so_do_rules(serve: Serve) ->
         add(live, url=f"{url}/other")
         assert live.runtime.cameras.manager.camera("gate").source is not source
         eventually(lambda: address.connections == 2, "another address is connected to")
-
-
-def test_a_picture_that_must_not_be_shown_any_more_is_gone_at_once(
-    serve: Serve, tmp_path: Path, test_data: Path
-) -> None:
-    clip = next((test_data / "clips" / "intel").glob("*.mp4"))
-    live = serve(media_dirs=str(clip.parent))
-    add(live, url=str(clip), loop=True)
-
-    def shown() -> Latest | None:
-        return live.runtime.cameras.manager.latest("gate")
-
-    before = eventually(shown, "a picture is shown")
-    assert before.image is not None
-    answer = live.client.patch("/v1/cameras/gate", json={"picture": False})
-    assert answer.status_code == 200
-    found = shown()
-    assert found is None or found.image is None
-    assert eventually(shown, "it is watched on").image is None
-
-
-def test_new_rules_hold_at_once(serve: Serve) -> None:
-    live = serve()
-    before = add(live, false_alarms_per_hour=1)["thresholds"]
-    after = add(live, false_alarms_per_hour=4)["thresholds"]
-    assert (before["false_alarms_per_hour"], after["false_alarms_per_hour"]) == (1, 4)
-    assert after["open"] < before["open"] < before["alert"]
-    assert after["close"] < after["open"] < after["alert"]
-    assert status(live)["thresholds"] == after
 
 
 def test_changes_of_one_camera_at_once_leave_one_source_and_a_legal_history(serve: Serve) -> None:
@@ -376,42 +305,6 @@ def test_a_database_that_fails_leaves_everything_as_it_was(serve: Serve, monkeyp
     assert live.client.delete("/v1/cameras/gate").status_code == 204
 
 
-def test_a_camera_that_was_stopped_before_it_was_started_stays_stopped(serve: Serve) -> None:
-    live = serve(**LOOPBACK)
-    add(live, url=nowhere(), enabled=True)
-    camera = live.runtime.cameras.manager.camera("gate")
-    live.runtime.cameras.manager.delete("gate")
-    camera.start()
-    assert camera.status().state is SourceState.STOPPED
-    assert not readers("gate")
-
-
-def test_a_camera_that_is_stopped_while_it_is_started_is_stopped_afterwards(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    live = serve(**LOOPBACK)
-    add(live, url=nowhere(), enabled=False)
-    engine, starting = live.runtime.cameras.engine, threading.Event()
-    register = engine.add
-
-    def slowly(*arguments: Any) -> None:
-        register(*arguments)
-        starting.set()
-        time.sleep(0.2)
-
-    monkeypatch.setattr(engine, "add", slowly)
-    thread = threading.Thread(
-        target=lambda: live.client.patch("/v1/cameras/gate", json={"enabled": True}), name="patch"
-    )
-    thread.start()
-    starting.wait()
-    camera = live.runtime.cameras.manager.camera("gate")
-    camera.stop(EndReason.SERVICE_STOPPED)
-    thread.join()
-    assert camera.status().state is SourceState.STOPPED
-    eventually(lambda: not readers("gate"), "no source runs")
-
-
 def test_one_camera_that_cannot_be_watched_does_not_cost_the_others_their_watch(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,93 +319,3 @@ def test_one_camera_that_cannot_be_watched_does_not_cost_the_others_their_watch(
     with device(sockets(live), "gate", lying):
         eventually(lambda: status(live)["state"] == "online", "the device is heard")
     eventually(lambda: status(live)["state"] == "reconnecting", "the device is missed")
-
-
-def test_a_feed_opens_an_incident_which_ends_with_the_device_that_then_comes_back(serve: Serve) -> None:
-    live = serve(camera_stall_s=0.6, camera_read_s=1.2)
-    add(live, **SENSITIVE)
-    events = socket_reader(f"{sockets(live)}/v1/incidents?last_event_id=0")
-    with device(sockets(live), "gate", lying):
-        started = eventually(lambda: events.of("incident.started"), "an incident opens")[0]["incident"]
-        now = status(live)
-        assert now["incident"] == started["id"]
-        assert 0 < now["fps_in"] < 2 * RATE_HZ
-        assert now["last_score_age_s"] >= 0
-    ended = eventually(lambda: events.of("incident.ended"), "it ends")[0]["incident"]
-    assert (ended["id"], ended["end_reason"]) == (started["id"], "camera-lost")
-    assert ended["ended_at"] >= ended["started_at"]
-    eventually(lambda: status(live)["state"] == "reconnecting", "the device is gone")
-    gone = status(live)
-    assert (gone["incident"], gone["fps_processed"], gone["problem"]["cause"]) == (None, None, "timeout")
-    with device(sockets(live), "gate", lying):
-        eventually(lambda: status(live)["state"] == "online", "the device is back")
-    reached = iter([change.state for change in states(live)])
-    assert all(state in reached for state in ("connecting", "online", "stalled", "reconnecting", "online"))
-
-
-@pytest.mark.parametrize("change", ["another rate", "disabled", "deleted"])
-def test_a_camera_that_is_changed_or_removed_ends_its_incident_and_new_rules_do_not(change: str, serve: Serve) -> None:
-    live = serve()
-    add(live, **SENSITIVE)
-    events = socket_reader(f"{sockets(live)}/v1/incidents?last_event_id=0")
-    with device(sockets(live), "gate", lying):
-        eventually(lambda: events.of("incident.started"), "an incident opens")
-        add(live, **SENSITIVE | {"quiet_s": 2, "name": "Gate"})
-        assert status(live)["incident"] is not None
-        if change == "deleted":
-            live.client.delete("/v1/cameras/gate")
-        else:
-            fields = {"max_fps": 7} if change == "another rate" else {"enabled": False}
-            live.client.patch("/v1/cameras/gate", json=fields)
-        ended = eventually(lambda: events.of("incident.ended"), "it ends")
-        eventually(lambda: events.of("camera.state", state="stopped"), "the source was stopped")
-    assert [event["incident"]["end_reason"] for event in ended] == [EndReason.CAMERA_STOPPED]
-    kinds = [event["type"] for event in events.heard if event["type"] != "heartbeat"]
-    assert kinds.index("incident.ended") > kinds.index("incident.started")
-
-
-@pytest.mark.parametrize("max_fps", [None, 5])
-def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Serve) -> None:
-    live = serve()
-    add(live, max_fps=max_fps)
-    with device(sockets(live), "gate", lying):
-        eventually(lambda: status(live)["frames_processed"] >= 12, "frames are processed")
-
-    def settled() -> dict[str, Any] | None:
-        now = status(live)
-        return now if now["frames_read"] == now["frames_processed"] + sum(now["dropped"].values()) else None
-
-    now = eventually(settled, "every frame was processed or dropped")
-    if max_fps is None:
-        assert now["dropped"].keys() <= {"overload"}
-    else:
-        assert now["dropped"]["rate_limit"] > now["frames_processed"]
-        assert now["last_score_age_s"] < 2, "a feed that is faster than wanted does not fall behind"
-
-
-def test_frames_that_come_before_the_models_are_counted(tmp_path: Path) -> None:
-    loading = threading.Event()
-
-    def load(settings: Settings) -> LoadedModels:
-        loading.wait()
-        return cardboard_models(settings)
-
-    with live_server(Settings(data_dir=tmp_path / "data"), load) as live:
-        try:
-            add(live)
-            assert status(live)["thresholds"] is None
-            with device(sockets(live), "gate", lying):
-                eventually(lambda: status(live)["dropped"].get("not_ready", 0) > 0, "the backlog runs over")
-                loading.set()
-                eventually(lambda: status(live)["frames_processed"] > 0, "frames are processed once they can be")
-            assert status(live)["thresholds"] is not None
-        finally:
-            loading.set()
-
-
-def test_a_feed_is_scored_as_fast_as_it_comes_so_that_it_catches_up(serve: Serve) -> None:
-    live = serve(camera_fps=1)
-    add(live)
-    with device(sockets(live), "gate", lying):
-        eventually(lambda: status(live)["frames_processed"] >= 30, "two seconds of the feed were scored")
-        assert "rate_limit" not in status(live)["dropped"]

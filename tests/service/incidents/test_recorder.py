@@ -1,15 +1,12 @@
+"""Recording the evidence of all incidents: what a clip shows, and that the recorder never makes anybody wait."""
+
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,89 +15,10 @@ from hypothesis import strategies as st
 from service.drawing.overlay import Image
 from service.drawing.video import VideoWriter
 from service.incidents import recorder, recording
-from service.incidents.recorder import EvidenceRecorder
-from service.storage.evidence import EvidenceKind, EvidenceStore
+from tests.doubles.evidence import CAMERA, SIZE, Stage
 from tests.doubles.media import frame_number, numbered
 from tests.doubles.scores import live_score
-from tests.doubles.servers import PATIENCE_S, eventually
-
-SIZE = (96, 72)
-CAMERA = "entrance"
-
-
-class Stage:
-    """A recorder with a clock of its own, and what it reported.
-
-    Frames are numbered from 0 in the order in which they are shown, over all cameras.
-    """
-
-    def __init__(
-        self, root: Path, *, before_s: float = 1.0, after_s: float = 1.0, max_s: float = 20.0, width: int = 640
-    ) -> None:
-        root.mkdir(exist_ok=True)
-        self.store = EvidenceStore(root)
-        self.now = 100.0
-        self.shown: list[float] = []
-        self.done: list[tuple[str, EvidenceKind, str, str | None]] = []
-        self.recorder = EvidenceRecorder(
-            self.store,
-            before_s=before_s,
-            after_s=after_s,
-            max_s=max_s,
-            width=width,
-            on_done=lambda *news: self.done.append(news),
-            monotonic=lambda: self.now,
-        )
-
-    def show(self, levels: Sequence[float | None], *, fps: float = 10.0, camera: str = CAMERA) -> None:
-        """Let the time pass in which a camera delivers frames of these levels."""
-        for level in levels:
-            self.frame(level, camera=camera)
-            self.now = round(self.now + 1 / fps, 6)
-
-    def frame(self, level: float | None, *, camera: str = CAMERA, picture: bool = True) -> None:
-        image = numbered(len(self.shown), *SIZE) if picture else None
-        self.recorder.frame(camera, image, live_score(level, camera=camera, size=SIZE, people=[]))
-        self.shown.append(self.now)
-        deadline = time.monotonic() + PATIENCE_S
-        while self.recorder.waiting:
-            assert time.monotonic() < deadline, "the recorder looks at nothing"
-            time.sleep(0.001)
-
-    def begin(self, incident: str, *, camera: str = CAMERA, picture: bool = True, ago: float = 0.0) -> None:
-        self.recorder.started(camera, incident, picture, self.now - ago)
-
-    def outcome(self, incident: str, kind: EvidenceKind) -> tuple[str, str | None]:
-        """What became of a piece of evidence, once it is told."""
-
-        def told() -> list[tuple[str, str | None]]:
-            return [news[2:] for news in self.done if news[:2] == (incident, kind)]
-
-        eventually(told, f"the {kind} of {incident} is done")
-        (only,) = told()
-        return only
-
-    def snapshot(self, incident: str, *, background: bool = True) -> Image:
-        image = cv2.imread(str(self.store.file(incident, "snapshot", background=background)))
-        return np.asarray(image, np.uint8)
-
-    def clip(self, incident: str, *, background: bool = True) -> tuple[list[float], list[Image]]:
-        with av.open(str(self.store.file(incident, "clip", background=background))) as container:
-            frames = [*container.decode(video=0)]
-        return [float(frame.time) for frame in frames], [
-            np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in frames
-        ]
-
-    def files(self, incident: str) -> list[str]:
-        return sorted(path.name for path in (self.store.root / incident).iterdir())
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path / "incidents")
-    stage.recorder.start()
-    yield stage
-    stage.recorder.stop()
+from tests.doubles.servers import eventually
 
 
 def test_a_clip_has_the_seconds_before_and_after_at_the_times_at_which_frames_came(stage: Stage) -> None:
@@ -121,75 +39,6 @@ def test_a_clip_has_the_seconds_before_and_after_at_the_times_at_which_frames_ca
             assert max(image[:48].max() for image in images) < 90
     assert stage.files("a") == ["clip-skeletons.mp4", "clip.mp4", "snapshot-skeletons.jpg", "snapshot.jpg"]
     assert eventually(lambda: not stage.recorder.recording, "nothing is recorded")
-
-
-def test_the_snapshot_follows_the_peak_to_the_end_of_the_incident(stage: Stage) -> None:
-    stage.show([0.9999, 0.2, 0.995])
-    stage.begin("a", ago=0.15)
-    assert stage.outcome("a", "snapshot") == ("ready", None)
-    assert frame_number(stage.snapshot("a")) == 2
-    stage.show([0.9, 0.997, None, 0.998, 0.991])
-    stage.recorder.ended(CAMERA, "a")
-    stage.show([1.0])
-    eventually(lambda: frame_number(stage.snapshot("a")) == 6, "the snapshot shows the peak")
-    stage.show([0.1] * 20)
-    stage.outcome("a", "clip")
-    assert frame_number(stage.snapshot("a")) == 6
-    assert stage.snapshot("a", background=False)[:48].max() < 90
-    assert [news[1] for news in stage.done].count("snapshot") == 1
-
-
-def test_a_peak_that_grows_with_every_frame_is_written_once_a_second(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = []
-    save = recording.atomic_write
-
-    def counted(target: Path) -> object:
-        written.append(target.name)
-        return save(target)
-
-    monkeypatch.setattr(recording, "atomic_write", counted)
-    stage.begin("a")
-    stage.show([0.9 + index / 1000 for index in range(50)])
-    stage.recorder.ended(CAMERA, "a")
-    stage.show([0.1] * 15)
-    stage.outcome("a", "clip")
-    assert 5 <= written.count("snapshot.jpg") <= 7
-    assert frame_number(stage.snapshot("a")) == 49
-
-
-@pytest.mark.parametrize("feed", [True, False], ids=["feed without pictures", "pictures must not be kept"])
-def test_without_pictures_there_are_skeletons_only(stage: Stage, feed: bool) -> None:
-    for index in range(12):
-        if index == 6:
-            stage.begin("a", picture=feed)
-        stage.frame(0.999, picture=not feed)
-        stage.now += 0.1
-    stage.recorder.ended(CAMERA, "a")
-    stage.show([0.1] * 15)
-    assert stage.outcome("a", "clip") == ("ready", None)
-    assert stage.files("a") == ["clip-skeletons.mp4", "snapshot-skeletons.jpg"]
-    assert stage.store.has("a", "clip")
-
-
-def test_a_long_incident_has_a_clip_of_its_beginning_and_says_so(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "incidents", max_s=3.0)
-    stage.recorder.start()
-    stage.show([0.1] * 20)
-    stage.begin("a")
-    stage.show([0.995] * 30)
-    outcome, note = stage.outcome("a", "clip")
-    assert outcome == "ready"
-    assert note is not None
-    assert "ends before the incident" in note
-    times, images = stage.clip("a")
-    assert times[-1] == pytest.approx(3.0, abs=1e-4)
-    assert frame_number(images[0]) == 10
-    stage.show([0.9999])
-    stage.recorder.ended(CAMERA, "a")
-    eventually(lambda: frame_number(stage.snapshot("a")) == 50, "the snapshot shows the peak")
-    stage.recorder.stop()
 
 
 def test_a_camera_that_falls_silent_does_not_keep_the_clip_open(stage: Stage) -> None:
@@ -216,14 +65,6 @@ def test_removing_a_camera_finishes_its_clips_and_no_others(stage: Stage) -> Non
     stage.recorder.forget(CAMERA)
     stage.outcome("again", "clip")
     assert [frame_number(image) for image in stage.clip("again")[1]] == [*range(10, 15)]
-
-
-def test_an_incident_without_a_single_frame_has_no_evidence(stage: Stage) -> None:
-    stage.begin("a")
-    stage.recorder.ended(CAMERA, "a")
-    stage.now += 3.0
-    for kind in ("snapshot", "clip"):
-        assert stage.outcome("a", kind) == ("missing", "no picture of it was taken")
 
 
 def test_incidents_of_one_camera_may_overlap(stage: Stage) -> None:
@@ -379,76 +220,6 @@ def test_what_cannot_be_finished_when_the_service_stops_is_missing_and_leaves_no
     stage.recorder.stop()
     assert stage.outcome("a", "clip") == ("missing", "the service stopped before it was written")
     assert [name for name in stage.files("a") if not name.startswith("snapshot")] == []
-
-
-# Run in a process of its own: the limit would hold for everything that the test run writes, its report included.
-_WITHOUT_ROOM = """
-import queue, resource, sys, time
-from pathlib import Path
-import numpy as np
-from service.incidents.recorder import EvidenceRecorder
-from service.storage.evidence import EvidenceStore
-from tests.doubles.scores import live_score
-store, room, done = EvidenceStore(Path(sys.argv[1])), int(sys.argv[2]), queue.Queue()
-recorder = EvidenceRecorder(
-    store, before_s=0, after_s=0, max_s=9, width=640, on_done=lambda *news: done.put("|".join(map(str, news)))
-)
-recorder.start()
-noise = np.random.default_rng(0).integers(0, 256, (12, 144, 192, 3), np.uint8)
-soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-for incident, limit in (("full", room), ("later", soft)):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    recorder.started("entrance", incident, True, time.monotonic())
-    for picture in noise:
-        recorder.frame("entrance", picture, live_score(0.999, size=(192, 144), people=[]))
-    recorder.forget("entrance")
-    print(done.get(timeout=60))
-    print(done.get(timeout=60))
-    print("|".join([incident, *sorted(path.name for path in (store.root / incident).iterdir())]))
-recorder.stop()
-"""
-
-_ALL = "clip-skeletons.mp4|clip.mp4|snapshot-skeletons.jpg|snapshot.jpg"
-
-
-@pytest.mark.parametrize(
-    ("room", "snapshot", "files"),
-    [
-        (1000, "missing|there is no room left to store the snapshot", ""),
-        (50_000, "ready|None", "|snapshot-skeletons.jpg|snapshot.jpg"),
-    ],
-    ids=["for nothing", "for the snapshot"],
-)
-def test_a_full_disk_costs_the_evidence_that_does_not_fit_and_says_so(
-    tmp_path: Path, room: int, snapshot: str, files: str
-) -> None:
-    (tmp_path / "incidents").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", _WITHOUT_ROOM, str(tmp_path / "incidents"), str(room)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = [line for line in done.stdout.splitlines() if line.startswith(("full", "later"))]
-    assert told == [
-        f"full|snapshot|{snapshot}",
-        "full|clip|missing|there is no room left to store the clip",
-        f"full{files}",
-        "later|snapshot|ready|None",
-        "later|clip|ready|None",
-        f"later|{_ALL}",
-    ], done.stdout + done.stderr
-
-
-def test_a_folder_that_vanishes_costs_the_clip_only(stage: Stage) -> None:
-    stage.begin("a")
-    stage.show([0.999] * 3)
-    eventually(lambda: stage.store.has("a", "snapshot"), "there is a snapshot")
-    stage.store.discard("a")
-    stage.recorder.forget(CAMERA)
-    outcome, problem = stage.outcome("a", "clip")
-    assert outcome == "missing"
-    assert problem == "the clip could not be written: No such file or directory"
 
 
 def test_a_defect_in_one_recording_gives_up_that_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

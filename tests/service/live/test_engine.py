@@ -11,43 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
-from model.scorer import CameraModel, ScoredWindow, Scorer
+from model.scorer import CameraModel, Scorer
 from pose.estimator import Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses
-from pose.windows import WindowBuffer, WindowSpec, slice_track
+from pose.windows import WindowBuffer, slice_track
 from service.live.engine import Engine
 from service.live.frames import Scored, Sighting
 from service.live.lane import Lane
 from service.metrics import Metrics
 from tests.doubles.servers import eventually
-
-RATE_HZ = 15.0
-
-
-def walker(times: NDArray[np.float64], place: int = 0) -> NDArray[np.float64]:
-    """COCO poses ``(n, 17, 3)`` of somebody who walks on the spot at a place of their own."""
-    body = np.random.default_rng(0)
-    base = body.uniform(100, 200, (17, 2)) + np.array([place, 0])
-    phase, reach = body.uniform(0, 6, (17, 2)), body.uniform(1, 8, (17, 2))
-    joints = base + reach * np.sin(2 * np.pi * times[:, None, None] + phase)
-    return np.concatenate([joints, np.full((len(times), 17, 1), 0.9)], axis=2)
-
-
-@dataclass
-class Queue:
-    """An inbox that hands out what was put in, one after another."""
-
-    items: deque[Frame | Sighting] = field(default_factory=deque)
-    frames_overwritten: int = 0
-
-    def take(self) -> Frame | Sighting | None:
-        return self.items.popleft() if self.items else None
+from tests.doubles.walkers import RATE_HZ, Queue, person, walker
 
 
 @dataclass
@@ -83,12 +60,6 @@ class Estimator:
         if error is not None:
             raise error
         return [person(colour, time.monotonic()) for colour in colours]
-
-
-def person(place: int, moment: float) -> Poses:
-    keypoints = torch.from_numpy(walker(np.array([moment]), place)).to(torch.float32)
-    low, high = keypoints[0, :, :2].amin(dim=0), keypoints[0, :, :2].amax(dim=0)
-    return Poses(torch.cat([low, high])[None], keypoints, torch.tensor([0.9]))
 
 
 @dataclass
@@ -181,42 +152,6 @@ def test_two_cameras_with_the_same_people_score_as_each_does_alone(bench: Bench)
         eventually(lambda delivered=delivered: len(delivered) == frames, "both cameras are done")
         assert [one.nll for one in delivered] == pytest.approx(expected, nan_ok=True, rel=1e-4)
         assert {track for one in delivered for track in one.track_ids} == {1, 2}
-
-
-def test_no_two_tracks_of_any_cameras_share_a_key() -> None:
-    lanes = [Lane("same", Queue(), print, max_fps=1) for _ in range(3)]
-    keys = [lane.key(track) for lane in lanes for track in (1, 2, 2**31 - 1)]
-    assert len(set(keys)) == len(keys)
-    assert all(key >> 40 == lane.number for lane in lanes for key in (lane.key(1), lane.key(2**31 - 1)))
-    assert max(keys) < 2**63
-
-
-def test_a_person_keeps_one_number_and_a_new_one_follows_after_a_silence() -> None:
-    lane = Lane("hall", Queue(), print, max_fps=15)
-    for step in range(10):
-        moment = 50 + step / 15
-        people = lane.follow(frame_at(moment), person(0, moment))
-        assert people is not None
-        assert people.track_ids in ([], [1])
-    later = [lane.follow(frame_at(90 + step / 15), person(0, 90 + step / 15)) for step in range(5)]
-    assert {track for people in later if people is not None for track in people.track_ids} == {2}
-
-
-def frame_at(moment: float, camera_id: str = "hall") -> Frame:
-    return Frame(camera_id, 0, moment, np.zeros((480, 640, 3), np.uint8))
-
-
-@given(steps=st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=30))
-def test_a_frame_that_is_not_newer_is_dropped_and_counted(steps: list[float]) -> None:
-    lane = Lane("hall", Queue(), print, max_fps=15)
-    moments = np.cumsum([100.0, *steps])
-    newest, late = -np.inf, 0
-    for moment in moments.tolist():
-        people = lane.follow(frame_at(moment), person(0, moment))
-        assert (people is None) == (moment <= newest)
-        late += moment <= newest
-        newest = max(newest, moment)
-    assert lane.dropped.get("out_of_order", 0) == late
 
 
 def test_every_camera_gets_its_share_of_a_machine_that_is_too_slow(bench: Bench) -> None:
@@ -331,27 +266,6 @@ def test_two_cameras_with_different_weights_are_scored_at_the_same_time_each_by_
         assert nll == pytest.approx(scores.tolist(), rel=1e-3)
 
 
-def test_scores_of_the_weights_before_do_not_speak_for_frames_of_the_new_ones() -> None:
-    lane = Lane("hall", Queue(), lambda one: delivered.append(one), max_fps=15)
-    delivered: list[Scored] = []
-    spec = WindowSpec()
-
-    def frame(moment: float, *nll: float) -> None:
-        item = frame_at(moment)
-        people = lane.follow(item, TrackedPoses([1], np.zeros((1, 4), np.float32), torch.zeros(1, 17, 3)))
-        assert people is not None
-        windows = [ScoredWindow(lane.key(1), moment, value, value, 0.5, {}) for value in nll]
-        lane.finish(item, people, np.zeros((1, 17, 3), np.float32), windows, spec)
-
-    frame(10.0, 9.0)
-    frame(10.1)
-    lane.rescore()
-    frame(10.2)
-    frame(10.3, 1.0)
-    assert [one.nll for one in delivered] == pytest.approx([9.0, 9.0, np.nan, 1.0], nan_ok=True)
-    assert delivered[-1].smoothed == pytest.approx(1.0)
-
-
 def test_own_weights_that_do_not_fit_cost_no_restart(bench: Bench) -> None:
     base = Checkpoint.load(DEFAULT_CHECKPOINT)
     assert base.calibration is not None
@@ -401,88 +315,6 @@ def test_every_frame_that_was_taken_is_processed_or_dropped_once_whatever_fails(
     assert lanes[2].dropped["error"] > 0
 
 
-@dataclass
-class Newest:
-    """A camera as `LiveSource` shows it: the newest frame, and how many nobody took."""
-
-    lane: Lane = field(init=False)
-    frames_overwritten: int = 0
-    frames: int = 0
-    slot: Frame | None = None
-
-    def take(self) -> Frame | None:
-        frame, self.slot = self.slot, None
-        return frame
-
-    def arrive(self, *, ready: bool = True) -> None:
-        self.frames_overwritten += self.slot is not None
-        self.slot = frame_at(time.monotonic())
-        self.frames += 1
-        self.lane.arrived(ready=ready)
-
-
-@given(
-    steps=st.lists(
-        st.tuples(st.sampled_from(["arrive", "arrive while loading", "take"]), st.floats(0.001, 0.2)), max_size=60
-    ),
-    max_fps=st.sampled_from([5.0, 15.0, 60.0]),
-)
-def test_arrivals_are_processed_dropped_for_a_reason_or_still_wait(
-    steps: list[tuple[str, float]], max_fps: float
-) -> None:
-    now = 1000.0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.live.engine.time.monotonic", lambda: now)
-        patch.setattr("tests.service.live.test_engine.time.monotonic", lambda: now)
-        camera, taken = Newest(), 0
-        camera.lane = Lane("hall", camera, print, max_fps=max_fps)
-        began = now
-        for what, pause in steps:
-            now += pause
-            if what == "take":
-                taken += camera.lane.take() is not None
-            else:
-                camera.arrive(ready=what == "arrive")
-        assert camera.frames == taken + sum(camera.lane.dropped.values()) + (camera.slot is not None)
-        assert taken <= max_fps * (now - began) + 3
-
-
-def test_a_camera_that_is_faster_than_wanted_is_not_called_an_overload() -> None:
-    now = 1000.0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.live.engine.time.monotonic", lambda: now)
-        patch.setattr("tests.service.live.test_engine.time.monotonic", lambda: now)
-        camera, taken = Newest(), 0
-        camera.lane = Lane("hall", camera, print, max_fps=10)
-        for _ in range(300):
-            now += 1 / 30
-            camera.arrive()
-            taken += camera.lane.take() is not None
-        assert camera.lane.dropped.keys() == {"rate_limit"}
-        assert taken == pytest.approx(100, abs=3)
-        for _ in range(30):
-            now += 1 / 30
-            camera.arrive()
-        assert camera.lane.dropped["overload"] > 20
-
-
-def test_a_feed_faster_than_wanted_does_not_fall_behind() -> None:
-    now = 1000.0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.live.engine.time.monotonic", lambda: now)
-        queue, ages = Queue(), []
-        lane = Lane("edge", queue, print, max_fps=15)
-        for number in range(600):
-            now += 1 / 30
-            queue.items.append(Sighting("edge", number, now, 640, 480, person(0, now)))
-            # The engine looks in every tenth of a second, after a pause of two.
-            while number > 60 and number % 3 == 0 and (item := lane.take()) is not None:
-                ages.append(now - item.captured_at)
-        assert max(ages[-50:]) < 0.2
-        assert len(ages) + sum(lane.dropped.values()) + len(queue.items) == 600
-        assert len(ages) == pytest.approx(300, abs=5)
-
-
 def test_a_camera_with_a_frame_a_second_is_told_to_be_too_slow(bench: Bench) -> None:
     keypoints = torch.from_numpy(walker(np.array([0.0]))).float()
     queue = Queue()
@@ -515,29 +347,6 @@ def test_no_window_holds_poses_on_two_scales_or_of_two_devices(bench: Bench, sca
     assert [one.newest[0].nll for one in delivered if one.newest[0] is not None] == pytest.approx(expected, rel=1e-3)
 
 
-def test_people_get_new_numbers_when_the_picture_gets_another_size() -> None:
-    lane = Lane("hall", Queue(), print, max_fps=15)
-    numbers = []
-    for step in range(8):
-        image = np.zeros((480, 640, 3) if step < 4 else (400, 640, 3), np.uint8)
-        moment = 1000.0 + step / RATE_HZ
-        people = lane.follow(Frame("hall", step, moment, image), person(0, moment))
-        assert people is not None
-        numbers += people.track_ids
-    assert set(numbers) == {1, 2}
-
-
-def test_the_rate_follows_a_camera_that_becomes_slow_and_fast_again() -> None:
-    lane = Lane("hall", Queue(), print, max_fps=1000)
-    nobody = TrackedPoses([], np.zeros((0, 4), np.float32), torch.zeros(0, 17, 3))
-    moment = 1000.0
-    for steps, gap in ((50, 0.04), (2, 1.25), (1, 3600.0), (2, 0.04)):
-        for _ in range(steps):
-            moment += gap
-            lane.follow(Sighting("hall", 0, moment, 640, 480, nobody), nobody)
-        assert lane.rate == pytest.approx(1 / gap)
-
-
 @pytest.mark.parametrize("stage", ["push", "_ready"])
 def test_a_device_that_fails_after_the_poses_were_found_gets_new_models(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -557,7 +366,7 @@ def test_a_device_that_fails_after_the_poses_were_found_gets_new_models(
 @pytest.mark.parametrize(
     ("message", "pictures"), [("CUDA failure 700: an illegal memory access was encountered", 1), ("no reason", 50)]
 )
-def test_when_no_picture_can_be_looked_at_it_is_the_device(bench: Bench, message: str, pictures: int) -> None:
+def test_when_no_picture_can_be_processed_the_device_has_failed(bench: Bench, message: str, pictures: int) -> None:
     failed: list[int] = []
 
     def fail(colours: list[int]) -> Exception | None:

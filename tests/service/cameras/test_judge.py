@@ -1,0 +1,337 @@
+"""Levels and incidents of one camera, from scored frames alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.calibration import Calibration
+from model.scorer import ScoredWindow
+from service.cameras.config import CameraConfig
+from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
+from service.documents.base import EndReason, Severity
+from service.documents.messages import Score
+from service.live.detector import Ended, Started, Updated
+from service.live.frames import Scored
+from tests.doubles.scores import scored_frame
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+HIGHEST_RATE = 100.0
+"""False alarms per hour at the score where the tail of the calibration begins."""
+
+
+def calibration(**values: Any) -> Calibration:
+    """Score 2 is at level 0.9; above it, each further ``ln 10`` of score divides the false alarms per hour by 10."""
+    known: dict[str, Any] = {
+        "knots": (0.0, 1.0, 2.0),
+        "levels": (0.0, 0.5, 0.9),
+        "shape": 0.0,
+        "scale": 1.0,
+        "exceedances": 100,
+        "windows": 10_000,
+        "footage_s": 3600.0,
+        "merge_s": 10.0,
+    }
+    return Calibration(**known | values)
+
+
+CALIBRATION = calibration()
+
+
+def raw(level: float) -> float:
+    """The raw score of a level."""
+    return float(CALIBRATION.nll(np.array(level)))
+
+
+def meaning(wanted_rate: float = 1.0, found: Calibration = CALIBRATION, **values: Any) -> Meaning:
+    known: dict[str, Any] = {"of": "shipped", "adapted": False}
+    return Meaning(found, wanted_rate=wanted_rate, **known | values)
+
+
+def config(**values: Any) -> CameraConfig:
+    """Incidents open with the first high frame and end after two seconds."""
+    return CameraConfig(url="skeletons:", **{"min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0} | values)
+
+
+def judge_of(found: CameraConfig | None = None, meant: Meaning | None = None) -> Judge:
+    ids = map(str, itertools.count(1))
+    return Judge("gate", found or config(), meant or meaning(), lambda: next(ids))
+
+
+def times(moment: float = 0.0, age_s: float = 0.05) -> Times:
+    captured = NOON + timedelta(seconds=moment)
+    return Times(captured, captured + timedelta(seconds=age_s), age_s)
+
+
+def show(judge: Judge, moment: float, smoothed: float = math.nan, **values: Any) -> Verdict:
+    return judge.judge(scored_frame(moment, smoothed=smoothed, **values), times(moment))
+
+
+def incidents(verdicts: Sequence[Verdict]) -> list[tuple[type, str]]:
+    return [(type(change), change.incident.id) for verdict in verdicts for change in verdict.changes]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rate", "opening", "closing"),
+    [
+        (1.0, 1.0, 0.999, 0.996),
+        (10.0, 10.0, 0.99, 0.96),
+        (25.0, 25.0, 0.975, 0.9),
+        (40.0, 40.0, 0.96, 0.9),
+        (HIGHEST_RATE, HIGHEST_RATE, 0.9, 0.9),
+        (10 * HIGHEST_RATE, HIGHEST_RATE, 0.9, 0.9),
+    ],
+)
+def test_levels_follow_the_false_alarm_budget_as_far_as_the_calibration_reaches(
+    wanted: float, rate: float, opening: float, closing: float
+) -> None:
+    meant = meaning(wanted)
+    assert meant.rate == rate
+    rules = rules_of(config(), meant)
+    assert (rules.open_level, rules.close_level) == (pytest.approx(opening), pytest.approx(closing))
+    assert CALIBRATION.false_alarms_per_hour(rules.open_level) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rate", "alert"),
+    [
+        (None, 1.0, 0.9999),
+        (0.5, 1.0, 0.9995),
+        (1.0, 1.0, 0.999),
+        (5.0, 1.0, 0.999),
+        (None, 1000.0, 0.99),
+        (500.0, 1000.0, 0.9),
+    ],
+)
+def test_an_alert_is_a_tenth_as_frequent_unless_the_camera_says_otherwise(
+    asked: float | None, rate: float, alert: float
+) -> None:
+    rules = rules_of(config(alert_false_alarms_per_hour=asked), meaning(rate))
+    assert rules.alert_level == pytest.approx(alert)
+
+
+def test_times_of_the_configuration_become_rules() -> None:
+    rules = rules_of(config(min_duration_s=0.7, quiet_s=3, cooldown_s=11), meaning())
+    assert (rules.min_duration_s, rules.quiet_s, rules.cooldown_s) == (0.7, 3, 11)
+
+
+@pytest.mark.parametrize(("of", "adapted"), [("shipped", False), ("camera", True)])
+def test_the_thresholds_say_what_they_cost_and_by_which_calibration(of: str, adapted: bool) -> None:
+    found = judge_of(meant=meaning(1000.0, of=of, adapted=adapted)).thresholds
+    assert [found.open, found.close, found.alert] == pytest.approx([0.9, 0.9, 0.99])
+    assert (found.false_alarms_per_hour, found.calibration, found.adapted) == (HIGHEST_RATE, of, adapted)
+
+
+@given(
+    wanted=st.floats(1e-4, 1e4),
+    alert=st.none() | st.floats(1e-4, 1e4),
+    exceedances=st.integers(10, 10_000),
+    footage_s=st.floats(60, 1e7),
+)
+def test_levels_are_in_order_whatever_is_asked(
+    wanted: float, alert: float | None, exceedances: int, footage_s: float
+) -> None:
+    meant = meaning(wanted, calibration(exceedances=exceedances, footage_s=footage_s))
+    rules = rules_of(config(alert_false_alarms_per_hour=alert), meant)
+    assert 0.9 - 1e-9 <= rules.close_level <= rules.open_level <= rules.alert_level < 1
+    assert meant.rate <= wanted
+
+
+def test_an_incident_opens_becomes_an_alert_and_ends() -> None:
+    judge = judge_of()
+    levels = (0.5, 0.9985, 0.9991, 0.9999, 0.997, 0.5, 0.5, 0.5)
+    verdicts = [show(judge, float(moment), raw(level)) for moment, level in enumerate(levels)]
+    assert incidents(verdicts) == [(Started, "1"), (Updated, "1"), (Ended, "1")]
+    changes = [change.incident.severity for verdict in verdicts for change in verdict.changes]
+    assert changes == [Severity.WARNING, Severity.ALERT, Severity.ALERT]
+    assert [verdict.score.incident for verdict in verdicts] == [None, None, "1", "1", "1", "1", None, None]
+    assert judge.open is None
+
+
+def test_a_frame_in_which_nobody_is_scored_has_no_level_and_its_reason() -> None:
+    verdict = show(judge_of(), 1.0, reason="nobody")
+    assert (verdict.score.score, verdict.score.level, verdict.score.parts) == (None, None, {})
+    assert verdict.score.reason == "nobody"
+    assert math.isnan(verdict.peak)
+    assert verdict.changes == []
+
+
+def test_frames_without_a_score_end_an_incident_but_keep_its_peak() -> None:
+    judge = judge_of()
+    show(judge, 1.0, raw(0.9995))
+    quiet = [show(judge, moment) for moment in (1.5, 2.0, 3.5)]
+    assert incidents(quiet) == [(Ended, "1")]
+    assert [verdict.peak for verdict in quiet] == [pytest.approx(raw(0.9995))] * 3
+
+
+def test_an_ended_incident_has_the_peak_from_before_the_frame_that_ends_it() -> None:
+    judge = judge_of()
+    for moment, level in ((1.0, 0.9992), (2.0, 0.9995), (3.0, 0.9991)):
+        show(judge, moment, raw(level))
+    assert judge.peak == pytest.approx(raw(0.9995))
+    # The next frame comes after the quiet period: it ends the incident and opens another one with a higher score.
+    ending = show(judge, 9.0, raw(0.99999))
+    assert incidents([ending]) == [(Ended, "1"), (Started, "2")]
+    assert ending.peak == pytest.approx(raw(0.9995))
+    assert judge.peak == pytest.approx(raw(0.99999))
+
+
+def test_the_peak_is_the_score_that_was_held_for_the_minimum_duration() -> None:
+    judge = judge_of(config(min_duration_s=1, quiet_s=5))
+    for moment, level in ((0, 0.9993), (0.5, 0.99999), (1.0, 0.9992), (1.5, 0.9991)):
+        show(judge, moment, raw(level))
+    assert judge.open is not None
+    assert judge.open.peak_level == pytest.approx(0.99999)
+    assert judge.peak == pytest.approx(raw(0.9992))
+
+
+def test_other_rules_keep_the_open_incident_and_forget_what_was_held() -> None:
+    judge = judge_of()
+    show(judge, 1.0, raw(0.9995))
+    assert not math.isnan(judge.peak)
+    own = calibration(exceedances=200)
+    judge.change(config(quiet_s=1), meaning(4.0, own, of="camera"))
+    assert judge.open is not None
+    assert judge.open.id == "1"
+    assert math.isnan(judge.peak)
+    assert judge.calibration is own
+    found = judge.thresholds
+    assert found.open == pytest.approx(0.998)
+    assert (found.false_alarms_per_hour, found.calibration) == (4.0, "camera")
+    ending = show(judge, 2.0)
+    assert incidents([ending]) == [(Ended, "1")]
+    assert math.isnan(ending.peak)
+
+
+def test_the_same_rules_again_forget_nothing() -> None:
+    judge = judge_of(config(min_duration_s=1))
+    show(judge, 1.0, raw(0.9995))
+    judge.change(config(min_duration_s=1, name="Gate"), meaning())
+    started = show(judge, 2.0, raw(0.9995))
+    assert incidents([started]) == [(Started, "1")]
+    assert judge.peak == pytest.approx(raw(0.9995))
+
+
+def test_a_lost_camera_ends_its_incident_and_a_late_frame_keeps_time_in_order() -> None:
+    judge = judge_of()
+    show(judge, 1.0, raw(0.9995))
+    assert judge.lost(2.0) == []
+    (ended,) = judge.lost(3.0)
+    assert isinstance(ended, Ended)
+    assert (ended.incident.end_reason, ended.incident.ended) == (EndReason.CAMERA_LOST, 1.0)
+    late = show(judge, 1.5, raw(0.9995))
+    assert incidents([late]) == [(Started, "2")]
+    assert late.changes[0].incident.started == 3.0
+    assert late.score.captured_at == NOON + timedelta(seconds=1.5)
+
+
+def test_an_end_before_the_newest_frame_counts_as_at_the_frame() -> None:
+    judge = judge_of()
+    assert judge.end(0.0, EndReason.CAMERA_STOPPED) == []
+    show(judge, 1.0, raw(0.9995))
+    (ended,) = judge.end(0.5, EndReason.SERVICE_STOPPED)
+    assert isinstance(ended, Ended)
+    assert (ended.incident.end_reason, ended.incident.ended) == (EndReason.SERVICE_STOPPED, 1.0)
+    assert judge.open is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["frame", "lost"]), st.floats(-1, 3), st.sampled_from([0.5, 0.997, 0.9995, 0.99999])),
+        max_size=40,
+    )
+)
+def test_every_incident_that_starts_ends_once_in_whatever_order_frames_come(
+    steps: list[tuple[str, float, float]],
+) -> None:
+    judge, now, changes = judge_of(), 100.0, []
+    for what, step, level in steps:
+        now += abs(step)
+        if what == "frame":
+            changes += show(judge, now + min(step, 0), raw(level)).changes
+        else:
+            changes += judge.lost(now)
+    changes += judge.end(now, EndReason.CAMERA_STOPPED)
+    started = [change.incident.id for change in changes if isinstance(change, Started)]
+    ended = [change.incident for change in changes if isinstance(change, Ended)]
+    assert [incident.id for incident in ended] == started
+    assert all(incident.ended is not None and incident.ended >= incident.started for incident in ended)
+
+
+def test_suppressed_incidents_are_counted() -> None:
+    judge = judge_of(config(cooldown_s=60))
+    for moment in (1.0, 10.0, 20.0, 30.0):
+        show(judge, moment, raw(0.9995))
+    show(judge, 40.0)
+    assert (judge.open, judge.suppressed) == (None, 3)
+
+
+def window(track: int, level: float, parts: dict[str, float], joints: tuple[float, ...] | None = None) -> ScoredWindow:
+    return ScoredWindow(track, 1.0, nll=1.123456789, raw=2.0, level=level, parts=parts, joints=joints)
+
+
+def two_people() -> Scored:
+    """One person with a window, and one without."""
+    keypoints = {3: np.full((17, 3), 0.123456), 5: np.full((17, 3), 10.0)}
+    parts = {"pose": 0.1234567891234, "motion": 0.75}
+    frame = scored_frame(1.0, keypoints, [window(3, 0.7777777777777, parts, (0.1234567,) * 17), None])
+    frame.boxes[0] = (1.006, 2.004, 3.333, 4.0)
+    return frame
+
+
+def judged(frame: Scored, **values: Any) -> Score:
+    return judge_of().judge(frame, times(**values)).score
+
+
+def test_people_have_the_score_level_and_parts_of_their_newest_window() -> None:
+    first, second = judged(two_people()).people
+    assert (first.track, first.score, first.level) == (3, 1.12346, 0.777777778)
+    assert first.parts == {"pose": 0.123456789, "motion": 0.75}
+    assert first.joints == [0.12346] * 17
+    assert (second.track, second.score, second.level, second.parts, second.joints) == (5, None, None, {}, None)
+
+
+def test_numbers_are_rounded_to_what_they_mean() -> None:
+    frame = scored_frame(1.0, nll=1.234567891, smoothed=1.0 + 1e-11)
+    score = judged(frame, moment=1.0, age_s=0.0123456)
+    assert (score.score, score.level, score.age_s) == (1.23457, 0.5, 0.0123)
+    first = judged(two_people()).people[0]
+    assert first.box == (1.01, 2.0, 3.33, 4.0)
+    assert first.keypoints == [(0.12, 0.12, 0.123)] * 17
+
+
+def test_a_level_keeps_the_digits_of_a_false_alarm_in_years() -> None:
+    level = 1 - 1e-8
+    score = judged(scored_frame(1.0, smoothed=raw(level)))
+    assert score.level is not None
+    assert 1 - score.level == pytest.approx(1e-8, rel=0.1)
+
+
+def test_the_parts_of_a_frame_are_the_highest_over_its_people() -> None:
+    people = {number: np.zeros((17, 3)) for number in (1, 2, 3)}
+    windows = [window(1, 0.5, {"pose": 0.25, "motion": 0.9}), None, window(3, 0.6, {"pose": 0.5, "pair": 0.125})]
+    score = judged(scored_frame(1.0, people, windows, smoothed=1.5))
+    assert score.parts == {"pose": 0.5, "motion": 0.9, "pair": 0.125}
+    assert judged(scored_frame(1.0, people, windows)).parts == {}, "a frame without a level has no parts"
+
+
+def test_the_people_of_an_incident_are_those_at_or_above_the_closing_level() -> None:
+    people = {number: np.zeros((17, 3)) for number in (1, 2, 3)}
+    windows = [window(1, 0.9999, {}), window(2, 0.5, {}), None]
+    verdict = judge_of().judge(scored_frame(1.0, people, windows, smoothed=raw(0.9995)), times())
+    assert verdict.changes[0].incident.people == {1: 0.9999}
+
+
+def test_a_score_names_its_camera_times_and_threshold() -> None:
+    score = judged(scored_frame(1.0, smoothed=1.0), moment=1.0, age_s=0.25)
+    assert (score.camera, score.sequence, score.width, score.height) == ("gate", 0, 640, 480)
+    assert (score.captured_at, score.published_at) == (NOON + timedelta(seconds=1), NOON + timedelta(seconds=1.25))
+    assert score.threshold == pytest.approx(0.999)

@@ -1,0 +1,162 @@
+"""Which calibration and weights a camera is scored with, without the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.calibration import Calibration
+from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
+from model.scorer import CameraModel
+from service.cameras.models import CameraModels
+from service.cameras.store import CameraStore, UnknownCamera
+from service.storage.database import Database
+
+BASE = Checkpoint.load(DEFAULT_CHECKPOINT)
+REPORT = {"base": BASE.fingerprint()}
+
+
+def calibration(footage_s: float) -> Calibration:
+    return Calibration((0.0, 1.0), (0.0, 0.9), 0.1, 0.5, 20, 1000, footage_s, 2.0)
+
+
+FIRST, SECOND = calibration(3600.0), calibration(7200.0)
+
+
+@dataclass
+class Equipped:
+    """A camera that keeps what it was given."""
+
+    id: str = "gate"
+    models: list[CameraModel | None] = field(default_factory=list)
+
+    def set_model(self, model: CameraModel | None) -> None:
+        self.models.append(model)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration that it was given last."""
+        return self.models[-1].calibration if self.models[-1] else None
+
+
+@dataclass
+class Shelf:
+    """The models of cameras, with a checkpoint that can be replaced."""
+
+    store: CameraStore
+    root: Path
+    base: Checkpoint = BASE
+    broken: bool = False
+    camera: Any = field(default_factory=Equipped)
+
+    def __post_init__(self) -> None:
+        self.models = CameraModels(self.store, self.root, self.load)
+        self.store.put(self.camera.id, {})
+
+    def load(self) -> Checkpoint:
+        if self.broken:
+            raise CheckpointError("damaged")
+        return self.base
+
+    def files(self) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def shelf(database: Database, tmp_path: Path) -> Shelf:
+    root = tmp_path / "cameras"
+    root.mkdir()
+    return Shelf(CameraStore(database), root)
+
+
+def own_weights() -> Checkpoint:
+    name, tensor = next(iter(BASE.state.items()))
+    return replace(BASE, state={**BASE.state, name: tensor * 1.01})
+
+
+def test_a_camera_without_a_calibration_is_scored_like_the_service(shelf: Shelf) -> None:
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.models == [None]
+
+
+def test_calibrations_are_used_at_once_and_rolled_back_one_by_one(shelf: Shelf) -> None:
+    assert shelf.models.add(shelf.camera, REPORT, FIRST.to_dict()) == 1
+    assert shelf.camera.calibration == FIRST
+    weights = own_weights()
+    assert shelf.models.add(shelf.camera, REPORT, SECOND.to_dict(), weights) == 2
+    assert shelf.camera.calibration == SECOND
+    assert shelf.camera.models[-1].checkpoint.fingerprint() == weights.fingerprint()
+    assert len(shelf.files()) == 1
+    shelf.models.roll_back(shelf.camera)
+    assert shelf.camera.calibration == FIRST
+    assert shelf.camera.models[-1].checkpoint is None
+    assert shelf.files() == [], "weights that were rolled back are removed"
+    for _ in range(2):
+        shelf.models.roll_back(shelf.camera)
+        assert shelf.camera.models[-1] is None
+
+
+def test_a_calibration_fits_the_checkpoint_that_it_was_made_with(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict())
+    stored = shelf.store.active("gate")
+    assert stored is not None
+    assert shelf.models.fits(stored)
+    shelf.base = own_weights()
+    assert not shelf.models.fits(stored)
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.models[-1] is None
+    assert "calibrate the camera again" in capsys.readouterr().out
+    shelf.broken = True
+    assert not shelf.models.fits(stored)
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.models[-1] is None
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+def test_weights_that_are_gone_or_damaged_leave_the_camera_those_of_the_service(
+    shelf: Shelf, content: bytes | None
+) -> None:
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict(), own_weights())
+    (name,) = shelf.files()
+    if content is None:
+        (shelf.root / name).unlink()
+    else:
+        (shelf.root / name).write_bytes(content)
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.models[-1] is None
+
+
+def test_a_calibration_of_a_camera_that_was_removed_is_refused(shelf: Shelf) -> None:
+    shelf.store.delete("gate")
+    with pytest.raises(UnknownCamera):
+        shelf.models.add(shelf.camera, REPORT, FIRST.to_dict())
+    assert shelf.camera.models == []
+
+
+def test_a_camera_that_is_removed_takes_its_weights_along(shelf: Shelf) -> None:
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict(), own_weights())
+    shelf.models.forget("yard")
+    assert len(shelf.files()) == 1
+    shelf.models.forget("gate")
+    assert [*shelf.root.iterdir()] == []
+
+
+def test_weights_that_nothing_refers_to_are_removed(shelf: Shelf) -> None:
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict(), own_weights())
+    kept = shelf.files()
+    for name in ("gate/left-behind.safetensors", "nobody/one.safetensors", "nobody/two.safetensors"):
+        (shelf.root / name).parent.mkdir(exist_ok=True)
+        (shelf.root / name).touch()
+    assert sorted(shelf.models.remove_orphans()) == [
+        "gate/left-behind.safetensors",
+        "nobody/one.safetensors",
+        "nobody/two.safetensors",
+    ]
+    assert shelf.files() == kept
+    assert not (shelf.root / "nobody").exists()
+    assert shelf.models.remove_orphans() == []
