@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from service.api.dependencies import CameraId, NewCameraId, PrincipalDep, Runtim
 from service.api.documents import CameraList
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
+from service.cameras.camera import Camera, Latest
 from service.cameras.config import MOST_FPS, CameraConfig, CameraPatch
 from service.cameras.manager import NotASkeletonFeed
 from service.cameras.skeleton_feed import SkeletonFeed
@@ -258,6 +260,7 @@ class _Intake:
 
 
 async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, period: float) -> AsyncIterator[bytes]:
+    heartbeat_s = runtime.settings.heartbeat_s
     shown, shown_at = None, 0.0
     # A boundary follows each picture at once, because browsers wait for it before they show the picture.
     boundary = f"--{_BOUNDARY}\r\n".encode()
@@ -265,12 +268,31 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
     while True:
         began = time.monotonic()
         try:
-            latest = runtime.cameras.manager.latest(camera_id)
+            camera = runtime.cameras.manager.camera(camera_id)
         except UnknownCamera:
             return
-        # The same picture again, now and then, shows whether somebody is still looking.
-        if latest is not None and (latest is not shown or began - shown_at >= runtime.settings.heartbeat_s):
+        latest = camera.latest
+        # Sending the same picture again from time to time shows whether the client is still there.
+        if latest is not None and (latest is not shown or began - shown_at >= heartbeat_s):
             jpeg = await run_in_threadpool(runtime.cameras.live_view.jpeg, camera_id, latest, background)
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
             shown, shown_at = latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))
+        await _change(camera, latest, heartbeat_s)
+
+
+async def _change(camera: Camera, seen: Latest | None, limit_s: float) -> None:
+    """Wait until a camera has another picture than the one seen, or has stopped, or some seconds are over."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        # A loop that is closed has no client left.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(changed.set)
+
+    # Watched before the picture is compared, so that no change is missed in between.
+    with camera.watched(wake):
+        if camera.latest is seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await changed.wait()
