@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import sockets
 from service.api.browsers import SAFE_HEADERS, known_host, same_origin
-from service.api.problems import Kind, ProblemError, problem_response, upload_problem
+from service.api.problems import Kind, ProblemError, problem_of, problem_response
 from service.clips.uploads import UploadRefused, read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
@@ -132,7 +132,7 @@ class SmallBodies:
         try:
             body = await read_document(Request(scope, receive), MAX_SMALL_BODY)
         except UploadRefused as error:
-            await problem_response(upload_problem(error))(scope, receive, send)
+            await problem_response(problem_of(error))(scope, receive, send)
             return
         waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

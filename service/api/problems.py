@@ -28,7 +28,6 @@ from service.clips.uploads import (
     ClipTooLarge,
     MalformedUpload,
     UploadIncomplete,
-    UploadRefused,
     UploadStalled,
 )
 from service.errors import StorageFull
@@ -304,93 +303,46 @@ def media(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
+_KINDS: Final[Mapping[type[Exception], Kind]] = {
+    UnknownClip: Kind.CLIP_NOT_FOUND,
+    UnknownCamera: Kind.CAMERA_NOT_FOUND,
+    UnknownIncident: Kind.INCIDENT_NOT_FOUND,
+    UnknownKey: Kind.KEY_NOT_FOUND,
+    UnknownDelivery: Kind.DELIVERY_NOT_FOUND,
+    TooManyCameras: Kind.TOO_MANY_CAMERAS,
+    StreamUrlError: Kind.STREAM_URL_REFUSED,
+    CalibrationRunning: Kind.CALIBRATION_RUNNING,
+    CalibrationRefused: Kind.CALIBRATION_REFUSED,
+    IllegalClipTransition: Kind.CLIP_FINISHED,
+    ClipRejected: Kind.CLIP_REJECTED,
+    BodyTooLarge: Kind.BODY_TOO_LARGE,
+    ClipTooLarge: Kind.CLIP_TOO_LARGE,
+    MalformedUpload: Kind.MALFORMED_UPLOAD,
+    UploadStalled: Kind.UPLOAD_STALLED,
+    UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
+    StorageFull: Kind.STORAGE_FULL,
+}
+"""Which problem each exception of the service becomes; subclasses become the same."""
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that an exception of the service becomes.
+
+    Args:
+        error: An instance of a class that the table of kinds names, or of a subclass.
+    """
+    kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+    return ProblemError(kind, str(error), **_further_fields(error))
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem document."""
-
-    @app.exception_handler(ProblemError)
-    async def on_problem(_request: Request, error: ProblemError) -> JSONResponse:
-        return problem_response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [
-            {"in": str(item["loc"][0]), "name": ".".join(map(str, item["loc"][1:])), "message": str(item["msg"])}
-            for item in error.errors()
-        ]
-        detail = "; ".join(f"{item['name']}: {item['message']}" for item in found)
-        return problem_response(ProblemError(Kind.INVALID_REQUEST, detail, errors=found))
-
-    @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:
-            # The framework says so of a body that is no JSON in a way that it did not foresee.
-            found = [{"in": "body", "name": "", "message": error.detail}]
-            return problem_response(ProblemError(Kind.INVALID_REQUEST, error.detail, errors=found))
-        detail = f"{request.method} {request.url.path}: {error.detail}"
-        kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
-        if kind is not None:
-            return problem_response(ProblemError(kind, detail, headers=error.headers))
-        title = HTTPStatus(error.status_code).phrase
-        document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
-        return JSONResponse(document, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
-
-    @app.exception_handler(UnknownClip)
-    async def on_unknown_clip(_request: Request, error: UnknownClip) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownCamera)
-    async def on_unknown_camera(_request: Request, error: UnknownCamera) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CAMERA_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownIncident)
-    async def on_unknown_incident(_request: Request, error: UnknownIncident) -> JSONResponse:
-        return problem_response(ProblemError(Kind.INCIDENT_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownKey)
-    async def on_unknown_key(_request: Request, error: UnknownKey) -> JSONResponse:
-        return problem_response(ProblemError(Kind.KEY_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownDelivery)
-    async def on_unknown_delivery(_request: Request, error: UnknownDelivery) -> JSONResponse:
-        return problem_response(ProblemError(Kind.DELIVERY_NOT_FOUND, str(error)))
-
-    @app.exception_handler(TooManyCameras)
-    async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:
-        return problem_response(ProblemError(Kind.TOO_MANY_CAMERAS, str(error)))
-
-    @app.exception_handler(StreamUrlError)
-    async def on_stream_url(_request: Request, error: StreamUrlError) -> JSONResponse:
-        return problem_response(ProblemError(Kind.STREAM_URL_REFUSED, str(error), cause=error.cause))
-
-    @app.exception_handler(CalibrationRunning)
-    async def on_calibration_running(_request: Request, error: CalibrationRunning) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CALIBRATION_RUNNING, str(error)))
-
-    @app.exception_handler(CalibrationRefused)
-    async def on_calibration_refused(_request: Request, error: CalibrationRefused) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CALIBRATION_REFUSED, str(error)))
-
-    @app.exception_handler(IllegalClipTransition)
-    async def on_illegal_transition(_request: Request, error: IllegalClipTransition) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_FINISHED, str(error), state=error.current))
-
-    @app.exception_handler(ClipRejected)
-    async def on_rejected(_request: Request, error: ClipRejected) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_REJECTED, str(error), cause=error.cause))
-
-    @app.exception_handler(UploadRefused)
-    async def on_refused(_request: Request, error: UploadRefused) -> JSONResponse:
-        return problem_response(upload_problem(error))
-
-    @app.exception_handler(StorageFull)
-    async def on_storage_full(_request: Request, error: StorageFull) -> JSONResponse:
-        return problem_response(ProblemError(Kind.STORAGE_FULL, str(error)))
-
-    @app.exception_handler(Exception)
-    async def on_defect(_request: Request, _error: Exception) -> JSONResponse:
-        # The server logs the traceback and closes the connection. This answer is made outside of all middleware.
-        headers = {**SAFE_HEADERS, "connection": "close"}
-        return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
+    for cls in _KINDS:
+        app.add_exception_handler(cls, _on_known)
+    app.exception_handler(ProblemError)(_on_problem)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(HTTPException)(_on_http)
+    app.exception_handler(Exception)(_on_defect)
 
 
 def queue_full(error: QueueFull, seconds: float) -> ProblemError:
@@ -403,17 +355,53 @@ def queue_full(error: QueueFull, seconds: float) -> ProblemError:
     return ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
-def upload_problem(error: UploadRefused) -> ProblemError:
-    """The problem of a body that was not accepted."""
-    kinds: dict[type[UploadRefused], Kind] = {
-        BodyTooLarge: Kind.BODY_TOO_LARGE,
-        ClipTooLarge: Kind.CLIP_TOO_LARGE,
-        MalformedUpload: Kind.MALFORMED_UPLOAD,
-        UploadStalled: Kind.UPLOAD_STALLED,
-        UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
-    }
-    fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge | BodyTooLarge) else {}
-    return ProblemError(kinds[type(error)], str(error), **fields)
+def _further_fields(error: Exception) -> dict[str, Any]:
+    match error:
+        case StreamUrlError() | ClipRejected():
+            return {"cause": error.cause}
+        case IllegalClipTransition():
+            return {"state": error.current}
+        case BodyTooLarge() | ClipTooLarge():
+            return {"limit_bytes": error.limit}
+        case _:
+            return {}
+
+
+async def _on_known(_request: Request, error: Exception) -> JSONResponse:
+    return problem_response(problem_of(error))
+
+
+async def _on_problem(_request: Request, error: ProblemError) -> JSONResponse:
+    return problem_response(error)
+
+
+async def _on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    found = [
+        {"in": str(item["loc"][0]), "name": ".".join(map(str, item["loc"][1:])), "message": str(item["msg"])}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['name']}: {item['message']}" for item in found)
+    return problem_response(ProblemError(Kind.INVALID_REQUEST, detail, errors=found))
+
+
+async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:
+        # FastAPI answers 400, not a validation error, when a body cannot even be decoded as JSON.
+        found = [{"in": "body", "name": "", "message": error.detail}]
+        return problem_response(ProblemError(Kind.INVALID_REQUEST, error.detail, errors=found))
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
+    if kind is not None:
+        return problem_response(ProblemError(kind, detail, headers=error.headers))
+    title = HTTPStatus(error.status_code).phrase
+    document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
+    return JSONResponse(document, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_defect(_request: Request, _error: Exception) -> JSONResponse:
+    # The server logs the traceback and closes the connection. This answer is made outside of all middleware.
+    headers = {**SAFE_HEADERS, "connection": "close"}
+    return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
 
 
 def _example(kind: Kind) -> dict[str, Any]:
