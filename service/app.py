@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
-from swagger_ui_bundle import swagger_ui_path
 
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
 from service.api.authentication import Door, Guard
@@ -130,20 +129,15 @@ def _document(app: FastAPI) -> None:
 
 
 def _serve_docs(app: FastAPI) -> None:
-    """Serve Swagger UI from the installed package, so that it works without the internet."""
-    app.mount("/docs/assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
+    """Serve Swagger UI from an installed package, so that it works without the internet."""
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url="/docs/openapi.json",
+            openapi_url="/openapi.json",
             title=f"{app.title} API",
             swagger_js_url="/docs/assets/swagger-ui-bundle.js",
             swagger_css_url="/docs/assets/swagger-ui.css",
             swagger_favicon_url="/docs/assets/favicon-32x32.png",
         )
-
-    @app.get("/docs/openapi.json", include_in_schema=False)
-    async def docs_openapi() -> JSONResponse:
-        # The packaged Swagger UI renders this document and refuses it for its version alone, which is 3.1.
-        return JSONResponse(app.openapi() | {"openapi": "3.0.3"})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from cachetools import TTLCache
 from pydantic import BaseModel, Field
 from sqlalchemy import JSON, ForeignKey, String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
@@ -160,9 +161,8 @@ class KeyStore:
     ) -> None:
         self._sessions = database.sessions
         self._clock = clock
-        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, Principal]] = {}
+        self._found: TTLCache[str, Principal] = TTLCache(_REMEMBERED, _REMEMBERED_S, monotonic)
 
     def create(
         self,
@@ -329,18 +329,14 @@ class KeyStore:
             return None if key is None else key.principal(now)
 
     def _remembered(self, name: str, look: Callable[[], Principal | None]) -> Principal | None:
-        moment = self._monotonic()
         with self._lock:
             known = self._found.get(name)
-        if known is not None and moment - known[0] < _REMEMBERED_S:
-            return known[1]
+        if known is not None:
+            return known
         found = look()
-        with self._lock:
-            self._found.pop(name, None)
-            if found is not None:
-                while len(self._found) >= _REMEMBERED:
-                    self._found.pop(next(iter(self._found)))
-                self._found[name] = (moment, found)
+        if found is not None:
+            with self._lock:
+                self._found[name] = found
         return found
 
 

@@ -11,12 +11,13 @@ from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import structlog
+from fastapi.routing import RouteContext, iter_route_contexts
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
 from starlette.responses import RedirectResponse
-from starlette.routing import BaseRoute, Match, Mount, Router
+from starlette.routing import Match, Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.keys import KeyStore
@@ -67,14 +68,9 @@ class Guard:
     camera_of: Callable[[str], str]
 
 
-def registered(router: Router) -> Iterator[BaseRoute]:
-    """Every route and mounted application of a router, those of the routers included in it as well."""
-    for route in router.routes:
-        included = getattr(route, "original_router", None)
-        if included is None:
-            yield route
-        else:
-            yield from registered(included)
+def registered(router: Router) -> Iterator[RouteContext]:
+    """Every route and mounted application of a router and of the routers that it includes."""
+    return iter_route_contexts(router.routes)
 
 
 def too_many(detail: str, seconds: int) -> ProblemError:
@@ -154,8 +150,8 @@ def _route(router: Router, scope: Scope) -> _Route | None:
     for route in registered(router):
         match, found = route.matches(scope)
         if match is Match.FULL:
-            path = cast(str, getattr(route, "path", ""))
-            rule = rule_of("GET" if method == "HEAD" else method, path, mounted=isinstance(route, Mount))
+            path, mounted = route.path or "", isinstance(route.original_route, Mount)
+            rule = rule_of("GET" if method == "HEAD" else method, path, mounted=mounted)
             return _Route(method, path, rule, found.get("path_params", {}))
     return None
 

@@ -26,7 +26,6 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/problems/{slug}"): _OPEN,
     ("GET", "/metrics"): _READ_SERVICE,
     ("GET", "/docs"): _READ,
-    ("GET", "/docs/openapi.json"): _READ,
     ("GET", "/openapi.json"): _READ,
     ("GET", "/v1/asyncapi.json"): _READ,
     ("POST", "/v1/session"): _OPEN,
