@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the catalogue, and the handlers that turn exceptions into them."""
+"""Errors as RFC 9457 problem documents: the kinds of problem, and which exception becomes which."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457). Some problems carry further fields, named in their description."""
+    """What went wrong (RFC 9457). Some kinds of problem have additional fields, which their description names."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(
-        description="Stable identifier of the kind of problem; a path that explains it.",
+        description="Stable identifier of the kind of problem; also the path of its explanation.",
         examples=["/problems/clip-rejected"],
     )
     title: str = Field(description="The kind of problem in a few words.", examples=["The clip cannot be scored"])
     status: int = Field(description="HTTP status.", examples=[422])
     detail: str = Field(
-        description="What happened this time.", examples=["the clip lasts 812.0 s; at most 600.0 s are accepted"]
+        description="What went wrong in this request.",
+        examples=["the clip lasts 812.0 s; at most 600.0 s are accepted"],
     )
 
 
@@ -57,17 +58,17 @@ class Kind(Enum):
     """The kinds of problem.
 
     Attributes:
-        slug: End of `type`.
+        slug: Last part of `type`.
         status: HTTP status.
-        title: A few words.
-        description: When it occurs and which further fields it has.
+        title: Short title.
+        description: When it occurs and which additional fields it has.
     """
 
     MALFORMED_UPLOAD = (
         "malformed-upload",
         400,
         "The upload cannot be read",
-        "The body is not the form that its headers promise.",
+        "The body is not the form that its headers announce.",
     )
     UPLOAD_INCOMPLETE = (
         "upload-incomplete",
@@ -78,64 +79,69 @@ class Kind(Enum):
     UNAUTHENTICATED = (
         "unauthenticated",
         401,
-        "Who is there?",
-        "A key is needed and none was shown, or it is unknown, expired or revoked.",
+        "A key is needed",
+        "The request has no key, or its key is unknown, expired or revoked.",
     )
     FORBIDDEN = ("forbidden", 403, "Not allowed", "The key does not allow this, or not for this camera.")
-    CROSS_ORIGIN = ("cross-origin", 403, "Not from this page", "A web page of another origin sent the request.")
-    NOT_FOUND = ("not-found", 404, "Nothing here", "The path does not exist.")
+    CROSS_ORIGIN = (
+        "cross-origin",
+        403,
+        "Cross-origin request refused",
+        "A web page of another origin sent the request.",
+    )
+    NOT_FOUND = ("not-found", 404, "Not found", "The path does not exist.")
     CLIP_NOT_FOUND = (
         "clip-not-found",
         404,
         "No such clip",
-        "The clip never existed, was deleted, or its retention time is over.",
+        "The clip never existed, was deleted, or was removed by retention.",
     )
     CAMERA_NOT_FOUND = ("camera-not-found", 404, "No such camera", "The camera was never added, or was deleted.")
     INCIDENT_NOT_FOUND = (
         "incident-not-found",
         404,
         "No such incident",
-        "The incident never happened, or its retention time is over.",
+        "The incident never existed, or was removed by retention.",
     )
-    KEY_NOT_FOUND = ("key-not-found", 404, "No such key", "There never was a key with this id.")
+    KEY_NOT_FOUND = ("key-not-found", 404, "No such key", "No key has this id.")
     EVIDENCE_MISSING = (
         "evidence-missing",
         404,
         "No such evidence",
-        "There is no such picture or video of the incident; `state` says whether it is still `pending`, is `missing`, "
-        "or is `ready` in the other version only.",
+        "The incident has no such picture or video. `state` is `pending` if it is not finished yet, `missing` if it "
+        "was not made or was removed, or `ready` if only the version with skeletons exists.",
     )
     METHOD_NOT_ALLOWED = (
         "method-not-allowed",
         405,
         "Method not allowed",
-        "The path exists and does not take this method.",
+        "The path exists, but not with this method.",
     )
     UPLOAD_STALLED = ("upload-stalled", 408, "The upload stalled", "The client stopped sending, or sends too slowly.")
     CLIP_NOT_DONE = (
         "clip-not-done",
         409,
         "No result",
-        "The clip has no result, not yet or not ever; `state` says which.",
+        "The clip has no result; `state` shows whether it is still queued or running, failed, or was cancelled.",
     )
     CLIP_FINISHED = (
         "clip-finished",
         409,
         "The clip has finished",
-        "A finished clip cannot be cancelled; `state` says how it ended.",
+        "A finished clip cannot be cancelled; `state` shows how it ended.",
     )
-    NO_PICTURE = ("no-picture", 409, "No picture yet", "The camera has delivered no frame yet; `state` says how it is.")
+    NO_PICTURE = ("no-picture", 409, "No picture yet", "The camera has delivered no frame yet; `state` is its state.")
     TOO_MANY_CAMERAS = (
         "too-many-cameras",
         409,
         "Too many cameras",
-        "As many cameras were added as `DAFLOW_MAX_CAMERAS` allows; delete one first.",
+        "There are already as many cameras as `DAFLOW_MAX_CAMERAS` allows; delete one first.",
     )
     CALIBRATION_RUNNING = (
         "calibration-running",
         409,
         "A calibration is running",
-        "The camera is being calibrated; wait for the end or cancel it first.",
+        "The camera is being calibrated; wait until that has ended, or cancel it.",
     )
     BODY_TOO_LARGE = (
         "body-too-large",
@@ -153,60 +159,61 @@ class Kind(Enum):
         "delivery-not-found",
         404,
         "No such delivery",
-        "The event was delivered, or never was to be.",
+        "The event has been delivered, or there never was such a delivery.",
     )
     NOT_HERE = (
         "not-here",
         421,
         "Not served here",
-        "This process serves incidents and streams only (`DAFLOW_ROLE=api`); the one that runs the cameras does more.",
+        "This process serves only incidents and streams (`DAFLOW_ROLE=api`); ask the process that runs the cameras.",
     )
     UNKNOWN_HOST = (
         "unknown-host",
         421,
-        "Not a name of this machine",
-        "The service serves this machine only, and the header `Host` names another.",
+        "Unknown host",
+        "The service answers only to names of this machine, and the header `Host` has another.",
     )
     INVALID_REQUEST = (
         "invalid-request",
         422,
         "The request is not valid",
-        "Parameters are missing or wrong; `errors` names each.",
+        "Parameters are missing or wrong; `errors` lists them.",
     )
     CLIP_REJECTED = (
         "clip-rejected",
         422,
         "The clip cannot be scored",
-        "The file is no video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
+        "The file is not a video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
         "`truncated` or `too-long`.",
     )
     STREAM_URL_REFUSED = (
         "stream-url-refused",
         422,
         "The address of the camera is refused",
-        "The address is not understood or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` "
-        "or `no-such-file`. Nothing was connected to.",
+        "The address is not valid or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` or "
+        "`no-such-file`. No connection was made.",
     )
     CALIBRATION_REFUSED = (
         "calibration-refused",
         422,
-        "The camera cannot be calibrated like that",
-        "There is nothing to gather from, or the clip that was named has no joints. Whether the footage is enough is "
-        "known only when it is there: see `refusal` in the status of the calibration.",
+        "The camera cannot be calibrated this way",
+        "The camera is disabled, or the given clip has no scores or no joints. Whether there is enough footage is "
+        "known "
+        "only after it was gathered: see `refusal` in the status of the calibration.",
     )
     QUEUE_FULL = (
         "queue-full",
         429,
         "The queue is full",
-        "Too many clips wait; the header `Retry-After` says when to come back.",
+        "Too many clips or sequences wait; the header `Retry-After` says when to try again.",
     )
     TOO_MANY_REQUESTS = (
         "too-many-requests",
         429,
         "Too many requests",
-        "More requests than allowed, or too many wrong keys; the header `Retry-After` says when to come back.",
+        "More requests than allowed, or too many wrong keys; the header `Retry-After` says when to try again.",
     )
-    INTERNAL_ERROR = ("internal-error", 500, "Internal error", "A defect of the service; its log has the details.")
+    INTERNAL_ERROR = ("internal-error", 500, "Internal error", "An error in the service; its log has the details.")
     MODELS_UNAVAILABLE = (
         "models-unavailable",
         503,
@@ -219,7 +226,12 @@ class Kind(Enum):
         "Not ready",
         "`missing` lists what is missing, each with the `setting` that fixes it.",
     )
-    STORAGE_FULL = ("storage-full", 507, "No room", "There is no room left to store the clip, or what is made from it.")
+    STORAGE_FULL = (
+        "storage-full",
+        507,
+        "Storage is full",
+        "There is no room left to store the clip, or files made from it.",
+    )
 
     def __init__(self, slug: str, status: int, title: str, description: str) -> None:
         self.slug = slug
@@ -234,7 +246,7 @@ class Kind(Enum):
 
 
 SMALL_BODY: Final = (Kind.UPLOAD_INCOMPLETE, Kind.UPLOAD_STALLED, Kind.BODY_TOO_LARGE)
-"""How a request may end that has a body, before it is looked at."""
+"""Problems of every request with a small body, found before the route is called."""
 
 _ALWAYS: Final = (
     Kind.UNAUTHENTICATED,
@@ -252,9 +264,9 @@ class ProblemError(Exception):
 
     Args:
         kind: What kind of problem.
-        detail: What happened this time.
-        headers: Further headers of the answer.
-        fields: Further fields of the document.
+        detail: What went wrong in this request.
+        headers: Additional headers of the response.
+        fields: Additional fields of the document.
     """
 
     def __init__(self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
@@ -266,7 +278,7 @@ class ProblemError(Exception):
 
 
 def problem_response(error: ProblemError) -> JSONResponse:
-    """The answer for a problem."""
+    """The response for a problem."""
     document = {
         "type": error.kind.type,
         "title": error.kind.title,
@@ -278,7 +290,7 @@ def problem_response(error: ProblemError) -> JSONResponse:
 
 
 def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
+    """The argument ``responses=`` of a route: these problems, and those that every route can end in."""
     by_status: dict[int | str, list[Kind]] = {}
     for kind in (*kinds, *_ALWAYS):
         if kind not in by_status.setdefault(kind.status, []):
@@ -298,7 +310,7 @@ def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 def media(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
-    """The entry ``responses=`` of a route that answers with a file."""
+    """The argument ``responses=`` of a route that answers with a file."""
     schema = {"type": "string", "format": "binary", "description": description}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
@@ -349,8 +361,8 @@ def queue_full(error: QueueFull, seconds: float) -> ProblemError:
     """The problem of a full queue.
 
     Args:
-        error: What the queue says.
-        seconds: When a seat is likely to be free.
+        error: The error of the queue.
+        seconds: When there is likely to be room again.
     """
     return ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
@@ -399,7 +411,7 @@ async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _on_defect(_request: Request, _error: Exception) -> JSONResponse:
-    # The server logs the traceback and closes the connection. This answer is made outside of all middleware.
+    # The server logs the traceback and closes the connection. This response does not pass through the middleware.
     headers = {**SAFE_HEADERS, "connection": "close"}
     return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
 

@@ -252,7 +252,7 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
         read_all(socket)
     assert (socket.close_code, socket.close_reason) == (
         1000,
-        "the camera was changed, removed, or fed by another device",
+        "the camera was changed or removed, or another device has connected",
     )
 
 
@@ -266,7 +266,7 @@ def test_a_device_that_connects_again_takes_the_place_of_its_old_connection(live
             eventually(lambda: feed.connection == 2, "the device is back")
             old.send(json.dumps(skeleton_frame(101)))
             read_all(old)
-            assert old.close_reason == "the camera was changed, removed, or fed by another device"
+            assert old.close_reason == "the camera was changed or removed, or another device has connected"
             # What it sends may begin with any time of its own.
             new.send(json.dumps(skeleton_frame(99)))
             eventually(lambda: feed.frames_read == 2, "it is heard")
