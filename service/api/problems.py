@@ -147,13 +147,13 @@ class Kind(Enum):
         "body-too-large",
         413,
         "The body is too large",
-        "The body has more than `limit_bytes` bytes; told while it is being sent.",
+        "The body has more than `limit_bytes` bytes. The answer may come before the whole body was sent.",
     )
     CLIP_TOO_LARGE = (
         "clip-too-large",
         413,
         "The clip is too large",
-        "The clip has more than `limit_bytes` bytes; told while it is being sent.",
+        "The clip has more than `limit_bytes` bytes. The answer may come before the whole body was sent.",
     )
     DELIVERY_NOT_FOUND = (
         "delivery-not-found",

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/skeletons", tags=["skeletons"])
 MAX_BYTES: Final = 32 * 1024**2
 """Most bytes of a body; enough for `MAX_FRAMES` frames with three people each."""
 
-_QUEUE_SIZE: Final = 8
+QUEUE_SIZE: Final = 8
 _RETRY_AFTER_S: Final = 5
 
 _BODY: Final[dict[str, Any]] = {
@@ -51,7 +51,7 @@ class SequenceQueue:
         Raises:
             QueueFull: Every place is taken.
         """
-        if self.waiting >= _QUEUE_SIZE:
+        if self.waiting >= QUEUE_SIZE:
             raise QueueFull(f"{self.waiting} sequences of skeletons wait, and no more may")
         self.waiting += 1
         try:

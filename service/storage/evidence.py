@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from service.storage.writing import _remove_unknown, _size
+from service.storage.writing import remove_unknown, size_of
 
 EvidenceKind = Literal["snapshot", "clip"]
 EVIDENCE_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
@@ -67,7 +67,7 @@ class EvidenceStore:
 
     def size(self, incident_id: str) -> int:
         """Size of the evidence of an incident in bytes."""
-        return _size(self._folder(incident_id))
+        return size_of(self._folder(incident_id))
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
         """Remove evidence of incidents that are not in the database, and unfinished files.
@@ -78,7 +78,7 @@ class EvidenceStore:
         Returns:
             The names of what was removed.
         """
-        return _remove_unknown(self.root, known)
+        return remove_unknown(self.root, known)
 
     def _folder(self, incident_id: str) -> Path:
         return self.root / incident_id

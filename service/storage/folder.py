@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from service.errors import StartupError
 from service.storage.evidence import EvidenceStore
-from service.storage.writing import _clear, _remove_unknown, _size, atomic_write
+from service.storage.writing import atomic_write, clear, remove_unknown, size_of
 
 SOURCE: Final = "source"
 RESULT: Final = "result.json"
@@ -140,11 +140,11 @@ class DataFolder:
         Returns:
             The names of what was removed.
         """
-        return [*_clear(self.uploads.iterdir()), *_remove_unknown(self.clips, known)]
+        return [*clear(self.uploads.iterdir()), *remove_unknown(self.clips, known)]
 
     def size(self, clip_id: str) -> int:
         """Size of a clip and of all files made from it, in bytes."""
-        return _size(self.clip(clip_id))
+        return size_of(self.clip(clip_id))
 
     def check_writable(self) -> None:
         """Write and remove a small file.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the removal of what was left unfinished."""
 
 from __future__ import annotations
 
@@ -43,15 +43,8 @@ def is_storage_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Size of the files in a folder, in bytes; 0 if the folder does not exist."""
     total = 0
     # Files may be removed or renamed meanwhile.
     with contextlib.suppress(FileNotFoundError):
@@ -61,12 +54,14 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _remove_unknown(root: Path, known: Collection[str]) -> list[str]:
-    removed = _clear(path for path in root.iterdir() if path.name not in known)
-    return [*removed, *_clear(root.glob(f"*/*{_PART}"))]
+def remove_unknown(root: Path, known: Collection[str]) -> list[str]:
+    """Remove everything in a folder but the known names, and unfinished files; returns the removed names."""
+    removed = clear(path for path in root.iterdir() if path.name not in known)
+    return [*removed, *clear(root.glob(f"*/*{_PART}"))]
 
 
-def _clear(paths: Iterable[Path]) -> list[str]:
+def clear(paths: Iterable[Path]) -> list[str]:
+    """Remove files and folders; returns their names."""
     removed = []
     for path in [*paths]:
         if path.is_dir():
@@ -75,3 +70,11 @@ def _clear(paths: Iterable[Path]) -> list[str]:
             path.unlink(missing_ok=True)
         removed.append(path.name)
     return removed
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

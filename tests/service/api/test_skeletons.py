@@ -81,15 +81,15 @@ def test_sequences_wait_for_their_turn_and_only_a_few_may(serve: Serve, scorer: 
         return live.client.post("/v1/skeletons", json=sequence(2, HELD_S))
 
     queue = live.app.state.skeletons
-    with ThreadPoolExecutor(skeletons._QUEUE_SIZE) as pool:
-        waiting = [pool.submit(post) for _ in range(skeletons._QUEUE_SIZE)]
-        eventually(lambda: queue.waiting == skeletons._QUEUE_SIZE, "every place is taken")
+    with ThreadPoolExecutor(skeletons.QUEUE_SIZE) as pool:
+        waiting = [pool.submit(post) for _ in range(skeletons.QUEUE_SIZE)]
+        eventually(lambda: queue.waiting == skeletons.QUEUE_SIZE, "every place is taken")
         refused = post()
         assert refused.headers["retry-after"] == "5"
         problem(refused, Kind.QUEUE_FULL)
         assert scorer.started == ["skeletons"]
         scorer.gate.set()
-        assert [answer.result().status_code for answer in waiting] == [200] * skeletons._QUEUE_SIZE
+        assert [answer.result().status_code for answer in waiting] == [200] * skeletons.QUEUE_SIZE
     assert queue.waiting == 0
 
 
