@@ -1,4 +1,4 @@
-"""The web application: routes, errors, documentation, and the life of the runtime behind them."""
+"""The web application: routes, middleware and documentation; it starts and stops the runtime behind them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
-from swagger_ui_bundle import swagger_ui_path
 
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
-from service.api.authentication import Door, Guard
-from service.api.middleware import KnownHost, LetGo, LingeringClose, SafeHeaders, SameOrigin, SmallBodies, StreamsOnly
+from service.api.authentication import Authentication, Guard
+from service.api.middleware import (
+    KnownHost,
+    LingeringClose,
+    SafeHeaders,
+    SameOrigin,
+    SmallBodies,
+    StreamEnds,
+    StreamsOnly,
+)
 from service.clips.messages import clip_event_adapter
 from service.documents.skeletons import SkeletonSequence
 from service.runtime import Runtime
@@ -26,7 +33,8 @@ from service.settings import Auth, Role
 _SCHEMAS: Final = "#/components/schemas/{model}"
 
 _DESCRIPTION: Final = """\
-Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow says how usual they move.
+Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow scores how unusually
+they move.
 
 Post a video to `/v1/clips` and fetch its scores, or follow them frame by frame on the WebSocket
 `/v1/clips/{clip_id}/events`, whose text messages have the schema `ClipEvent`. It closes with code 4404 if there is no
@@ -36,7 +44,7 @@ Add a camera with `PUT /v1/cameras/{camera_id}` and follow its scores on the Web
 `/v1/cameras/{camera_id}/scores`, or the incidents of all cameras on the WebSocket `/v1/incidents` and as server-sent
 events on `/v1/incidents/stream`. [`/v1/asyncapi.json`](/v1/asyncapi.json) describes every message.
 
-Where the service asks for keys, send `Authorization: Bearer <key>`. A WebSocket may also send
+If the service requires keys, send `Authorization: Bearer <key>`. A WebSocket may also send
 `{"type": "authenticate", "key": "<key>"}` as its first message, or offer the subprotocols `daflow` and
 `daflow.ticket.<ticket>` with a ticket from `/v1/tickets`. A browser logs in with `POST /v1/session`.
 
@@ -45,20 +53,20 @@ Errors are RFC 9457 problem documents.
 
 _TAGS: Final = [
     {"name": "clips", "description": "Video files: post, follow, fetch scores."},
-    {"name": "cameras", "description": "Live cameras: add, look at, follow their scores, calibrate."},
-    {"name": "incidents", "description": "What happened: history, evidence, feedback, and what is happening now."},
-    {"name": "notifications", "description": "What the webhook has not taken."},
-    {"name": "skeletons", "description": "Keypoints instead of video, for privacy at the edge."},
-    {"name": "keys", "description": "Who may come in, and who changed what."},
-    {"name": "system", "description": "Health, metrics, explanations."},
+    {"name": "cameras", "description": "Live cameras: add, view, follow their scores, calibrate."},
+    {"name": "incidents", "description": "Incidents: history, evidence, feedback, and a live stream."},
+    {"name": "notifications", "description": "Events that the webhook has not accepted yet."},
+    {"name": "skeletons", "description": "Score keypoints instead of video, so that pictures never leave the device."},
+    {"name": "keys", "description": "API keys, sessions, tickets, and the log of changes."},
+    {"name": "system", "description": "Health, metrics, and explanations of problems."},
 ]
 
 
 def create_app(runtime: Runtime) -> FastAPI:
     """Build the application around an open runtime.
 
-    The application starts the runtime, and stops and closes it when it ends: a server that was told to stop by a signal
-    may not return to whoever started it.
+    The application starts the runtime when it starts, and stops and closes it when it ends. The caller cannot do that:
+    a server that is stopped by a signal may never return to it.
     """
 
     @asynccontextmanager
@@ -82,7 +90,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.closing = asyncio.Event()
-    app.state.skeletons = skeletons.WaitingRoom()
+    app.state.skeletons = skeletons.SequenceQueue()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
     if runtime.settings.role is Role.API:
         app.add_middleware(StreamsOnly)
@@ -92,17 +100,17 @@ def create_app(runtime: Runtime) -> FastAPI:
         limits=runtime.limits,
         camera_of=lambda incident_id: runtime.streams.incidents.get(incident_id).camera,
     )
-    app.add_middleware(Door, router=app.router, guard=guard)
+    app.add_middleware(Authentication, router=app.router, guard=guard)
     app.add_middleware(SameOrigin)
-    # Where keys are asked for, a page that gives this machine its own name has none.
+    # With keys this check is not needed: a page that gives its own name this machine's address has no key.
     if runtime.settings.auth is Auth.AUTO and not runtime.settings.authenticated:
         app.add_middleware(KnownHost, host=runtime.settings.host)
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(LetGo, closing=app.state.closing)
+    app.add_middleware(StreamEnds, closing=app.state.closing)
     problems.install(app)
-    for room in (clips, cameras, calibration, incidents, notifications, skeletons, keys):
-        app.include_router(room.router)
+    for module in (clips, cameras, calibration, incidents, notifications, skeletons, keys):
+        app.include_router(module.router)
     app.include_router(system.router)
     app.include_router(login.router)
     _document(app)
@@ -111,7 +119,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 
 def _document(app: FastAPI) -> None:
-    """Add what FastAPI cannot know: the problem document and the messages of the WebSocket."""
+    """Add the schemas that FastAPI does not find in any route: problems, messages of clips, posted skeletons."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -130,20 +138,15 @@ def _document(app: FastAPI) -> None:
 
 
 def _serve_docs(app: FastAPI) -> None:
-    """Serve Swagger UI from the installed package, so that it works without the internet."""
-    app.mount("/docs/assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
+    """Serve Swagger UI from an installed package, so that it works without the internet."""
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url="/docs/openapi.json",
+            openapi_url="/openapi.json",
             title=f"{app.title} API",
             swagger_js_url="/docs/assets/swagger-ui-bundle.js",
             swagger_css_url="/docs/assets/swagger-ui.css",
             swagger_favicon_url="/docs/assets/favicon-32x32.png",
         )
-
-    @app.get("/docs/openapi.json", include_in_schema=False)
-    async def docs_openapi() -> JSONResponse:
-        # The packaged Swagger UI renders this document and refuses it for its version alone, which is 3.1.
-        return JSONResponse(app.openapi() | {"openapi": "3.0.3"})

@@ -1,4 +1,4 @@
-"""Metrics that are read from the parts of the service when Prometheus scrapes."""
+"""Metrics that are read from the parts of the service at each scrape."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from service.notifications.store import DeliveryState
 
 
 class BackendsCollector(Collector):
-    """Whether Redis, the webhook and MQTT work.
+    """Whether each backend (Redis, webhook, MQTT) works.
 
     Args:
-        problems: What is wrong with each, by name; None for one that works.
-        waiting: Messages that Redis has not got yet, and scores that it never got; None without Redis.
+        problems: What is wrong with each backend, by name; None for one that works.
+        waiting: Messages that wait for Redis, and scores that were never sent to it; None without Redis.
         deliveries: Deliveries of the webhook by state; None without a webhook.
     """
 
@@ -34,10 +34,12 @@ class BackendsCollector(Collector):
         self._deliveries = deliveries
 
     def collect(self) -> Iterator[Metric]:
-        """One series for each; a database that cannot be read leaves its metric out."""
-        up = GaugeMetricFamily("daflow_backend_up", "1 while Redis, the webhook or MQTT works.", labels=["backend"])
-        # The name of the first release, for alerts that were written then; the next release drops it.
-        old = GaugeMetricFamily("daflow_engine_up", "Use daflow_backend_up.", labels=["engine"])
+        """One series for each backend; deliveries are left out while the database cannot be read."""
+        up = GaugeMetricFamily(
+            "daflow_backend_up", "1 while the backend (redis, webhook or mqtt) works, else 0.", labels=["backend"]
+        )
+        # The name in the first release, kept for existing alerts until the next release.
+        old = GaugeMetricFamily("daflow_engine_up", "Old name of daflow_backend_up.", labels=["engine"])
         for name, problem in self._problems().items():
             up.add_metric([name], problem is None)
             old.add_metric([name], problem is None)
@@ -45,7 +47,7 @@ class BackendsCollector(Collector):
         if self._waiting is not None:
             waiting, dropped = self._waiting()
             yield GaugeMetricFamily("daflow_relay_waiting", "Messages that wait for Redis.", waiting)
-            yield CounterMetricFamily("daflow_relay_scores_dropped", "Scores that Redis never got.", dropped)
+            yield CounterMetricFamily("daflow_relay_scores_dropped", "Scores that were never sent to Redis.", dropped)
         if self._deliveries is not None:
             deliveries = GaugeMetricFamily("daflow_deliveries", "Events for the webhook by state.", labels=["state"])
             try:
@@ -57,17 +59,17 @@ class BackendsCollector(Collector):
 
 
 class ClipCollector(Collector):
-    """Clips by state.
+    """Number of clips in each state.
 
     Args:
-        store: Where they are counted.
+        store: The clips in the database.
     """
 
     def __init__(self, store: ClipStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Count clips at the time of asking; a database that cannot be read leaves the metric out."""
+        """Count the clips now; the metric is left out while the database cannot be read."""
         family = GaugeMetricFamily("daflow_clips", "Clips by state.", labels=["state"])
         try:
             counts = self._store.count()
@@ -79,28 +81,36 @@ class ClipCollector(Collector):
 
 
 class CameraCollector(Collector):
-    """How all cameras are at the time of asking.
+    """State, frame rates and counts of each camera.
 
     Args:
-        statuses: Says how they are.
+        statuses: Returns the status of each camera.
     """
 
     def __init__(self, statuses: Callable[[], Sequence[CameraStatus]]) -> None:
         self._statuses = statuses
 
     def collect(self) -> Iterator[Metric]:
-        """One series for each camera."""
-        state = GaugeMetricFamily("daflow_camera_state", "1 for the state it is in.", labels=["camera", "state"])
-        fps_in = GaugeMetricFamily("daflow_camera_fps_in", "Frames per second that arrive.", labels=["camera"])
-        fps = GaugeMetricFamily("daflow_camera_fps_processed", "Frames per second that are scored.", labels=["camera"])
+        """Read the status of each camera now."""
+        state = GaugeMetricFamily(
+            "daflow_camera_state", "1 for the current state of the camera.", labels=["camera", "state"]
+        )
+        fps_in = GaugeMetricFamily(
+            "daflow_camera_fps_in", "Input frame rate: frames per second that arrive.", labels=["camera"]
+        )
+        fps = GaugeMetricFamily(
+            "daflow_camera_fps_processed", "Processed frame rate: frames per second that are scored.", labels=["camera"]
+        )
         read = CounterMetricFamily("daflow_camera_frames_read", "Frames that arrived.", labels=["camera"])
         processed = CounterMetricFamily("daflow_camera_frames_processed", "Frames that were scored.", labels=["camera"])
         dropped = CounterMetricFamily(
-            "daflow_camera_frames_dropped", "Frames that were not scored.", labels=["camera", "reason"]
+            "daflow_camera_frames_dropped",
+            "Frames that arrived and were not scored, by reason.",
+            labels=["camera", "reason"],
         )
         reconnects = CounterMetricFamily("daflow_camera_reconnects", "Lost connections.", labels=["camera"])
         suppressed = CounterMetricFamily(
-            "daflow_incidents_suppressed", "Incidents held back by the cooldown.", labels=["camera"]
+            "daflow_incidents_suppressed", "Incidents suppressed by the cooldown.", labels=["camera"]
         )
         for camera in self._statuses():
             state.add_metric([camera.id, camera.state], 1)

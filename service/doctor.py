@@ -1,4 +1,4 @@
-"""Looks at the machine and the settings and says what is there, what is missing, and what fixes it."""
+"""Checks the machine and the settings, and names the setting that fixes what is wrong."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _CONNECT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes:
-        name: What.
+        name: What was checked.
         value: What was found.
-        ok: Whether the service can work with that.
+        ok: Whether the service can work with it.
         setting: The variable that fixes it, if it is not ok.
     """
 
@@ -54,13 +54,13 @@ class Finding:
 
 
 def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]:
-    """Look at everything that scoring a clip needs; leaves clips and database alone.
+    """Check everything that the service needs; clips and the database are not changed.
 
     Args:
-        settings: What the operator chose.
-        model: What is loaded already; the models are loaded if it is left out.
+        settings: The configuration.
+        model: The models, if they are loaded already; otherwise they are loaded here.
     """
-    # Looked at before the models are loaded, which makes the folder.
+    # Checked before the models are loaded, because loading creates the folder.
     folder = _data_folder(settings.data_dir)
     return [
         Finding("daflow-live", version("daflow-live")),
@@ -75,7 +75,10 @@ def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]
         _disk(settings),
         _database(settings.database),
         *_backends(settings),
-        *(Finding(name, "is no setting of daflow; misspelt?", ok=False, setting=name) for name in unknown_variables()),
+        *(
+            Finding(name, "is not a setting of daflow; check the spelling", ok=False, setting=name)
+            for name in unknown_variables()
+        ),
     ]
 
 
@@ -108,20 +111,20 @@ def _models(settings: Settings, model: ModelInfo | None) -> list[Finding]:
 
 
 def _weights(settings: Settings) -> str:
-    """Which weights were found, and by which rule."""
+    """Which pose weights are used, and where they come from."""
     given = Path(settings.pose_weights).expanduser()
     if settings.simulated:
-        return f"{given.name}, the demo's"
+        return f"{given.name}, of the demo"
     if given.exists():
-        return f"{given}, as DAFLOW_POSE_WEIGHTS says"
-    return f"{settings.data_dir / 'weights' / given.name}, downloaded or put there"
+        return f"{given}, as set in DAFLOW_POSE_WEIGHTS"
+    return f"{settings.data_dir / 'weights' / given.name}, downloaded or copied there"
 
 
 def _data_folder(folder: Path) -> Finding:
     existing = _nearest(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding("data folder", f"{folder} cannot be written", ok=False, setting="DAFLOW_DATA_DIR")
-    return Finding("data folder", str(folder) if folder.exists() else f"{folder}, will be made")
+    return Finding("data folder", str(folder) if folder.exists() else f"{folder}, will be created")
 
 
 def _nearest(folder: Path) -> Path:
@@ -138,18 +141,18 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _backends(settings: Settings) -> list[Finding]:
-    """Redis, the webhook and the broker, where they are wanted; nothing is posted or published."""
-    wanted: list[tuple[str, SecretStr | None, Callable[[str], str]]] = [
+    """Check the backends that are configured (Redis, webhook, MQTT); nothing is posted or published."""
+    configured: list[tuple[str, SecretStr | None, Callable[[str], str]]] = [
         ("redis", settings.redis_url, _redis),
         ("webhook", settings.webhook_url, partial(_webhook, settings)),
         ("mqtt", settings.mqtt_url, _mqtt),
     ]
     findings = []
-    for name, url, look in wanted:
+    for name, url, check in configured:
         if url is None:
             continue
         try:
-            findings.append(Finding(name, look(url.get_secret_value())))
+            findings.append(Finding(name, check(url.get_secret_value())))
         except (RedisError, StreamUrlError, SourceError, OSError) as error:
             findings.append(Finding(name, str(error), ok=False, setting=f"DAFLOW_{name.upper()}_URL"))
     return findings
@@ -175,9 +178,9 @@ def _mqtt(url: str) -> str:
 def _database(url: str) -> Finding:
     parsed = database_url(url)
     shown = parsed.render_as_string(hide_password=True)
-    # Connecting would make the file.
+    # Connecting would create the file.
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
-        return Finding("database", f"{shown}, will be made")
+        return Finding("database", f"{shown}, will be created")
     try:
         engine = connect(url)
         try:

@@ -1,4 +1,4 @@
-"""Errors that stop a start or a write, wherever they come from."""
+"""Errors that any part of the service may raise: it cannot start, or storage is full."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class StartupError(Exception):
 
 
 class StorageFull(Exception):
-    """There is no room left to store something.
+    """Disk or database has no room left to store something.
 
     Attributes:
         cause: A stable slug.

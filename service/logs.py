@@ -1,4 +1,4 @@
-"""Logging: one format for our own records and those of the libraries, for people or for machines."""
+"""Logging: one format for the records of the service and of its libraries."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def configure_logging(level: LogLevel, style: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("uvicorn.access").addFilter(_tells_more_than_a_picture)
-    # Libraries that would otherwise tell every step at the level of our own records.
+    logging.getLogger("uvicorn.access").addFilter(_is_worth_a_line)
+    # These libraries log every step at info.
     for name in ("alembic", "matplotlib", "websockets"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
     clean = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colour]
-    # Without the values of variables, which may hold passwords of cameras.
+    # Tracebacks leave out the values of variables, which may hold passwords of cameras.
     if style is LogFormat.JSON:
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [*clean, structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
@@ -70,11 +70,11 @@ def _renderers(style: LogFormat) -> list[structlog.typing.Processor]:
     return [*clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
-def _tells_more_than_a_picture(record: logging.LogRecord) -> bool:
-    """Whether a request is worth a line: an open page asks for a picture of each camera ten times a second.
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether to log a request. Successful snapshots are not logged: an open page fetches ten a second of each camera.
 
     Args:
-        record: One of uvicorn's, whose arguments are the client, method, path, HTTP version and status.
+        record: An access record of uvicorn; its arguments are client, method, path, HTTP version and status.
     """
     if not isinstance(record.args, tuple) or len(record.args) != _ACCESS_FIELDS:
         return True
@@ -83,6 +83,6 @@ def _tells_more_than_a_picture(record: logging.LogRecord) -> bool:
 
 
 def _drop_colour(_logger: object, _method: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    # Uvicorn repeats its messages with escape sequences.
+    # Uvicorn adds a second copy of each message with escape sequences.
     record.pop("color_message", None)
     return record

@@ -1,15 +1,11 @@
-"""Prometheus metrics of one service."""
+"""Prometheus metrics that the parts of the service update."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-
-if TYPE_CHECKING:
-    pass
-
 
 _AGES: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _STAGES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
@@ -18,7 +14,7 @@ _SECONDS: Final = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
-    """Counters that the rooms of the service raise; `registry` is what ``/metrics`` shows."""
+    """Counters and histograms; ``/metrics`` shows all of `registry`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,21 +22,25 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.clip_seconds = Histogram(
             "daflow_clip_seconds",
-            "Seconds that scoring a clip took.",
+            "Seconds from the start to the end of scoring a clip, by final state.",
             ["state"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.frames = Counter("daflow_frames_scored", "Frames scored.", registry=self.registry)
+        self.frames = Counter("daflow_frames_scored", "Frames of clips scored.", registry=self.registry)
         self.rejected = Counter(
-            "daflow_uploads_rejected", "Uploads that were not accepted.", ["cause"], registry=self.registry
+            "daflow_uploads_rejected", "Uploads that were refused, by cause.", ["cause"], registry=self.registry
         )
-        self.models_ready = Gauge("daflow_models_ready", "1 when the models are loaded.", registry=self.registry)
+        self.models_ready = Gauge(
+            "daflow_models_ready", "1 when the models are loaded, else 0.", registry=self.registry
+        )
         self.dropped_events = Counter(
-            "daflow_clip_events_dropped", "Events that slow WebSocket readers did not get.", registry=self.registry
+            "daflow_clip_events_dropped",
+            "Events of clips that were dropped for slow subscribers.",
+            registry=self.registry,
         )
         self.dropped_scores = Counter(
-            "daflow_scores_dropped", "Scores of cameras that slow subscribers did not get.", registry=self.registry
+            "daflow_scores_dropped", "Scores of cameras that were dropped for slow subscribers.", registry=self.registry
         )
         self.score_age = Histogram(
             "daflow_score_age_seconds",
@@ -54,7 +54,7 @@ class Metrics:
         )
         self.incidents = Counter(
             "daflow_incidents",
-            "Incidents that opened, by their severity then.",
+            "Incidents that started, by severity at the start.",
             ["camera", "severity"],
             registry=self.registry,
         )
@@ -79,12 +79,12 @@ class Metrics:
         )
         self.notifications = Counter(
             "daflow_notifications",
-            "Attempts to notify, by sink and outcome: delivered, failed and tried again, or dead.",
+            "Attempts to notify, by backend and outcome: delivered, failed (tried again later) or dead (given up).",
             ["sink", "outcome"],
             registry=self.registry,
         )
         self.engine_restarts = Counter(
-            "daflow_engine_restarts", "Times that the live loop failed and started again.", registry=self.registry
+            "daflow_engine_restarts", "Times that the live loop failed and was restarted.", registry=self.registry
         )
 
     def watch(
@@ -98,20 +98,20 @@ class Metrics:
         events_waiting: Callable[[], float],
         evidence_dropped: Callable[[], float],
     ) -> None:
-        """Ask these functions whenever somebody asks for the metrics."""
+        """Add gauges that call these functions at each scrape."""
         self.models_ready.set_function(models_ready)
         for name, text, ask in (
             ("daflow_score_subscribers", "Subscribers to scores of cameras.", score_subscribers),
-            ("daflow_score_backlog", "Scores that wait for the slowest of them.", score_backlog),
+            ("daflow_score_backlog", "Scores that wait for the slowest subscriber.", score_backlog),
             ("daflow_event_subscribers", "Subscribers to incidents.", event_subscribers),
-            ("daflow_event_lag", "Events that the slowest of them has not read.", event_lag),
-            ("daflow_events_waiting", "Events that wait for the database.", events_waiting),
-            ("daflow_evidence_frames_dropped", "Frames that the recorder of evidence left out.", evidence_dropped),
+            ("daflow_event_lag", "Events that the slowest subscriber has not read.", event_lag),
+            ("daflow_events_waiting", "Events that wait to be written to the database.", events_waiting),
+            ("daflow_evidence_frames_dropped", "Frames that the recorder of evidence dropped.", evidence_dropped),
         ):
             Gauge(name, text, registry=self.registry).set_function(ask)
 
     def forget_camera(self, camera_id: str) -> None:
-        """Drop the series of a camera that was deleted."""
+        """Remove the series of a camera that was deleted."""
         self.score_age.remove_by_labels({"camera": camera_id})
         self.camera_states.remove_by_labels({"camera": camera_id})
         self.incidents.remove_by_labels({"camera": camera_id})

@@ -1,4 +1,4 @@
-"""Keeps the data folder within its age and size: a pure rule, and the thread that applies it."""
+"""Removes what is too old or takes too much room: a pure rule, and the thread that applies it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RetentionPolicy:
     """How long and how much is kept.
 
     Attributes:
-        max_age: Time that a finished clip, or an incident, is kept.
+        max_age: How long a finished clip, or an incident, is kept.
         max_bytes: Bytes that all clips, or the evidence of all incidents, may take together.
     """
 
@@ -45,13 +45,13 @@ class Stored:
 
 
 def to_remove(policy: RetentionPolicy, finished: Sequence[Stored], unfinished_bytes: int, now: datetime) -> list[str]:
-    """Decide what goes: all that is too old, then what was finished first until the rest fits.
+    """Decide what is removed: everything that is too old, then the oldest until the rest fits.
 
     Args:
-        policy: The rule.
-        finished: What is finished, in any order.
-        unfinished_bytes: Bytes of what is still worked on; they count, and stay.
-        now: The time.
+        policy: The limits.
+        finished: What is finished and may be removed, in any order.
+        unfinished_bytes: Bytes of unfinished clips or evidence; they count, and are not removed.
+        now: The current time.
 
     Returns:
         Ids in the order of removal.
@@ -68,12 +68,12 @@ def to_remove(policy: RetentionPolicy, finished: Sequence[Stored], unfinished_by
 
 
 class NotificationRetention:
-    """Retention of notifications that were given up: they go by age.
+    """Removes notifications that were given up, by age.
 
     Args:
         store: Where they are kept.
-        max_age: Time that one is kept.
-        clock: What time it is.
+        max_age: How long they are kept.
+        clock: Tells the time.
     """
 
     def __init__(self, store: NotificationStore, max_age: timedelta, clock: Clock = utc_now) -> None:
@@ -82,23 +82,23 @@ class NotificationRetention:
         self._clock = clock
 
     def sweep(self) -> None:
-        """Apply the rule once."""
+        """Remove what is too old now."""
         removed = self._store.prune(self._clock() - self._max_age)
         if removed:
             log.info("notifications removed by retention", number=removed)
 
 
 class IncidentRetention:
-    """Retention of incidents: their evidence goes when there is no room for it, all that is known of them by age.
+    """Removes incidents that are too old, and the oldest evidence where all evidence takes too much room.
 
     Args:
-        store: Where incidents are known.
-        evidence: Where their evidence lies.
-        policy: The rule.
-        age_of_camera: Cameras whose incidents are kept for another time, and for how long.
-        recording: Incidents whose evidence is not finished; it stays.
+        store: The incidents in the database.
+        evidence: Their pictures and videos on disk.
+        policy: The limits.
+        age_of_camera: Cameras that keep their incidents for another time, and for how long.
+        recording: Incidents whose evidence is not finished; it is not removed.
         on_removed: Called with every incident that stays and loses its evidence.
-        clock: What time it is.
+        clock: Tells the time.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class IncidentRetention:
         self._clock = clock
 
     def sweep(self) -> list[str]:
-        """Apply the policy once.
+        """Apply the limits once.
 
         Returns:
-            Ids of the incidents of which something was removed.
+            Ids of the incidents that were removed or lost their evidence.
         """
         now = self._clock()
         own = {camera: now - age for camera, age in self._age_of_camera().items()}
@@ -132,7 +132,7 @@ class IncidentRetention:
         for incident_id in old:
             self._evidence.discard(incident_id)
             log.info("incident removed by retention", incident=incident_id)
-        # What is too old has gone with its incident, by the age of its camera.
+        # Only the size is applied here: evidence that is too old was removed with its incident above.
         removed = to_remove(replace(self._policy, max_age=timedelta.max), *self._on_disk(), now)
         for incident_id in removed:
             self._evidence.discard(incident_id)
@@ -141,7 +141,7 @@ class IncidentRetention:
         return [*old, *removed]
 
     def _on_disk(self) -> tuple[list[Stored], int]:
-        """Evidence that is finished, and the bytes of what is not."""
+        """Evidence that is finished, and the bytes of evidence that is not."""
         recording = self._recording()
         finished, unfinished_bytes = [], 0
         for incident_id in self._evidence.ids():
@@ -154,13 +154,13 @@ class IncidentRetention:
 
 
 class Janitor:
-    """Applies the retention policies once a minute.
+    """Applies retention once a minute.
 
     Args:
-        store: Where clips are known.
-        folder: Where they lie.
-        policy: The rule for clips.
-        clock: What time it is.
+        store: The clips in the database.
+        folder: Their files.
+        policy: The limits for clips.
+        clock: Tells the time.
         incidents: Retention of incidents.
         notifications: Retention of notifications that were given up.
     """
@@ -184,16 +184,16 @@ class Janitor:
         self._thread = threading.Thread(target=self._serve, name="retention", daemon=True)
 
     def start(self) -> None:
-        """Begin to look after the folder."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the current round."""
+        """Stop the thread after the current round."""
         self._stopping.set()
         self._thread.join()
 
     def sweep(self) -> list[str]:
-        """Apply the policy for clips once.
+        """Apply the limits for clips once.
 
         Returns:
             Ids of the clips removed.
@@ -227,7 +227,7 @@ class Janitor:
                 try:
                     sweep()
                 except Exception:
-                    # Whatever it was: without retention the disk is full one day, so neither may cost the other.
+                    # Whatever failed, the other rules must still run, and this one again later; or the disk fills up.
                     log.exception("retention failed; trying again later")
             if self._stopping.wait(_EVERY_S):
                 return

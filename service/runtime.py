@@ -1,4 +1,4 @@
-"""Everything a running service owns, put together in one place."""
+"""One running service: opens its parts, starts them, and stops them."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ class Runtime:
     """The parts of one service.
 
     Attributes:
-        settings: What the operator chose.
-        folder: The data folder, locked.
+        settings: The configuration.
+        folder: The data folder; locked, unless this process runs no cameras.
         database: The database.
-        lease: The right to run the cameras in it; None for a process that runs none.
-        metrics: What is counted.
+        lease: The right to run the cameras of the database; None for a process that runs none.
+        metrics: Prometheus metrics.
         models: The models, as soon as they are loaded.
-        clips: What scores posted clips.
-        streams: What stores and publishes events.
-        cameras: What watches cameras.
-        notifications: What the webhook and MQTT have not delivered yet.
+        clips: The parts that score posted clips.
+        streams: The parts that store and publish events.
+        cameras: The parts that watch cameras.
+        notifications: Events that the webhook and MQTT have not delivered yet.
         notifier: The webhook and MQTT.
-        janitor: Retention.
-        keys: Who may come in.
-        limits: How much they may ask.
+        janitor: Applies retention.
+        keys: API keys, sessions and the log of changes.
+        limits: Limits of requests and connections.
     """
 
     settings: Settings
@@ -85,14 +85,14 @@ class Runtime:
         load: Callable[[Settings], LoadedModels] = LoadedModels.load,
         clip_scorer: Callable[[LoadedModels, ClipLimits], ClipScorer] = ClipScorer,
     ) -> Self:
-        """Lock the data folder, open the database, settle what the last process left, and wire the parts.
+        """Lock the data folder, open the database, recover what the last process left unfinished, and wire the parts.
 
-        A process that runs no cameras shares both with the one that does, and settles nothing.
+        A process that runs no cameras shares folder and database with the one that does, and recovers nothing.
 
         Args:
-            settings: What the operator chose.
+            settings: The configuration.
             load: Loads the models.
-            clip_scorer: Makes what scores clips.
+            clip_scorer: Makes the scorer of clips.
 
         Raises:
             StartupError: The folder, the database or the file of cameras cannot be used.
@@ -137,7 +137,7 @@ class Runtime:
         streams.feed.listen(lambda event, ours: notifier.wake())
         if lease is not None:
             notifications.keep(notifier.sinks)
-            _settle(settings, folder, clips, streams, cameras)
+            _recover(settings, folder, clips, streams, cameras)
         runtime = cls(
             settings=settings,
             folder=folder,
@@ -158,7 +158,7 @@ class Runtime:
         return runtime
 
     def _measure(self) -> None:
-        """Let the metrics ask the parts when they are scraped."""
+        """Register the metrics that are read from the parts at each scrape."""
         metrics, streams, recorder = self.metrics, self.streams, self.cameras.recorder
         metrics.watch(
             models_ready=lambda: self.models.loaded is not None,
@@ -199,10 +199,11 @@ class Runtime:
     def stop(self) -> None:
         """Stop the threads; a clip that is running goes back into the queue, open incidents end.
 
-        A part that cannot be stopped does not keep the others from it; its error is raised when all are.
+        If a part fails to stop, the others are stopped all the same, and its error is raised afterwards.
         """
         with ExitStack() as stopping:
-            # What is entered first is stopped last: whatever the others have to say is written, and told to others.
+            # What is entered first is stopped last: the log writes, and the relay sends, what the others publish as
+            # they stop.
             parts: tuple[_Part | None, ...] = (self.streams.relay, self.streams.log)
             if self.lease is not None:
                 parts = (
@@ -224,15 +225,15 @@ class Runtime:
 
     @property
     def problems(self) -> dict[str, str | None]:
-        """What is wrong with Redis, the webhook and MQTT, by name; the service goes on without them."""
+        """What is wrong with `redis`, `webhook` and `mqtt`; None for one that works. The service runs without them."""
         relay = self.streams.relay
         return ({} if relay is None else {"redis": relay.problem}) | self.notifier.problems
 
     def check_camera(self, camera_id: str) -> None:
-        """Ask for a camera, wherever it runs.
+        """Check that a camera exists, whichever process runs it.
 
         Raises:
-            UnknownCamera: There is none.
+            UnknownCamera: It does not exist.
             SQLAlchemyError: It runs in another process, and the database cannot be read.
         """
         if self.lease is None:
@@ -241,7 +242,7 @@ class Runtime:
             self.cameras.manager.camera(camera_id)
 
     def close(self) -> None:
-        """Close the database and unlock the folder; once more does nothing."""
+        """Close the database and unlock the folder; calling it again does nothing."""
         self.database.close()
         self.folder.close()
 
@@ -275,9 +276,9 @@ def _open_janitor(
     )
 
 
-def _settle(settings: Settings, folder: DataFolder, clips: Clips, streams: Streams, cameras: Cameras) -> None:
-    """Settle what the last process left: clips, incidents, cameras and files that nothing refers to."""
-    _recover(clips.store, folder, settings.clip_max_attempts)
+def _recover(settings: Settings, folder: DataFolder, clips: Clips, streams: Streams, cameras: Cameras) -> None:
+    """Recover what the last process left: unfinished clips, open incidents, cameras, and files without an owner."""
+    _recover_clips(clips.store, folder, settings.clip_max_attempts)
     streams.log.settle(folder.evidence.has)
     for name in folder.evidence.remove_orphans(streams.incidents.ids()):
         log.warning("removed an orphan", name=name)
@@ -290,7 +291,7 @@ def _settle(settings: Settings, folder: DataFolder, clips: Clips, streams: Strea
 
 
 def _give_up() -> None:
-    """End as if told to: whoever started the service starts it again, and then it waits for its turn."""
+    """Stop this process as SIGTERM does; its supervisor starts it again, and it then waits for the lease."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -299,7 +300,7 @@ def _lose_evidence(incident_log: IncidentLog, incident_id: str) -> None:
         incident_log.evidence(incident_id, kind, "missing", "removed to make room")
 
 
-def _recover(store: ClipStore, folder: DataFolder, max_attempts: int) -> None:
+def _recover_clips(store: ClipStore, folder: DataFolder, max_attempts: int) -> None:
     for job in store.recover(max_attempts, lambda clip_id: folder.result(clip_id).exists()):
         log.warning("clip was cut short by the end of the last process", clip=job.id, state=job.state)
     for name in folder.remove_orphans(store.ids()):

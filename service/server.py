@@ -1,4 +1,4 @@
-"""The web server: uvicorn, told to let streams end before it stops, and not to wait for requests that never come."""
+"""The web server: uvicorn, which ends streams before it stops and closes connections that send no request."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S: Final = 10.0
-"""A connection on which no whole request has come for so long is closed."""
+"""Seconds after which a connection that has sent no complete request head is closed."""
 
 
 class PromptProtocol(H11Protocol):
-    """HTTP/1.1 for clients that say what they want.
+    """HTTP/1.1 with a time limit for the head of a request.
 
-    uvicorn waits for the first request as long as a client likes, and for the rest of a head that has begun; every
-    such connection is a file that a camera may need.
+    uvicorn limits only the pause between two requests (`timeout_keep_alive`) and waits without end for the first one
+    and for the rest of a head. Each such connection takes a file descriptor that a camera may need, so this class
+    closes it after `HEAD_S` seconds.
     """
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody has connected."""
+        """A client has connected."""
         super().connection_made(transport)
         self._await_head()
 
     def on_response_complete(self) -> None:
-        """An answer has been sent."""
+        """A response has been sent."""
         super().on_response_complete()
         self._await_head()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """From here on the connection is a WebSocket's."""
+        """From here on the connection is a WebSocket."""
         self._cancel()
         super().handle_websocket_upgrade(event)
 
@@ -59,12 +60,12 @@ class PromptProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Serves until it is told to stop, and then does not wait for answers that have no end.
+    """Serves until it is told to stop, and then ends the streams, which would never end by themselves.
 
     Args:
-        config: What to serve and how.
+        config: Configuration of uvicorn.
         closing: Set when the server begins to stop.
-        on_started: Told the address when somebody can connect.
+        on_started: Called with host and port once clients can connect.
     """
 
     def __init__(
@@ -78,20 +79,20 @@ class Server(uvicorn.Server):
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Begin to listen."""
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._on_started((host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop."""
+        """Announce the end to all streams, then stop."""
         self._closing.set()
         await super().shutdown(sockets)
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as the system allows it: cameras, clips and clients share them."""
+    """Raise the limit of open files to what the system allows; cameras, clips and clients share it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""All configuration: one class, read from ``DAFLOW_…`` variables and a ``.env`` file, checked before any start."""
+"""All settings, in one class: read from ``DAFLOW_…`` variables and a ``.env`` file, and checked before the start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENV_PREFIX: Final = "DAFLOW_"
 ENV_FILE: Final = ".env"
 
 TEST_VARIABLES: Final = frozenset({"DAFLOW_TEST_DATA"})
-"""Variables that share the prefix and are no settings: where the test suite finds its clips."""
+"""Variables with the same prefix that are not settings: the test suite finds its clips there."""
 
 OLD_VARIABLES: Final = frozenset({f"{ENV_PREFIX}WITNESSES"})
 """Old names of settings that are still read."""
@@ -33,11 +33,11 @@ _DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class SettingsError(Exception):
-    """The configuration refuses to start; the message is one line for people."""
+    """A setting is wrong, so the service does not start; the message is one line for people."""
 
 
 class Auth(StrEnum):
-    """Who may use the service."""
+    """When the service requires a key."""
 
     AUTO = "auto"
     REQUIRED = "required"
@@ -45,7 +45,7 @@ class Auth(StrEnum):
 
 
 class Role(StrEnum):
-    """What a process does."""
+    """Which part of the service a process runs."""
 
     ALL = "all"
     API = "api"
@@ -57,9 +57,9 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """What an operator can choose. Every field is the variable ``DAFLOW_<FIELD NAME>``.
+    """The settings of the service. Each field is read from the variable ``DAFLOW_<FIELD NAME>``.
 
-    ``DAFLOW_WITNESSES`` is the old name of ``DAFLOW_SUM_PARTS``. It is read for one more release; if both are set, the
+    ``DAFLOW_WITNESSES`` is the old name of ``DAFLOW_SUM_PARTS``. It is read for one more release. If both are set, the
     new name counts.
     """
 
@@ -72,128 +72,155 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data_dir: Path = Field(Path("data"), description="Folder for clips, results and the database; one process owns it.")
-    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback everybody needs a key.")
+    data_dir: Path = Field(
+        Path("data"),
+        description="Folder for clips, results and the database; only one process may run on it, unless the others "
+        "have `DAFLOW_ROLE=api`.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; with any other than loopback, every client needs a key (see `DAFLOW_AUTH`).",
+    )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
     auth: Auth = Field(
         Auth.AUTO,
-        description="`auto` asks for keys unless only this machine can reach the port; `required` always does; `off` "
-        "lets everybody who reaches the port use the service.",
+        description="`auto` requires a key unless only this machine can reach the port; `required` always requires "
+        "one; `off` never does, so whoever reaches the port can use the service.",
     )
     requests_per_minute: PositiveInt = Field(
-        3000, description="Requests of one key, or of one address without a key, in a minute."
+        3000, description="Most requests per minute of one key, or of one address without a key."
     )
     connections_per_address: PositiveInt = Field(
-        256, description="Requests, streams and WebSockets that one address may have open at a time."
+        256, description="Most requests, streams and WebSockets of one address that are open at the same time."
     )
     device: str = Field("auto", description="Where the models run: `auto`, `cpu`, `cuda` or `cuda:N`.")
     pose_weights: str = Field(
         "yolov8n-pose.pt",
         min_length=1,
-        description="YOLO-pose weights: a file (`.pt`, `.onnx`, `.engine`) or an Ultralytics model name to fetch.",
+        description="YOLO-pose weights: a file (`.pt`, `.onnx`, `.engine`), or the name of an Ultralytics model to "
+        "download.",
     )
     pose_image_size: int = Field(
-        640, ge=64, le=4096, multiple_of=32, description="Longer side in pixels of the picture that YOLO-pose sees."
+        640,
+        ge=64,
+        le=4096,
+        multiple_of=32,
+        description="Longer side, in pixels, to which pictures are scaled for YOLO-pose.",
     )
     pose_confidence: float = Field(
-        0.1, gt=0, lt=1, description="Persons detected below this confidence are ignored; the tracker sorts the rest."
+        0.1,
+        gt=0,
+        lt=1,
+        description="Detections of people below this confidence are ignored; the tracker decides about the others.",
     )
     pose_batch: int | None = Field(
-        None, ge=1, le=256, description="Frames in one call of YOLO-pose; unset is 1 on a CPU and 16 on a GPU."
+        None, ge=1, le=256, description="Most frames in one call of YOLO-pose; unset means 1 on a CPU and 16 on a GPU."
     )
-    checkpoint: Path | None = Field(None, description="DA-Flow checkpoint (safetensors); unset uses the shipped one.")
+    checkpoint: Path | None = Field(
+        None, description="DA-Flow checkpoint (safetensors file); unset means the one that is shipped."
+    )
     sum_parts: bool = Field(
         True,
         validation_alias=AliasChoices(f"{ENV_PREFIX}SUM_PARTS", f"{ENV_PREFIX}WITNESSES"),
-        description="Score by the sum of three parts (pose, motion, pair); off scores by the pose alone, which is "
-        "DA-Flow's likelihood.",
+        description="`true` sums three parts of the score: `pose` (DA-Flow), `motion` and `pair`; `false` uses `pose` "
+        "alone.",
     )
     database_url: str | None = Field(
         None,
-        description="URL of the database, one per service, such as `postgresql://user:password@host/daflow`; unset is "
-        "SQLite in the data folder.",
+        description="URL of the database, such as `postgresql://user:password@host/daflow`; every service needs its "
+        "own; unset means SQLite in the data folder.",
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="URL of Redis, such as `redis://:password@host:6379/0`, over which processes with the same "
-        "database share scores and events; unset keeps them in this process.",
+        description="URL of Redis, such as `redis://:password@host:6379/0`, through which processes with the same "
+        "database exchange scores and events; unset means that there is only one process.",
     )
     role: Role = Field(
         Role.ALL,
-        description="`all` runs the cameras and clips, in one process per database; `api` serves incidents and streams "
-        "only, in as many as you like, and needs `DAFLOW_REDIS_URL`.",
+        description="`all` runs cameras and clips; one process per database may do so. `api` serves only incidents and "
+        "streams; any number of processes may, and each needs `DAFLOW_REDIS_URL`.",
     )
     webhook_url: SecretStr | None = Field(
         None,
-        description="Address that every event is posted to; private and local ones must be listed in "
+        description="URL that every event is posted to; a private or local address must be listed in "
         "`DAFLOW_ALLOWED_STREAM_CIDRS`.",
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="What posted events are signed with, 16 characters or more, or `whsec_` and base64."
+        None, description="Secret that signs posted events: at least 16 characters, or `whsec_` followed by base64."
     )
     mqtt_url: SecretStr | None = Field(
-        None, description="MQTT broker, `mqtt://user:password@host:1883`, or `mqtts://` for TLS."
+        None, description="URL of the MQTT broker, such as `mqtt://user:password@host:1883`, or `mqtts://` for TLS."
     )
     mqtt_prefix: str = Field(
         "daflow", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", description="First level of all MQTT topics."
     )
     false_alarms_per_hour: PositiveFloat = Field(
-        1.0, description="Threshold: false alarms per hour of footage like the calibration footage."
+        1.0,
+        description="False-alarm budget that sets the threshold: false alarms per hour of footage like the "
+        "calibration footage.",
     )
     max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
     max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
     clip_workers: int = Field(1, ge=1, le=64, description="Clips scored at the same time.")
-    clip_queue_size: PositiveInt = Field(16, description="Clips that may wait; more are refused with 429.")
+    clip_queue_size: PositiveInt = Field(
+        16, description="Most clips that wait to be scored; further ones are refused with 429."
+    )
     clip_max_attempts: PositiveInt = Field(
-        3, description="Starts of one clip, counting those cut short by a crash, before it fails."
+        3, description="Attempts to score a clip, counting those that a crash interrupted, before it fails."
     )
     clip_retention_hours: PositiveFloat = Field(168.0, description="Hours after which a finished clip is removed.")
     clip_storage_bytes: PositiveInt = Field(
-        20 * 1024**3, description="Bytes of clips and results kept; above it the clips that finished first are removed."
+        20 * 1024**3,
+        description="Most bytes of clips and results; above that, the clips that finished first are removed.",
     )
     decode_stall_s: PositiveFloat = Field(
-        20.0, description="Seconds without a new frame after which the decoder of a clip is stopped."
+        20.0, description="Seconds without a new frame after which decoding a clip is given up."
     )
     decode_memory_bytes: int = Field(
-        4 * 1024**3, ge=256 * 1024**2, description="Address space in bytes that the decoder of one clip may use."
+        4 * 1024**3, ge=256 * 1024**2, description="Most bytes of address space that the decoder of one clip may use."
     )
     cameras_file: Path | None = Field(
         None,
-        description="YAML file of cameras, by id, that are added or changed at the start; others stay as they are.",
+        description="YAML file with cameras, by id; they are added or changed at each start, and other cameras stay "
+        "as they are.",
     )
-    max_cameras: PositiveInt = Field(64, description="Cameras that may be added.")
+    max_cameras: PositiveInt = Field(64, description="Highest number of cameras.")
     media_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="Folders, separated by `:`, whose videos may be played as cameras."
+        (), description="Folders, separated by `:`, with videos that may be used as cameras."
     )
     allowed_stream_cidrs: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
-        description="Networks, separated by commas, beyond public addresses where cameras may be, such as "
-        "`192.168.1.0/24`.",
+        description="Networks, separated by commas, that cameras and the webhook may use besides public addresses, "
+        "such "
+        "as `192.168.1.0/24`.",
     )
     camera_fps: float = Field(
         15.0,
         gt=0,
         le=60,
-        description="Pictures per second of each camera that are looked at, unless it says otherwise.",
+        description="Highest processed frame rate of each camera, in frames per second; a camera can have its own "
+        "(`max_fps`).",
     )
     max_camera_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a camera, width times height.")
-    camera_open_s: PositiveFloat = Field(10.0, description="Seconds that connecting to a camera may take.")
+    camera_open_s: PositiveFloat = Field(
+        10.0, description="Seconds after which an attempt to connect to a camera is given up."
+    )
     camera_stall_s: PositiveFloat = Field(
-        5.0, description="Seconds without a picture after which a camera has stalled."
+        5.0, description="Seconds without a picture after which a camera counts as stalled."
     )
     camera_read_s: PositiveFloat = Field(
-        10.0, description="Seconds without a picture after which a camera is connected to again."
+        10.0, description="Seconds without a picture after which the connection to a camera is closed and opened again."
     )
     camera_retry_s: PositiveFloat = Field(
-        30.0, description="Longest pause in seconds before the next attempt to connect; it starts at one and doubles."
+        30.0, description="Longest pause in seconds between attempts to connect; the pause starts at 1 and doubles."
     )
     incident_retention_hours: PositiveFloat = Field(
-        720.0, description="Hours after which an incident is removed, unless its camera says otherwise."
+        720.0, description="Hours after which an incident is removed; a camera can have its own (`retention_hours`)."
     )
     evidence_bytes: PositiveInt = Field(
-        10 * 1024**3, description="Bytes of snapshots and clips kept; above it the oldest are removed first."
+        10 * 1024**3, description="Most bytes of snapshots and clips of incidents; above that, the oldest are removed."
     )
     evidence_width: int = Field(
         640, ge=64, le=3840, multiple_of=2, description="Width in pixels of snapshots and clips of incidents."
@@ -201,9 +228,9 @@ class Settings(BaseSettings):
     evidence_before_s: float = Field(5.0, ge=0, le=60, description="Seconds before an incident that its clip shows.")
     evidence_after_s: float = Field(5.0, ge=0, le=60, description="Seconds after an incident that its clip shows.")
     evidence_max_s: float = Field(60.0, gt=0, le=600, description="Longest clip of an incident in seconds.")
-    heartbeat_s: PositiveFloat = Field(15.0, description="A silent stream sends a sign of life this often, in seconds.")
+    heartbeat_s: PositiveFloat = Field(15.0, description="Seconds of silence after which a stream sends a heartbeat.")
     log_level: LogLevel = Field(
-        LogLevel.INFO, description="Least severe record logged: `debug`, `info`, `warning` or `error`."
+        LogLevel.INFO, description="Least severe records that are logged: `debug`, `info`, `warning` or `error`."
     )
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="`console` for people, `json` for machines.")
 
@@ -251,7 +278,7 @@ class Settings(BaseSettings):
     @classmethod
     def _webhook_key(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(webhook_key(secret.get_secret_value())) < _SHORTEST_SECRET:
-            raise ValueError(f"is too short to protect anything; {_SHORTEST_SECRET} bytes are the least")
+            raise ValueError(f"is too short; it must have at least {_SHORTEST_SECRET} bytes")
         return secret
 
     @field_validator("mqtt_url")
@@ -264,9 +291,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _replicas_share_a_bus(self) -> Self:
         if self.role is Role.API and self.redis_url is None:
-            raise ValueError(
-                f"{ENV_PREFIX}ROLE=api hears of scores and incidents through Redis; set {ENV_PREFIX}REDIS_URL"
-            )
+            raise ValueError(f"{ENV_PREFIX}ROLE=api gets scores and incidents through Redis; set {ENV_PREFIX}REDIS_URL")
         return self
 
     @model_validator(mode="after")
@@ -274,7 +299,7 @@ class Settings(BaseSettings):
         if self.camera_stall_s > self.camera_read_s:
             raise ValueError(
                 f"{ENV_PREFIX}CAMERA_STALL_S={self.camera_stall_s:g} is more than "
-                f"{ENV_PREFIX}CAMERA_READ_S={self.camera_read_s:g}, after which the connection is given up"
+                f"{ENV_PREFIX}CAMERA_READ_S={self.camera_read_s:g}, after which the connection is closed"
             )
         return self
 
@@ -282,19 +307,19 @@ class Settings(BaseSettings):
     def _storage_holds_a_clip(self) -> Self:
         if self.clip_storage_bytes < self.max_clip_bytes:
             raise ValueError(
-                f"{ENV_PREFIX}CLIP_STORAGE_BYTES={self.clip_storage_bytes} is less than one clip may have "
+                f"{ENV_PREFIX}CLIP_STORAGE_BYTES={self.clip_storage_bytes} is less than the largest clip "
                 f"({ENV_PREFIX}MAX_CLIP_BYTES={self.max_clip_bytes})"
             )
         return self
 
     @property
     def simulated(self) -> bool:
-        """Whether pictures are looked at by the demo's model, which knows nothing of real people."""
+        """Whether the pose model is that of the demo, which finds only simulated people."""
         return Path(self.pose_weights) == POSE_WEIGHTS
 
     @property
     def authenticated(self) -> bool:
-        """Whether whoever asks must show a key."""
+        """Whether clients need a key."""
         return self.auth is Auth.REQUIRED or (self.auth is Auth.AUTO and not is_loopback(self.host))
 
     @property
@@ -307,10 +332,10 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings of this process.
 
     Args:
-        **overrides: Values that take precedence over the environment; None is left out.
+        **overrides: Values that take precedence over the environment; those that are None are ignored.
 
     Raises:
-        SettingsError: A value is unsafe or makes no sense; names the variable in one line.
+        SettingsError: A value is not allowed; the message names the variable, in one line.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -320,10 +345,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Names in the environment and ``.env`` that carry our prefix and are no setting: most likely misspelt.
+    """Variables in the environment and ``.env`` that have the prefix and are not settings: most likely misspelt.
 
     Args:
-        environment: What to look at; by default the process environment and the ``.env`` file.
+        environment: The variables; by default those of the process and the ``.env`` file.
     """
     names: Iterable[str]
     if environment is None:

@@ -1,4 +1,4 @@
-"""How the parts of a service are put together: what scores clips, what publishes events, what watches cameras."""
+"""Puts together the parts of a service: those that score clips, publish events, and watch cameras."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Clips:
 
     Attributes:
         store: Clips in the database.
-        intake: The way into the queue.
+        intake: Accepts uploads and queues them.
         runner: The workers that score them.
-        scorer: What a worker scores a clip with, made from the loaded models.
-        events: What happens to clips, for subscribers.
+        scorer: Makes the scorer of a clip from the loaded models.
+        events: Progress and scores of clips, for subscribers.
         renditions: Files made from results.
     """
 
@@ -69,7 +69,7 @@ class Streams:
         incidents: Incidents in the database.
         feed: Events of incidents and cameras, for subscribers.
         log: Writes those events into the database, then publishes them.
-        relay: The way to the other processes of the service; None without Redis.
+        relay: Exchanges scores and events with the other processes of the service; None without Redis.
     """
 
     scores: ScoreBus
@@ -80,7 +80,7 @@ class Streams:
 
     @property
     def outgoing_scores(self) -> ScoreBus | RelayedScores:
-        """Where cameras of this process publish scores: for its own subscribers and for those of the others."""
+        """Where the cameras of this process publish scores, for its own subscribers and those of other processes."""
         return self.scores if self.relay is None else RelayedScores(self.scores, self.relay)
 
 
@@ -91,11 +91,11 @@ class Cameras:
     Attributes:
         store: Cameras and calibrations in the database.
         manager: The cameras.
-        models: What each of them is scored by.
+        models: The calibration and weights of each camera.
         engine: The live loop.
         recorder: Records evidence of incidents.
         calibrator: Calibrates cameras.
-        live_view: Draws what cameras show now.
+        live_view: Draws the newest frames.
     """
 
     store: CameraStore
@@ -115,7 +115,7 @@ def open_clips(
     metrics: Metrics,
     clip_scorer: Callable[[LoadedModels, ClipLimits], ClipScorer],
 ) -> Clips:
-    """Wire what scores posted clips."""
+    """Put together the parts that score posted clips."""
     store, events, limits = ClipStore(database), ClipEventBus(), clip_limits(settings)
 
     def scorer(loaded: LoadedModels) -> ClipScorer:
@@ -139,7 +139,7 @@ def open_clips(
 
 
 def open_streams(settings: Settings, database: Database, clock: SteadyClock) -> Streams:
-    """Wire what stores and publishes events."""
+    """Put together the parts that store and publish events."""
     incidents = IncidentStore(database, lambda: clock.utc(clock.now()))
     scores, feed = ScoreBus(), EventFeed(incidents, clock, heartbeat_s=settings.heartbeat_s)
     log_of_incidents = IncidentLog(incidents, feed, clock)
@@ -168,7 +168,7 @@ def open_cameras(
     streams: Streams,
     clips: ClipStore,
 ) -> Cameras:
-    """Wire what watches cameras."""
+    """Put together the parts that watch cameras."""
     store, engine = CameraStore(database), Engine(models, metrics)
     recorder = EvidenceRecorder(
         folder.evidence,

@@ -1,1 +1,1 @@
-"""Keys, limits, and the rule who may do what."""
+"""Access: keys and sessions, limits of requests, and the rule that decides who may do what."""

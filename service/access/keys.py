@@ -1,7 +1,7 @@
-"""API keys, the sessions and tickets that are had for one, and the log of changes, in the database.
+"""API keys, their sessions and tickets, and the log of changes, in the database.
 
-A key is 256 random bits, so a plain SHA-256 of it is as good as a slow hash: there is nothing to guess from. Keys,
-sessions and tickets are stored as their digests only; who reads the database cannot use them.
+Keys, sessions and tickets are stored only as SHA-256 digests, so that a copy of the database does not give access. A
+slow hash is not needed: it protects passwords that can be guessed, and a key is 256 random bits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from cachetools import TTLCache
 from pydantic import BaseModel, Field
 from sqlalchemy import JSON, ForeignKey, String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
@@ -26,10 +27,11 @@ from service.access.policy import Principal, Scope
 from service.storage.database import Base, Clock, Database, Utc, utc_now
 
 PREFIX: Final = "dfl"
-"""What every key begins with, so that scanners for leaked secrets can find them."""
+"""Prefix of every key, by which scanners for leaked secrets find them."""
 
 SESSION: Final = timedelta(hours=12)
 TICKET: Final = timedelta(seconds=30)
+"""How long a session and a ticket are valid."""
 
 _KEY: Final = re.compile(rf"{PREFIX}_(?P<id>[0-9a-f]{{12}})_(?P<secret>[A-Za-z0-9_-]{{43}})")
 _REMEMBERED_S: Final = 5.0
@@ -49,27 +51,29 @@ class UnknownKey(LookupError):
 class KeyInfo(BaseModel):
     """A key without its secret."""
 
-    id: str = Field(description="Names the key; not secret.", examples=["3f9a0c11d2e4"])
-    name: str = Field(description="What it is for.", examples=["night shift"])
-    scope: Scope = Field(description="`read` sees, `operate` also acts, `admin` also configures.")
-    cameras: list[str] | None = Field(description="The only cameras it may see and touch; null for everything.")
-    created_at: datetime = Field(description="When it was made.")
-    expires_at: datetime | None = Field(description="When it ends; null for never.")
-    revoked_at: datetime | None = Field(description="When it was revoked; null if it was not.")
-    last_used_at: datetime | None = Field(description="When it was last used, to the minute; null for never.")
+    id: str = Field(description="Id of the key; it is not secret.", examples=["3f9a0c11d2e4"])
+    name: str = Field(description="What the key is for.", examples=["night shift"])
+    scope: Scope = Field(description="`read` may view, `operate` may also act, `admin` may also configure.")
+    cameras: list[str] | None = Field(description="The only cameras that the key may access; null for all.")
+    created_at: datetime = Field(description="When the key was created.")
+    expires_at: datetime | None = Field(description="When the key expires; null for never.")
+    revoked_at: datetime | None = Field(description="When the key was revoked; null if it was not.")
+    last_used_at: datetime | None = Field(description="When the key was last used, to the minute; null for never.")
 
 
 class AuditRecord(BaseModel):
-    """One change, and who made it."""
+    """One change, and the key with which it was made."""
 
-    id: int = Field(description="Place in the log.")
-    at: datetime = Field(description="When.")
-    key_id: str | None = Field(description="The key that was used; null for the command line of the machine itself.")
+    id: int = Field(description="Id of the record; later records have higher ids.")
+    at: datetime = Field(description="Time of the change.")
+    key_id: str | None = Field(
+        description="Id of the key; null if the service requires no keys, or for the command line."
+    )
     name: str = Field(description="Name of the key at that time.", examples=["night shift"])
     action: str = Field(description="Method and route.", examples=["PATCH /v1/cameras/{camera_id}"])
-    target: str = Field(description="Path that was asked for.", examples=["/v1/cameras/entrance"])
+    target: str = Field(description="Path of the request.", examples=["/v1/cameras/entrance"])
     status: int = Field(description="HTTP status of the answer.", examples=[200])
-    address: str | None = Field(description="Where it came from.", examples=["192.0.2.7"])
+    address: str | None = Field(description="Address of the client.", examples=["192.0.2.7"])
 
 
 class KeyRow(Base):
@@ -93,7 +97,7 @@ class KeyRow(Base):
         return KeyInfo(cameras=None if self.cameras is None else list(self.cameras), **fields)
 
     def principal(self, now: datetime) -> Principal | None:
-        """Who uses it; None if it does not hold any more."""
+        """Who uses the key; None if it has expired or was revoked."""
         if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
             return None
         cameras = None if self.cameras is None else frozenset(self.cameras)
@@ -132,11 +136,11 @@ class AuditRow(Base):
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made.
+    """A key that was just created.
 
     Attributes:
-        info: The key.
-        text: The key itself; nobody can tell it again.
+        info: The key without its secret.
+        text: The key itself; it cannot be shown again.
     """
 
     info: KeyInfo
@@ -146,13 +150,13 @@ class NewKey:
 class KeyStore:
     """Keys, sessions, tickets and the log of changes. Every method is one transaction.
 
-    A key or session that was found is remembered for some seconds, so that pictures and videos do not ask the database
-    a hundred times a second; as long may another process's revocation take.
+    A key or session that was found is remembered for some seconds, so that pictures and videos do not query the
+    database a hundred times a second. A revocation by another process takes effect when those seconds are over.
 
     Args:
-        database: Where they are.
-        clock: The time of day.
-        monotonic: Seconds, for what is remembered.
+        database: Where they are stored.
+        clock: Tells the time.
+        monotonic: Tells the age, in seconds, of what is remembered.
     """
 
     def __init__(
@@ -160,9 +164,8 @@ class KeyStore:
     ) -> None:
         self._sessions = database.sessions
         self._clock = clock
-        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, Principal]] = {}
+        self._found: TTLCache[str, Principal] = TTLCache(_REMEMBERED, _REMEMBERED_S, monotonic)
 
     def create(
         self,
@@ -172,13 +175,13 @@ class KeyStore:
         cameras: Collection[str] | None = None,
         valid_for: timedelta | None = None,
     ) -> NewKey:
-        """Make a key.
+        """Create a key.
 
         Args:
             name: What it is for, 1 to 100 characters.
             scope: What it may do.
-            cameras: The only cameras it may see and touch; None for everything.
-            valid_for: How long it holds; None for ever.
+            cameras: The only cameras that it may access; None for all.
+            valid_for: How long it is valid; None for no limit.
 
         Raises:
             ValueError: The name is empty or too long, the list of cameras is empty, or the time is not positive.
@@ -186,9 +189,9 @@ class KeyStore:
         if not 1 <= len(name.strip()) <= 100:
             raise ValueError(f"a key needs a name of 1 to 100 characters, got {len(name.strip())}")
         if cameras is not None and not cameras:
-            raise ValueError("a key for no camera at all is of no use; leave the cameras out, or name some")
+            raise ValueError("the list of cameras is empty; leave it out for all cameras, or name some")
         if valid_for is not None and valid_for <= timedelta():
-            raise ValueError("a key that expires must hold for some time")
+            raise ValueError("the time for which a key is valid must be positive")
         key_id, secret, now = uuid.uuid4().hex[:12], secrets.token_urlsafe(32), self._clock()
         row = KeyRow(
             id=key_id,
@@ -204,22 +207,22 @@ class KeyStore:
         return NewKey(row.info(), f"{PREFIX}_{key_id}_{secret}")
 
     def all(self) -> list[KeyInfo]:
-        """All keys, those that hold no more as well, oldest first."""
+        """All keys, oldest first, including expired and revoked ones."""
         with self._sessions() as session:
             return [row.info() for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
 
     def any_admin(self) -> bool:
-        """Whether some key that holds may make others."""
+        """Whether there is a valid key that may create others."""
         now = self._clock()
         with self._sessions() as session:
             found = (row.principal(now) for row in session.scalars(select(KeyRow)))
             return any(one is not None and one.scope is Scope.ADMIN and one.cameras is None for one in found)
 
     def revoke(self, key_id: str) -> KeyInfo:
-        """End a key now, and all sessions and tickets that were had for it; once more changes nothing.
+        """Revoke a key, and end its sessions and tickets; doing it again changes nothing.
 
         Raises:
-            UnknownKey: There is none.
+            UnknownKey: No key has this id.
         """
         with self._sessions.begin() as session:
             row = session.get(KeyRow, key_id)
@@ -233,7 +236,7 @@ class KeyStore:
         return info
 
     def verify(self, key: str) -> Principal | None:
-        """Who a key belongs to; None if it is none, or does not hold any more."""
+        """Whose key this is; None if it is unknown, expired or revoked."""
         shape = _KEY.fullmatch(key)
         if shape is None:
             return None
@@ -241,10 +244,10 @@ class KeyStore:
         return self._remembered(f"{shape['id']}:{digest}", lambda: self._look_up(shape["id"], digest))
 
     def issue(self, principal: Principal, kind: Token) -> tuple[str, datetime]:
-        """A session or a single-use ticket for somebody who has shown a key.
+        """Create a session or a single-use ticket for a key.
 
         Returns:
-            The secret, and when it ends.
+            The secret, and when it expires.
         """
         secret, now = secrets.token_urlsafe(32), self._clock()
         expires = now + (SESSION if kind == "session" else TICKET)
@@ -254,24 +257,24 @@ class KeyStore:
         return secret, expires
 
     def session(self, secret: str) -> Principal | None:
-        """Who a session belongs to; None if it has ended."""
+        """Whose session this is; None if it is unknown or has ended."""
         digest = _digest(secret)
         return self._remembered(f"session:{digest}", lambda: self._token(digest, "session"))
 
     def redeem(self, secret: str) -> Principal | None:
-        """Who a ticket belongs to, once; None if it was used, or has ended."""
+        """Whose ticket this is, which is thereby used up; None if it is unknown, used or expired."""
         return self._token(_digest(secret), "ticket")
 
     def end_session(self, secret: str) -> None:
-        """Log out."""
+        """End a session; an unknown one is ignored."""
         digest = _digest(secret)
         with self._sessions.begin() as session:
             session.execute(delete(TokenRow).where(TokenRow.digest == digest))
         with self._lock:
             self._found.pop(f"session:{digest}", None)
 
-    def holds(self, key_id: str) -> bool:
-        """Whether a key still opens the door."""
+    def is_valid(self, key_id: str) -> bool:
+        """Whether a key exists and is neither expired nor revoked."""
         with self._sessions() as session:
             row = session.get(KeyRow, key_id)
             return row is not None and row.principal(self._clock()) is not None
@@ -279,7 +282,7 @@ class KeyStore:
     def record(
         self, *, key_id: str | None, name: str, action: str, target: str, status: int, address: str | None
     ) -> None:
-        """Write down a change."""
+        """Add a change to the log."""
         row = AuditRow(
             at=self._clock(),
             key_id=key_id,
@@ -329,18 +332,14 @@ class KeyStore:
             return None if key is None else key.principal(now)
 
     def _remembered(self, name: str, look: Callable[[], Principal | None]) -> Principal | None:
-        moment = self._monotonic()
         with self._lock:
             known = self._found.get(name)
-        if known is not None and moment - known[0] < _REMEMBERED_S:
-            return known[1]
+        if known is not None:
+            return known
         found = look()
-        with self._lock:
-            self._found.pop(name, None)
-            if found is not None:
-                while len(self._found) >= _REMEMBERED:
-                    self._found.pop(next(iter(self._found)))
-                self._found[name] = (moment, found)
+        if found is not None:
+            with self._lock:
+                self._found[name] = found
         return found
 
 

@@ -1,4 +1,4 @@
-"""How much anybody may ask, and how often guess."""
+"""Limits for each client: requests, open connections, and wrong keys."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
 GUESSES: Final = 10
 GUESSES_S: Final = 300
-"""An address that has shown so many wrong keys in so many seconds is not listened to until they are over."""
+"""After `GUESSES` wrong keys within `GUESSES_S` seconds, an address is refused until those seconds are over."""
 
 
 class Limits:
-    """How much an address or a key may ask, in memory that does not grow with the number of those who ask for long.
+    """Counts requests, open connections and wrong keys in memory; counts that are out of date are forgotten.
 
     Args:
-        per_minute: Requests of one key, or without a key of one address.
-        open_at_once: Requests, streams and WebSockets of one address.
+        per_minute: Most requests per minute of one key, or of one address without a key.
+        open_at_once: Most requests, streams and WebSockets of one address at the same time.
     """
 
     def __init__(self, per_minute: int, open_at_once: int) -> None:
@@ -29,26 +29,26 @@ class Limits:
         self._guesses, self._guess = MovingWindowRateLimiter(storage), RateLimitItemPerSecond(GUESSES, GUESSES_S)
 
     def ask(self, who: str) -> bool:
-        """Count a request; whether it may go on."""
+        """Count a request of a key or address; False if it exceeds the limit."""
         return self._requests.hit(self._request, "request", who)
 
     def enter(self, address: str) -> bool:
-        """Count something that begins; whether it may. What may not is not counted."""
+        """Count a connection that opens; False if it exceeds the limit, and then it is not counted."""
         if self._open[address] >= self._open_at_once:
             return False
         self._open[address] += 1
         return True
 
     def leave(self, address: str) -> None:
-        """Something that was counted has ended."""
+        """Uncount a connection that has closed."""
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
 
     def guessed(self, address: str) -> None:
-        """Count a wrong key."""
+        """Count a wrong key from an address."""
         self._guesses.hit(self._guess, "guess", address)
 
     def locked_out(self, address: str) -> bool:
-        """Whether too many wrong keys came from an address."""
+        """Whether an address is refused because of too many wrong keys."""
         return not self._guesses.test(self._guess, "guess", address)

@@ -1,4 +1,4 @@
-"""Who may talk to the service: pure rules."""
+"""Decides who may do what; a pure rule."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """What a key may do; each includes those before it."""
+    """What a key may do; each scope includes those before it."""
 
     READ = "read"
     OPERATE = "operate"
     ADMIN = "admin"
 
     def includes(self, other: Scope) -> bool:
-        """Whether a key of this scope may do what needs the other."""
+        """Whether a key with this scope may do what needs the other scope."""
         order = list(Scope)
         return order.index(self) >= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.
+    """Who sends a request.
 
     Attributes:
-        key_id: The key that was shown; empty for whoever sits at the machine of a service that asks for none.
-        name: Of the key.
+        key_id: Id of the key; empty if the service requires no keys.
+        name: Name of the key.
         scope: What it may do.
-        cameras: The only cameras it may see and touch; None for everything.
+        cameras: The only cameras that it may access; None for all.
     """
 
     key_id: str
@@ -37,25 +37,25 @@ class Principal:
     cameras: frozenset[str] | None
 
     def sees(self, camera: str) -> bool:
-        """Whether a camera may be shown to it."""
+        """Whether it may access a camera."""
         return self.cameras is None or camera in self.cameras
 
 
 EVERYBODY: Final = Principal("", "this machine", Scope.ADMIN, None)
-"""Who asks a service that is open: nobody is told from anybody."""
+"""The sender of every request to a service that requires no keys."""
 
 
 class Subject(Enum):
     """What an action is about."""
 
     NOTHING = "nothing"
-    """Nothing that belongs to a camera, or lists from which the answer leaves out what may not be seen."""
+    """Nothing that belongs to a camera; or a list, which leaves out what the key may not access."""
 
     CAMERA = "camera"
-    """One camera, or something of one."""
+    """One camera, or something that belongs to one."""
 
     SERVICE = "service"
-    """The whole service, or clips, which belong to no camera: not for keys of some cameras."""
+    """The whole service, or clips, which belong to no camera; refused to keys that are for some cameras only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Rule:
     """What an action needs.
 
     Attributes:
-        scope: The least scope; None lets everybody in.
-        subject: What it is about.
+        scope: The lowest scope that may do it; None if no key is needed.
+        subject: What the action is about.
     """
 
     scope: Scope | None
@@ -72,7 +72,7 @@ class Rule:
 
 
 class Refusal(StrEnum):
-    """Why somebody may not."""
+    """Why an action is refused."""
 
     NO_KEY = "no-key"
     SCOPE = "scope"
@@ -81,12 +81,15 @@ class Refusal(StrEnum):
 
 
 def refusal(principal: Principal | None, rule: Rule, camera: str | None = None) -> Refusal | None:
-    """Why somebody may not do something; None if they may.
+    """Decide whether an action is allowed.
 
     Args:
-        principal: Who asks; None without a key that holds.
+        principal: Who sends the request; None without a valid key.
         rule: What the action needs.
-        camera: Which camera it is about; None if that camera does not exist.
+        camera: The camera that the action is about; None if it does not exist.
+
+    Returns:
+        Why the action is refused; None if it is allowed.
     """
     if rule.scope is None:
         return None

@@ -1,1 +1,1 @@
-"""What the service may connect to."""
+"""Addresses that the service connects to: parsed, checked, and shown without credentials."""

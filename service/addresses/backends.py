@@ -1,4 +1,4 @@
-"""Addresses and secrets of what stands behind URLs, understood before anything is connected to."""
+"""Parses the URLs and secrets of backends (MQTT, webhook, Redis); nothing is connected to."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """Address of a broker.
+    """Address of an MQTT broker.
 
     Attributes:
         host: Name or address.
         port: TCP port.
         tls: Whether the connection is encrypted and the certificate checked.
-        user: User name.
-        password: Password.
+        user: User name, or None.
+        password: Password, or None.
     """
 
     host: str
@@ -35,24 +35,24 @@ class BrokerUrl:
 
 
 def broker_url(text: str) -> BrokerUrl:
-    """Understand the address of a broker.
+    """Parse the URL of an MQTT broker.
 
     Raises:
-        ValueError: It is none; the message does not repeat it.
+        ValueError: The URL is not valid; the message does not repeat it, because it may hold a password.
     """
     try:
         parts = urlsplit(text)
         port, host = parts.port, parts.hostname
     except ValueError as error:
-        raise ValueError("is not an address such as mqtt://user:password@broker:1883") from error
+        raise ValueError("is not a URL such as mqtt://user:password@broker:1883") from error
     if parts.scheme not in _PORTS or not host or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("is not an address such as mqtt://user:password@broker:1883, or mqtts:// for TLS")
+        raise ValueError("is not a URL such as mqtt://user:password@broker:1883, or mqtts:// for TLS")
     user, password = (None if value is None else unquote(value) for value in (parts.username, parts.password))
     return BrokerUrl(host, port or _PORTS[parts.scheme], parts.scheme == "mqtts", user, password)
 
 
 def webhook_key(secret: str) -> bytes:
-    """The key of a secret: what follows ``whsec_`` is base64, everything else is taken as it is.
+    """The bytes of a webhook's secret: after ``whsec_`` it is base64, otherwise the text itself.
 
     Raises:
         ValueError: What follows ``whsec_`` is not base64.
@@ -66,11 +66,11 @@ def webhook_key(secret: str) -> bytes:
 
 
 def check_redis_url(text: str) -> None:
-    """Refuse what is no address of Redis.
+    """Check the URL of Redis.
 
     Raises:
-        ValueError: It is none; the message does not repeat it.
+        ValueError: The URL is not valid; the message does not repeat it, because it may hold a password.
     """
     parts = urlsplit(text)
     if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.scheme == "unix"):
-        raise ValueError("is not an address such as redis://:password@host:6379/0, or rediss:// for TLS")
+        raise ValueError("is not a URL such as redis://:password@host:6379/0, or rediss:// for TLS")

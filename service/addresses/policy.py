@@ -1,4 +1,4 @@
-"""Which hosts and files the service may open: every address of a name is checked, then pinned."""
+"""Decides which hosts and files the service may open; every address of a host is checked, then one is pinned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str], Sequence[str]]
-"""Name of a host to its addresses; raises `OSError`."""
+"""Returns the addresses of a host name; raises `OSError`."""
 
 _METADATA: Final = frozenset(
     map(
@@ -35,7 +35,7 @@ _METADATA: Final = frozenset(
         ),
     )
 )
-"""Where the clouds of Amazon, Alibaba, Microsoft, Oracle and Google tell their machines secrets; one is public."""
+"""Metadata services of Amazon, Alibaba, Microsoft, Oracle and Google, which hand out secrets; one address is public."""
 
 _UNICAST: Final = IPv6Network("2000::/3")
 _6TO4: Final = IPv6Network("2002::/16")
@@ -44,7 +44,7 @@ _COMPATIBLE: Final = IPv6Network("::/96")
 
 
 def system_resolve(host: str) -> list[str]:
-    """Addresses of a host by the resolver of the system, each once, in its order.
+    """Addresses of a host from the resolver of the system, without duplicates, in its order.
 
     Raises:
         OSError: The name does not resolve.
@@ -57,29 +57,29 @@ def system_resolve(host: str) -> list[str]:
 class StreamPolicy:
     """Which addresses may be used.
 
-    Public addresses always; private, loopback and other special ones where a listed range holds them. Addresses of
-    cloud metadata services, multicast, broadcast and unspecified ones never. An IPv4 address inside an IPv6 one
-    (mapped, 6to4, NAT64) is judged as what it is.
+    Public addresses are allowed. Private, loopback and other special addresses are allowed only if a listed range has
+    them. Addresses of cloud metadata services, multicast, broadcast and unspecified addresses are never allowed. An
+    IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) is checked as the IPv4 address.
 
     Attributes:
         allowed_cidrs: Ranges that are allowed besides public addresses.
-        media_dirs: Directories whose files may be looped.
+        media_dirs: Folders whose videos may be used as cameras.
     """
 
     allowed_cidrs: Sequence[Network] = ()
     media_dirs: Sequence[Path] = ()
 
     def check(self, url: StreamUrl, resolve: Resolve = system_resolve) -> None:
-        """Judge an address before anything is connected.
+        """Check an address before it is connected to.
 
-        A name that does not resolve now is let through: it may later, and is judged again for each connection.
+        A name that does not resolve passes: it may resolve later, and is checked again for each connection.
 
         Args:
             url: The address.
             resolve: Finds the addresses of a host.
 
         Raises:
-            StreamUrlError: It is not allowed.
+            StreamUrlError: The address is not allowed.
         """
         if url.path is not None:
             self._check_file(url.path)
@@ -93,7 +93,7 @@ class StreamPolicy:
             raise StreamUrlError("forbidden-address", _refusal(url))
 
     def pin(self, url: StreamUrl, resolve: Resolve = system_resolve) -> PinnedUrl:
-        """Resolve a stream's host once and settle on an address.
+        """Resolve the host of a stream once, and choose an address for the connection.
 
         Args:
             url: A stream.
@@ -113,21 +113,19 @@ class StreamPolicy:
         return PinnedUrl(url.scheme, url.host, str(found[0]), url.port, url.target, url.user, url.password)
 
     def allows(self, address: Address) -> bool:
-        """Whether a connection may go to an address."""
+        """Whether a connection to an address is allowed."""
         inner = _innermost(address)
         if inner in _METADATA or inner.is_multicast or inner.is_unspecified or inner == IPv4Address("255.255.255.255"):
             return False
         if any(inner in network for network in self.allowed_cidrs):
             return True
-        # Python takes for global what is not registered as special, also where nothing has been assigned.
+        # Python calls every address global that is not registered as special, even in ranges that are not assigned.
         return inner.is_global and not inner.is_reserved and (inner.version == 4 or inner in _UNICAST)
 
     def _check_file(self, path: Path) -> None:
         real = Path(os.path.realpath(path))
         if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self.media_dirs):
-            raise StreamUrlError(
-                "forbidden-path", "the file is in none of the directories for media (DAFLOW_MEDIA_DIRS)"
-            )
+            raise StreamUrlError("forbidden-path", "the file is in none of the folders of DAFLOW_MEDIA_DIRS")
         if not os.path.isfile(real):
             raise StreamUrlError("no-such-file", "there is no such file")
 

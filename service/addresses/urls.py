@@ -1,8 +1,8 @@
-"""Addresses of cameras: which are understood, which are allowed, and what may be shown of them.
+"""Parses the addresses of cameras.
 
-Whoever may add a camera must not thereby reach what only this machine can reach. An address is parsed strictly, names
-are resolved once for each connection, every address found must be allowed, and the connection goes to one that was
-checked. Files must lie in a listed directory.
+With the right to add a camera, nobody must be able to reach hosts that only this machine can reach. So an address is
+parsed strictly here. For each connection `service.addresses.policy` resolves the host once, checks every address that
+it finds, and connects to one that it checked. Files must be in a listed folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOOKS_NUMERIC: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?\Z")
 
 
 class UrlKind(StrEnum):
-    """What an address of a camera names."""
+    """Kind of address of a camera."""
 
     STREAM = "stream"
     DEVICE = "device"
@@ -44,7 +44,7 @@ class UrlKind(StrEnum):
 
 
 class StreamUrlError(ValueError):
-    """An address that is not understood or not allowed; the message holds no credentials.
+    """An address is not valid or not allowed; the message holds no credentials.
 
     Attributes:
         cause: A stable slug: ``empty``, ``too-long``, ``characters``, ``scheme``, ``host``, ``port``, ``userinfo``,
@@ -58,23 +58,23 @@ class StreamUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StreamUrl:
-    """An address that was understood.
+    """A parsed address of a camera.
 
     Attributes:
-        kind: What it names.
-        text: As given; may hold credentials.
-        redacted: What may be shown and logged.
+        kind: Kind of address.
+        text: The address as given; may hold credentials.
+        redacted: The address without credentials, for logs and responses.
         scheme: Scheme of a stream.
-        host: Name or literal address of a stream's host, in lower case, without brackets.
+        host: Name or IP address of a stream's host, in lower case, without brackets.
         port: Port of a stream.
         target: Path and query of a stream, as sent to the host.
         user: User name of a stream, decoded.
         password: Password of a stream, decoded.
         device: Index of a local device.
-        path: A file.
+        path: Path of a file.
         seed: Seed of a simulated scene.
-        incident_every_s: Seconds between incidents of a simulated scene; none if it has none.
-        events: What those are.
+        incident_every_s: Seconds between incidents of a simulated scene; None if it has none.
+        events: Kinds of incidents of a simulated scene.
     """
 
     kind: UrlKind
@@ -97,21 +97,21 @@ class StreamUrl:
 
 
 def parse(url: str | int) -> StreamUrl:
-    """Understand the address of a camera.
+    """Parse the address of a camera.
 
     Args:
         url: ``rtsp://``, ``rtsps://``, ``http://`` or ``https://``, the index of a local device, the absolute path of
             a file, ``skeletons:``, or ``simulation:SEED?incident_every=SECONDS``.
 
     Raises:
-        StreamUrlError: Everything else.
+        StreamUrlError: The address is something else, or is not valid.
     """
     try:
         text = str(url)
         text.encode()
     except ValueError as error:
-        # A number too long to be written, or half of a character.
-        raise StreamUrlError("characters", "the address is no text") from error
+        # A number with too many digits for Python, or half of a surrogate pair.
+        raise StreamUrlError("characters", "the address is not a text") from error
     if not text:
         raise StreamUrlError("empty", "the address is empty")
     if len(text) > _MAX_LENGTH:
@@ -135,9 +135,9 @@ def _device(text: str) -> StreamUrl:
 
 def _file(text: str) -> StreamUrl:
     if _CONTROL.search(text):
-        raise StreamUrlError("characters", "the path holds control characters")
+        raise StreamUrlError("characters", "the path contains control characters")
     if text.startswith("//") or ".." in Path(text).parts:
-        raise StreamUrlError("path", "the path of a file must be absolute and hold no '..'")
+        raise StreamUrlError("path", "the path of a file must be absolute and must not contain '..'")
     return StreamUrl(UrlKind.FILE, text, text, path=Path(text))
 
 
@@ -151,7 +151,7 @@ def _simulation(text: str) -> StreamUrl:
         )
     seed, every, names = found.groups()
     incident_every_s = None if every is None else float(every)
-    # The scene judges the names, as it does the numbers.
+    # The scene checks the names and the numbers.
     events = cast(tuple[Event, ...], tuple((names or "").split("&event=")[1:])) or EVENTS
     try:
         demo_scene(int(seed), incident_every_s, events)
@@ -163,7 +163,7 @@ def _simulation(text: str) -> StreamUrl:
 def _stream(text: str) -> StreamUrl:
     if _UNSAFE.search(text):
         raise StreamUrlError(
-            "characters", "the address holds spaces, control characters or others that must be escaped"
+            "characters", "the address contains spaces, control characters, or other characters that must be escaped"
         )
     scheme, separator, _ = text.partition("://")
     scheme = scheme.lower()
@@ -182,17 +182,17 @@ def _stream(text: str) -> StreamUrl:
     if parts.netloc.count("@") > 1:
         raise StreamUrlError("userinfo", "an @ in the user name or password must be written as %40")
     if "#" in text:
-        raise StreamUrlError("characters", "an address of a stream has no fragment; write # as %23")
+        raise StreamUrlError("characters", "the address of a stream must not have a fragment; write # as %23")
     if not host:
         raise StreamUrlError("host", "the address names no host")
     if port == 0 or parts.netloc.endswith(":"):
         raise StreamUrlError("port", "the port must be a number from 1 to 65535")
     user, password = (unquote(value) if value is not None else None for value in (parts.username, parts.password))
     if any(value is not None and _CONTROL.search(value) for value in (user, password)):
-        raise StreamUrlError("userinfo", "the user name and the password must not hold control characters")
+        raise StreamUrlError("userinfo", "the user name and the password must not contain control characters")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not target.isascii():
-        raise StreamUrlError("characters", "characters beyond ASCII must be escaped in the path and the query")
+        raise StreamUrlError("characters", "characters that are not ASCII must be escaped in the path and the query")
     return StreamUrl(
         UrlKind.STREAM,
         text,

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: every WebSocket and event stream with its messages, generated from the message models."""
+"""The AsyncAPI document: every WebSocket and event stream with its messages, generated from the models of messages."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ VERSION: Final = "3.0.0"
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One address at which messages flow.
+    """One WebSocket or event stream.
 
     Attributes:
         name: Key in the document.
         address: Path, with parameters in braces.
-        title: A few words.
-        description: What flows and how the connection ends.
+        title: Short title.
+        description: Which messages it carries and how the connection ends.
         sent: Messages that the service sends.
-        received: Messages that the service takes.
+        received: Messages that the service accepts.
         protocol: ``ws``, or ``http`` for server-sent events.
         query: Parameters of the address beyond the path, by name, with their description.
     """
@@ -47,8 +47,8 @@ def _members(union: Any) -> tuple[type[BaseModel], ...]:
 
 
 _RESUME: Final = {
-    "camera": "Only events of this camera; may be repeated.",
-    "last_event_id": "Id of the last event that is known: the stream begins after it.",
+    "camera": "Only events of this camera; may be given several times.",
+    "last_event_id": "Id of the last event that the client has; the stream begins after it.",
 }
 
 CHANNELS: Final = (
@@ -56,26 +56,27 @@ CHANNELS: Final = (
         "clipEvents",
         "/v1/clips/{clip_id}/events",
         "Progress and scores of a clip",
-        "From now until the clip has finished. Scores may be lost by a slow reader, who is told how many. Closes with "
-        "4404 if there is no such clip.",
+        "Messages from the time of connecting until the clip has finished. A client that reads too slowly loses "
+        "scores, "
+        "and a message says how many. Closes with 4404 if there is no such clip.",
         _members(ClipEvent),
     ),
     Channel(
         "cameraScores",
         "/v1/cameras/{camera_id}/scores",
         "Scores of a camera",
-        "One message for each processed frame, until the camera is deleted. A slow reader loses the oldest and is told "
-        "how many. Closes with 4404 if there is no such camera.",
+        "One message for each processed frame, until the camera is deleted. A client that reads too slowly loses the "
+        "oldest scores, and a message says how many. Closes with 4404 if there is no such camera.",
         _members(ScoreStreamMessage),
     ),
     Channel(
         "cameraSkeletons",
         "/v1/cameras/{camera_id}/skeletons",
         "Skeletons from a device at the edge",
-        "For a camera with the URL `skeletons:`. The device sends one message for each frame, also those without "
-        "people; at most once a second it hears how many were taken, and at once when one was refused. Closes with "
-        "4404 if there is no such camera, with 4409 if it delivers pictures, and with 4422 when ten messages in a row "
-        "were refused.",
+        "For a camera with the URL `skeletons:`. The device sends one message for each frame, including frames without "
+        "people. The service reports at most once a second how many were accepted, and at once when one was refused. "
+        "Closes with 4404 if there is no such camera, with 4409 if the camera delivers pictures, and with 4422 after "
+        "ten refused messages in a row.",
         _members(FeedMessage),
         (SkeletonFrame,),
     ),
@@ -83,9 +84,9 @@ CHANNELS: Final = (
         "incidents",
         "/v1/incidents",
         "Incidents and states of cameras",
-        "Every event, once and in order, however slow the reader is: none is left out, and `lagged` only says that "
-        "what follows comes from the store. To resume, give the id of the last event, or `last_event_id` of `hello` if "
-        "none came. An impossible parameter refuses the handshake with 403.",
+        "Every event, once and in order. A client that reads slowly loses none: `lagged` only says that the following "
+        "events are read from the database. To resume, give the id of the last event, or `last_event_id` of `hello` if "
+        "none came. If a parameter is not valid, the handshake is refused with 403.",
         _members(EventStreamMessage),
         query=_RESUME,
     ),
@@ -93,8 +94,9 @@ CHANNELS: Final = (
         "incidentStream",
         "/v1/incidents/stream",
         "Incidents and states of cameras, as server-sent events",
-        "The same messages as `incidents`, each the `data` of an event whose name is its `type` and whose `id` is the "
-        "place in the log. Browsers resume by themselves, with the header `Last-Event-ID`.",
+        "The same messages as `incidents`. Each message is the `data` of an event; the name of the event is the `type` "
+        "of the message, and its `id` is the id of the event in the log. Browsers resume by themselves, with the "
+        "header `Last-Event-ID`.",
         _members(EventStreamMessage),
         protocol="http",
         query=_RESUME,
@@ -108,13 +110,13 @@ _PARAMETERS: Final = {
 
 
 def asyncapi(title: str, version: str, host: str, *, secure: bool) -> dict[str, Any]:
-    """The document.
+    """Make the AsyncAPI document.
 
     Args:
         title: Name of the service.
-        version: Its version.
-        host: Name and port under which the reader reached it.
-        secure: Whether that was over TLS.
+        version: Version of the service.
+        host: Host and port to which the client sent its request.
+        secure: Whether the request came over TLS.
     """
     sent = {model for channel in CHANNELS for model in channel.sent}
     received = {model for channel in CHANNELS for model in channel.received}
@@ -135,7 +137,7 @@ def asyncapi(title: str, version: str, host: str, *, secure: bool) -> dict[str, 
 
 
 def _schemas(sent: Set[type[BaseModel]], received: Set[type[BaseModel]]) -> dict[str, Any]:
-    """Schemas of the messages and of everything they are made of, by the names of their classes."""
+    """Schemas of the messages and of the models inside them, by the names of their classes."""
     modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(sent, "serialization")
     modes |= dict.fromkeys(received, "validation")
     _, document = models_json_schema(list(modes.items()), ref_template="#/components/schemas/{model}")

@@ -1,4 +1,4 @@
-"""The door: finds out who asks, and lets in whom the rules allow."""
+"""Authentication: finds out whose key a request carries, and refuses what that key may not do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import structlog
+from fastapi.routing import RouteContext, iter_route_contexts
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
 from starlette.responses import RedirectResponse
-from starlette.routing import BaseRoute, Match, Mount, Router
+from starlette.routing import Match, Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.keys import KeyStore
@@ -29,36 +30,38 @@ from service.api.problems import Kind, ProblemError, problem_response
 from service.incidents.store import UnknownIncident
 
 COOKIE: Final = "daflow_session"
-"""Holds the session of a browser."""
+"""Name of the cookie that holds the session of a browser."""
 
 SUBPROTOCOL: Final = "daflow"
-"""What a WebSocket with a ticket speaks; the ticket follows it as ``daflow.ticket.<ticket>``."""
+"""Subprotocol of a WebSocket with a ticket; the ticket is offered beside it as ``daflow.ticket.<ticket>``."""
 
 UNAUTHENTICATED_CODE: Final = 4401
 FORBIDDEN_CODE: Final = 4403
-"""WebSocket close codes, after HTTP's 401 and 403, where the key came as the first message."""
+"""WebSocket close codes, after HTTP's 401 and 403, for sockets that send the key as their first message."""
 
 FIRST_MESSAGE_S: Final = 10.0
+"""Seconds that a WebSocket has to send its key."""
+
 RECHECK_S: Final = 5.0
-"""Streams end so long after their key was revoked or has expired."""
+"""Seconds after which a stream ends, at the latest, when its key was revoked or has expired."""
 
 _TICKET: Final = f"{SUBPROTOCOL}.ticket."
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons"})
-"""Routes that change nothing that lasts."""
+"""Routes that store no change, so that the log of changes leaves them out."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What the door asks.
+    """What authentication needs to decide.
 
     Attributes:
-        authenticated: Whether a key is needed at all.
+        authenticated: Whether clients need a key.
         keys: Keys, sessions and the log of changes.
-        limits: How much anybody may ask.
-        camera_of: Camera of an incident.
+        limits: Limits of requests and connections.
+        camera_of: Returns the camera of an incident.
     """
 
     authenticated: bool
@@ -67,44 +70,39 @@ class Guard:
     camera_of: Callable[[str], str]
 
 
-def registered(router: Router) -> Iterator[BaseRoute]:
-    """Every route and mounted application of a router, those of the routers included in it as well."""
-    for route in router.routes:
-        included = getattr(route, "original_router", None)
-        if included is None:
-            yield route
-        else:
-            yield from registered(included)
+def registered(router: Router) -> Iterator[RouteContext]:
+    """Every route and mounted application of a router and of the routers that it includes."""
+    return iter_route_contexts(router.routes)
 
 
 def too_many(detail: str, seconds: int) -> ProblemError:
-    """The problem of whoever asks too much.
+    """The problem of a client that exceeds a limit.
 
     Args:
-        detail: Of what it was too much.
-        seconds: When to come back.
+        detail: Which limit, and what to do.
+        seconds: When to try again.
     """
     return ProblemError(Kind.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(seconds)})
 
 
 def principal_of(connection: HTTPConnection) -> Principal:
-    """Who asks, as the door found out.
+    """Whose key a request carries.
 
     Raises:
-        ProblemError: Nobody was let in.
+        ProblemError: The request carries no valid key.
     """
     found = connection.scope.get("principal")
     if found is None:
-        raise ProblemError(Kind.UNAUTHENTICATED, "show a key")
+        raise ProblemError(Kind.UNAUTHENTICATED, "a key is needed")
     return cast(Principal, found)
 
 
-class Door:
-    """Lets nobody in without a key that may do what is asked.
+class Authentication:
+    """Middleware that passes on only requests whose key allows them.
 
     Args:
-        app: What is behind it.
-        router: Its routes, to find out what is asked.
+        app: The application.
+        router: The routes of the application, to find the rule of a request.
         guard: Keys and limits.
     """
 
@@ -120,23 +118,25 @@ class Door:
             return
         route = _route(self._router, scope)
         if route is None:
-            # There is nothing here, and the application says so.
+            # No such route; the application answers with 404 or 405.
             await self._app(scope, receive, send)
             return
-        visit = _Visit(self._guard, scope, receive, send, route)
-        limits, address = self._guard.limits, visit.address
+        admission = _Admission(self._guard, scope, receive, send, route)
+        limits, address = self._guard.limits, admission.address
         if not limits.enter(address):
-            await visit.refuse(too_many("more is open from here than DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10))
+            await admission.refuse(
+                too_many("this address has as many connections open as DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10)
+            )
             return
         try:
             try:
-                principal = await visit.admit()
+                principal = await admission.admit()
             except ProblemError as error:
-                await visit.refuse(error)
+                await admission.refuse(error)
                 return
             if principal is not None:
                 scope["principal"] = principal
-            await visit.run(self._app, principal)
+            await admission.run(self._app, principal)
         finally:
             limits.leave(address)
 
@@ -154,14 +154,14 @@ def _route(router: Router, scope: Scope) -> _Route | None:
     for route in registered(router):
         match, found = route.matches(scope)
         if match is Match.FULL:
-            path = cast(str, getattr(route, "path", ""))
-            rule = rule_of("GET" if method == "HEAD" else method, path, mounted=isinstance(route, Mount))
+            path, mounted = route.path or "", isinstance(route.original_route, Mount)
+            rule = rule_of("GET" if method == "HEAD" else method, path, mounted=mounted)
             return _Route(method, path, rule, found.get("path_params", {}))
     return None
 
 
-class _Visit:
-    """One request or WebSocket at the door."""
+class _Admission:
+    """Authentication of one request or WebSocket."""
 
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send, route: _Route) -> None:
         self._guard = guard
@@ -177,31 +177,31 @@ class _Visit:
         self._status = 0
 
     async def admit(self) -> Principal | None:
-        """Who comes in; None for somebody unknown where everybody may come.
+        """Whose key the request carries; None for a route that needs none, without a key.
 
         Raises:
-            ProblemError: Nobody does.
+            ProblemError: The request is refused.
         """
         rule = self._route.rule
         if rule is None:
-            raise ProblemError(Kind.FORBIDDEN, f"no rule says who may use {self._route.path}")
+            raise ProblemError(Kind.FORBIDDEN, f"no rule allows {self._route.path}")
         guard = self._guard
         if not guard.authenticated:
             return EVERYBODY
         if guard.limits.locked_out(self.address):
-            raise too_many(f"too many wrong keys came from here; wait up to {GUESSES_S} s", GUESSES_S)
+            raise too_many(f"too many wrong keys came from this address; wait up to {GUESSES_S} s", GUESSES_S)
         principal = await self._identify(ask=rule.scope is not None)
         if not guard.limits.ask(principal.key_id if principal else self.address):
             raise too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
         reason = refusal(principal, rule, await self._camera(principal, rule))
         if reason is Refusal.NO_KEY:
-            raise self._unauthenticated("show a key: Authorization: Bearer …")
+            raise self._unauthenticated("a key is needed; send it as Authorization: Bearer …")
         if reason is not None and principal is not None:
             raise ProblemError(Kind.FORBIDDEN, _why(reason, principal, rule))
         return principal
 
     async def refuse(self, error: ProblemError) -> None:
-        """Say no, in the way that the client can hear."""
+        """Answer with the problem: as a page, a response, or the close code of an open WebSocket."""
         if error.kind is Kind.UNAUTHENTICATED and self._is_for_people():
             query = urlencode({"next": self._scope["path"]})
             await RedirectResponse(f"{LOGIN}?{query}", 303)(self._scope, self._receive, self._send)
@@ -213,18 +213,18 @@ class _Visit:
         await self._send({"type": "websocket.close", "code": code, "reason": error.detail[:120]})
 
     def _is_for_people(self) -> bool:
-        """Whether somebody wants to look at a page."""
+        """Whether a browser asks for a page of the dashboard."""
         wanted = self._scope["type"] == "http" and self._scope["path"].startswith(f"{PAGES}/")
         return wanted and "text/html" in self._headers.get("accept", "")
 
     async def run(self, app: ASGIApp, principal: Principal | None) -> None:
-        """Let it happen, as long as the key holds, and write down what was changed."""
+        """Call the application, end the call when the key becomes invalid, and record a change."""
         receive = self._replayed if self._opened else self._receive
-        call = app(self._scope, receive, self._observed)
+        call = app(self._scope, receive, self._send_observed)
         if principal is None or not principal.key_id:
             await call
         else:
-            await self._while_it_holds(call, principal)
+            await self._while_valid(call, principal)
         changed = self._scope["type"] == "http" and self._route.method not in _SAFE_METHODS
         if changed and self._route.path not in _UNRECORDED and 200 <= self._status < 400:
             await self._record(principal or self._scope.get("principal") or EVERYBODY)
@@ -233,7 +233,7 @@ class _Visit:
         keys = self._guard.keys
         scheme, _, credential = self._headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return await self._checked(keys.verify, credential.strip(), "this key is not known, or holds no more")
+            return await self._checked(keys.verify, credential.strip(), "this key is unknown, expired or revoked")
         offered = [name.strip() for name in self._headers.get("sec-websocket-protocol", "").split(",")]
         ticket = next((name.removeprefix(_TICKET) for name in offered if name.startswith(_TICKET)), None)
         if self._scope["type"] == "websocket" and ticket is not None:
@@ -241,7 +241,7 @@ class _Visit:
             return await self._checked(keys.redeem, ticket, "this ticket was used, or has expired; get a new one")
         cookie = cookie_parser(self._headers.get("cookie", "")).get(COOKIE)
         if cookie:
-            # A session that has ended is no guess: its browser is simply not logged in any more.
+            # An expired session is not counted as a wrong key: its browser is just not logged in any more.
             found = await run_in_threadpool(keys.session, cookie)
             if found is not None:
                 return found
@@ -253,7 +253,7 @@ class _Visit:
         found = await run_in_threadpool(look, secret)
         if found is None:
             self._guard.limits.guessed(self.address)
-            log.warning("a wrong key was shown", address=self.address, path=self._scope["path"])
+            log.warning("a wrong key was used", address=self.address, path=self._scope["path"])
             raise self._unauthenticated(otherwise)
         return found
 
@@ -275,10 +275,10 @@ class _Visit:
             key = None
         if not isinstance(key, str):
             raise self._unauthenticated(otherwise)
-        return await self._checked(self._guard.keys.verify, key, "this key is not known, or holds no more")
+        return await self._checked(self._guard.keys.verify, key, "this key is unknown, expired or revoked")
 
     async def _camera(self, principal: Principal | None, rule: Rule) -> str | None:
-        """The camera that is asked about, as far as it matters."""
+        """The camera that a request is about; None if the rule or the key does not depend on it."""
         if rule.subject is not Subject.CAMERA or principal is None or principal.cameras is None:
             return None
         camera = self._route.parameters.get("camera_id")
@@ -289,13 +289,13 @@ class _Visit:
         return None
 
     async def _replayed(self) -> Message:
-        """What the application receives on a WebSocket that is open already: first that it was asked for."""
+        """What the application receives on a WebSocket that is open already: first the request to connect."""
         if not self._announced:
             self._announced = True
             return {"type": "websocket.connect"}
         return await self._receive()
 
-    async def _observed(self, message: Message) -> None:
+    async def _send_observed(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
         elif message["type"] == "websocket.accept":
@@ -305,12 +305,12 @@ class _Visit:
                 message = {**message, "subprotocol": self._protocol}
         await self._send(message)
 
-    async def _while_it_holds(self, call: Awaitable[None], principal: Principal) -> None:
+    async def _while_valid(self, call: Awaitable[None], principal: Principal) -> None:
         task = asyncio.ensure_future(call)
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=RECHECK_S)
-                if not task.done() and not await self._holds(principal):
+                if not task.done() and not await self._is_valid(principal):
                     break
         finally:
             if not task.done():
@@ -320,18 +320,22 @@ class _Visit:
         if not task.cancelled():
             task.result()
         else:
-            log.info("ended a stream whose key holds no more", key=principal.key_id, path=self._scope["path"])
+            log.info("ended a stream whose key is no longer valid", key=principal.key_id, path=self._scope["path"])
             ending: Message = {"type": "http.response.body", "body": b"", "more_body": False}
             if self._scope["type"] == "websocket":
-                ending = {"type": "websocket.close", "code": UNAUTHENTICATED_CODE, "reason": "the key has ended"}
+                ending = {
+                    "type": "websocket.close",
+                    "code": UNAUTHENTICATED_CODE,
+                    "reason": "the key is no longer valid",
+                }
             with contextlib.suppress(RuntimeError):
                 await self._send(ending)
 
-    async def _holds(self, principal: Principal) -> bool:
+    async def _is_valid(self, principal: Principal) -> bool:
         try:
-            return await run_in_threadpool(self._guard.keys.holds, principal.key_id)
+            return await run_in_threadpool(self._guard.keys.is_valid, principal.key_id)
         except SQLAlchemyError:
-            # A database that is away for a moment is no reason to blind everybody.
+            # While the database cannot be read, streams go on.
             return True
 
     async def _record(self, principal: Principal) -> None:
@@ -347,7 +351,7 @@ class _Visit:
         try:
             await run_in_threadpool(lambda: self._guard.keys.record(**record))
         except SQLAlchemyError as error:
-            log.error("a change could not be written down", reason=str(getattr(error, "orig", error)))
+            log.error("a change could not be recorded", reason=str(getattr(error, "orig", error)))
 
     def _unauthenticated(self, detail: str) -> ProblemError:
         return ProblemError(Kind.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
@@ -358,4 +362,4 @@ def _why(reason: Refusal, principal: Principal, rule: Rule) -> str:
         return f"this needs the scope {rule.scope}; the key {principal.name!r} has {principal.scope}"
     if reason is Refusal.CAMERA:
         return f"the key {principal.name!r} is not for this camera"
-    return f"the key {principal.name!r} is for some cameras only, and this is about more"
+    return f"the key {principal.name!r} is for some cameras only, and this concerns the whole service"

@@ -1,4 +1,4 @@
-"""What protects a browser's user: host and origin of requests, and headers of answers."""
+"""Rules that protect the users of browsers: host and origin of requests, headers of responses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from service.settings import is_loopback
 SAFE_HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not no-referrer, which makes browsers withhold the origin from forms that our own pages send.
+    # Not no-referrer: browsers would then leave the origin out of forms that our own pages send.
     "referrer-policy": "same-origin",
-    # Pages of others may not even show our pictures, which have addresses that can be guessed.
+    # Pages of other origins may not show our pictures, whose addresses can be guessed.
     "cross-origin-resource-policy": "same-origin",
 }
-"""Headers of every answer."""
+"""Headers of every response."""
 
 _INLINE: Final = re.compile(r"<(?P<tag>script|style)>(?P<content>.*?)</(?P=tag)>", re.DOTALL)
 _HOST: Final = re.compile(r"(?P<name>[^\s:/?#@\[\]]+|\[(?P<address>[0-9a-f:.]+)\])(?::\d*)?", re.IGNORECASE)
 
 
 def client_network(address: str) -> str:
-    """Whose address it is, for counting: an IPv6 network of 64 bits belongs to one customer.
+    """The address by which limits count a client; of IPv6 the /64 network, which belongs to one customer.
 
     Args:
-        address: Of the client; what is none is returned as it is.
+        address: Address of the client; text that is not an address is returned as it is.
     """
     try:
         found = ipaddress.ip_address(address)
@@ -39,14 +39,15 @@ def client_network(address: str) -> str:
 
 
 def known_host(host: str | None, configured: str) -> bool:
-    """Whether a request is addressed to this machine by a name that nobody else can give it.
+    """Whether a request names this machine in a way that no web page can imitate.
 
-    The owner of a web page may let the page's own name lead to 127.0.0.1 after the page was loaded. To the browser the
-    service then belongs to that page, which may read everything; only the name in the request tells.
+    The owner of a web page can make the page's own name resolve to 127.0.0.1 after the page was loaded (DNS rebinding).
+    The browser then treats the service as part of that page and lets the page read everything. Only the ``Host`` header
+    shows this.
 
     Args:
         host: The ``Host`` header.
-        configured: What the operator chose to listen on.
+        configured: The value of ``DAFLOW_HOST``.
     """
     found = _HOST.fullmatch(host or "")
     if found is None:
@@ -56,10 +57,10 @@ def known_host(host: str | None, configured: str) -> bool:
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a request comes from our own pages, or from a program that is no browser.
+    """Whether a request comes from our own pages, or from a program that is not a browser.
 
-    A browser tells the origin of the page that sends a request which could change something. Without this rule any web
-    page that an operator visits could post clips to a service on the operator's machine, or read its events.
+    Browsers send the origin of the page with every request that could change something. Without this rule, any web page
+    that an operator visits could post clips to a service on the operator's machine, or read its events.
 
     Args:
         origin: The ``Origin`` header.
@@ -71,10 +72,10 @@ def same_origin(origin: str | None, host: str | None) -> bool:
 
 
 def page_policy(page: str) -> str:
-    """The ``Content-Security-Policy`` of a page that carries its script and style within and asks only us.
+    """The ``Content-Security-Policy`` of a page with inline script and style that sends requests only to this service.
 
     Args:
-        page: The page as it is sent; its script and style are allowed by their digests, and no others.
+        page: The page as it is sent; only its own scripts and styles are allowed, by their digests.
     """
     digests: dict[str, list[str]] = {"script": [], "style": []}
     for found in _INLINE.finditer(page):

@@ -1,4 +1,4 @@
-"""Calibration of a camera: what its scores mean, learnt from its own normal life."""
+"""Routes for the calibration of a camera: start, status, cancel, roll back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/cameras/{camera_id}/calibration", tags=["cameras"
     "",
     summary="Calibrate a camera",
     status_code=202,
-    response_description="Begun; ask again with GET.",
+    response_description="Started; GET shows the progress.",
     responses=responses(
         *SMALL_BODY,
         Kind.CROSS_ORIGIN,
@@ -26,17 +26,17 @@ router = APIRouter(prefix="/v1/cameras/{camera_id}/calibration", tags=["cameras"
     ),
 )
 def post_calibration(runtime: RuntimeDep, camera_id: CameraId, request: CalibrationRequest) -> CalibrationStatus:
-    """Gather normal footage for a time or from a clip, and put the threshold where it causes few false alarms.
+    """Gather calibration footage for a time or from a clip, and set the threshold that keeps the false-alarm budget.
 
-    When the footage is there and cannot support what was asked, the status says so and how much more is needed; the
-    calibration in use stays.
+    If there is too little footage for that budget, the status says so and how much more is needed, and the calibration
+    in use stays.
     """
     return runtime.cameras.calibrator.start(camera_id, request)
 
 
-@router.get("", summary="Look at a calibration", responses=responses(Kind.CAMERA_NOT_FOUND))
+@router.get("", summary="Get the calibration", responses=responses(Kind.CAMERA_NOT_FOUND))
 def get_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStatus:
-    """The calibration in use, those before it, and how far a running one is."""
+    """The calibration in use, earlier ones, and the progress of a running one."""
     return runtime.cameras.calibrator.status(runtime.cameras.manager.camera(camera_id).id)
 
 
@@ -47,15 +47,15 @@ def get_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStat
     responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
 )
 def cancel_calibration(runtime: RuntimeDep, camera_id: CameraId) -> None:
-    """Give up a running calibration; the one in use stays."""
+    """Cancel a running calibration; the one in use stays."""
     runtime.cameras.calibrator.cancel(runtime.cameras.manager.camera(camera_id).id)
 
 
 @router.post(
     "/rollback",
-    summary="Go back to the calibration before",
+    summary="Roll back to the previous calibration",
     responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
 )
 def roll_back_calibration(runtime: RuntimeDep, camera_id: CameraId) -> CalibrationStatus:
-    """Undo the last calibration, its adapted weights too; before the first there is that of the service."""
+    """Undo the last calibration, including its adapted weights; before the first one, the service's own is used."""
     return runtime.cameras.calibrator.roll_back(camera_id)

@@ -1,8 +1,9 @@
-"""Cameras: add one, see how it is and what it shows, follow its scores, feed it with skeletons."""
+"""Routes for cameras: add, change and delete them, see their state and pictures, follow scores, send skeletons."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from service.api.dependencies import CameraId, NewCameraId, PrincipalDep, RuntimeDep
 from service.api.documents import CameraList
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
-from service.api.sockets import UNKNOWN_CODE, either, send, send_text, tell
+from service.api.sockets import UNKNOWN_CODE, either, send, send_text, stream
+from service.cameras.camera import Camera, Latest
 from service.cameras.config import MOST_FPS, CameraConfig, CameraPatch
 from service.cameras.manager import NotASkeletonFeed
 from service.cameras.skeleton_feed import SkeletonFeed
@@ -35,10 +37,10 @@ NOT_A_FEED_CODE: Final = 4409
 """WebSocket close code for skeletons sent to a camera that delivers pictures, after HTTP's 409."""
 
 BAD_SKELETONS_CODE: Final = 4422
-"""WebSocket close code for a device that sends nothing but what is refused, after HTTP's 422."""
+"""WebSocket close code for a device whose messages are all refused, after HTTP's 422."""
 
 MAX_REFUSED: Final = 10
-"""Messages of a feed refused in a row before the connection closes."""
+"""Messages of a feed that may be refused in a row before the connection closes."""
 
 _ACK_S: Final = 1.0
 _BOUNDARY: Final = "frame"
@@ -48,13 +50,14 @@ _REMOVED: Final = "the camera was removed"
 _BackgroundQuery = Annotated[
     Ground,
     Query(
-        description="`none` draws skeletons on a plain ground, without the picture; `blurred` makes everybody who was "
-        "detected unrecognisable."
+        description="`picture` shows the picture; `blurred` blurs every detected person in it; `none` shows only "
+        "skeletons on a "
+        "plain background."
     ),
 ]
 
 _ADDED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"model": CameraStatus, "description": "Added; the header `Location` says where."}
+    201: {"model": CameraStatus, "description": "Added; the header `Location` has its path."}
 }
 
 
@@ -64,9 +67,9 @@ _ADDED: Final[dict[int | str, dict[str, Any]]] = {
     responses=_ADDED | responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.TOO_MANY_CAMERAS, Kind.STREAM_URL_REFUSED),
 )
 def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig, response: Response) -> CameraStatus:
-    """Watch a camera from now on and after every restart. The same again changes nothing.
+    """Add a camera, which is watched from now on and after every restart. Repeating the request changes nothing.
 
-    The answer does not wait for the camera: its `state` tells how the connection goes.
+    The answer does not wait for the camera: its `state` shows whether it is connected.
     """
     if runtime.cameras.manager.put(camera_id, config):
         response.status_code = 201
@@ -76,13 +79,13 @@ def put_camera(runtime: RuntimeDep, camera_id: NewCameraId, config: CameraConfig
 
 @router.get("", summary="List cameras", responses=responses())
 def list_cameras(runtime: RuntimeDep, principal: PrincipalDep) -> CameraList:
-    """All cameras that the key may see and how they are, in the order of their ids."""
+    """All cameras that the key may see, with their status, in the order of their ids."""
     return CameraList(cameras=[status for status in runtime.cameras.manager.statuses() if principal.sees(status.id)])
 
 
-@router.get("/{camera_id}", summary="Look at a camera", responses=responses(Kind.CAMERA_NOT_FOUND))
+@router.get("/{camera_id}", summary="Get a camera", responses=responses(Kind.CAMERA_NOT_FOUND))
 def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
-    """Configuration, state, frame rates, drops by reason, age of the last score. Credentials are left out."""
+    """Configuration, state, frame rates, dropped frames by reason, age of the last score. Credentials are hidden."""
     return runtime.cameras.manager.status(camera_id)
 
 
@@ -92,7 +95,7 @@ def get_camera(runtime: RuntimeDep, camera_id: CameraId) -> CameraStatus:
     responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND, Kind.STREAM_URL_REFUSED),
 )
 def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -> CameraStatus:
-    """Change some fields and keep the others, credentials in the URL too."""
+    """Change some fields and keep the others, including credentials in the URL."""
     try:
         runtime.cameras.manager.patch(camera_id, patch)
     except ValidationError as error:
@@ -108,31 +111,33 @@ def patch_camera(runtime: RuntimeDep, camera_id: CameraId, patch: CameraPatch) -
     responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
 )
 def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
-    """Stop watching a camera, in any state, and forget its calibration; its incidents stay."""
+    """Stop watching a camera, in any state, and delete its calibration; its incidents stay."""
     runtime.cameras.manager.delete(camera_id)
     runtime.cameras.live_view.forget(camera_id)
 
 
 @router.get(
     "/{camera_id}/snapshot.jpg",
-    summary="What a camera shows now",
+    summary="Get a picture",
     response_class=Response,
     responses=media("image/jpeg", "The newest frame that was scored, with skeletons and level.")
     | responses(Kind.CAMERA_NOT_FOUND, Kind.NO_PICTURE),
 )
 def get_snapshot(runtime: RuntimeDep, camera_id: CameraId, background: _BackgroundQuery = "picture") -> Response:
-    """The newest frame with everybody's skeleton; limbs that make the score stand out."""
+    """The newest frame with the skeleton of every person; the limbs that raise the score are highlighted."""
     latest = runtime.cameras.manager.latest(camera_id)
     if latest is None:
         state = runtime.cameras.manager.status(camera_id).state
-        raise ProblemError(Kind.NO_PICTURE, f"camera {camera_id} is {state} and has shown nothing yet", state=state)
+        raise ProblemError(
+            Kind.NO_PICTURE, f"camera {camera_id} is {state} and has delivered no picture yet", state=state
+        )
     jpeg = runtime.cameras.live_view.jpeg(camera_id, latest, background)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
 
 @router.get(
     "/{camera_id}/live.mjpg",
-    summary="What a camera shows, live",
+    summary="Follow the pictures",
     response_class=StreamingResponse,
     responses=media(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", "JPEG pictures, one after the other.")
     | responses(Kind.CAMERA_NOT_FOUND),
@@ -143,9 +148,9 @@ def get_live(
     background: _BackgroundQuery = "picture",
     fps: Annotated[float, Query(gt=0, le=MOST_FPS, description="Most pictures per second.", examples=[5])] = 15.0,
 ) -> StreamingResponse:
-    """Newest frames with skeletons, as an `<img>` shows them; ends when the camera is deleted.
+    """The newest frames with skeletons, in a form that an `<img>` can show; ends when the camera is deleted.
 
-    A reader who is slow gets fewer pictures, never older ones.
+    A client that reads slowly gets fewer pictures, never older ones.
     """
     runtime.cameras.manager.latest(camera_id)
     pictures = _pictures(runtime, camera_id, background, period=1 / fps)
@@ -155,21 +160,21 @@ def get_live(
 
 @router.websocket("/{camera_id}/scores")
 async def camera_scores(socket: WebSocket, runtime: RuntimeDep, camera_id: str) -> None:
-    """Tell a subscriber the score of every processed frame, until the camera is deleted."""
+    """Send the score of every processed frame, until the camera is deleted."""
     await socket.accept()
-    # Subscribed before the camera is looked up, so that it cannot be deleted in between unnoticed.
+    # Subscribed before the camera is looked up, so that a deletion in between is noticed.
     with runtime.streams.scores.subscribe(camera_id) as subscription:
         try:
             await run_in_threadpool(runtime.check_camera, camera_id)
         except UnknownCamera:
             await socket.close(UNKNOWN_CODE, _UNKNOWN)
             return
-        await tell(socket, _tell_scores(socket, runtime, subscription))
+        await stream(socket, _send_scores(socket, runtime, subscription))
 
 
 @router.websocket("/{camera_id}/skeletons")
 async def feed_skeletons(socket: WebSocket, runtime: RuntimeDep, camera_id: str) -> None:
-    """Take the skeletons that a device sees; every message is one frame, and is answered only if it is refused."""
+    """Accept the skeletons that a device detects; each message is one frame."""
     await socket.accept()
     try:
         feed = runtime.cameras.manager.feed(camera_id)
@@ -182,7 +187,7 @@ async def feed_skeletons(socket: WebSocket, runtime: RuntimeDep, camera_id: str)
     await _Intake(socket, runtime, camera_id, feed).run()
 
 
-async def _tell_scores(socket: WebSocket, runtime: Runtime, subscription: Subscription[str, Score | Lagged]) -> None:
+async def _send_scores(socket: WebSocket, runtime: Runtime, subscription: Subscription[str, Score | Lagged]) -> None:
     heartbeat_s = runtime.settings.heartbeat_s
     await send(socket, Hello(cameras=[subscription.key], heartbeat_s=heartbeat_s))
     while True:
@@ -201,7 +206,7 @@ async def _tell_scores(socket: WebSocket, runtime: Runtime, subscription: Subscr
 
 
 class _Intake:
-    """One device that feeds skeletons."""
+    """The connection of one device that sends skeletons."""
 
     def __init__(self, socket: WebSocket, runtime: Runtime, camera_id: str, feed: SkeletonFeed) -> None:
         self._socket = socket
@@ -215,7 +220,7 @@ class _Intake:
         self._refused_in_a_row = 0
 
     async def run(self) -> None:
-        """Greet the device, and take what it sends until it leaves or another one takes its place."""
+        """Greet the device, and accept its messages until it leaves or another device connects."""
         self._connection = self._feed.connect()
         await either(self._greet_and_acknowledge(), self._take())
 
@@ -225,7 +230,7 @@ class _Intake:
             if message["type"] == "websocket.disconnect":
                 return
             if self._replaced():
-                await self._socket.close(reason="the camera was changed, removed, or fed by another device")
+                await self._socket.close(reason="the camera was changed or removed, or another device has connected")
                 return
             try:
                 frame = parse_frame(message.get("text") or message.get("bytes") or "")
@@ -244,12 +249,12 @@ class _Intake:
 
     async def _greet_and_acknowledge(self) -> None:
         await send(self._socket, FeedHello(camera=self._camera_id))
-        told = (0, 0)
+        sent = (0, 0)
         while True:
             await asyncio.sleep(_ACK_S)
             counts = (self._accepted, self._refused)
-            if counts != told:
-                told = counts
+            if counts != sent:
+                sent = counts
                 await send(self._socket, FeedAck(accepted=self._accepted, refused=self._refused, surplus=self._surplus))
 
     def _replaced(self) -> bool:
@@ -261,6 +266,7 @@ class _Intake:
 
 
 async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, period: float) -> AsyncIterator[bytes]:
+    heartbeat_s = runtime.settings.heartbeat_s
     shown, shown_at = None, 0.0
     # A boundary follows each picture at once, because browsers wait for it before they show the picture.
     boundary = f"--{_BOUNDARY}\r\n".encode()
@@ -268,12 +274,31 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
     while True:
         began = time.monotonic()
         try:
-            latest = runtime.cameras.manager.latest(camera_id)
+            camera = runtime.cameras.manager.camera(camera_id)
         except UnknownCamera:
             return
-        # The same picture again, now and then, shows whether somebody is still looking.
-        if latest is not None and (latest is not shown or began - shown_at >= runtime.settings.heartbeat_s):
+        latest = camera.latest
+        # Sending the same picture again from time to time shows whether the client is still there.
+        if latest is not None and (latest is not shown or began - shown_at >= heartbeat_s):
             jpeg = await run_in_threadpool(runtime.cameras.live_view.jpeg, camera_id, latest, background)
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
             shown, shown_at = latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))
+        await _change(camera, latest, heartbeat_s)
+
+
+async def _change(camera: Camera, seen: Latest | None, limit_s: float) -> None:
+    """Wait until a camera has another picture than the one seen, or has stopped, or some seconds are over."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        # A loop that is closed has no client left.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(changed.set)
+
+    # Watched before the picture is compared, so that no change is missed in between.
+    with camera.watched(wake):
+        if camera.latest is seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await changed.wait()

@@ -1,4 +1,4 @@
-"""Clips: post one, follow it, fetch what was found."""
+"""Routes for clips: post a video, follow its progress, fetch its scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.dependencies import ClipId, Cursor, RuntimeDep
 from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
-from service.api.sockets import UNKNOWN_CODE, send, send_text, tell
+from service.api.sockets import UNKNOWN_CODE, send, send_text, stream
 from service.clips.messages import ClipEvent, ClipHello, ClipLagged, final_event
 from service.clips.renditions import Rendition
 from service.clips.store import ClipJob, ClipState, QueueFull, UnknownClip
@@ -51,7 +51,7 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
     }
 }
 _FINISHED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": ClipWithResult, "description": "Finished within `wait`; `result` has the scores if it is done."}
+    200: {"model": ClipWithResult, "description": "Finished within `wait`; if it is done, `result` has the scores."}
 }
 
 
@@ -60,7 +60,7 @@ _FINISHED: Final[dict[int | str, dict[str, Any]]] = {
     summary="Post a clip",
     status_code=202,
     response_model=ClipWithResult,
-    response_description="Accepted; the header `Location` says where to look.",
+    response_description="Accepted; the header `Location` has the path of the clip.",
     openapi_extra=_UPLOAD_BODY,
     responses=_FINISHED
     | responses(
@@ -81,9 +81,9 @@ async def post_clip(
     wait: Annotated[
         float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the result before answering.", examples=[30])
     ] = 0.0,
-    keypoints: Annotated[bool, Query(description="Whether the result carries everybody's joints.")] = True,
+    keypoints: Annotated[bool, Query(description="Whether the result has the joints of every person.")] = True,
 ) -> Response:
-    """Upload a video; it waits in a queue, and is scored by the next free worker."""
+    """Upload a video. It waits in the queue until a worker is free to score it."""
     _require_models(runtime)
     try:
         job = await runtime.clips.intake.accept(request, keypoints=keypoints)
@@ -100,21 +100,19 @@ async def post_clip(
 @router.get("", summary="List clips", responses=responses())
 def list_clips(
     runtime: RuntimeDep,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most clips in the answer.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most clips on the page.")] = 50,
     cursor: Cursor = None,
     state: Annotated[ClipState | None, Query(description="Only clips in this state.")] = None,
 ) -> ClipPage:
-    """Clips, newest first. Clips that arrive meanwhile do not shift the pages."""
+    """Clips, newest first. New clips do not shift the pages."""
     jobs, more = runtime.clips.store.page(limit=limit, before=int(cursor) if cursor else None, state=state)
     clips = [clip_document(job, runtime.clips.runner.running(job.id)) for job in jobs]
     return ClipPage(clips=clips, next=str(jobs[-1].sequence) if more else None)
 
 
-@router.get(
-    "/{clip_id}", summary="Look at a clip", response_model=ClipWithResult, responses=responses(Kind.CLIP_NOT_FOUND)
-)
+@router.get("/{clip_id}", summary="Get a clip", response_model=ClipWithResult, responses=responses(Kind.CLIP_NOT_FOUND))
 def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
-    """State, progress, and the scores when the clip is done."""
+    """State and progress, and the scores when the clip is done."""
     body = _with_result(runtime, runtime.clips.store.get(clip_id))
     return Response(body, media_type="application/json")
 
@@ -126,7 +124,7 @@ def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
     responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND),
 )
 def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
-    """Remove a clip with all its files, in any state; scoring ends at once."""
+    """Delete a clip and its files, in any state; scoring ends at once."""
     runtime.clips.runner.delete(clip_id)
 
 
@@ -136,7 +134,7 @@ def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
     responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND, Kind.CLIP_FINISHED),
 )
 async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
-    """Take a clip out of the queue, or stop its scoring within a moment; it stays in the list."""
+    """Take a clip out of the queue, or stop scoring it; it stays in the list."""
     await run_in_threadpool(runtime.clips.runner.cancel, clip_id)
     job = await _finished(runtime, clip_id, _CANCEL_WAIT_S)
     return clip_document(job, runtime.clips.runner.running(clip_id))
@@ -149,7 +147,7 @@ async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
     responses=responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE),
 )
 def get_result(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
-    """The scores alone, as `daflow score --json` writes them."""
+    """Only the scores, as `daflow score --json` writes them."""
     _require_done(runtime.clips.store.get(clip_id))
     return _download(runtime.folder.result(clip_id), "application/json", clip_id, RESULT)
 
@@ -162,7 +160,7 @@ def get_result(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.STORAGE_FULL),
 )
 async def get_scores(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
-    """A table for spreadsheets, one row per frame and person."""
+    """A table for spreadsheets with one row per frame and person."""
     return await _rendition(runtime, clip_id, Rendition.SCORES, "text/csv")
 
 
@@ -174,7 +172,7 @@ async def get_scores(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.STORAGE_FULL),
 )
 async def get_timeline(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
-    """A picture of the levels of the clip and of everybody in it."""
+    """A picture of the levels of the clip and of every person in it."""
     return await _rendition(runtime, clip_id, Rendition.TIMELINE, "image/png")
 
 
@@ -186,25 +184,27 @@ async def get_timeline(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
     | responses(Kind.CLIP_NOT_FOUND, Kind.CLIP_NOT_DONE, Kind.CLIP_REJECTED, Kind.STORAGE_FULL),
 )
 async def get_annotated(runtime: RuntimeDep, clip_id: ClipId) -> FileResponse:
-    """The clip with everybody's skeleton and level drawn in; encoded when first asked for."""
+    """The clip with the skeleton and level of every person; encoded at the first request."""
     return await _rendition(runtime, clip_id, Rendition.ANNOTATED, "video/mp4")
 
 
 @router.websocket("/{clip_id}/events")
 async def clip_events(socket: WebSocket, runtime: RuntimeDep, clip_id: str) -> None:
-    """Tell a subscriber what happens to a clip, from now until it has finished."""
+    """Send progress and scores of a clip, from now until it has finished."""
     await socket.accept()
-    # Subscribed before the state is read, so that nothing falls between the two.
+    # Subscribed before the state is read, so that no message is lost in between.
     with runtime.clips.events.subscribe(clip_id) as subscription:
         try:
             job = await run_in_threadpool(runtime.clips.store.get, clip_id)
         except UnknownClip:
             await socket.close(UNKNOWN_CODE, "there is no such clip")
             return
-        await tell(socket, _tell(socket, runtime, job, subscription))
+        await stream(socket, _send_events(socket, runtime, job, subscription))
 
 
-async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription[str, ClipEvent]) -> None:
+async def _send_events(
+    socket: WebSocket, runtime: Runtime, job: ClipJob, subscription: Subscription[str, ClipEvent]
+) -> None:
     progress = runtime.clips.runner.running(job.id) or job
     await send(
         socket,
@@ -222,7 +222,7 @@ async def _tell(socket: WebSocket, runtime: Runtime, job: ClipJob, subscription:
 
 
 async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:
-    """The clip when it has finished, or as it is after some seconds."""
+    """The clip when it has finished, or as it is when the time is over."""
     with runtime.clips.events.subscribe(clip_id) as subscription:
         job = await run_in_threadpool(runtime.clips.store.get, clip_id)
         if not job.state.finished:
@@ -235,7 +235,7 @@ async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:
 
 
 def _with_result(runtime: Runtime, job: ClipJob) -> bytes:
-    # The result may have many megabytes and is JSON already: it is passed on as it lies on disk.
+    # The result may have many megabytes and is JSON already, so the file is inserted as it is.
     document = clip_document(job, runtime.clips.runner.running(job.id)).model_dump_json().encode()
     if job.state is not ClipState.DONE:
         return document

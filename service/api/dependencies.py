@@ -1,4 +1,4 @@
-"""What routes ask for."""
+"""Parameters that routes share."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ NewCameraId = Annotated[
     str,
     Path(
         pattern=CAMERA_ID,
-        description="Id that the camera shall have: lower-case letters, digits, `-` and `_`, at most 64.",
+        description="Id for the camera: at most 64 lower-case letters, digits, `-` and `_`.",
         examples=["entrance"],
     ),
 ]
 
 IncidentId = Annotated[str, Path(description="Id of the incident.", examples=["5f0c2d7be0a94f7a8b6f7f1c5c0d9f3e"])]
 
-Cursor = Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.", examples=["118"])]
+Cursor = Annotated[
+    str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the previous page.", examples=["118"])
+]
 
 Background = Literal["picture", "none"]

@@ -1,4 +1,4 @@
-"""JSON documents of the routes; scores themselves are in `documents.results`, live messages in `documents.messages`."""
+"""JSON documents of the routes; scores are in `documents.results`, live messages in `documents.messages`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.notifications.store import Delivery, DeliveryState
 
 
 class Video(Document):
-    """What the container says about the clip; the result says what was decoded."""
+    """The video as its container describes it; the result has what was decoded."""
 
     frames: int = Field(description="Number of frames.", examples=[1394])
     fps: float = Field(description="Mean frames per second.", examples=[10.0])
@@ -29,16 +29,16 @@ class Video(Document):
 
 
 class Clip(Document):
-    """A clip and where it stands."""
+    """A clip and its progress."""
 
     id: str = Field(description="Id of the clip.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"])
     state: ClipState = Field(
         description="`queued`, `running`, and then one of `done`, `failed`, `cancelled`.", examples=["running"]
     )
-    filename: str | None = Field(description="Name that the client gave the file.", examples=["entrance.mp4"])
-    size_bytes: int = Field(description="Length of the upload.", examples=[2482913])
-    keypoints: bool = Field(description="Whether the result carries joints.")
-    video: Video = Field(description="What the container says.")
+    filename: str | None = Field(description="File name that the client sent.", examples=["entrance.mp4"])
+    size_bytes: int = Field(description="Size of the upload in bytes.", examples=[2482913])
+    keypoints: bool = Field(description="Whether the result has joints.")
+    video: Video = Field(description="The video as its container describes it.")
     attempts: int = Field(description="Times that scoring was started; more than one after a crash.", examples=[1])
     frames_done: int = Field(description="Frames scored so far.", examples=[412])
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.", examples=[1394])
@@ -57,7 +57,7 @@ class ClipWithResult(Clip):
 
 
 class ClipPage(Document):
-    """Some clips, newest first."""
+    """A page of clips, newest first."""
 
     clips: list[Clip] = Field(description="The clips of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
@@ -70,79 +70,85 @@ class CameraList(Document):
 
 
 class IncidentPage(Document):
-    """Some incidents, newest first."""
+    """A page of incidents, newest first."""
 
     incidents: list[IncidentInfo] = Field(description="The incidents of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
 
 
 class FalseAlarm(Document):
-    """What an operator says of an incident."""
+    """The judgement of an operator about an incident."""
 
     false_alarm: bool = Field(
         default=True,
-        description="Whether it is a false alarm, which the next calibration of the camera counts as normal life; "
-        "false takes that back.",
+        description="Whether it is a false alarm. The next calibration of the camera treats a false alarm as normal. "
+        "`false` takes an earlier `true` back.",
     )
 
 
 class Alive(Document):
-    """The process answers."""
+    """The process is running."""
 
     status: str = Field(default="alive", description="Always `alive`.", examples=["alive"])
 
 
 class DeliveryInfo(Document):
-    """An event that the webhook has not taken yet."""
+    """An event that the webhook has not accepted yet."""
 
-    id: int = Field(description="Number of the delivery; name it to have it tried again.", examples=[12])
-    state: DeliveryState = Field(description="`pending`: it is tried again; `dead`: it was given up.")
-    event: Event = Field(description="What is to be told, as it is posted.")
-    attempts: int = Field(description="Times that it was tried.", examples=[3])
-    problem: str | None = Field(description="What went wrong last.", examples=["the receiver answered 500"])
-    created_at: datetime = Field(description="When it was first to be told.")
-    next_at: datetime | None = Field(description="When it is tried next; null if it was given up.")
+    id: int = Field(description="Id of the delivery, with which it can be retried.", examples=[12])
+    state: DeliveryState = Field(description="`pending`: it will be tried again; `dead`: it was given up.")
+    event: Event = Field(description="The event, as it is posted.")
+    attempts: int = Field(description="Number of attempts so far.", examples=[3])
+    problem: str | None = Field(description="Why the last attempt failed.", examples=["the receiver answered 500"])
+    created_at: datetime = Field(description="When the event was queued for delivery.")
+    next_at: datetime | None = Field(description="When the next attempt is made; null if it was given up.")
 
 
 class DeliveryPage(Document):
-    """Some events that the webhook has not taken, newest first."""
+    """A page of events that the webhook has not accepted, newest first."""
 
     deliveries: list[DeliveryInfo] = Field(description="The deliveries of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
 
 
 class Degraded(Document):
-    """What does not work at the moment, and what the service goes on without."""
+    """A backend that does not work at the moment; the service runs without it."""
 
     what: str = Field(description="`redis`, `webhook` or `mqtt`.", examples=["redis"])
-    setting: str = Field(description="The variable that says where it is.", examples=["DAFLOW_REDIS_URL"])
+    setting: str = Field(description="The setting that has its URL.", examples=["DAFLOW_REDIS_URL"])
     detail: str = Field(description="What is wrong.")
 
 
 class Ready(Document):
-    """Clips can be scored now, or, by a process that runs no cameras, incidents be told."""
+    """The process is ready: to score, or, if it runs no cameras, to serve incidents and streams."""
 
-    ready: bool = Field(default=True, description="Always true; otherwise the answer is a problem with status 503.")
-    model: ModelInfo | None = Field(description="What computes the scores; null where no cameras run.")
-    threshold: Threshold | None = Field(description="Where a level becomes an anomaly; null where no cameras run.")
-    degraded: list[Degraded] = Field(description="What does not work, and does not keep the service from its work.")
+    ready: bool = Field(
+        default=True, description="Always true; a process that is not ready answers with a problem of status 503."
+    )
+    model: ModelInfo | None = Field(
+        description="The model that computes the scores; null if this process runs no cameras."
+    )
+    threshold: Threshold | None = Field(
+        description="The level above which a frame is an anomaly; null if this process runs no cameras."
+    )
+    degraded: list[Degraded] = Field(description="Backends that do not work; the service runs without them.")
 
 
 class ProblemKind(Document):
     """What a problem's `type` means."""
 
     type: str = Field(description="The identifier.", examples=["/problems/queue-full"])
-    title: str = Field(description="A few words.", examples=["The queue is full"])
+    title: str = Field(description="Short title.", examples=["The queue is full"])
     status: int = Field(description="HTTP status that goes with it.", examples=[429])
-    description: str = Field(description="When it occurs and which further fields it has.")
+    description: str = Field(description="When it occurs and which additional fields it has.")
 
 
 def clip_document(job: ClipJob, running: RunningClip | None) -> Clip:
-    """What the API says about a clip.
+    """The JSON document of a clip.
 
     Args:
         job: The clip as stored.
-        running: Its worker, which knows how far it is.
+        running: Its progress, if it is being scored.
     """
     progress = running or job
     return Clip(
@@ -163,7 +169,7 @@ def clip_document(job: ClipJob, running: RunningClip | None) -> Clip:
 
 
 def delivery_document(delivery: Delivery) -> DeliveryInfo:
-    """What the API says about a delivery."""
+    """The JSON document of a delivery."""
     return DeliveryInfo(
         id=delivery.id,
         state=delivery.state,

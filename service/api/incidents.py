@@ -1,4 +1,4 @@
-"""Incidents: what happened, what it looked like, what people made of it, and what is happening now."""
+"""Routes for incidents: history, evidence, feedback of operators, and live streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.access.policy import Principal
 from service.api.dependencies import Background, Cursor, IncidentId, PrincipalDep, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
-from service.api.sockets import send, send_text, tell
+from service.api.sockets import send, send_text, stream
 from service.documents.base import Severity
 from service.documents.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
 from service.runtime import Runtime
@@ -33,23 +33,23 @@ def _utc(moment: datetime) -> datetime:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("lies outside of the calendar") from error
+        raise ValueError("is outside the range of dates") from error
 
 
 _Moment = Annotated[datetime, AfterValidator(_utc)]
 _Cameras = Annotated[
     list[str] | None,
-    Query(description="Only events of this camera; may be repeated. A camera that is added later counts as well."),
+    Query(description="Only events of this camera; may be given several times. The camera may be added later."),
 ]
 _LastEventId = Annotated[
     int | None,
-    Query(ge=0, le=_LARGEST_ID, description="Id of the last event that is known: the stream begins after it."),
+    Query(ge=0, le=_LARGEST_ID, description="Id of the last event that the client has; the stream begins after it."),
 ]
 _BackgroundQuery = Annotated[
     Background | None,
     Query(
-        description="`picture` or `none`, which shows skeletons on a plain ground. Left out, the picture if it was "
-        "kept, and else the skeletons."
+        description="`picture` shows the picture; `none` shows only skeletons on a plain background. The default is "
+        "`picture` if the picture was kept, else `none`."
     ),
 ]
 
@@ -58,19 +58,22 @@ _BackgroundQuery = Annotated[
 def list_incidents(
     runtime: RuntimeDep,
     principal: PrincipalDep,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most incidents in the answer.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most incidents on the page.")] = 50,
     cursor: Cursor = None,
     camera: Annotated[str | None, Query(description="Only incidents of this camera.")] = None,
     severity: Annotated[Severity | None, Query(description="Only incidents of this severity.")] = None,
     open: Annotated[
-        bool | None, Query(description="Only incidents that are open, or only those that are over.")
+        bool | None, Query(description="`true`: only open incidents; `false`: only those that have ended.")
     ] = None,
     since: Annotated[
-        _Moment | None, Query(description="Only incidents that started then or later; UTC, unless it says otherwise.")
+        _Moment | None,
+        Query(description="Only incidents that started at this time or later; UTC if it has no time zone."),
     ] = None,
-    until: Annotated[_Moment | None, Query(description="Only incidents that started before.")] = None,
+    until: Annotated[
+        _Moment | None, Query(description="Only incidents that started before this time; UTC if it has no time zone.")
+    ] = None,
 ) -> IncidentPage:
-    """Incidents of the cameras that the key may see, newest first. Those that open meanwhile do not shift the pages."""
+    """Incidents of the cameras that the key may see, newest first. New incidents do not shift the pages."""
     found, before = runtime.streams.incidents.page(
         limit=limit,
         before=int(cursor) if cursor else None,
@@ -92,19 +95,19 @@ async def incident_events(
     camera: _Cameras = None,
     last_event_id: _LastEventId = None,
 ) -> None:
-    """Tell a subscriber every event, from now or from where it left off."""
+    """Send every event, from now on or from where the client left off."""
     wanted = _visible(principal, camera)
     await socket.accept()
-    await tell(socket, _tell_events(socket, runtime, wanted, last_event_id))
+    await stream(socket, _send_events(socket, runtime, wanted, last_event_id))
 
 
 @dataclass(frozen=True, slots=True)
 class _Following:
-    """What a server-sent stream tells.
+    """Messages of one stream of server-sent events.
 
     Attributes:
-        hello: Its first message.
-        messages: The rest.
+        hello: The first message.
+        messages: The following ones.
     """
 
     hello: Hello
@@ -118,11 +121,15 @@ async def _following(
     last_event_id: _LastEventId = None,
     resume_after: Annotated[
         str | None,
-        Header(alias="Last-Event-ID", pattern=r"^\d{0,18}$", description="What a browser sends when it reconnects."),
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^\d{0,18}$",
+            description="Id of the last event; a browser sends it when it reconnects.",
+        ),
     ] = None,
 ) -> AsyncIterator[_Following]:
-    """Follow events until the response is over; the framework does not close the generators that it streams from."""
-    # A browser repeats the address it was given, and knows better by its header how far it came.
+    """Follow events until the response ends; a dependency, since FastAPI does not close a generator that it streams."""
+    # A browser that reconnects repeats the original URL, so its header is newer than `last_event_id` in the URL.
     after = _start(runtime, int(resume_after) if resume_after else last_event_id)
     wanted = _visible(principal, camera)
     async with aclosing(runtime.streams.feed.follow(after, _filter(wanted))) as messages:
@@ -140,8 +147,8 @@ async def stream_incidents(
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: incidents that start, change and end, and cameras that change their state.
 
-    The name of an event is the `type` of its message, its `id` the place in the log; messages are those of the
-    WebSocket `/v1/incidents`.
+    The messages are those of the WebSocket `/v1/incidents`. The name of an event is the `type` of its message, and its
+    `id` is the id of the event in the log.
     """
     hello = following.hello
     resume = str(hello.last_event_id)
@@ -151,9 +158,9 @@ async def stream_incidents(
         yield ServerSentEvent(raw_data=_text(runtime, message), event=message.type, id=number)
 
 
-@router.get("/{incident_id}", summary="Look at an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))
+@router.get("/{incident_id}", summary="Get an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))
 def get_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
-    """An incident as it stands."""
+    """An incident in its current state."""
     return runtime.streams.incidents.get(incident_id)
 
 
@@ -167,7 +174,7 @@ def get_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
 def get_incident_snapshot(
     runtime: RuntimeDep, incident_id: IncidentId, background: _BackgroundQuery = None
 ) -> FileResponse:
-    """What the camera showed when the level was highest; while the incident is open, the highest so far."""
+    """The frame with the highest level; while the incident is open, the highest so far."""
     return _evidence(runtime, incident_id, "snapshot", background)
 
 
@@ -181,31 +188,31 @@ def get_incident_snapshot(
 def get_incident_clip(
     runtime: RuntimeDep, incident_id: IncidentId, background: _BackgroundQuery = None
 ) -> FileResponse:
-    """From some seconds before to some seconds after."""
+    """Video from some seconds before the incident to some seconds after it."""
     return _evidence(runtime, incident_id, "clip", background)
 
 
 @router.post(
     "/{incident_id}/acknowledge",
-    summary="Take note of an incident",
+    summary="Acknowledge an incident",
     responses=responses(Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
 def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
-    """Say that somebody has seen to it; the first time counts."""
+    """Record that somebody has dealt with the incident; only the first time counts."""
     return runtime.streams.log.acknowledge(incident_id)
 
 
 @router.post(
     "/{incident_id}/false-alarm",
-    summary="Call an incident a false alarm",
+    summary="Mark an incident as a false alarm",
     responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
 def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
-    """Say that nothing was wrong, which the next calibration of the camera learns from, or take that back."""
+    """Mark an incident as a false alarm, from which the next calibration of the camera learns, or undo that."""
     return runtime.streams.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
 
 
-async def _tell_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
+async def _send_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
     after = _start(runtime, known)
     await send(socket, await _hello(runtime, camera, after))
     async with aclosing(runtime.streams.feed.follow(after, _filter(camera))) as messages:
@@ -214,7 +221,7 @@ async def _tell_events(socket: WebSocket, runtime: Runtime, camera: list[str] | 
 
 
 def _start(runtime: Runtime, known: int | None) -> int:
-    """The event after which a stream begins; asked for here, so that it can be told in the first message."""
+    """Id of the event after which a stream begins; the first message has it, too."""
     return runtime.streams.feed.newest_id if known is None else known
 
 
@@ -224,10 +231,10 @@ async def _hello(runtime: Runtime, camera: list[str] | None, after: int) -> Hell
 
 
 def _visible(principal: Principal, camera: list[str] | None) -> list[str] | None:
-    """The cameras that were asked for, as far as they may be seen; None for all.
+    """Those of the requested cameras that the key may see; None for all.
 
     Raises:
-        ProblemError: Only cameras were asked for that may not be seen.
+        ProblemError: The key may see none of them.
     """
     if principal.cameras is None:
         return camera
@@ -260,5 +267,5 @@ def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background
     why = f": {incident.evidence_problem}" if incident.evidence_problem else ""
     detail = f"the {kind} of incident {incident_id} is {state}{why}"
     if state == "ready":
-        detail = f"of incident {incident_id} there is a {kind} with skeletons only; ask with background=none"
+        detail = f"incident {incident_id} has only a {kind} with skeletons; request it with background=none"
     raise ProblemError(Kind.EVIDENCE_MISSING, detail, state=state)

@@ -1,4 +1,4 @@
-"""Keys, sessions and tickets: who may come in, and who did what."""
+"""Routes for keys, sessions, tickets and the log of changes."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ _KeyId = Annotated[str, Path(description="Id of the key.", examples=["3f9a0c11d2
 
 
 class NewKeyRequest(BaseModel):
-    """What a new key shall be."""
+    """The properties of a new key."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"\S", description="What it is for.", examples=["wall"])
-    scope: Scope = Field(Scope.READ, description="`read` sees, `operate` also acts, `admin` also configures.")
+    name: str = Field(
+        min_length=1, max_length=100, pattern=r"\S", description="What the key is for.", examples=["wall"]
+    )
+    scope: Scope = Field(Scope.READ, description="`read` may view, `operate` may also act, `admin` may also configure.")
     cameras: list[_CameraName] | None = Field(
-        None, min_length=1, max_length=1000, description="The only cameras it may see and touch; null for everything."
+        None, min_length=1, max_length=1000, description="The only cameras that the key may access; null for all."
     )
     expires_in_days: float | None = Field(
-        None, gt=0, le=_LONGEST_DAYS, description="Days until it ends; null for never.", examples=[90]
+        None, gt=0, le=_LONGEST_DAYS, description="Days until the key expires; null for never.", examples=[90]
     )
 
 
 class CreatedKey(KeyInfo):
     """A key that was just made."""
 
-    key: str = Field(description="The key itself. It is told this once and cannot be told again.")
+    key: str = Field(description="The key itself. It is shown only in this answer.")
 
 
 class KeyList(BaseModel):
     """All keys."""
 
-    keys: list[KeyInfo] = Field(description="Oldest first; those that hold no more as well.")
+    keys: list[KeyInfo] = Field(description="All keys, oldest first, including expired and revoked ones.")
 
 
 class Login(BaseModel):
-    """A key, to be let in with."""
+    """A key to log in with."""
 
     key: SecretStr = Field(min_length=1, max_length=200, description="The key.")
 
@@ -60,22 +62,23 @@ class Session(BaseModel):
     """Who is logged in."""
 
     name: str = Field(description="Name of the key.", examples=["night shift"])
-    scope: Scope = Field(description="What it may do.")
-    cameras: list[str] | None = Field(description="The only cameras it may see and touch; null for everything.")
-    open: bool = Field(description="Whether the service asks for no keys at all.")
+    scope: Scope = Field(description="What the key may do.")
+    cameras: list[str] | None = Field(description="The only cameras that the key may access; null for all.")
+    open: bool = Field(description="Whether the service requires no keys.")
 
 
 class Ticket(BaseModel):
-    """Opens one WebSocket."""
+    """A ticket, which opens one WebSocket."""
 
     ticket: str = Field(
-        description="Goes into the subprotocols of the WebSocket: `daflow` and `daflow.ticket.<ticket>`. Used once."
+        description="Offer it in the subprotocols of the WebSocket: `daflow` and `daflow.ticket.<ticket>`. It works "
+        "once."
     )
-    expires_at: datetime = Field(description="When it ends.")
+    expires_at: datetime = Field(description="When the ticket expires.")
 
 
 class AuditPage(BaseModel):
-    """Changes, newest first."""
+    """A page of changes, newest first."""
 
     records: list[AuditRecord] = Field(description="Changes, newest first.")
     next: int | None = Field(description="`before` for the next page; null when there are no more.")
@@ -87,9 +90,9 @@ def list_keys(runtime: RuntimeDep) -> KeyList:
     return KeyList(keys=runtime.keys.all())
 
 
-@router.post("/keys", summary="Make a key", status_code=201, responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN))
+@router.post("/keys", summary="Create a key", status_code=201, responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN))
 def create_key(runtime: RuntimeDep, wanted: NewKeyRequest, response: Response) -> CreatedKey:
-    """Make a key; the answer tells it, once."""
+    """Create a key. Only this answer shows it."""
     days = wanted.expires_in_days
     made = runtime.keys.create(
         wanted.name,
@@ -103,15 +106,15 @@ def create_key(runtime: RuntimeDep, wanted: NewKeyRequest, response: Response) -
 
 @router.delete("/keys/{key_id}", summary="Revoke a key", responses=responses(Kind.CROSS_ORIGIN, Kind.KEY_NOT_FOUND))
 def revoke_key(runtime: RuntimeDep, key_id: _KeyId) -> KeyInfo:
-    """End a key and all sessions that were begun with it; streams that it opened end within seconds."""
+    """Revoke a key with its sessions and tickets; streams that it opened end within seconds."""
     return runtime.keys.revoke(key_id)
 
 
 @router.get("/audit", summary="List changes", responses=responses())
 def list_changes(
     runtime: RuntimeDep,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most records in the answer.")] = 100,
-    before: Annotated[int | None, Query(ge=1, le=2**53, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most changes on the page.")] = 100,
+    before: Annotated[int | None, Query(ge=1, le=2**53, description="`next` of the previous page.")] = None,
 ) -> AuditPage:
     """Who changed what and when: cameras, calibrations, incidents, clips, keys, logins."""
     found = runtime.keys.audit(limit=limit, before=before)
@@ -120,13 +123,13 @@ def list_changes(
 
 @router.post("/session", summary="Log in", responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN))
 async def log_in(request: Request, runtime: RuntimeDep, login: Login, response: Response) -> Session:
-    """Begin a session of a browser with a key; the answer sets a cookie that scripts cannot read."""
+    """Start a session of a browser with a key; the answer sets a cookie that scripts cannot read."""
     principal = EVERYBODY
     if runtime.settings.authenticated:
         found = await run_in_threadpool(runtime.keys.verify, login.key.get_secret_value())
         if found is None:
             runtime.limits.guessed(client_network(request.client.host if request.client else ""))
-            raise ProblemError(Kind.UNAUTHENTICATED, "this key is not known, or holds no more")
+            raise ProblemError(Kind.UNAUTHENTICATED, "this key is unknown, expired or revoked")
         principal = found
         secret, _ = await run_in_threadpool(runtime.keys.issue, principal, "session")
         response.set_cookie(
@@ -141,9 +144,9 @@ async def log_in(request: Request, runtime: RuntimeDep, login: Login, response: 
     return _session(principal, runtime.settings.authenticated)
 
 
-@router.get("/session", summary="Who am I?", responses=responses())
+@router.get("/session", summary="Get the current session", responses=responses())
 def who_am_i(runtime: RuntimeDep, principal: PrincipalDep) -> Session:
-    """What the key or the session that was shown may do."""
+    """What the key or session of this request may do."""
     return _session(principal, runtime.settings.authenticated)
 
 
@@ -158,9 +161,9 @@ def log_out(request: Request, runtime: RuntimeDep, response: Response) -> None:
 
 @router.post("/tickets", summary="Get a ticket for a WebSocket", responses=responses(Kind.CROSS_ORIGIN))
 def issue_ticket(runtime: RuntimeDep, principal: PrincipalDep, response: Response) -> Ticket:
-    """A ticket opens one WebSocket within half a minute, for pages, which cannot send headers with it."""
+    """Get a ticket that opens one WebSocket within 30 seconds, for web pages, which cannot send a key in a header."""
     if not principal.key_id:
-        raise ProblemError(Kind.FORBIDDEN, "this service asks for no keys, so a WebSocket needs no ticket")
+        raise ProblemError(Kind.FORBIDDEN, "this service requires no keys, so a WebSocket needs no ticket")
     ticket, expires = runtime.keys.issue(principal, "ticket")
     response.headers["cache-control"] = "no-store"
     return Ticket(ticket=ticket, expires_at=expires)

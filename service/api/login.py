@@ -1,4 +1,4 @@
-"""The first page, and the one at the door."""
+"""The start page and the login page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from service.api.browsers import page_policy
 
 PAGES: Final = "/dashboard"
-"""Under this path lie all other pages."""
+"""Path of all other pages."""
 
 LOGIN: Final = "/login"
 
@@ -23,11 +23,11 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def start() -> RedirectResponse:
-    """To the wall."""
+    """Redirect to the dashboard."""
     return RedirectResponse(f"{PAGES}/")
 
 
 @router.get(LOGIN)
 async def log_in_page() -> HTMLResponse:
-    """Asks for a key."""
+    """The page on which an operator logs in with a key."""
     return HTMLResponse(_PAGE, headers={"content-security-policy": _POLICY, "cache-control": "no-store"})

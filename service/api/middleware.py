@@ -1,4 +1,4 @@
-"""What surrounds every request: refusals that the client gets to hear, and no strangers' web pages."""
+"""Middleware: what happens to every request before a route handles it, and to every response after that."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import sockets
 from service.api.browsers import SAFE_HEADERS, known_host, same_origin
-from service.api.problems import Kind, ProblemError, problem_response, upload_problem
+from service.api.problems import Kind, ProblemError, problem_of, problem_response
 from service.clips.uploads import UploadRefused, read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
-"""Bytes of a body that is no upload; everything of a camera fits many times."""
+"""Most bytes of a body that is not an upload; the configuration of a camera is far smaller."""
 
 _SERVED_BY_ALL: Final = re.compile(
     r"/(v1/(incidents|notifications|session|tickets|keys|audit)(/|\Z)|v1/cameras/[^/]+/scores\Z|v1/asyncapi\.json\Z"
     r"|(login|healthz|readyz|metrics|openapi\.json)\Z|(docs|problems)(/|\Z))"
 )
-"""What lies in the database or comes over Redis, and what a process says of itself."""
+"""Paths that every process serves: their content is in the database, comes over Redis, or is about the process."""
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class SafeHeaders:
-    """Tells browsers, with every answer, not to guess types, not to show us in frames, and to keep addresses here."""
+    """Adds `SAFE_HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,11 +53,11 @@ class SafeHeaders:
 
 
 class KnownHost:
-    """Refuses what is addressed to a name that is not this machine's: every request and every WebSocket.
+    """Refuses every request and WebSocket whose ``Host`` header does not name this machine.
 
     Args:
-        app: What is protected.
-        host: What the operator chose to listen on.
+        app: The application.
+        host: The value of ``DAFLOW_HOST``.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -70,16 +70,14 @@ class KnownHost:
             host = Headers(scope=scope).get("host")
             if not known_host(host, self._host):
                 named = f"the name {host}" if host else "no name"
-                detail = (
-                    f"this service serves this machine only, as localhost or 127.0.0.1, and was asked under {named}"
-                )
+                detail = f"this service answers only to localhost and 127.0.0.1, and the request has {named}"
                 await problem_response(ProblemError(Kind.UNKNOWN_HOST, detail))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class StreamsOnly:
-    """Refuses what only the process that runs the cameras can answer: every such request and every WebSocket."""
+    """Refuses every request and WebSocket that only the process that runs the cameras can answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -87,14 +85,14 @@ class StreamsOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or WebSocket."""
         if scope["type"] in ("http", "websocket") and not _SERVED_BY_ALL.match(scope["path"]):
-            detail = f"{scope['path']} is served by the process that runs the cameras, and this one runs none"
+            detail = f"{scope['path']} is served only by the process that runs the cameras, and this one runs none"
             await problem_response(ProblemError(Kind.NOT_HERE, detail))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 class SameOrigin:
-    """Refuses what web pages of other origins send: requests that change something, and WebSockets."""
+    """Refuses requests that change something, and WebSockets, from web pages of other origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -113,11 +111,11 @@ class SameOrigin:
 
 
 class SmallBodies:
-    """Takes the body of a request whole before anything else is done, and refuses one that is large or slow to come.
+    """Reads the whole body of a request first, and refuses a body that is too large or arrives too slowly.
 
     Args:
-        app: What is protected.
-        streamed: Paths that take large bodies and look after themselves.
+        app: The application.
+        streamed: Paths that accept large bodies and have limits of their own.
     """
 
     def __init__(self, app: ASGIApp, streamed: Set[str]) -> None:
@@ -132,7 +130,7 @@ class SmallBodies:
         try:
             body = await read_document(Request(scope, receive), MAX_SMALL_BODY)
         except UploadRefused as error:
-            await problem_response(upload_problem(error))(scope, receive, send)
+            await problem_response(problem_of(error))(scope, receive, send)
             return
         waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -142,13 +140,13 @@ class SmallBodies:
         await self._app(scope, replay, send)
 
 
-class LetGo:
-    """Ends streams that nobody reads any more, and all of them when the server stops.
+class StreamEnds:
+    """Ends a stream whose client reads nothing any more, and every stream when the server stops.
 
-    To the application it looks as if the client had left.
+    The application is told that the client has disconnected.
 
     Args:
-        app: What answers.
+        app: The application.
         closing: Set when the server begins to stop.
     """
 
@@ -157,7 +155,7 @@ class LetGo:
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; WebSockets look after themselves."""
+        """Handle one request; WebSockets have limits of their own (`service.api.sockets`)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -165,7 +163,7 @@ class LetGo:
         try:
             await self._app(scope, answer.receive, answer.send)
         except* BrokenResourceError:
-            # How the framework ends a stream of events whose reader left while more was to be told.
+            # FastAPI raises this when the client of a stream of events leaves before its end.
             pass
         await answer.complete()
 
@@ -186,7 +184,7 @@ class _Answer:
             message = await self._receive()
             self._asked = not message.get("more_body", False)
             return message
-        # All that can come now is that the client leaves.
+        # The body is complete, so the only message that can still come is the disconnect.
         waiting = [asyncio.ensure_future(wait()) for wait in (self._receive, self._stalled.wait, self._closing.wait)]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -204,20 +202,21 @@ class _Answer:
             async with asyncio.timeout(sockets.SEND_LIMIT_S):
                 await self._send(message)
         except TimeoutError:
-            log.info("let go of a client that took nothing", path=self._path, seconds=sockets.SEND_LIMIT_S)
+            log.info("ended a stream whose client reads nothing", path=self._path, seconds=sockets.SEND_LIMIT_S)
             self._stalled.set()
 
     async def complete(self) -> None:
-        """Put an end to a stream that was ended here."""
+        """Send the end of a stream that was cut short because the server stops."""
         if self._closing.is_set() and self._begun and not self._complete:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class LingeringClose:
-    """Answers before the body has arrived, then reads on for a moment.
+    """Keeps a connection open for a moment after a response that was sent before the body had arrived.
 
-    A server that answers early and closes makes the network discard the answer of a client that is still sending. So
-    the answer is sent whole, what follows is thrown away for a limited time, and then the connection closes.
+    If a server closes the connection while the client is still sending, the network discards the response. So the
+    response is sent first, then the rest of the body is read and discarded for a limited time, and then the connection
+    is closed.
     """
 
     def __init__(self, app: ASGIApp) -> None:

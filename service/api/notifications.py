@@ -1,4 +1,4 @@
-"""Notifications: what the webhook has not taken, and another try."""
+"""Routes for notifications: list what the webhook has not accepted, and retry it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from service.notifications.store import DeliveryState
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 
-_DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Number of the delivery.", examples=[12])]
+_DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of the delivery.", examples=[12])]
 
 
 @router.get("", summary="List what was not delivered", responses=responses())
 def list_deliveries(
     runtime: RuntimeDep,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries in the answer.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries on the page.")] = 50,
     cursor: Cursor = None,
     state: Annotated[
-        DeliveryState | None, Query(description="Only what is tried again, `pending`, or was given up, `dead`.")
+        DeliveryState | None,
+        Query(description="Only deliveries that will be tried again (`pending`) or were given up (`dead`)."),
     ] = None,
 ) -> DeliveryPage:
-    """Events that the webhook has not taken, newest first."""
+    """Events that the webhook has not accepted, newest first."""
     found, before = runtime.notifications.page(limit=limit, before=int(cursor) if cursor else None, state=state)
     return DeliveryPage(
         deliveries=[delivery_document(delivery) for delivery in found], next=None if before is None else str(before)
@@ -34,11 +35,11 @@ def list_deliveries(
 
 @router.post(
     "/{delivery_id}/retry",
-    summary="Deliver again",
+    summary="Retry a delivery",
     responses=responses(Kind.CROSS_ORIGIN, Kind.DELIVERY_NOT_FOUND),
 )
 def retry_delivery(runtime: RuntimeDep, delivery_id: _DeliveryId) -> DeliveryInfo:
-    """Try now, as if for the first time; an event that was given up is tried as often as a new one."""
+    """Try a delivery now, and count its attempts from zero again."""
     delivery = runtime.notifications.retry(delivery_id)
     runtime.notifier.wake()
     return delivery_document(delivery)

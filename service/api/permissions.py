@@ -1,4 +1,4 @@
-"""What every route needs: one table, in which a route that is missing lets nobody in."""
+"""The permission that each route needs, in one table; a route that is missing in it is always refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from service.access.policy import Rule, Scope, Subject
 
 WEBSOCKET: Final = "WEBSOCKET"
-"""Stands for the method of a WebSocket."""
+"""Stands in the table for the method of a WebSocket."""
 
 _OPEN: Final = Rule(None)
 _READ: Final = Rule(Scope.READ)
@@ -20,13 +20,12 @@ _ADMIN_CAMERA: Final = Rule(Scope.ADMIN, Subject.CAMERA)
 _ADMIN_SERVICE: Final = Rule(Scope.ADMIN, Subject.SERVICE)
 
 RULES: Final[Mapping[tuple[str, str], Rule]] = {
-    # Orchestrators have no key, and learn whether it works, nothing else.
+    # Open to orchestrators, which have no key: they show only whether the service works, and what is wrong if not.
     ("GET", "/healthz"): _OPEN,
     ("GET", "/readyz"): _OPEN,
     ("GET", "/problems/{slug}"): _OPEN,
     ("GET", "/metrics"): _READ_SERVICE,
     ("GET", "/docs"): _READ,
-    ("GET", "/docs/openapi.json"): _READ,
     ("GET", "/openapi.json"): _READ,
     ("GET", "/v1/asyncapi.json"): _READ,
     ("POST", "/v1/session"): _OPEN,
@@ -74,17 +73,17 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/"): _OPEN,
     ("GET", "/login"): _OPEN,
 }
-"""By method and path of the route."""
+"""Rules by method and path of the route."""
 
 MOUNTS: Final[Mapping[str, Rule]] = {
     "/docs/assets": _OPEN,
-    # The page shows figures of the whole service. For all else, and for all it does, it asks the routes above, with the
-    # session of whoever looks at it.
+    # The dashboard itself shows figures of the whole service. For everything else it calls the routes above, with the
+    # session of its user.
     "/dashboard": _READ_SERVICE,
 }
-"""By path of whole applications, of which every path needs the same."""
+"""By path of a mounted application; all paths below it need the same."""
 
 
 def rule_of(method: str, path: str, *, mounted: bool = False) -> Rule | None:
-    """What a route needs; None where nobody has said so, which lets nobody in."""
+    """The rule of a route; None if it has none, so that it is refused."""
     return MOUNTS.get(path) if mounted else RULES.get((method, path))

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the catalogue, and the handlers that turn exceptions into them."""
+"""Errors as RFC 9457 problem documents: the kinds of problem, and which exception becomes which."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from service.clips.uploads import (
     ClipTooLarge,
     MalformedUpload,
     UploadIncomplete,
-    UploadRefused,
     UploadStalled,
 )
 from service.errors import StorageFull
@@ -39,18 +38,19 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457). Some problems carry further fields, named in their description."""
+    """What went wrong (RFC 9457). Some kinds of problem have additional fields, which their description names."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(
-        description="Stable identifier of the kind of problem; a path that explains it.",
+        description="Stable identifier of the kind of problem; also the path of its explanation.",
         examples=["/problems/clip-rejected"],
     )
     title: str = Field(description="The kind of problem in a few words.", examples=["The clip cannot be scored"])
     status: int = Field(description="HTTP status.", examples=[422])
     detail: str = Field(
-        description="What happened this time.", examples=["the clip lasts 812.0 s; at most 600.0 s are accepted"]
+        description="What went wrong in this request.",
+        examples=["the clip lasts 812.0 s; at most 600.0 s are accepted"],
     )
 
 
@@ -58,17 +58,17 @@ class Kind(Enum):
     """The kinds of problem.
 
     Attributes:
-        slug: End of `type`.
+        slug: Last part of `type`.
         status: HTTP status.
-        title: A few words.
-        description: When it occurs and which further fields it has.
+        title: Short title.
+        description: When it occurs and which additional fields it has.
     """
 
     MALFORMED_UPLOAD = (
         "malformed-upload",
         400,
         "The upload cannot be read",
-        "The body is not the form that its headers promise.",
+        "The body is not the form that its headers announce.",
     )
     UPLOAD_INCOMPLETE = (
         "upload-incomplete",
@@ -79,135 +79,141 @@ class Kind(Enum):
     UNAUTHENTICATED = (
         "unauthenticated",
         401,
-        "Who is there?",
-        "A key is needed and none was shown, or it is unknown, expired or revoked.",
+        "A key is needed",
+        "The request has no key, or its key is unknown, expired or revoked.",
     )
     FORBIDDEN = ("forbidden", 403, "Not allowed", "The key does not allow this, or not for this camera.")
-    CROSS_ORIGIN = ("cross-origin", 403, "Not from this page", "A web page of another origin sent the request.")
-    NOT_FOUND = ("not-found", 404, "Nothing here", "The path does not exist.")
+    CROSS_ORIGIN = (
+        "cross-origin",
+        403,
+        "Cross-origin request refused",
+        "A web page of another origin sent the request.",
+    )
+    NOT_FOUND = ("not-found", 404, "Not found", "The path does not exist.")
     CLIP_NOT_FOUND = (
         "clip-not-found",
         404,
         "No such clip",
-        "The clip never existed, was deleted, or its retention time is over.",
+        "The clip never existed, was deleted, or was removed by retention.",
     )
     CAMERA_NOT_FOUND = ("camera-not-found", 404, "No such camera", "The camera was never added, or was deleted.")
     INCIDENT_NOT_FOUND = (
         "incident-not-found",
         404,
         "No such incident",
-        "The incident never happened, or its retention time is over.",
+        "The incident never existed, or was removed by retention.",
     )
-    KEY_NOT_FOUND = ("key-not-found", 404, "No such key", "There never was a key with this id.")
+    KEY_NOT_FOUND = ("key-not-found", 404, "No such key", "No key has this id.")
     EVIDENCE_MISSING = (
         "evidence-missing",
         404,
         "No such evidence",
-        "There is no such picture or video of the incident; `state` says whether it is still `pending`, is `missing`, "
-        "or is `ready` in the other version only.",
+        "The incident has no such picture or video. `state` is `pending` if it is not finished yet, `missing` if it "
+        "was not made or was removed, or `ready` if only the version with skeletons exists.",
     )
     METHOD_NOT_ALLOWED = (
         "method-not-allowed",
         405,
         "Method not allowed",
-        "The path exists and does not take this method.",
+        "The path exists, but not with this method.",
     )
     UPLOAD_STALLED = ("upload-stalled", 408, "The upload stalled", "The client stopped sending, or sends too slowly.")
     CLIP_NOT_DONE = (
         "clip-not-done",
         409,
         "No result",
-        "The clip has no result, not yet or not ever; `state` says which.",
+        "The clip has no result; `state` shows whether it is still queued or running, failed, or was cancelled.",
     )
     CLIP_FINISHED = (
         "clip-finished",
         409,
         "The clip has finished",
-        "A finished clip cannot be cancelled; `state` says how it ended.",
+        "A finished clip cannot be cancelled; `state` shows how it ended.",
     )
-    NO_PICTURE = ("no-picture", 409, "No picture yet", "The camera has delivered no frame yet; `state` says how it is.")
+    NO_PICTURE = ("no-picture", 409, "No picture yet", "The camera has delivered no frame yet; `state` is its state.")
     TOO_MANY_CAMERAS = (
         "too-many-cameras",
         409,
         "Too many cameras",
-        "As many cameras were added as `DAFLOW_MAX_CAMERAS` allows; delete one first.",
+        "There are already as many cameras as `DAFLOW_MAX_CAMERAS` allows; delete one first.",
     )
     CALIBRATION_RUNNING = (
         "calibration-running",
         409,
         "A calibration is running",
-        "The camera is being calibrated; wait for the end or cancel it first.",
+        "The camera is being calibrated; wait until that has ended, or cancel it.",
     )
     BODY_TOO_LARGE = (
         "body-too-large",
         413,
         "The body is too large",
-        "The body has more than `limit_bytes` bytes; told while it is being sent.",
+        "The body has more than `limit_bytes` bytes. The answer may come before the whole body was sent.",
     )
     CLIP_TOO_LARGE = (
         "clip-too-large",
         413,
         "The clip is too large",
-        "The clip has more than `limit_bytes` bytes; told while it is being sent.",
+        "The clip has more than `limit_bytes` bytes. The answer may come before the whole body was sent.",
     )
     DELIVERY_NOT_FOUND = (
         "delivery-not-found",
         404,
         "No such delivery",
-        "The event was delivered, or never was to be.",
+        "The event has been delivered, or there never was such a delivery.",
     )
     NOT_HERE = (
         "not-here",
         421,
         "Not served here",
-        "This process serves incidents and streams only (`DAFLOW_ROLE=api`); the one that runs the cameras does more.",
+        "This process serves only incidents and streams (`DAFLOW_ROLE=api`); ask the process that runs the cameras.",
     )
     UNKNOWN_HOST = (
         "unknown-host",
         421,
-        "Not a name of this machine",
-        "The service serves this machine only, and the header `Host` names another.",
+        "Unknown host",
+        "The service answers only to names of this machine, and the header `Host` has another.",
     )
     INVALID_REQUEST = (
         "invalid-request",
         422,
         "The request is not valid",
-        "Parameters are missing or wrong; `errors` names each.",
+        "Parameters are missing or wrong; `errors` lists them.",
     )
     CLIP_REJECTED = (
         "clip-rejected",
         422,
         "The clip cannot be scored",
-        "The file is no video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
+        "The file is not a video, is damaged, or exceeds a limit; `cause` is a stable slug such as `not-a-video`, "
         "`truncated` or `too-long`.",
     )
     STREAM_URL_REFUSED = (
         "stream-url-refused",
         422,
         "The address of the camera is refused",
-        "The address is not understood or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` "
-        "or `no-such-file`. Nothing was connected to.",
+        "The address is not valid or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` or "
+        "`no-such-file`. No connection was made.",
     )
     CALIBRATION_REFUSED = (
         "calibration-refused",
         422,
-        "The camera cannot be calibrated like that",
-        "There is nothing to gather from, or the clip that was named has no joints. Whether the footage is enough is "
-        "known only when it is there: see `refusal` in the status of the calibration.",
+        "The camera cannot be calibrated this way",
+        "The camera is disabled, or the given clip has no scores or no joints. Whether there is enough footage is "
+        "known "
+        "only after it was gathered: see `refusal` in the status of the calibration.",
     )
     QUEUE_FULL = (
         "queue-full",
         429,
         "The queue is full",
-        "Too many clips wait; the header `Retry-After` says when to come back.",
+        "Too many clips or sequences wait; the header `Retry-After` says when to try again.",
     )
     TOO_MANY_REQUESTS = (
         "too-many-requests",
         429,
         "Too many requests",
-        "More requests than allowed, or too many wrong keys; the header `Retry-After` says when to come back.",
+        "More requests than allowed, or too many wrong keys; the header `Retry-After` says when to try again.",
     )
-    INTERNAL_ERROR = ("internal-error", 500, "Internal error", "A defect of the service; its log has the details.")
+    INTERNAL_ERROR = ("internal-error", 500, "Internal error", "An error in the service; its log has the details.")
     MODELS_UNAVAILABLE = (
         "models-unavailable",
         503,
@@ -220,7 +226,12 @@ class Kind(Enum):
         "Not ready",
         "`missing` lists what is missing, each with the `setting` that fixes it.",
     )
-    STORAGE_FULL = ("storage-full", 507, "No room", "There is no room left to store the clip, or what is made from it.")
+    STORAGE_FULL = (
+        "storage-full",
+        507,
+        "Storage is full",
+        "There is no room left to store the clip, or files made from it.",
+    )
 
     def __init__(self, slug: str, status: int, title: str, description: str) -> None:
         self.slug = slug
@@ -235,7 +246,7 @@ class Kind(Enum):
 
 
 SMALL_BODY: Final = (Kind.UPLOAD_INCOMPLETE, Kind.UPLOAD_STALLED, Kind.BODY_TOO_LARGE)
-"""How a request may end that has a body, before it is looked at."""
+"""Problems of every request with a small body, found before the route is called."""
 
 _ALWAYS: Final = (
     Kind.UNAUTHENTICATED,
@@ -253,9 +264,9 @@ class ProblemError(Exception):
 
     Args:
         kind: What kind of problem.
-        detail: What happened this time.
-        headers: Further headers of the answer.
-        fields: Further fields of the document.
+        detail: What went wrong in this request.
+        headers: Additional headers of the response.
+        fields: Additional fields of the document.
     """
 
     def __init__(self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
@@ -267,7 +278,7 @@ class ProblemError(Exception):
 
 
 def problem_response(error: ProblemError) -> JSONResponse:
-    """The answer for a problem."""
+    """The response for a problem."""
     document = {
         "type": error.kind.type,
         "title": error.kind.title,
@@ -279,7 +290,7 @@ def problem_response(error: ProblemError) -> JSONResponse:
 
 
 def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The entry ``responses=`` of a route that can end in these problems, beside those every route can end in."""
+    """The argument ``responses=`` of a route: these problems, and those that every route can end in."""
     by_status: dict[int | str, list[Kind]] = {}
     for kind in (*kinds, *_ALWAYS):
         if kind not in by_status.setdefault(kind.status, []):
@@ -299,121 +310,110 @@ def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 def media(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
-    """The entry ``responses=`` of a route that answers with a file."""
+    """The argument ``responses=`` of a route that answers with a file."""
     schema = {"type": "string", "format": "binary", "description": description}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
+_KINDS: Final[Mapping[type[Exception], Kind]] = {
+    UnknownClip: Kind.CLIP_NOT_FOUND,
+    UnknownCamera: Kind.CAMERA_NOT_FOUND,
+    UnknownIncident: Kind.INCIDENT_NOT_FOUND,
+    UnknownKey: Kind.KEY_NOT_FOUND,
+    UnknownDelivery: Kind.DELIVERY_NOT_FOUND,
+    TooManyCameras: Kind.TOO_MANY_CAMERAS,
+    StreamUrlError: Kind.STREAM_URL_REFUSED,
+    CalibrationRunning: Kind.CALIBRATION_RUNNING,
+    CalibrationRefused: Kind.CALIBRATION_REFUSED,
+    IllegalClipTransition: Kind.CLIP_FINISHED,
+    ClipRejected: Kind.CLIP_REJECTED,
+    BodyTooLarge: Kind.BODY_TOO_LARGE,
+    ClipTooLarge: Kind.CLIP_TOO_LARGE,
+    MalformedUpload: Kind.MALFORMED_UPLOAD,
+    UploadStalled: Kind.UPLOAD_STALLED,
+    UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
+    StorageFull: Kind.STORAGE_FULL,
+}
+"""Which problem each exception of the service becomes; subclasses become the same."""
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that an exception of the service becomes.
+
+    Args:
+        error: An instance of a class that the table of kinds names, or of a subclass.
+    """
+    kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+    return ProblemError(kind, str(error), **_further_fields(error))
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem document."""
-
-    @app.exception_handler(ProblemError)
-    async def on_problem(_request: Request, error: ProblemError) -> JSONResponse:
-        return problem_response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [
-            {"in": str(item["loc"][0]), "name": ".".join(map(str, item["loc"][1:])), "message": str(item["msg"])}
-            for item in error.errors()
-        ]
-        detail = "; ".join(f"{item['name']}: {item['message']}" for item in found)
-        return problem_response(ProblemError(Kind.INVALID_REQUEST, detail, errors=found))
-
-    @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:
-            # The framework says so of a body that is no JSON in a way that it did not foresee.
-            found = [{"in": "body", "name": "", "message": error.detail}]
-            return problem_response(ProblemError(Kind.INVALID_REQUEST, error.detail, errors=found))
-        detail = f"{request.method} {request.url.path}: {error.detail}"
-        kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
-        if kind is not None:
-            return problem_response(ProblemError(kind, detail, headers=error.headers))
-        title = HTTPStatus(error.status_code).phrase
-        document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
-        return JSONResponse(document, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
-
-    @app.exception_handler(UnknownClip)
-    async def on_unknown_clip(_request: Request, error: UnknownClip) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownCamera)
-    async def on_unknown_camera(_request: Request, error: UnknownCamera) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CAMERA_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownIncident)
-    async def on_unknown_incident(_request: Request, error: UnknownIncident) -> JSONResponse:
-        return problem_response(ProblemError(Kind.INCIDENT_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownKey)
-    async def on_unknown_key(_request: Request, error: UnknownKey) -> JSONResponse:
-        return problem_response(ProblemError(Kind.KEY_NOT_FOUND, str(error)))
-
-    @app.exception_handler(UnknownDelivery)
-    async def on_unknown_delivery(_request: Request, error: UnknownDelivery) -> JSONResponse:
-        return problem_response(ProblemError(Kind.DELIVERY_NOT_FOUND, str(error)))
-
-    @app.exception_handler(TooManyCameras)
-    async def on_too_many_cameras(_request: Request, error: TooManyCameras) -> JSONResponse:
-        return problem_response(ProblemError(Kind.TOO_MANY_CAMERAS, str(error)))
-
-    @app.exception_handler(StreamUrlError)
-    async def on_stream_url(_request: Request, error: StreamUrlError) -> JSONResponse:
-        return problem_response(ProblemError(Kind.STREAM_URL_REFUSED, str(error), cause=error.cause))
-
-    @app.exception_handler(CalibrationRunning)
-    async def on_calibration_running(_request: Request, error: CalibrationRunning) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CALIBRATION_RUNNING, str(error)))
-
-    @app.exception_handler(CalibrationRefused)
-    async def on_calibration_refused(_request: Request, error: CalibrationRefused) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CALIBRATION_REFUSED, str(error)))
-
-    @app.exception_handler(IllegalClipTransition)
-    async def on_illegal_transition(_request: Request, error: IllegalClipTransition) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_FINISHED, str(error), state=error.current))
-
-    @app.exception_handler(ClipRejected)
-    async def on_rejected(_request: Request, error: ClipRejected) -> JSONResponse:
-        return problem_response(ProblemError(Kind.CLIP_REJECTED, str(error), cause=error.cause))
-
-    @app.exception_handler(UploadRefused)
-    async def on_refused(_request: Request, error: UploadRefused) -> JSONResponse:
-        return problem_response(upload_problem(error))
-
-    @app.exception_handler(StorageFull)
-    async def on_storage_full(_request: Request, error: StorageFull) -> JSONResponse:
-        return problem_response(ProblemError(Kind.STORAGE_FULL, str(error)))
-
-    @app.exception_handler(Exception)
-    async def on_defect(_request: Request, _error: Exception) -> JSONResponse:
-        # The server logs the traceback and closes the connection. This answer is made outside of all middleware.
-        headers = {**SAFE_HEADERS, "connection": "close"}
-        return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
+    for cls in _KINDS:
+        app.add_exception_handler(cls, _on_known)
+    app.exception_handler(ProblemError)(_on_problem)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(HTTPException)(_on_http)
+    app.exception_handler(Exception)(_on_defect)
 
 
 def queue_full(error: QueueFull, seconds: float) -> ProblemError:
     """The problem of a full queue.
 
     Args:
-        error: What the queue says.
-        seconds: When a seat is likely to be free.
+        error: The error of the queue.
+        seconds: When there is likely to be room again.
     """
     return ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
-def upload_problem(error: UploadRefused) -> ProblemError:
-    """The problem of a body that was not accepted."""
-    kinds: dict[type[UploadRefused], Kind] = {
-        BodyTooLarge: Kind.BODY_TOO_LARGE,
-        ClipTooLarge: Kind.CLIP_TOO_LARGE,
-        MalformedUpload: Kind.MALFORMED_UPLOAD,
-        UploadStalled: Kind.UPLOAD_STALLED,
-        UploadIncomplete: Kind.UPLOAD_INCOMPLETE,
-    }
-    fields: dict[str, Any] = {"limit_bytes": error.limit} if isinstance(error, ClipTooLarge | BodyTooLarge) else {}
-    return ProblemError(kinds[type(error)], str(error), **fields)
+def _further_fields(error: Exception) -> dict[str, Any]:
+    match error:
+        case StreamUrlError() | ClipRejected():
+            return {"cause": error.cause}
+        case IllegalClipTransition():
+            return {"state": error.current}
+        case BodyTooLarge() | ClipTooLarge():
+            return {"limit_bytes": error.limit}
+        case _:
+            return {}
+
+
+async def _on_known(_request: Request, error: Exception) -> JSONResponse:
+    return problem_response(problem_of(error))
+
+
+async def _on_problem(_request: Request, error: ProblemError) -> JSONResponse:
+    return problem_response(error)
+
+
+async def _on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    found = [
+        {"in": str(item["loc"][0]), "name": ".".join(map(str, item["loc"][1:])), "message": str(item["msg"])}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['name']}: {item['message']}" for item in found)
+    return problem_response(ProblemError(Kind.INVALID_REQUEST, detail, errors=found))
+
+
+async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:
+        # FastAPI answers 400, not a validation error, when a body cannot even be decoded as JSON.
+        found = [{"in": "body", "name": "", "message": error.detail}]
+        return problem_response(ProblemError(Kind.INVALID_REQUEST, error.detail, errors=found))
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    kind = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}.get(error.status_code)
+    if kind is not None:
+        return problem_response(ProblemError(kind, detail, headers=error.headers))
+    title = HTTPStatus(error.status_code).phrase
+    document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
+    return JSONResponse(document, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_defect(_request: Request, _error: Exception) -> JSONResponse:
+    # The server logs the traceback and closes the connection. This response does not pass through the middleware.
+    headers = {**SAFE_HEADERS, "connection": "close"}
+    return problem_response(ProblemError(Kind.INTERNAL_ERROR, "the service's log has the details", headers=headers))
 
 
 def _example(kind: Kind) -> dict[str, Any]:

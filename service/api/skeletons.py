@@ -1,4 +1,4 @@
-"""Skeletons without video, scored in one go."""
+"""Route for skeletons: scores a sequence of keypoints that is posted without video."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from service.documents.skeletons import SkeletonSequence
 router = APIRouter(prefix="/v1/skeletons", tags=["skeletons"])
 
 MAX_BYTES: Final = 32 * 1024**2
-"""Longest body: `MAX_FRAMES` with three people each."""
+"""Most bytes of a body; enough for `MAX_FRAMES` frames with three people each."""
 
-_SEATS: Final = 8
+QUEUE_SIZE: Final = 8
 _RETRY_AFTER_S: Final = 5
 
 _BODY: Final[dict[str, Any]] = {
@@ -37,38 +37,38 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
-class WaitingRoom:
-    """Sequences are scored one after the other, and few may wait, because they wait in memory."""
+class SequenceQueue:
+    """The queue of posted sequences: one is scored at a time, and few may wait, because they wait in memory."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(1)
-        self.taken = 0
+        self.waiting = 0
 
     @contextlib.contextmanager
-    def seat(self) -> Iterator[None]:
-        """A place to wait.
+    def place(self) -> Iterator[None]:
+        """Take a place in the queue.
 
         Raises:
-            QueueFull: There is none.
+            QueueFull: Every place is taken.
         """
-        if self.taken >= _SEATS:
-            raise QueueFull(f"{self.taken} sequences of skeletons wait; no more may")
-        self.taken += 1
+        if self.waiting >= QUEUE_SIZE:
+            raise QueueFull(f"{self.waiting} sequences of skeletons wait, and no more may")
+        self.waiting += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.waiting -= 1
 
 
-def _waiting_room(request: Request) -> WaitingRoom:
-    return cast(WaitingRoom, request.app.state.skeletons)
+def _queue(request: Request) -> SequenceQueue:
+    return cast(SequenceQueue, request.app.state.skeletons)
 
 
 @router.post(
     "",
     summary="Score skeletons",
     response_model=ClipResult,
-    response_description="The scores, as of a clip.",
+    response_description="The scores, in the format of a clip's.",
     openapi_extra=_BODY,
     responses=responses(
         Kind.CROSS_ORIGIN,
@@ -82,19 +82,19 @@ def _waiting_room(request: Request) -> WaitingRoom:
 async def post_skeletons(
     request: Request,
     runtime: RuntimeDep,
-    room: Annotated[WaitingRoom, Depends(_waiting_room)],
-    keypoints: Annotated[bool, Query(description="Whether the result carries everybody's joints.")] = False,
+    queue: Annotated[SequenceQueue, Depends(_queue)],
+    keypoints: Annotated[bool, Query(description="Whether the result has the joints of every person.")] = False,
 ) -> Response:
-    """Score a sequence of skeletons without video, on the path that clips take. Nothing of it is kept."""
+    """Score a sequence of skeletons without video, in the same way as clips. Nothing is stored."""
     models = runtime.models.loaded
     if models is None:
         problem = runtime.models.problem
         detail = str(problem) if problem else "the models are being loaded"
         raise ProblemError(Kind.MODELS_UNAVAILABLE, detail, setting=problem.setting if problem else "")
     try:
-        with room.seat():
+        with queue.place():
             body = await read_document(request, MAX_BYTES)
-            async with room.turn:
+            async with queue.turn:
                 result = await run_in_threadpool(_score, runtime.clips.scorer(models), body, keypoints)
     except QueueFull as error:
         raise ProblemError(Kind.QUEUE_FULL, str(error), headers={"Retry-After": str(_RETRY_AFTER_S)}) from error
@@ -105,7 +105,7 @@ def _score(scorer: ClipScorer, body: bytes, keypoints: bool) -> bytes:
     try:
         sequence = SkeletonSequence.model_validate_json(body)
     except ValidationError as error:
-        # The first few tell what is wrong; there may be one for every number.
+        # Only the first ten: there may be one error for every number.
         found = error.errors(include_url=False, include_input=False, include_context=False)[:10]
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
     return scorer.score_skeletons(sequence, keypoints=keypoints).model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""What all WebSockets share: how to tell, how to notice that nobody listens, and how not to wait for ever."""
+"""Sending on WebSockets: with a time limit, and until the client disconnects."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import BaseModel
 from starlette.websockets import WebSocketDisconnect
 
 SEND_LIMIT_S: Final = 30.0
-"""A reader who takes nothing for this long is let go."""
+"""Seconds after which a client that reads nothing is disconnected."""
 
 UNKNOWN_CODE: Final = 4404
 """Close code for an id that does not exist, after HTTP's 404."""
 
 
 class ReaderStalled(Exception):
-    """The reader of a stream has taken nothing for `SEND_LIMIT_S`."""
+    """The client of a stream has read nothing for `SEND_LIMIT_S`."""
 
 
 async def send_text(socket: WebSocket, text: str) -> None:
     """Send a message.
 
     Raises:
-        ReaderStalled: The reader takes nothing.
-        WebSocketDisconnect: The reader has left.
+        ReaderStalled: The client reads nothing.
+        WebSocketDisconnect: The client has disconnected.
     """
     try:
         async with asyncio.timeout(SEND_LIMIT_S):
@@ -36,23 +36,23 @@ async def send_text(socket: WebSocket, text: str) -> None:
 
 
 async def send(socket: WebSocket, message: BaseModel) -> None:
-    """Send a message that only this reader gets; see `send_text`."""
+    """Send a message as JSON; see `send_text`."""
     await send_text(socket, message.model_dump_json())
 
 
-async def tell(socket: WebSocket, telling: Coroutine[Any, Any, None]) -> None:
-    """Run until everything is told or the reader has left.
+async def stream(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
+    """Send messages until there are no more or the client has disconnected.
 
     Args:
-        socket: An accepted connection; what the reader sends is ignored.
-        telling: Sends the messages and closes the connection.
+        socket: An accepted connection; messages from the client are ignored.
+        sending: Sends the messages and closes the connection.
     """
-    await either(telling, _until_gone(socket))
+    await either(sending, _until_disconnected(socket))
 
 
-async def either(*talks: Coroutine[Any, Any, None]) -> None:
-    """Run the sides of a conversation until the first of them ends; a reader who left or stalled ends it as well."""
-    tasks = [asyncio.create_task(talk) for talk in talks]
+async def either(*sides: Coroutine[Any, Any, None]) -> None:
+    """Run both sides of a connection until one of them ends; a client that left or stalled is not an error."""
+    tasks = [asyncio.create_task(side) for side in sides]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -60,11 +60,11 @@ async def either(*talks: Coroutine[Any, Any, None]) -> None:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
-        # A stalled reader would not take a closing message either: the server drops the connection.
+        # A stalled client would not read a closing message either: the server drops the connection.
         if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | ReaderStalled):
             raise result
 
 
-async def _until_gone(socket: WebSocket) -> None:
+async def _until_disconnected(socket: WebSocket) -> None:
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

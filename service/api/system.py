@@ -1,4 +1,4 @@
-"""Operations: is it alive, can it work, how much has it done."""
+"""Routes for operations: health, readiness, metrics, and explanations of problems."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from service.runtime import Runtime
 router = APIRouter(tags=["system"])
 
 
-@router.get("/healthz", summary="Alive?", responses=responses())
+@router.get("/healthz", summary="Check that the process runs", responses=responses())
 async def healthz() -> Alive:
-    """The process answers; says nothing about whether it can work."""
+    """The process is running. Whether it can work is shown by `/readyz`."""
     return Alive()
 
 
-@router.get("/readyz", summary="Ready?", responses=responses(Kind.NOT_READY))
+@router.get("/readyz", summary="Check that the service is ready", responses=responses(Kind.NOT_READY))
 def readyz(runtime: RuntimeDep) -> Ready:
-    """Clips and cameras can be scored and stored; otherwise what is missing and which setting fixes it.
+    """Clips and cameras can be scored and stored; if not, the answer lists what is missing and which setting fixes it.
 
-    A process that runs no cameras is ready when the database is. Redis, the webhook and MQTT keep nobody from being
-    ready: the service goes on without them and makes up for it.
+    A process that runs no cameras is ready when its database is. A backend that does not work (Redis, webhook, MQTT)
+    is listed as `degraded`, and the service is ready without it.
     """
     checks = (_database, _log) if runtime.lease is None else (_models, _database, _folder, _engine, _log)
     missing = [found for check in checks if (found := check(runtime))]
@@ -54,11 +54,11 @@ def readyz(runtime: RuntimeDep) -> Ready:
     responses=media("text/plain", "Metrics in Prometheus' text format.") | responses(),
 )
 def metrics(runtime: RuntimeDep) -> Response:
-    """Clips by state, seconds per clip, frames scored, uploads refused by cause."""
+    """All metrics of this process: clips, cameras, live loop, subscribers, backends and notifications."""
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/asyncapi.json", summary="Describe the streams", responses=responses())
+@router.get("/v1/asyncapi.json", summary="Get the AsyncAPI document", responses=responses())
 async def describe_streams(request: Request) -> dict[str, Any]:
     """AsyncAPI 3.0: every WebSocket and event stream, and every message on it."""
     app = request.app
@@ -73,7 +73,7 @@ async def explain_problem(
     for kind in Kind:
         if kind.slug == slug:
             return ProblemKind(type=kind.type, title=kind.title, status=kind.status, description=kind.description)
-    raise ProblemError(Kind.NOT_FOUND, f"there is no kind of problem {slug}")
+    raise ProblemError(Kind.NOT_FOUND, f"there is no kind of problem with the name {slug}")
 
 
 def _models(runtime: Runtime) -> dict[str, str] | None:

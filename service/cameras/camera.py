@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,6 +77,7 @@ class Camera:
         self.url = url
         self.latest: Latest | None = None
         self.taps: tuple[Callable[[Scored], None], ...] = ()
+        self._watchers: tuple[Callable[[], None], ...] = ()
         self._post = post
         self._model: CameraModel | None = None
         self._lock = threading.Lock()
@@ -115,6 +117,7 @@ class Camera:
             self._closed = True
             if self._judge is not None:
                 self._record(self._judge.end(self._post.clock.now(), reason), self._judge.peak)
+            self._wake_watchers()
         if self.source is not None and self.lane is not None:
             self.source.stop()
             self._post.engine.remove(self.lane)
@@ -164,6 +167,19 @@ class Camera:
         """Stop calling a listener."""
         with self._lock:
             self.taps = tuple(known for known in self.taps if known != listener)
+
+    @contextmanager
+    def watched(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake`, from any thread, whenever `latest` changes and when the camera stops; at once if it has."""
+        with self._lock:
+            self._watchers = (*self._watchers, wake)
+            if self._closed:
+                wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watchers = tuple(known for known in self._watchers if known is not wake)
 
     @property
     def wanted_rate(self) -> float:
@@ -270,11 +286,16 @@ class Camera:
         score, picture = verdict.score, scored.image if self.config.picture else None
         self._delivered_at = now
         self.latest = Latest(picture, score)
+        self._wake_watchers()
         self._score_at, self._score_age = score.captured_at, score.age_s
         post.evidence.frame(self.id, picture, score)
         self._record(verdict.changes, verdict.peak)
         post.scores.publish(self.id, score)
         post.metrics.score_age.labels(self.id).observe(score.age_s)
+
+    def _wake_watchers(self) -> None:
+        for wake in self._watchers:
+            wake()
 
     def _record(self, changes: list[Change], peak: float) -> None:
         for change in changes:

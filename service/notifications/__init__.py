@@ -1,1 +1,1 @@
-"""Tells other programs what happens: webhook and MQTT, each event at least once, from the store."""
+"""Notifications: the webhook and MQTT send every event of the log at least once."""

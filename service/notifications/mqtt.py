@@ -1,4 +1,4 @@
-"""MQTT: every event in order, the state of each camera retained, a last will, and discovery by Home Assistant.
+"""Publishes events to an MQTT broker, in order, with retained states of cameras and discovery by Home Assistant.
 
 | topic | payload | retained |
 |---|---|---|
@@ -54,7 +54,7 @@ class Message:
 
 
 def messages_of(event: Event, prefix: str) -> Iterator[Message]:
-    """What an event is to subscribers."""
+    """The messages for one event."""
     text = event.model_dump_json()
     yield Message(f"{prefix}/events", text)
     if isinstance(event, CameraState):
@@ -67,7 +67,7 @@ def messages_of(event: Event, prefix: str) -> Iterator[Message]:
 
 
 def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
-    """What a subscriber that comes late has to know of a camera, and how Home Assistant finds it."""
+    """The retained messages for a camera: its state, and how Home Assistant discovers it."""
     for component, name, config in discovery(camera.id, camera.config.name, prefix):
         topic = f"{_DISCOVERY}/{component}/{_node(camera.id, prefix)}/{name}/config"
         yield Message(topic, json.dumps(config), retain=True)
@@ -76,7 +76,7 @@ def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
 
 
 def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
-    """Takes back what is retained of a camera that was removed."""
+    """The messages that delete what is retained for a camera that was removed."""
     for component, name, _ in discovery(camera_id, None, prefix):
         yield Message(f"{_DISCOVERY}/{component}/{_node(camera_id, prefix)}/{name}/config", "", retain=True)
     for name in ("state", "incident"):
@@ -84,7 +84,7 @@ def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
 
 
 def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Component, name and configuration of the two entities that a camera is to Home Assistant."""
+    """Component, name and configuration of the two entities of a camera in Home Assistant."""
     node = _node(camera_id, prefix)
     shared = {
         "availability_topic": f"{prefix}/available",
@@ -116,15 +116,15 @@ def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[s
 
 
 class Mqtt:
-    """Publishes events in their order, in a thread of its own, and moves on when the broker has taken them.
+    """Publishes events in order, in a thread of its own, and continues when the broker has confirmed them.
 
     Args:
-        store: How far it has come.
-        incidents: Where events are read.
-        cameras: Says how all cameras are.
+        store: Keeps the id of the last event that was published.
+        incidents: Events are read from here.
+        cameras: Returns the status of each camera.
         url: The broker.
         prefix: First level of all topics.
-        metrics: What is counted.
+        metrics: Counts notifications.
     """
 
     def __init__(
@@ -164,17 +164,17 @@ class Mqtt:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is published at the moment."""
+        """Why nothing can be published at the moment; None if it works."""
         return self._problem
 
     def start(self) -> None:
-        """Connect, and begin to publish."""
+        """Connect, and start to publish."""
         self._client.connect_async(self._url.host, self._url.port, _KEEPALIVE_S)
         self._client.loop_start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye; what is not published waits in the store for the next start."""
+        """Publish `offline`, and disconnect; unpublished events are published after the next start."""
         self._stopping.set()
         self._work.set()
         if self._thread.ident is None:
@@ -186,7 +186,7 @@ class Mqtt:
         self._client.loop_stop()
 
     def wake(self) -> None:
-        """Tell that there is something new; never waits."""
+        """Announce that there are new events; never waits."""
         self._work.set()
 
     def _serve(self) -> None:
@@ -202,13 +202,13 @@ class Mqtt:
             self._work.wait(_LOOK_S)
 
     def _greet(self) -> None:
-        """Say what is retained: the broker may have forgotten it."""
+        """Publish all retained messages: the broker may have lost them."""
         self._greeted = True
         available = Message(f"{self._prefix}/available", "online", retain=True)
         self._publish([available, *self._changes(greeted=set())])
 
     def _tell_next(self) -> bool:
-        """Publish the next events; whether there were any."""
+        """Publish the next events; False if there were none."""
         events = self._incidents.events_after(self._store.position(SINK), _PAGE)
         if not events:
             return False
@@ -217,7 +217,7 @@ class Mqtt:
             message
             for event in events
             for message in messages_of(event, self._prefix)
-            # Nothing is retained of a camera that is gone.
+            # Nothing is retained for a camera that was removed.
             if event.camera in self._known or not message.retain
         ]
         if self._publish([*messages, *changes]):
@@ -226,7 +226,7 @@ class Mqtt:
         return True
 
     def _changes(self, greeted: Set[str]) -> list[Message]:
-        """What to say of the cameras that are there and were not greeted, and of those that are gone."""
+        """The retained messages for cameras that were added, and their removal for cameras that were removed."""
         cameras = {camera.id: camera for camera in self._cameras()}
         gone, self._known = sorted(self._known - cameras.keys()), set(cameras)
         added = [
@@ -237,13 +237,13 @@ class Mqtt:
         return [*added, *(message for name in gone for message in farewell_to(name, self._prefix))]
 
     def _publish(self, messages: Sequence[Message], limit_s: float | None = None) -> bool:
-        """Hand messages to the broker and wait until it has taken them; whether it has.
+        """Publish messages and wait until the broker has confirmed them; False if it has not.
 
-        The library sends what is under way once more after a lost connection, so waiting is all there is to do.
+        After a lost connection the library itself sends unconfirmed messages again, so nothing else is needed here.
 
         Args:
             messages: What to publish, in this order.
-            limit_s: How long to wait; None waits until the service stops.
+            limit_s: Seconds to wait; None waits until the service stops.
         """
         with self._answered:
             self._taken.clear()

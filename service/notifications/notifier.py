@@ -1,4 +1,4 @@
-"""All sinks of notifications of one service."""
+"""Starts and stops the sinks of notifications: the webhook and MQTT."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from service.settings import Role, Settings
 
 
 class Notifier:
-    """The webhook and MQTT, where they are wanted.
+    """The sinks that are configured.
 
     Args:
-        sinks: By name.
+        sinks: The sinks by name.
     """
 
     def __init__(self, sinks: dict[str, Webhook | Mqtt]) -> None:
@@ -39,10 +39,10 @@ class Notifier:
         policy: StreamPolicy,
         metrics: Metrics,
     ) -> Self:
-        """The sinks that the operator chose; a process that runs no cameras has none.
+        """Make the sinks that are configured; a process that runs no cameras has none.
 
         Raises:
-            StartupError: The address of the webhook is refused.
+            StartupError: The URL of the webhook is not valid or not allowed.
         """
         sinks: dict[str, Webhook | Mqtt] = {}
         if settings.role is Role.ALL and settings.webhook_url is not None:
@@ -66,7 +66,7 @@ class Notifier:
 
     @property
     def has_webhook(self) -> bool:
-        """Whether there are deliveries."""
+        """Whether the webhook is configured."""
         return webhook.SINK in self._sinks
 
     @property
@@ -80,11 +80,11 @@ class Notifier:
             sink.start()
 
     def stop(self) -> None:
-        """Stop the sinks; what was not told waits in the store."""
+        """Stop the sinks; what was not sent stays in the database."""
         for sink in self._sinks.values():
             sink.stop()
 
     def wake(self) -> None:
-        """Tell that there is something new; never waits."""
+        """Announce that there are new events; never waits."""
         for sink in self._sinks.values():
             sink.wake()

@@ -1,4 +1,4 @@
-"""How far each sink of notifications has come, and what a webhook has still to be told."""
+"""Stores the last event that each sink has sent, and the events that the webhook has not accepted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE: Final = 256
 
 
 class DeliveryState(StrEnum):
-    """Where the delivery of an event stands; what was delivered is forgotten."""
+    """State of a delivery; a delivery that succeeded is deleted."""
 
     PENDING = "pending"
     DEAD = "dead"
@@ -36,16 +36,16 @@ class UnknownDelivery(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to the webhook.
+    """One event that is to be delivered to the webhook.
 
     Attributes:
-        id: Order of arrival, unique.
-        event: What is to be told.
+        id: Unique id, in the order of the events.
+        event: The event.
         state: Whether it will be tried again.
-        attempts: Times that it was tried.
-        problem: What went wrong last.
-        created_at: When it was taken from the log of events.
-        next_at: When it is tried next; of a dead one, when it was given up.
+        attempts: Number of attempts so far.
+        problem: Why the last attempt failed.
+        created_at: When it was read from the log of events.
+        next_at: When the next attempt is made; of a dead delivery, when it was given up.
     """
 
     id: int
@@ -58,7 +58,7 @@ class Delivery:
 
 
 class SinkRow(Base):
-    """Table of sinks: the last event that each has taken over."""
+    """Table of sinks with the id of the last event that each has taken from the log."""
 
     __tablename__ = "sinks"
 
@@ -93,7 +93,7 @@ class NotificationStore:
 
     Args:
         database: Where they are kept.
-        clock: What time it is.
+        clock: Tells the time.
     """
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
@@ -101,9 +101,9 @@ class NotificationStore:
         self._clock = clock
 
     def keep(self, sinks: Collection[str]) -> None:
-        """Begin with these sinks, and forget all others.
+        """Keep the positions of these sinks, and delete those of all others.
 
-        A sink that is new is told what happens from now on; one that was kept goes on where it was.
+        A new sink gets the events from now on; a sink that is known continues where it was.
         """
         with self._sessions.begin() as session:
             session.execute(delete(SinkRow).where(SinkRow.name.not_in(sinks)))
@@ -112,20 +112,20 @@ class NotificationStore:
             session.add_all(SinkRow(name=name, event_id=newest) for name in sorted(set(sinks) - known))
 
     def position(self, sink: str) -> int:
-        """Id of the last event that a sink has taken over."""
+        """Id of the last event that a sink has taken from the log."""
         with self._sessions() as session:
             return _position(session, sink)
 
     def advance(self, sink: str, event_id: int) -> None:
-        """A sink has taken over everything up to an event."""
+        """Note that a sink has taken all events up to this one from the log."""
         with self._sessions.begin() as session:
             _advance(session, sink, event_id)
 
     def take_over(self, sink: str) -> int:
-        """Make deliveries of the next events, and move the sink on.
+        """Make deliveries of the next events in the log, and advance the sink.
 
         Returns:
-            How many events there were; more may follow where it is not 0.
+            Number of events; if it is not 0, there may be more.
         """
         now = self._clock()
         with self._sessions.begin() as session:
@@ -147,7 +147,7 @@ class NotificationStore:
             return len(rows)
 
     def due(self, limit: int) -> list[Delivery]:
-        """Deliveries whose time has come, oldest event first."""
+        """Deliveries that are due, oldest event first."""
         query = (
             select(DeliveryRow)
             .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= self._clock())
@@ -158,17 +158,17 @@ class NotificationStore:
             return [row.delivery() for row in session.scalars(query)]
 
     def delivered(self, delivery_id: int) -> None:
-        """An event has arrived."""
+        """Delete a delivery that succeeded."""
         with self._sessions.begin() as session:
             session.execute(delete(DeliveryRow).where(DeliveryRow.id == delivery_id))
 
     def failed(self, delivery_id: int, problem: str, next_at: datetime | None) -> None:
-        """An event has not arrived.
+        """Note a failed attempt.
 
         Args:
-            delivery_id: Which.
-            problem: What went wrong.
-            next_at: When it is tried again; None gives it up.
+            delivery_id: Id of the delivery.
+            problem: Why it failed.
+            next_at: When to try again; None gives the delivery up.
         """
         state = DeliveryState.DEAD if next_at is None else DeliveryState.PENDING
         with self._sessions.begin() as session:
@@ -184,10 +184,10 @@ class NotificationStore:
             )
 
     def retry(self, delivery_id: int) -> Delivery:
-        """Try an event again now, from the first attempt on.
+        """Make a delivery due now, with its attempts counted from zero again.
 
         Raises:
-            UnknownDelivery: There is none, perhaps because it has arrived.
+            UnknownDelivery: It does not exist, perhaps because it has succeeded.
         """
         with self._sessions.begin() as session:
             row = session.get(DeliveryRow, delivery_id)
@@ -203,7 +203,7 @@ class NotificationStore:
 
         Args:
             limit: Most deliveries to return.
-            before: What the page before said; None for the first page.
+            before: Value that the previous page returned; None for the first page.
             state: Only deliveries in this state.
 
         Returns:
@@ -226,10 +226,10 @@ class NotificationStore:
         return {state: found.get(state, 0) for state in DeliveryState}
 
     def prune(self, older_than: datetime) -> int:
-        """Forget what was given up before a time.
+        """Delete deliveries that were given up before a time.
 
         Returns:
-            How many deliveries that were.
+            Number of deleted deliveries.
         """
         old = (DeliveryRow.state == DeliveryState.DEAD) & (DeliveryRow.next_at < older_than)
         with self._sessions.begin() as session:

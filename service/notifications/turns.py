@@ -1,4 +1,4 @@
-"""What all sinks of notifications do alike: they go on, whatever goes wrong."""
+"""The loop of every sink of notifications, which goes on after errors."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ log = structlog.get_logger(__name__)
 
 
 def take_turns(sink: str, turn: Callable[[], None], stopping: threading.Event) -> None:
-    """Do something again and again until told to stop; an error costs a pause.
+    """Call a function again and again until it is time to stop; after an error, pause first.
 
     Args:
-        sink: Who it is, for the log.
-        turn: What to do; where there is nothing, it waits by itself.
-        stopping: Set when it is to end.
+        sink: Name of the sink, for the log.
+        turn: The function; it waits by itself if there is nothing to do.
+        stopping: Set when it is time to stop.
     """
     pause = _FIRST_PAUSE_S
     while not stopping.is_set():
         try:
             turn()
         except SQLAlchemyError as error:
-            log.warning("notifications cannot be read or noted; trying again", sink=sink, error=reason(error))
+            log.warning(
+                "notifications cannot be read from the database or written to it; trying again",
+                sink=sink,
+                error=reason(error),
+            )
             stopping.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
         except Exception:
-            # Whatever one event does, the others are to be told.
+            # One bad event must not stop the others.
             log.exception("notifications failed; trying again", sink=sink)
             stopping.wait(_LONGEST_PAUSE_S)
         else:

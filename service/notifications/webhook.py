@@ -1,7 +1,7 @@
-"""Webhook: every event is posted to one address, signed, and posted again until it was taken or is given up.
+"""Posts every event to one URL, signed, and retries until the receiver accepts it or it is given up.
 
-Requests follow Standard Webhooks: ``webhook-id`` is the same for every attempt, so that a receiver can tell a
-repetition, and ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``.
+Requests follow Standard Webhooks: ``webhook-id`` is the same for every attempt, so that a receiver recognises
+repetitions, and ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When an event is posted again: after a pause that doubles.
+    """When a failed delivery is tried again: after a pause that doubles.
 
     Attributes:
-        attempts: Times that it is tried before it is given up.
-        first_s: Pause after the first attempt.
-        longest_s: Longest pause.
+        attempts: Number of attempts before the delivery is given up.
+        first_s: Pause after the first attempt, in seconds.
+        longest_s: Longest pause, in seconds.
     """
 
     attempts: int = 12
@@ -53,25 +53,25 @@ class Schedule:
     longest_s: float = 3600.0
 
     def pause(self, failures: int) -> timedelta | None:
-        """The pause after so many failures; None when they were enough."""
+        """The pause after this number of failures; None when the delivery is given up."""
         if failures >= self.attempts:
             return None
         return timedelta(seconds=min(self.first_s * 2 ** (failures - 1), self.longest_s))
 
 
 class NotDelivered(Exception):
-    """The receiver has not taken an event; the message says why, in one line without the address."""
+    """The receiver has not accepted an event; the message says why, in one line without the URL."""
 
 
 def webhook_address(url: str) -> StreamUrl:
-    """Understand the address of a webhook.
+    """Parse the URL of a webhook.
 
     Raises:
-        StreamUrlError: It is no address of the web.
+        StreamUrlError: The URL is not valid, or neither http nor https.
     """
     parsed = parse(url)
     if parsed.kind is not UrlKind.STREAM or parsed.scheme not in ("http", "https"):
-        raise StreamUrlError("scheme", "the address of a webhook must begin with https:// or http://")
+        raise StreamUrlError("scheme", "the URL of a webhook must begin with https:// or http://")
     return parsed
 
 
@@ -82,16 +82,16 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 class Webhook:
-    """Takes events over from the log and posts them, oldest first, in a thread of its own.
+    """Takes events from the log and posts them, oldest first, in a thread of its own.
 
     Args:
-        store: Where deliveries are kept.
-        url: Where to post.
-        key: What requests are signed with; None leaves the signature out.
+        store: Stores the deliveries.
+        url: The URL to post to.
+        key: Key of the signature; None leaves the signature out.
         policy: Which addresses may be posted to.
-        metrics: What is counted.
-        schedule: When an event is posted again.
-        clock: What time it is.
+        metrics: Counts notifications.
+        schedule: When a failed delivery is tried again.
+        clock: Tells the time.
     """
 
     def __init__(
@@ -119,22 +119,22 @@ class Webhook:
 
     @property
     def problem(self) -> str | None:
-        """Why the last event was not delivered."""
+        """Why the last attempt failed; None if it succeeded."""
         return self._problem
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is not delivered waits in the store for the next start."""
+        """Stop; undelivered events are delivered after the next start."""
         self._stopping.set()
         self._work.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
 
     def wake(self) -> None:
-        """Tell that there is something new; never waits."""
+        """Announce that there are new events; never waits."""
         self._work.set()
 
     def _serve(self) -> None:
@@ -149,7 +149,7 @@ class Webhook:
             self._work.wait(min(_LOOK_S, self._schedule.first_s))
 
     def _deliver_due(self, client: httpx.Client) -> bool:
-        """Try what is due; whether there was anything."""
+        """Try all deliveries that are due; False if there were none."""
         due = self._store.due(_PAGE)
         for delivery in due:
             if self._stopping.is_set():
@@ -165,11 +165,11 @@ class Webhook:
             pause = self._schedule.pause(delivery.attempts + 1)
             self._store.failed(delivery.id, str(error), None if pause is None else self._clock() + pause)
             self._metrics.notifications.labels(SINK, "dead" if pause is None else "failed").inc()
-            told = log.bind(event_id=delivery.event.id, attempt=delivery.attempts + 1, reason=str(error))
+            failure = log.bind(event_id=delivery.event.id, attempt=delivery.attempts + 1, reason=str(error))
             if pause is None:
-                told.error("a notification is given up")
+                failure.error("a notification was given up")
             else:
-                told.warning("a notification was not taken", again_s=pause.total_seconds())
+                failure.warning("a notification was not accepted", again_s=pause.total_seconds())
         else:
             self._problem = None
             self._store.delivered(delivery.id)
@@ -203,7 +203,7 @@ class Webhook:
                 content=body,
                 headers=headers,
                 auth=user,
-                # The connection goes to the address that was judged; its certificate has to be that of the name.
+                # The connection goes to the checked address; the certificate must be that of the host name.
                 extensions={"sni_hostname": pinned.host},
             ) as answer:
                 status = answer.status_code

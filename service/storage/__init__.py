@@ -1,1 +1,1 @@
-"""What lasts: the data folder, the database, the lease, and files written whole or not at all."""
+"""Storage: the data folder, the database, the lease of the cameras, and files that are written whole or not at all."""

@@ -1,4 +1,4 @@
-"""The database that all stores share: opened by URL, migrated at start, safe to use from many threads."""
+"""The database that all stores share: opened by URL, migrated at the start, safe to use from many threads."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_MS: Final = 10_000
 _POSTGRES: Final = "postgresql+psycopg"
 _TURNS: Final = 0xDAF
-"""Sets our advisory locks apart from those of other programs in the same database."""
+"""Separates our advisory locks from those of other programs in the same database."""
 
 _CONNECTING: Final = {"connect_timeout": "5", "tcp_user_timeout": "10000", "options": f"-c lock_timeout={_BUSY_MS}"}
-"""What libpq is told, unless the URL says otherwise: a server that is gone must not hold anybody for minutes."""
+"""Options of libpq, unless the URL sets them: without them, a server that is gone blocks a caller for minutes."""
 
 Counter: Final = BigInteger().with_variant(Integer, "sqlite")
-"""A number that never runs out; SQLite counts in 64 bits whatever it is told."""
+"""Type of ids, of 64 bits so that they never run out; in SQLite every integer has 64 bits."""
 
 
 class Utc(TypeDecorator[datetime]):
-    """SQLite forgets time zones; every time in the store is UTC."""
+    """Type of a time in UTC; SQLite does not store time zones, so they are added again when reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """Towards the database."""
+        """Convert a time for the database."""
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """From the database."""
+        """Convert a time from the database."""
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
 class Turn(IntEnum):
-    """What only one transaction at a time may do."""
+    """Work that only one transaction may do at a time."""
 
     MIGRATE = 1
     TELL = 2
@@ -62,11 +62,11 @@ class Turn(IntEnum):
 
 
 class Base(DeclarativeBase):
-    """Tables of the store."""
+    """Base class of all tables."""
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """The current time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -74,8 +74,8 @@ class Database:
     """One database and its connections.
 
     Attributes:
-        engine: Where connections come from.
-        sessions: Makes sessions; a store's method is one transaction, ``with sessions.begin() as session``.
+        engine: SQLAlchemy's pool of connections.
+        sessions: Makes sessions. Each method of a store is one transaction: ``with sessions.begin() as session``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -87,7 +87,7 @@ class Database:
         """Connect and bring the schema up to date.
 
         Raises:
-            StartupError: The database cannot be reached or migrated; the password of the URL is not repeated.
+            StartupError: The database cannot be reached or migrated; the message hides the password of the URL.
         """
         shown = make_url(url).render_as_string(hide_password=True)
         try:
@@ -96,7 +96,7 @@ class Database:
         except CommandError as error:
             engine.dispose()
             raise StartupError(
-                f"database {shown} was migrated by another version of the service ({error}); start that one, or "
+                f"database {shown} was migrated by another version of the service ({error}); start that version, or "
                 "restore the backup from before the upgrade"
             ) from error
         except (SQLAlchemyError, ImportError) as error:
@@ -108,7 +108,7 @@ class Database:
         self.engine.dispose()
 
     def check_writable(self) -> None:
-        """Take the write lock and give it back.
+        """Check that the database can be written, by an update that changes nothing.
 
         Raises:
             SQLAlchemyError: The database cannot be written.
@@ -118,9 +118,9 @@ class Database:
 
 
 def take_turn(connection: Connection | Session, turn: Turn) -> None:
-    """Wait until no other transaction has this turn, and keep it to the end of this one.
+    """Wait until no other transaction does this work, and keep others from it until this transaction ends.
 
-    SQLite has one writer at a time in any case.
+    Nothing is needed for SQLite, which allows only one writer at a time.
     """
     bound = connection.get_bind() if isinstance(connection, Session) else connection
     if bound.dialect.name == "postgresql":
@@ -128,17 +128,17 @@ def take_turn(connection: Connection | Session, turn: Turn) -> None:
 
 
 def database_url(text: str) -> URL:
-    """A URL with the driver that comes with us, where it names none.
+    """Parse the URL of a database; PostgreSQL without a driver gets the one that is installed with the service.
 
     Raises:
-        ArgumentError: It is no URL.
+        ArgumentError: The text is not a URL.
     """
     url = make_url(text)
     return url.set(drivername=_POSTGRES) if url.drivername in ("postgres", "postgresql") else url
 
 
 def reason(error: Exception) -> str:
-    """Why the database did not do what it was asked to, in one line without statement and values."""
+    """Why the database failed, in one line, without the statement and its values."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
@@ -150,7 +150,7 @@ def is_database_full(error: SQLAlchemyError) -> bool:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision; does nothing when it is."""
+    """Migrate the schema to the newest revision; does nothing if it is there already."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
@@ -160,17 +160,17 @@ def migrate(engine: Engine) -> None:
 
 
 def connect(text: str) -> Engine:
-    """Where connections to a database come from; none is made yet.
+    """Create the engine for a database; no connection is made yet.
 
     Raises:
-        SQLAlchemyError: The URL is none, or names a database that is not supported.
-        ImportError: The driver that it names is not installed.
+        SQLAlchemyError: The URL is not valid, or names a database that is not supported.
+        ImportError: The driver that the URL names is not installed.
     """
     url = database_url(text)
     postgres = url.get_backend_name() == "postgresql"
-    told = {name: value for name, value in _CONNECTING.items() if name not in url.query} if postgres else {}
-    # Values may hold passwords of cameras, and errors are logged.
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=told)
+    options = {name: value for name, value in _CONNECTING.items() if name not in url.query} if postgres else {}
+    # Errors are logged, and the values of statements may hold passwords of cameras.
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_immediate)
@@ -178,7 +178,7 @@ def connect(text: str) -> Engine:
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transaction handling starts transactions late and upgrades locks, which fails under contention.
+    # Off, because the driver would begin transactions late and upgrade their locks, which fails under contention.
     connection.isolation_level = None
     with contextlib.closing(connection.cursor()) as cursor:
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")

@@ -16,49 +16,49 @@ _EVIDENCE_SUFFIX: Final[dict[EvidenceKind, str]] = {"snapshot": ".jpg", "clip": 
 
 
 class EvidenceStore:
-    """Pictures and videos of incidents, a folder for each incident that has any.
+    """Pictures and videos of incidents, in one folder for each incident.
 
     Args:
-        root: Where the folders are; it has to exist.
+        root: Parent of these folders; it must exist.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def file(self, incident_id: str, kind: EvidenceKind, *, background: bool = True) -> Path:
-        """Where a piece of evidence lies when it is there.
+        """Path of a piece of evidence, whether it exists or not.
 
         Args:
             incident_id: The incident.
-            kind: Picture of the peak or video.
-            background: The one with the camera's picture; otherwise the one with skeletons on a plain ground.
+            kind: Picture of the peak, or video.
+            background: Whether it shows the camera's picture; otherwise it shows skeletons on a plain background.
         """
         name = kind if background else f"{kind}-skeletons"
         return self._folder(incident_id) / (name + _EVIDENCE_SUFFIX[kind])
 
     def has(self, incident_id: str, kind: EvidenceKind) -> bool:
-        """Whether a piece of evidence is there; the version with skeletons only is written last, and always."""
+        """Whether a piece of evidence is complete: the version with skeletons is always written, and written last."""
         return self.file(incident_id, kind, background=False).exists()
 
     def make_room(self, incident_id: str) -> None:
-        """Create the folder of an incident; once more does nothing."""
+        """Create the folder of an incident; does nothing if it exists."""
         self._folder(incident_id).mkdir(exist_ok=True)
 
     def discard(self, incident_id: str) -> None:
-        """Remove all evidence of an incident; nothing to remove is fine."""
+        """Remove all evidence of an incident, if there is any."""
         shutil.rmtree(self._folder(incident_id), ignore_errors=True)
 
     def discard_kind(self, incident_id: str, kind: EvidenceKind) -> None:
-        """Remove one piece of evidence in both versions; nothing to remove is fine."""
+        """Remove both versions of one piece of evidence, if they exist."""
         for background in (True, False):
             self.file(incident_id, kind, background=background).unlink(missing_ok=True)
 
     def ids(self) -> set[str]:
-        """Incidents that have a folder."""
+        """Ids of the incidents that have a folder."""
         return {path.name for path in self.root.iterdir()}
 
     def written_at(self, incident_id: str) -> datetime:
-        """When a file of an incident was last added; long ago if there is none any more."""
+        """When a file of an incident was last added or removed; 1970 if its folder does not exist."""
         try:
             seconds = self._folder(incident_id).stat().st_mtime
         except FileNotFoundError:
@@ -66,17 +66,17 @@ class EvidenceStore:
         return datetime.fromtimestamp(seconds, UTC)
 
     def size(self, incident_id: str) -> int:
-        """Bytes that the evidence of an incident takes."""
+        """Size of the evidence of an incident in bytes."""
         return size_of(self._folder(incident_id))
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
-        """Remove evidence of incidents that the store does not know, and what was not finished.
+        """Remove evidence of incidents that are not in the database, and unfinished files.
 
         Args:
-            known: Ids of the incidents in the store.
+            known: Ids of the incidents in the database.
 
         Returns:
-            The names removed.
+            The names of what was removed.
         """
         return remove_unknown(self.root, known)
 

@@ -1,11 +1,11 @@
-"""The data folder: who owns it, what lies where, and writes that are either whole or not there.
+"""The data folder: its lock and its layout.
 
 ```
 data/
   daflow.lock          held by the one process that owns the folder
   instance             name of the process that owns the folder, the same after every start
   daflow.db            SQLite, unless DAFLOW_DATABASE_URL says otherwise
-  uploads/<id>         a clip on its way in
+  uploads/<id>         a clip that is being uploaded
   clips/<id>/source    the clip as uploaded
              result.json
              scores.csv, timeline.png, annotated.mp4   made on demand
@@ -45,10 +45,10 @@ class DataFolder:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """Create the folder where needed and take its lock.
+        """Create the folder if needed, and take its lock.
 
         Raises:
-            StartupError: Another process owns it, or it cannot be written.
+            StartupError: Another process has the lock, or the folder cannot be written.
         """
         root = root.resolve()
         try:
@@ -72,10 +72,10 @@ class DataFolder:
 
     @classmethod
     def share(cls, root: Path) -> Self:
-        """Look into a folder that another process may own; it is created where needed, and not locked.
+        """Open a folder that another process may own; it is created if needed, and not locked.
 
         Raises:
-            StartupError: It cannot be created.
+            StartupError: The folder cannot be created.
         """
         root = root.resolve()
         try:
@@ -87,10 +87,10 @@ class DataFolder:
         return cls(root, FileLock(root / "daflow.lock", is_singleton=False))
 
     def instance(self) -> str:
-        """A name for the process that owns the folder, which stays the same when it starts again.
+        """Name of the process that owns the folder; it stays the same after a restart.
 
         Raises:
-            StartupError: It cannot be written down.
+            StartupError: The name cannot be stored or read.
         """
         path = self.root / "instance"
         try:
@@ -102,11 +102,11 @@ class DataFolder:
             raise StartupError(f"{path} cannot be used: {error.strerror or error}; set DAFLOW_DATA_DIR") from error
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         self._lock.release()
 
     def upload(self, clip_id: str) -> Path:
-        """Where a clip is written while it arrives."""
+        """Path to which a clip is written during the upload."""
         return self.uploads / clip_id
 
     def clip(self, clip_id: str) -> Path:
@@ -122,35 +122,35 @@ class DataFolder:
         return self.clip(clip_id) / RESULT
 
     def adopt(self, clip_id: str) -> None:
-        """Turn a complete upload into a clip."""
+        """Move a complete upload into the folder of its clip."""
         self.clip(clip_id).mkdir()
         self.upload(clip_id).rename(self.source(clip_id))
 
     def discard(self, clip_id: str) -> None:
-        """Remove every file of a clip, finished or on its way in; nothing to remove is fine."""
+        """Remove all files of a clip, including an unfinished upload, if there are any."""
         self.upload(clip_id).unlink(missing_ok=True)
         shutil.rmtree(self.clip(clip_id), ignore_errors=True)
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
-        """Remove uploads cut short and clips that the store does not know.
+        """Remove unfinished uploads, and clips that are not in the database.
 
         Args:
-            known: Ids of the clips in the store.
+            known: Ids of the clips in the database.
 
         Returns:
-            The names removed.
+            The names of what was removed.
         """
         return [*remove_all(self.uploads.iterdir()), *remove_unknown(self.clips, known)]
 
     def size(self, clip_id: str) -> int:
-        """Bytes that a clip and everything made from it take."""
+        """Size of a clip and of all files made from it, in bytes."""
         return size_of(self.clip(clip_id))
 
     def check_writable(self) -> None:
         """Write and remove a small file.
 
         Raises:
-            OSError: That failed, with the reason.
+            OSError: The folder cannot be written.
         """
         probe = self.uploads / f"probe-{uuid.uuid4().hex}"
         try:

@@ -1,4 +1,4 @@
-"""One process runs the cameras of a database: it holds a lease there, and lets go of everything when it has lost it."""
+"""The lease in the database that lets only one process run the cameras; a process that loses it must stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.errors import StartupError
 from service.storage.database import Base, Database, Turn, Utc, reason, take_turn, utc_now
 
 TERM_S: Final = 20.0
-"""A lease that was not renewed for this long may be taken by another process."""
+"""Seconds after its last renewal when another process may take the lease."""
 
 _NAME: Final = "cameras"
 _RENEWALS: Final = 4
@@ -39,14 +39,14 @@ class LeaseRow(Base):
 class Lease:
     """The right to run the cameras of a database.
 
-    While the database is away the holder goes on: nobody else can take the lease then. It loses the lease when another
-    process has taken it before the holder could renew it.
+    While the database cannot be reached, the holder goes on, because no other process can take the lease either. It
+    loses the lease if another process takes it before the holder can renew it.
 
     Args:
-        database: Where it is kept.
-        holder: Who asks. A process that starts again under the same name need not wait for the end of the term.
-        on_lost: Called once, from the thread of the lease, when another process has it.
-        term_s: How long it lasts without being renewed.
+        database: The database whose cameras are to be run.
+        holder: Name of this process. With the same name after a restart, it need not wait for the end of the term.
+        on_lost: Called once, from the thread of the lease, when another process has taken it.
+        term_s: Seconds that the lease is valid without being renewed.
     """
 
     def __init__(self, database: Database, holder: str, on_lost: Callable[[], None], *, term_s: float = TERM_S) -> None:
@@ -61,7 +61,7 @@ class Lease:
         """Take the lease.
 
         Raises:
-            StartupError: Another process has it.
+            StartupError: Another process has the lease.
             SQLAlchemyError: The database cannot be used.
         """
         other = self._take()
@@ -72,11 +72,11 @@ class Lease:
             )
 
     def start(self) -> None:
-        """Renew it from now on."""
+        """Start to renew the lease."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give it back, so that another process can take it at once."""
+        """Release the lease, so that another process can take it at once."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -84,7 +84,7 @@ class Lease:
             with self._sessions.begin() as session:
                 session.execute(delete(LeaseRow).where(LeaseRow.name == _NAME, LeaseRow.holder == self._holder))
         except SQLAlchemyError as error:
-            log.warning("the lease of the cameras cannot be given back; it runs out", error=reason(error))
+            log.warning("the lease of the cameras cannot be released; it will expire", error=reason(error))
 
     def _keep(self) -> None:
         while not self._stopping.wait(self._term.total_seconds() / _RENEWALS):
@@ -99,7 +99,7 @@ class Lease:
                 return
 
     def _take(self) -> str | None:
-        """Take or renew the lease; the host of the process that has it, if that is another one."""
+        """Take or renew the lease; if another process has it, return the host of that process."""
         with self._sessions.begin() as session:
             take_turn(session, Turn.LEASE)
             now, row = _now(session), session.get(LeaseRow, _NAME)
@@ -113,7 +113,7 @@ class Lease:
 
 
 def _now(session: Session) -> datetime:
-    """The time by the clock that all processes share."""
+    """The current time, by a clock that all processes share."""
     if session.get_bind().dialect.name == "postgresql":
         now: datetime = session.scalars(select(func.clock_timestamp())).one()
         return now

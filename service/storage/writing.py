@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the removal of what was left unfinished."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PART: Final = ".part"
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to; what lies there takes its place in the end, and survives a power cut then.
+    """Yield a temporary path beside `target`; at the end, its file replaces `target` and is synced to disk.
 
     Raises:
-        OSError: The disk is full or the folder is gone; `target` is untouched.
+        OSError: The disk is full or the folder does not exist; `target` is unchanged.
     """
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
     try:
@@ -33,28 +33,20 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_write(target: Path) -> Iterator[IO[bytes]]:
-    """Write `target` whole or not at all, as `replacing` does."""
+    """Open a file for writing that replaces `target` at the end, as in `replacing`."""
     with replacing(target) as part, part.open("xb") as stream:
         yield stream
 
 
 def is_storage_full(error: OSError) -> bool:
-    """Whether a write failed for want of room: a full disk, a quota or a file size limit."""
+    """Whether a write failed because there is no room: a full disk, a quota, or a limit of file sizes."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder; 0 if there is no such folder."""
+    """Size of the files in a folder, in bytes; 0 if the folder does not exist."""
     total = 0
-    # Files come and go while they are looked at: a folder being removed, a file being finished.
+    # Files may be removed or renamed meanwhile.
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -86,3 +78,11 @@ def remove_all(paths: Iterable[Path]) -> list[str]:
             path.unlink(missing_ok=True)
         removed.append(path.name)
     return removed
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

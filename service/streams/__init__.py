@@ -1,1 +1,1 @@
-"""Messages on their way: in this process, and over Redis to others."""
+"""Transport of messages: inside this process, and over Redis to other processes."""

@@ -1,8 +1,8 @@
 """Carries messages from worker threads to subscribers on the event loop.
 
-Every subscriber has a bounded queue of its own, so a slow one loses messages, is told how many, and hurts nobody else.
-A publisher appends to the queues and wakes the loop once; the JSON text of a message is made on the loop, by its first
-reader, for all of them.
+Every subscriber has a bounded queue of its own. A slow subscriber loses messages and is told how many; the others are
+not affected. A publisher appends to the queues and wakes the loop once. The JSON text of a message is made on the loop
+by the first subscriber that reads it, and shared by the others.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ K = TypeVar("K", bound=Hashable)
 M = TypeVar("M", bound=BaseModel)
 
 SCORE_BACKLOG: Final = 64
-"""Scores kept for a subscriber who does not read: about four seconds of one camera."""
+"""Scores that are kept for a subscriber that does not read: about four seconds of one camera."""
 
 
 class Posted(Generic[M]):
-    """A message on its way to many readers.
+    """A message that was published to many subscribers.
 
     Attributes:
         message: The message.
@@ -47,11 +47,11 @@ class Posted(Generic[M]):
 
 
 class Subscription(Generic[K, M]):
-    """One reader of one key. Iterate over it once, or `receive` message by message; it ends with the key.
+    """One subscriber of one key. Iterate over it once, or `receive` message by message, until the key ends.
 
     Args:
-        bus: Where it is registered while the ``with`` block lasts.
-        key: What it listens to.
+        bus: The bus at which it is registered during the ``with`` block.
+        key: The key whose messages it gets.
     """
 
     def __init__(self, bus: Bus[K, M], key: K) -> None:
@@ -59,7 +59,7 @@ class Subscription(Generic[K, M]):
         self._bus = bus
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
-        # Of these the bus takes care, under its lock.
+        # Only the bus changes the following, under its lock.
         self._queue: deque[Posted[M]] = deque()
         self._dropped = 0
         self._ended = False
@@ -74,7 +74,7 @@ class Subscription(Generic[K, M]):
         self._bus._remove(self)
 
     async def receive(self) -> Posted[M] | None:
-        """The next message, or None when there will be no more; a call that is cancelled takes nothing."""
+        """Wait for the next message; None when there will be no more. A cancelled call loses no message."""
         while True:
             await self._ready.wait()
             posted, ended = self._bus._take(self)
@@ -88,13 +88,13 @@ class Subscription(Generic[K, M]):
 
 
 class Bus(Generic[K, M]):
-    """Messages by key, from any thread to the subscribers of this process.
+    """Publishes messages by key, from any thread, to the subscribers of this process.
 
     Args:
-        backlog: Messages kept for a subscriber before the oldest droppable ones are lost.
-        droppable: Whether a message may be lost.
+        backlog: Most messages that wait for a subscriber; above that, the oldest droppable ones are dropped.
+        droppable: Whether a message may be dropped.
         final: Whether a message is the last of its key.
-        lagged: Makes the message that tells a subscriber how many were lost.
+        lagged: Makes the message that says how many were dropped.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class Bus(Generic[K, M]):
         self._waking: dict[asyncio.AbstractEventLoop, set[Subscription[K, M]]] = {}
 
     def subscribe(self, key: K) -> Subscription[K, M]:
-        """A subscription to one key, made on the event loop that will read it."""
+        """Make a subscription to one key; must be called on the event loop that will read it."""
         return Subscription(self, key)
 
     def publish(self, key: K, message: M) -> None:
-        """Hand a message to everybody who listens now; callable from any thread."""
+        """Queue a message for all current subscribers of a key; callable from any thread."""
         with self._lock:
             subscriptions = self._subscriptions.get(key)
             if not subscriptions:
@@ -133,7 +133,7 @@ class Bus(Generic[K, M]):
         self._wake(sleeping)
 
     def end(self, key: K) -> None:
-        """Let the subscriptions to a key end after what waits for them; callable from any thread."""
+        """End the subscriptions to a key after their waiting messages; callable from any thread."""
         with self._lock:
             subscriptions = self._subscriptions.get(key, [])
             for subscription in subscriptions:
@@ -148,7 +148,7 @@ class Bus(Generic[K, M]):
 
     @property
     def subscribed(self) -> set[K]:
-        """Keys that somebody subscribes to."""
+        """Keys with at least one subscription."""
         with self._lock:
             return set(self._subscriptions)
 
@@ -160,7 +160,7 @@ class Bus(Generic[K, M]):
 
     @property
     def longest_queue(self) -> int:
-        """Messages that wait for the subscriber who is furthest behind."""
+        """Number of messages that wait for the slowest subscriber."""
         with self._lock:
             return max((len(one._queue) for found in self._subscriptions.values() for one in found), default=0)
 
@@ -176,7 +176,7 @@ class Bus(Generic[K, M]):
                 return
 
     def _to_wake(self, subscriptions: list[Subscription[K, M]]) -> list[asyncio.AbstractEventLoop]:
-        """Note who has to be woken; returns the loops that do not know yet that there is somebody."""
+        """Note which subscriptions must be woken; returns the loops that have not been asked to do so yet."""
         sleeping = []
         for subscription in subscriptions:
             loop = subscription._loop
@@ -191,7 +191,7 @@ class Bus(Generic[K, M]):
             try:
                 loop.call_soon_threadsafe(self._set_ready, loop)
             except RuntimeError:
-                # A loop that has closed has no reader left.
+                # A closed loop has no subscribers left.
                 with self._lock:
                     self._waking.pop(loop, None)
 
@@ -223,7 +223,7 @@ class Bus(Generic[K, M]):
 
 
 class ScoreBus(Bus[str, Score | Lagged]):
-    """Scores of cameras by id; the oldest are lost first, and `end` tells that a camera is gone."""
+    """Scores of cameras, by camera id; the oldest are dropped first, and `end` means that the camera was removed."""
 
     def __init__(self, backlog: int = SCORE_BACKLOG) -> None:
         super().__init__(

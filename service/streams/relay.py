@@ -1,8 +1,8 @@
-"""Carries scores and events between the processes of one service, through Redis Streams.
+"""Exchanges scores and events between the processes of one service, through Redis Streams.
 
-Nobody waits for Redis. Events are in the store before they are here, so what Redis loses, or never gets, the receivers
-notice by its number, or by looking from time to time, and read there. Scores that cannot be sent are dropped and
-counted.
+Publishing never waits for Redis. Events are in the database before they are sent. A receiver therefore notices missing
+events by their ids, or when it checks the database from time to time, and reads them there. Scores that cannot be sent
+are dropped and counted.
 
 | stream | entries |
 |---|---|
@@ -32,13 +32,13 @@ SCORES: Final = "daflow:scores:"
 
 _KEPT_EVENTS: Final = 1024
 _KEPT_SCORES: Final = 256
-"""Scores of one camera that stay in its stream: those of about a quarter of a minute."""
+"""Scores of one camera that stay in its stream: about 15 seconds."""
 
 _WAITING_EVENTS: Final = 1024
 _WAITING_SCORES: Final = 512
 _PAGE: Final = 128
 _BLOCK_MS: Final = 200
-"""Longest time until a new subscriber's camera is listened to."""
+"""Longest time until the stream of a newly subscribed camera is read."""
 
 _LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 5.0
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry on its way into a stream."""
+    """One entry to be added to a stream."""
 
     stream: str
     kept: int
@@ -58,15 +58,15 @@ class _Entry:
 
 
 class Relay:
-    """Sends what this process publishes, and takes in what others do.
+    """Sends what this process publishes to other processes, and receives what they publish.
 
     Args:
-        url: Address of Redis; may hold a password.
-        origin: Name of this process, by which it knows its own entries.
-        scores: Where scores of other processes are published; those of this one are sent by `score`.
-        receive: Takes an event that another process has written; in any order, and perhaps more than once.
-        catch_up: Looks into the store for events that did not come by here.
-        listen_to_scores: Whether cameras run in another process.
+        url: URL of Redis; may hold a password.
+        origin: Name of this process, by which it recognises its own entries.
+        scores: Bus for the scores of other processes; scores of this process are sent with `score`.
+        receive: Called with events of other processes; in any order, and perhaps more than once.
+        catch_up: Reads events from the database that did not come through Redis.
+        listen_to_scores: Whether the cameras run in another process.
     """
 
     def __init__(
@@ -99,28 +99,28 @@ class Relay:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing goes through Redis at the moment."""
+        """Why Redis cannot be used at the moment; None if it works."""
         return next(iter(self._problems.copy().values()), None)
 
     @property
     def waiting(self) -> int:
-        """Events and scores that are not sent yet."""
+        """Number of events and scores that wait to be sent."""
         with self._changed:
             return len(self._events) + len(self._outbox)
 
     @property
     def dropped(self) -> int:
-        """Scores that were never sent."""
+        """Number of scores that were dropped instead of sent."""
         with self._changed:
             return self._dropped
 
     def start(self) -> None:
-        """Begin to send and to listen."""
+        """Start to send and to receive."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Send what waits, as long as that works at once, and end."""
+        """Send what waits, without retrying, and stop."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -130,11 +130,11 @@ class Relay:
         self._client.close()
 
     def event(self, event: Event, ours: bool) -> None:
-        """Send an event that this process wrote to the store; never waits. The store keeps what does not fit here.
+        """Queue an event for sending; never waits. If the queue is full, the oldest is left to the database.
 
         Args:
-            event: The event.
-            ours: Whether this process wrote it; others are not sent.
+            event: An event that is in the database.
+            ours: Whether this process wrote it; events of other processes are not sent.
         """
         if not ours:
             return
@@ -144,11 +144,11 @@ class Relay:
             self._changed.notify()
 
     def score(self, camera_id: str, score: Score) -> None:
-        """Send a score; never waits. Of many that wait the oldest are dropped."""
+        """Queue a score for sending; never waits. If the queue is full, the oldest score is dropped."""
         self._put(camera_id, score)
 
     def ended(self, camera_id: str) -> None:
-        """Tell that a camera was removed; never waits."""
+        """Queue the message that a camera was removed; never waits."""
         self._put(camera_id, None)
 
     def _put(self, camera_id: str, score: Score | None) -> None:
@@ -199,7 +199,7 @@ class Relay:
         while not self._stopping.is_set():
             try:
                 if not known:
-                    # Where the stream stands is asked for first: what comes later is heard, the rest read.
+                    # The position is read first: later events come through the stream, earlier ones from the database.
                     self._positions = {EVENTS: self._newest(EVENTS)}
                     self._catch_up()
                     known = True
@@ -215,15 +215,15 @@ class Relay:
                 self._stopping.wait(min(pause, _LOOK_S))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             except Exception:
-                # Whatever one entry does, the others are to be heard.
-                log.exception("an entry of a stream is not understood")
+                # One bad entry must not stop the others.
+                log.exception("an entry of a stream cannot be read")
                 self._stopping.wait(_FIRST_PAUSE_S)
             else:
                 self._problems.pop("listening", None)
                 pause = _FIRST_PAUSE_S
 
     def _follow_cameras(self) -> None:
-        """Listen to the cameras that somebody here subscribes to, and to no others."""
+        """Read the streams of exactly those cameras that have subscribers in this process."""
         if not self._listens:
             return
         wanted = {SCORES + camera_id for camera_id in self._scores.subscribed}
@@ -259,11 +259,11 @@ class Relay:
 
 
 class RelayedScores:
-    """Scores of the cameras that run here, for subscribers of this process and of all others.
+    """Publishes scores to the subscribers of this process and of all others.
 
     Args:
-        scores: Those of this process.
-        relay: The way to the others.
+        scores: The bus of this process.
+        relay: Sends to the other processes.
     """
 
     def __init__(self, scores: ScoreBus, relay: Relay) -> None:
@@ -271,40 +271,40 @@ class RelayedScores:
         self._relay = relay
 
     def publish(self, camera_id: str, score: Score) -> None:
-        """Hand a score to everybody who listens now; callable from any thread, and never waits."""
+        """Publish a score to all current subscribers; callable from any thread, never waits."""
         self._scores.publish(camera_id, score)
         self._relay.score(camera_id, score)
 
     def end(self, camera_id: str) -> None:
-        """Let the subscriptions to a camera end."""
+        """End the subscriptions to a camera, in all processes."""
         self._scores.end(camera_id)
         self._relay.ended(camera_id)
 
 
 def connect(url: str) -> redis.Redis:
-    """A client that gives up in seconds; nothing is connected yet.
+    """Make a client with short timeouts and without retries; no connection is made yet.
 
     Raises:
-        ValueError: The URL is not one of Redis.
+        ValueError: The URL is not a URL of Redis.
     """
     return redis.Redis.from_url(
         url,
         decode_responses=True,
-        # The older protocol, in which every server answers alike.
+        # The older protocol, which all versions of the server answer in the same way.
         protocol=2,
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,
-        # The callers know better when to try again, and what must not be sent twice.
+        # The callers retry themselves, because some entries must not be sent twice.
         retry=Retry(NoBackoff(), 0),
         client_name="daflow",
     )
 
 
 def check(url: str) -> str:
-    """Ask Redis for its version.
+    """Connect to Redis and return its version.
 
     Raises:
-        RedisError: It does not answer.
+        RedisError: Redis cannot be reached.
     """
     client = connect(url)
     try:

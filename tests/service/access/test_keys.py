@@ -73,10 +73,10 @@ def test_what_is_not_a_key_is_not_known(change: str, keys: KeyStore) -> None:
 def test_a_key_ends_when_it_said_so(keys: KeyStore, clock: Clock) -> None:
     made = keys.create("visitor", Scope.READ, valid_for=timedelta(hours=1))
     assert keys.verify(made.text) is not None
-    assert keys.holds(made.info.id)
+    assert keys.is_valid(made.info.id)
     clock.now += timedelta(hours=1)
     assert keys.verify(made.text) is None
-    assert not keys.holds(made.info.id)
+    assert not keys.is_valid(made.info.id)
 
 
 def test_a_revoked_key_takes_its_sessions_and_tickets_along_at_once(keys: KeyStore) -> None:
@@ -136,8 +136,8 @@ def test_the_last_use_is_written_down_to_the_minute(keys: KeyStore, clock: Clock
     [
         ("  ", {}, "name of 1 to 100 characters"),
         ("n" * 101, {}, "got 101"),
-        ("n", {"cameras": []}, "no camera at all"),
-        ("n", {"valid_for": timedelta()}, "must hold for some time"),
+        ("n", {"cameras": []}, "the list of cameras is empty"),
+        ("n", {"valid_for": timedelta()}, "must be positive"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(

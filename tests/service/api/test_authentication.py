@@ -61,12 +61,12 @@ def routes(house: House) -> list[tuple[str, str]]:
     """Method and path of all that the application registers."""
     found = []
     for route in authentication.registered(house.live.app.router):
-        if isinstance(route, WebSocketRoute):
+        if isinstance(route.original_route, WebSocketRoute):
             found.append((WEBSOCKET, route.path))
-        elif isinstance(route, Mount):
+        elif isinstance(route.original_route, Mount):
             assert route.path in MOUNTS, f"nobody says who may use {route.path}"
         else:
-            assert isinstance(route, Route), f"a kind of route that the sweep does not know: {route}"
+            assert isinstance(route.original_route, Route), f"a kind of route that the sweep does not know: {route}"
             found += [(method, route.path) for method in sorted(route.methods or ()) if method != "HEAD"]
     return found
 

@@ -187,6 +187,22 @@ def test_what_a_device_feeds_is_scored_and_shown_live_until_the_camera_is_delete
         assert (socket.close_code, socket.close_reason) == (1000, "the camera was removed")
 
 
+def test_live_pictures_come_from_whichever_camera_has_the_name_and_end_when_none_has(serve_live: Serve) -> None:
+    live = serve_live(heartbeat_s=3600)
+    add(live)
+    with live.client.stream("GET", "/v1/cameras/gate/live.mjpg", params={"fps": 60}) as stream:
+        # Another camera takes the name before the first one has shown anything.
+        add(live, max_fps=30)
+        chunks, content = stream.iter_bytes(), b""
+        with device(live, "gate"):
+            while content.count(b"Content-Type: image/jpeg") < 2:
+                content += next(chunks)
+        live.client.delete("/v1/cameras/gate")
+        content += b"".join(chunks)
+    assert content.startswith(b"--frame\r\nContent-Type: image/jpeg")
+    assert content.endswith(b"\r\n--frame\r\n")
+
+
 def test_a_device_hears_what_was_taken_and_what_was_not(live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "_ACK_S", 0.05)
     add(live)
@@ -248,7 +264,7 @@ def test_a_device_of_a_deleted_camera_is_let_go_when_it_sends_again(live: LiveSe
         read_all(socket)
     assert (socket.close_code, socket.close_reason) == (
         1000,
-        "the camera was changed, removed, or fed by another device",
+        "the camera was changed or removed, or another device has connected",
     )
 
 
@@ -262,7 +278,7 @@ def test_a_device_that_connects_again_takes_the_place_of_its_old_connection(live
             eventually(lambda: feed.connection == 2, "the device is back")
             old.send(json.dumps(skeleton_frame(101)))
             read_all(old)
-            assert old.close_reason == "the camera was changed, removed, or fed by another device"
+            assert old.close_reason == "the camera was changed or removed, or another device has connected"
             # What it sends may begin with any time of its own.
             new.send(json.dumps(skeleton_frame(99)))
             eventually(lambda: feed.frames_read == 2, "it is heard")

@@ -80,17 +80,17 @@ def test_sequences_wait_for_their_turn_and_only_a_few_may(serve: Serve, scorer: 
     def post() -> httpx.Response:
         return live.client.post("/v1/skeletons", json=sequence(2, HELD_S))
 
-    room = live.app.state.skeletons
-    with ThreadPoolExecutor(skeletons._SEATS) as pool:
-        waiting = [pool.submit(post) for _ in range(skeletons._SEATS)]
-        eventually(lambda: room.taken == skeletons._SEATS, "all seats are taken")
+    queue = live.app.state.skeletons
+    with ThreadPoolExecutor(skeletons.QUEUE_SIZE) as pool:
+        waiting = [pool.submit(post) for _ in range(skeletons.QUEUE_SIZE)]
+        eventually(lambda: queue.waiting == skeletons.QUEUE_SIZE, "every place is taken")
         refused = post()
         assert refused.headers["retry-after"] == "5"
         problem(refused, Kind.QUEUE_FULL)
         assert scorer.started == ["skeletons"]
         scorer.gate.set()
-        assert [answer.result().status_code for answer in waiting] == [200] * skeletons._SEATS
-    assert room.taken == 0
+        assert [answer.result().status_code for answer in waiting] == [200] * skeletons.QUEUE_SIZE
+    assert queue.waiting == 0
 
 
 def test_without_models_there_are_no_scores(serve: Serve) -> None:

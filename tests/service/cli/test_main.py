@@ -183,7 +183,7 @@ def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path
     finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights)
     assert finished.returncode == 0, finished.stdout
     found = {finding["name"]: finding["value"] for finding in json.loads(finished.stdout)}
-    assert found["pose weights"] == f"{pose_weights}, as DAFLOW_POSE_WEIGHTS says"
+    assert found["pose weights"] == f"{pose_weights}, as set in DAFLOW_POSE_WEIGHTS"
     assert "488 parameters" in found["checkpoint"]
 
 

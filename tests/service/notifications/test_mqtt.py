@@ -231,7 +231,7 @@ def test_a_refused_password_is_told_and_nothing_is_lost(scene: Scene, broker: Br
     "url", ["broker:1883", "http://broker", "mqtt://", "mqtt://broker:none", "mqtt://broker/topic", "mqtt://broker?x=1"]
 )
 def test_an_address_that_is_none_is_refused_without_being_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="is not an address such as") as refusal:
+    with pytest.raises(ValueError, match="is not a URL such as") as refusal:
         broker_url(url)
     assert "broker:none" not in str(refusal.value)
 
