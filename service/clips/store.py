@@ -135,19 +135,6 @@ class ClipStore:
         self._clock = clock
         self._sessions = database.sessions
 
-    @classmethod
-    def open(cls, url: str, clock: Clock = utc_now) -> ClipStore:
-        """Open a database and use it for clips.
-
-        Raises:
-            StartupError: The database cannot be reached or migrated.
-        """
-        return cls(Database.open(url), clock)
-
-    def close(self) -> None:
-        """Close the database."""
-        self.database.close()
-
     def enqueue(
         self, clip_id: str, *, filename: str | None, size_bytes: int, keypoints: bool, video: VideoInfo, limit: int
     ) -> ClipJob:

@@ -56,14 +56,14 @@ class RunningClip:
         self._bus = bus
         self._metrics = metrics
         self._stopping = stopping
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def progress(self, done: int, total: int) -> None:
         """Record the progress; subscribers get it at most ten times a second."""
         self.frames_done, self.frames_total = done, total
         now = time.monotonic()
-        if done >= total or now - self._told_at >= _PROGRESS_S:
-            self._told_at = now
+        if done >= total or now - self._reported_at >= _PROGRESS_S:
+            self._reported_at = now
             self._bus.publish(self.id, Progress(frames_done=done, frames_total=total))
 
     def frame(self, frame: FrameScore) -> None:

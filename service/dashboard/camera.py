@@ -105,7 +105,7 @@ class _View:
         self._camera = camera
         self._settings = settings
         self._status: dict[str, Any] = {}
-        self._told = 0
+        self._sent = 0
         self._stale = 0
 
     async def open(self) -> None:
@@ -162,11 +162,11 @@ class _View:
                 return
             await self._calibration.step()
         self._show()
-        told = self._told
+        sent = self._sent
         try:
             await self._trend.run_method("update", self._points(), self._limit(), timeout=_TAKEN_S)
         except TimeoutError:
-            self._told = told
+            self._sent = sent
 
     def _show(self) -> None:
         status, latest = self._status, self._watch.trace(self._camera).latest
@@ -185,8 +185,8 @@ class _View:
 
     def _points(self) -> list[list[float | None]]:
         trace = self._watch.trace(self._camera)
-        points = trace.since(max(self._told, trace.count - round(_TREND_S / STEP_S)))
-        self._told = max(trace.count - 1, 0)
+        points = trace.since(max(self._sent, trace.count - round(_TREND_S / STEP_S)))
+        self._sent = max(trace.count - 1, 0)
         return [_place(point) for point in points]
 
     def _limit(self) -> float | None:

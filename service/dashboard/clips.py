@@ -158,10 +158,10 @@ class _View:
         """Follow a clip until it has finished, or until the page is closed."""
         if clip not in self._followed:
             self._followed.add(clip)
-            task = background_tasks.create(self._hear(clip), name=f"clip {clip}")
+            task = background_tasks.create(self._follow_events(clip), name=f"clip {clip}")
             ui.context.client.on_delete(lambda: task.cancel())
 
-    async def _hear(self, clip: str) -> None:
+    async def _follow_events(self, clip: str) -> None:
         shown = 0
         with self._runtime.clips.events.subscribe(clip) as events:
             job = await run.io_bound(self._runtime.clips.store.get, clip)

@@ -79,20 +79,20 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
         text(_DEMO, "p", "demo")
     news = ui.element("p").classes("unseen").props('role="status"')
     with news:
-        told = ui.html("", sanitize=True, tag="span")
+        announcement = ui.html("", sanitize=True, tag="span")
 
     def count() -> None:
         number = len(watch.open)
         badge.set_content(f"{number}<span class='unseen'> open</span>" if number else "")
         badge.set_visibility(bool(number))
 
-    def hear(incident: IncidentInfo) -> None:
+    def announce(incident: IncidentInfo) -> None:
         count()
         if incident.ended_at is None and incident.updated_at == incident.started_at:
-            told.set_content(f"New incident at {incident.camera}")
+            announcement.set_content(f"New incident at {incident.camera}")
 
     count()
-    watch.incident.subscribe(hear)
+    watch.incident.subscribe(announce)
     # NiceGUI's layout is the main landmark already.
     with ui.element("div").classes("content").props('id="content" tabindex="-1"'):
         yield

@@ -90,7 +90,7 @@ class _View:
             await self._choose(rows[0]["id"], follow=False)
         else:
             await self._show()
-        self._watch.incident.subscribe(self._hear)
+        self._watch.incident.subscribe(self._on_incident)
 
     @ui.refreshable_method
     async def _list(self) -> None:
@@ -152,7 +152,7 @@ class _View:
             "name": self._name(incident),
             "severity": incident["severity"],
             "at": incident["started_at"],
-            "words": _standing(incident),
+            "words": _state_text(incident),
             "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
         }
 
@@ -160,7 +160,7 @@ class _View:
         camera: str = incident["camera"]
         return self._names.get(camera, camera)
 
-    async def _hear(self, incident: IncidentInfo) -> None:
+    async def _on_incident(self, incident: IncidentInfo) -> None:
         document = incident.model_dump(mode="json")
         if incident.id == self._selected:
             with self._detail:
@@ -217,14 +217,14 @@ class _View:
             heading(self._name(incident)).classes("name")
             alert = incident["severity"] == "alert"
             text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
-            text(_standing(incident), "span", "soft")
+            text(_state_text(incident), "span", "soft")
         with ui.element("div").classes("row").style("margin-bottom: 1rem"):
             if incident["acknowledged_at"] is None:
                 button("Acknowledge", self._acknowledge, icon="check", kind="primary")
             marked = incident["false_alarm"]
             button(
                 "Not a false alarm" if marked else "False alarm",
-                self._judge,
+                self._mark_false_alarm,
                 icon="undo" if marked else "thumb_down_off_alt",
             )
             camera = path(f"/cameras/{incident['camera']}")
@@ -316,7 +316,7 @@ class _View:
             await attempt(self._visitor.post(f"/v1/incidents/{self._selected}/acknowledge"), "Acknowledged.")
             await self._show()
 
-    async def _judge(self) -> None:
+    async def _mark_false_alarm(self) -> None:
         if self._shown is None:
             return
         wrong = not self._shown["false_alarm"]
@@ -335,7 +335,7 @@ class _View:
         if event.key == "a":
             await self._acknowledge()
         elif event.key == "f":
-            await self._judge()
+            await self._mark_false_alarm()
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -357,7 +357,7 @@ def _file(incident: dict[str, Any], kind: str) -> str:
     return f"/v1/incidents/{incident['id']}/{name}"
 
 
-def _standing(incident: dict[str, Any]) -> str:
+def _state_text(incident: dict[str, Any]) -> str:
     if incident["ended_at"] is None:
         return "open"
     if incident["false_alarm"]:

@@ -47,7 +47,7 @@ class _Wall:
     def __init__(self, visitor: Visitor, watch: Watch) -> None:
         self._visitor = visitor
         self._watch = watch
-        self._told: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
         self._statuses: list[dict[str, Any]] = []
         self._stale = 0
         self._tiles: Tiles | None = None
@@ -83,12 +83,12 @@ class _Wall:
             except Refused:
                 return
         if self._tiles is not None:
-            told = dict(self._told)
+            sent = dict(self._sent)
             try:
                 await self._tiles.run_method("update", self._rows(), timeout=_TAKEN_S)
             except TimeoutError:
                 # A browser that was suspended gets what it missed when it is active again.
-                self._told = told
+                self._sent = sent
 
     def _show(self, ground: str) -> None:
         if self._tiles is not None:
@@ -103,8 +103,8 @@ class _Wall:
     def _row(self, status: dict[str, Any]) -> dict[str, Any]:
         camera, state = status["id"], status["state"]
         trace, incident = self._watch.trace(camera), self._watch.open_at(camera)
-        points = trace.since(max(self._told.get(camera, 0), trace.count - _SPARK))
-        self._told[camera] = max(trace.count - 1, 0)
+        points = trace.since(max(self._sent.get(camera, 0), trace.count - _SPARK))
+        self._sent[camera] = max(trace.count - 1, 0)
         thresholds, level = status["thresholds"], trace.latest.level if trace.latest else None
         live = state == "online"
         return {
