@@ -1,4 +1,4 @@
-"""Tables, a page and a plot from the figures of `benchmarks.research.fights`; nothing is measured here."""
+"""Tables, a page and a plot from the results of `benchmarks.research.fights`; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn.metrics import roc_curve
 Result = Mapping[str, Any]
 
 GOAL: Final = 0.80
-"""Clip AUC that was aimed at."""
+"""The clip AUC that was the goal."""
 HEADERS: Final = ("score", "clip AUC [95 %]", "over splits", "clips scored", "AUC of scored", "AUC of matched pairs")
 
 _CURVES: Final = ("all four, Fisher's sum", "pose", "number of tracks", "people per frame", "motion energy")
@@ -39,7 +39,7 @@ def print_tables(result: Result, console: Console) -> None:
 
 
 def write_figures(result: Result, path: Path) -> None:
-    """Write the figures as JSON."""
+    """Write the results as JSON."""
     path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -47,9 +47,9 @@ def write_page(result: Result, path: Path, figures: Path) -> None:
     """Write the page, and its plot into ``images`` beside it.
 
     Args:
-        result: The figures.
+        result: The results.
         path: File of the page.
-        figures: File of the figures, which the page links to.
+        figures: File of the results, which the page links to.
     """
     plot = path.parent / "images" / f"{path.stem}.png"
     plot.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +63,11 @@ def tables(result: Result) -> list[tuple[str, list[list[str]]]]:
     parts = [(flow["name"], [_cells(row) for row in flow["rows"]]) for flow in result["flows"]]
     movement = [_cells(row) for row in result["baselines"] if not row["name"].startswith("file: ")]
     files = [_cells(row) for row in result["baselines"] if row["name"].startswith("file: ")]
-    return [*parts, ("baselines", movement), ("what the video files give away", files)]
+    return [*parts, ("baselines", movement), ("baselines from the video files alone", files)]
 
 
 def verdicts(result: Result) -> list[str]:
-    """What the tables say, in sentences."""
+    """Sentences that compare each flow with the goal and the baselines."""
     lines = []
     rows = {row["name"]: row["auc"] for row in result["baselines"]}
     best = max(rows, key=lambda name: rows[name])
@@ -76,14 +76,16 @@ def verdicts(result: Result) -> list[str]:
         own = next(row for row in flow["rows"] if row["name"] == difference["row"])
         reached = "reaches" if own["auc"] >= GOAL else "misses"
         above = [name for name, auc in rows.items() if auc >= own["auc"]]
-        against = "every baseline is below it" if not above else f"not above {', '.join(above)}"
+        against = "all baselines are lower" if not above else f"these baselines are not lower: {', '.join(above)}"
         low, high = difference["auc_interval"]
         sure = (
-            "the interval excludes 0" if low > 0 or high < 0 else "the interval includes 0, so neither is shown better"
+            "the interval excludes 0"
+            if low > 0 or high < 0
+            else "the interval includes 0, so neither is shown to be better"
         )
         lines.append(
             f"{flow['name']}: {own['name']} has a clip AUC of {own['auc']:.3f} and {reached} {GOAL:.2f}; {against} "
-            f"(best baseline: {best}, {rows[best]:.3f}). Minus {difference['other']}: "
+            f"(best baseline: {best}, {rows[best]:.3f}). AUC minus that of {difference['other']}: "
             f"{difference['auc']:+.3f} [{low:+.3f}, {high:+.3f}]; {sure}. "
             + (f"On other splits: {_list(difference['of_splits'][1:], '+.3f')}." if flow["splits"] > 1 else "")
         )
@@ -94,34 +96,35 @@ def page(result: Result, plot: str, data: str) -> str:
     """The page in Markdown.
 
     Args:
-        result: The figures.
-        plot: Where the plot is, from the page.
-        data: Where the figures are, from the page.
+        result: The results.
+        plot: Path of the plot, relative to the page.
+        data: Path of the results, relative to the page.
     """
     protocol, provenance = result["protocol"], result["provenance"]
     main = result["flows"][0]
     lines = [
         "# Fights from pixels",
         "",
-        f"<!-- Written by `{provenance['command']}`; change the command, not this file. -->",
+        f"<!-- Written by `{provenance['command']}`; change the generator, not this file. -->",
         "",
         f"{protocol['fights']} clips of fights and {protocol['clips'] - protocol['fights']} of ordinary life, of a few "
-        "seconds each, from many cameras. People are found and followed by the service's own pose front end "
-        "(`daflow extract`). "
-        f"Of the clips without a fight {protocol['normal']}, drawn at random, are normal footage: what is normal to "
-        "motion, pairs and tracking, and every calibration, is learnt from them alone. The other "
-        f"{protocol['judged'] - protocol['fights']} and all fights are judged. No fight is ever learnt from.",
+        "seconds each, from many cameras. The service's own pose front end (`daflow extract`) detects and tracks the "
+        "people. "
+        f"{protocol['normal']} of the clips without a fight, drawn at random, are the normal footage. The densities "
+        "of motion, pairs and tracking, and every calibration, are fitted to them alone. The other "
+        f"{protocol['judged'] - protocol['fights']} and all fights are evaluated. Nothing is fitted to a fight.",
         "",
-        "One choice was not blind to these clips: the smallest p was the first rule to combine parts, and when it did "
-        "poorly here, Fisher's sum, which synthetic anomalies had preferred by a little, was declared, run once and "
-        "kept. Both are in the table. Parts, features, windows and smoothing were settled before.",
+        "One choice was not blind to these clips. The smallest p was the first rule to combine parts. When it did "
+        "poorly here, Fisher's sum, which had been slightly better on synthetic anomalies, was declared, run once and "
+        "kept. Both are in the table. Parts, features, windows and smoothing were chosen before.",
         "",
-        "A clip's score is the highest that a live camera would have published in it: only windows that have ended, "
-        f"smoothed causally with a time constant of {protocol['tau_s']:g} s. The raw score of a part becomes a "
-        "surprise in bits, how rarely normal footage reaches it, the surprises of a frame are added (Fisher) or the "
-        "largest is taken (smallest p). Clips in which nobody is scored rank lowest; *AUC of scored* leaves them out. "
-        f"Intervals draw clips again, {protocol['replicates']} times. *Over splits* is the mean and deviation over "
-        f"{len(protocol['seeds'])} draws of the normal clips; all other figures are those of the first draw.",
+        "The score of a clip is the highest that a live camera would have published in it: only windows that have "
+        f"ended count, smoothed causally with a time constant of {protocol['tau_s']:g} s. The raw score of a part "
+        "becomes a surprise in bits, which says how rarely normal footage reaches it. The surprises of a frame are "
+        "added (Fisher), or the largest is taken (smallest p). Clips in which nobody is scored rank lowest; "
+        f"*AUC of scored* leaves them out. Intervals are 95 % intervals from {protocol['replicates']} bootstrap "
+        "samples of clips. *Over splits* is the mean and standard deviation over "
+        f"{len(protocol['seeds'])} draws of the normal clips; all other values are those of the first draw.",
         "",
         *_details(result),
         f"![ROC curves]({plot})",
@@ -130,18 +133,18 @@ def page(result: Result, plot: str, data: str) -> str:
     for title, rows in tables(result):
         lines += [f"## {title[0].upper()}{title[1:]}", "", *_table(HEADERS, rows), ""]
     lines += [
-        "## What it says",
+        "## Findings",
         "",
         *(f"- {line}" for line in verdicts(result)),
         "",
-        "Fights and ordinary life were not filmed by the same cameras, so the files themselves tell something. Frame "
-        "rate, frame size and length know nothing of people; how far their AUC lies from 0.5, on either side, is the "
-        "bias of the collection. The number of people and of tracks share in it: they grow with the length of a clip, "
-        "with its frames per second, and with how crowded a place was filmed. But fights also break tracks in truth, "
-        "which is why tracking is one of the parts. *AUC of matched pairs* compares a fight only with clips of "
-        "the same frame size and frame rate, the longer at most "
+        "Fights and ordinary life were not filmed by the same cameras, so properties of the files alone can separate "
+        "them. Frame rate, frame size and duration say nothing about people. The distance of their AUC from 0.5, in "
+        "either direction, is the bias of the collection. The number of people and of tracks are biased as well: they "
+        "grow with the duration of a clip, with its frame rate, and with how crowded the place is. But fights also "
+        "interrupt tracks, which is why tracking is one of the parts. *AUC of matched pairs* compares a fight only "
+        "with clips of the same frame size and frame rate, the longer at most "
         f"{protocol['longer']:g} times as long as the other: {main['rows'][0]['matched_pairs']} pairs, so its "
-        "intervals are wide. A score that keeps its AUC there does not live off the files.",
+        "intervals are wide. A score that keeps its AUC there does not depend on the properties of the files.",
         "",
         "## Clips",
         "",
@@ -153,13 +156,13 @@ def page(result: Result, plot: str, data: str) -> str:
         "",
         "</details>",
         "",
-        "## Made by",
+        "## Command",
         "",
-        "```",
+        "```sh",
         provenance["command"],
         "```",
         "",
-        f"Figures and digests: [{Path(data).name}]({data}). "
+        f"Results and digests: [{Path(data).name}]({data}). "
         + ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
         + ".",
     ]
@@ -197,14 +200,14 @@ def _details(result: Result) -> list[str]:
             f"- **{flow['name']}**: {flow['parameters']} parameters, windows of {flow['length']} poses at "
             f"{flow['rate_hz']:g} Hz, trained on {flow['data']}"
             if "learnt_from" not in flow
-            else f"- **{flow['name']}**: the same architecture trained on PoseLift's normal clips and "
+            else f"- **{flow['name']}**: the same architecture, trained on PoseLift's normal clips and "
             f"{flow['learnt_from']} of the {result['protocol']['normal']} normal clips here"
         )
         text += f"; parts calibrated on {flow['calibrated_on']} clips."
         if flow.get("too_few"):
             text += (
-                f" The clips it had not learnt from were to calibrate it, but they are too few: {flow['too_few']}. Its "
-                f"mean score is {flow['nll']['learnt']:.3f} bits per dimension on the clips it learnt from and "
+                f" The normal clips that it was not trained on are too few to calibrate it: {flow['too_few']}. Its "
+                f"mean score is {flow['nll']['learnt']:.3f} bits per dimension on the clips it was trained on and "
                 f"{flow['nll']['others']:.3f} on the other normal clips."
             )
         lines.append(text)

@@ -21,7 +21,7 @@ from model.checkpoint import write_atomically
 Row = Mapping[str, Any]
 
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which the colour-blind can tell apart."""
+"""The palette of Okabe and Ito, which colour-blind readers can distinguish."""
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 _WIDTH: Final = 8.0
 _DPI: Final = 150
@@ -35,8 +35,8 @@ class Column:
 
     Attributes:
         title: Its heading.
-        text: What it says of a row.
-        number: Whether it is set to the right.
+        text: The cell for a row.
+        number: Whether its cells are aligned to the right.
     """
 
     title: str
@@ -146,7 +146,7 @@ def _home(results: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _command(results: Mapping[str, Any], table: str) -> str:
-    """The command of one table."""
+    """The command that makes one table alone."""
     whole = results["provenance"]["command"].partition(" --only")[0]
     return f"`{whole} --only " + (f"'{table}'" if " " in table else table) + "`"
 
@@ -165,8 +165,8 @@ def _head(results: Mapping[str, Any], values: str) -> str:
     return f"""
 # Results
 
-Everything below is made by `{made["command"]}`, and nothing is typed by hand: the values of all tables and curves are
-in [results.json]({values}).{failed}
+The command `{made["command"]}` made everything below. The values of all tables and curves are in
+[results.json]({values}).{failed}
 
 {name}: {facts["train_clips"]} training clips of normal life from {facts["cameras"]} cameras, {facts["test_clips"]} test
 clips with {facts["frames"]:,} frames ({facts["hours"] * 60:.1f} minutes), {facts["anomalous"]:,} of them anomalous, in
@@ -174,14 +174,14 @@ clips with {facts["frames"]:,} frames ({facts["hours"] * 60:.1f} minutes), {fact
 
 How to read the tables:
 
-- A value with **±** is the mean and the standard deviation over seeds. A value with a **range** is of one model: 95 %
-  of {made["replicates"]:,} samples of whole test clips, drawn with replacement, lie inside.
+- A value with **±** is the mean and the standard deviation over seeds. A value with a **range** is of one model; the
+  range is the 95 % interval over {made["replicates"]:,} samples of whole test clips, drawn with replacement.
 - **Published AUC** is the AUC-ROC of all frames by the protocol of STG-NF's code. A frame in which nobody can be scored
   counts as the most normal one, so this rewards a score that only knows where people are.
-- **Conditional AUC** judges only frames in which somebody has a score. It is the figure that says whether a model sees
-  anything. Models that score more frames are judged on more, and harder, frames: **shared AUC** judges only the frames
-  that every scorer of the main table scores.
-- **Live** figures judge what a live camera would have published at each frame: it knows nothing of later frames.
+- **Conditional AUC** uses only frames in which somebody has a score. It says whether a model detects anything. Models
+  that score more frames are evaluated on more, and harder, frames. **Shared AUC** therefore uses only the frames that
+  every scorer of the main table scores.
+- **Live** values are those of the scores that a live camera would have published at each frame, without later frames.
 """
 
 
@@ -221,36 +221,39 @@ def _main(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     short = ""
     if not allowed[10]:
         short = (
-            f" The test split is {facts['hours'] * 60:.1f} minutes long, so that even 10 false alarms per hour allow"
-            " none at all: all three recalls are then those at no false alarm, and say little."
+            f" The test split is {facts['hours'] * 60:.1f} minutes long, so even 10 false alarms per hour"
+            " allow none at all: all three recalls are those without any false alarm, and say little."
         )
     return f"""
 ## Main results
 
-Baselines that ignore movement, plain scorers, flows with random weights and trained flows, on the same test
-clips. *Presence* asks whether anybody is there, the *number of people* counts them; both score every frame, so that
-their conditional AUC is that of all frames without smoothing. *Motion energy* is the speed of joints, the *Gaussian*
-one normal distribution over windows, the *autoencoder* a small network that restores windows; these have windows of 24
-frames. *STG-NF, files as stored* is its public protocol to the letter: x and y as the files have them, poses in the
-order its code gives them; *STG-NF* alone is the same flow and schedule on people who stand upright and move in the
-order of time. *A1* and *A2* are the two readings of DA-Flow's description with 488 parameters: one partition that
-reaches 8 bones with bias and a final ReLU, or a joint and its neighbours apart. *Recommended* scores the frames at the
-ends of a track as well and adds the surprises of motion and pairs to that of the pose.
+Baselines that ignore movement, simple scorers, flows with random weights and trained flows, on the same test clips.
+
+- *Presence* says whether anybody is in the frame, *number of people* how many. Both score every frame, so their
+  conditional AUC is that of all frames without smoothing.
+- *Motion energy* is the speed of joints, *Gaussian* one normal distribution over windows, *autoencoder* a small network
+  that reconstructs windows. All three use windows of 24 frames.
+- *STG-NF, files as stored* is exactly its public protocol: x and y as in the files, poses in the order of its code.
+  *STG-NF* alone is the same flow and schedule with upright people and poses in the order of time.
+- *A1* and *A2* are the two readings of DA-Flow's description with 488 parameters. A1 has one partition that reaches 8
+  bones, with bias and a final ReLU. A2 has two partitions: a joint and its neighbours.
+- *Recommended* also scores the frames at the ends of a track, and adds the surprises of motion and pairs to that of the
+  pose.
 
 {table(frames, rows)}
 
 *Macro* is the mean AUC over clips with both classes, *AUC-PR* the average precision, *EER* the equal error rate, all
 three of the published scores. *Frames scored* is the share of frames in which somebody has a score of their own.
 
-People, clips, and what a live camera says. A track is anomalous if more than half of its scored frames are; its score
-is the highest of its smoothed scores, or the mean. A clip is anomalous if a frame of it is.
+The next table is for people, for clips, and for a live camera. A track is anomalous if more than half of its scored
+frames are; its score is the highest of its smoothed scores, or the mean. A clip is anomalous if any of its frames is.
 
 {table(people, rows)}
 
-Events are runs of anomalous frames. *Best F1* is that of the best threshold, which an oracle chose, for alarms that
-overlap an event by at least that temporal IoU. *Recall at 1/h* is the share of events found at the threshold that costs
-one false alarm per camera-hour; *delay* is the median time from the onset of a found event to its first alarm. All but
-the last two columns are of live scores.{short}
+Events are runs of anomalous frames. *Best F1* is that of the best threshold, chosen with the labels, for alarms that
+overlap an event by at least this temporal IoU. *Recall at 1/h* is the share of events found at the threshold with one
+false alarm per camera-hour; *delay* is the median time from the start of a found event to its first alarm. All but the
+last two columns are of live scores.{short}
 
 {table(events, rows)}
 """
@@ -270,8 +273,8 @@ def _attention(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 ## Attention
 
 DA-Flow A2 at T=24 with neither branch of dual attention, with one, with both. The *held-out NLL* is the mean negative
-log-likelihood of normal clips that were not learnt from, mirror images included; lower is better. It is what may decide
-between variants, as it knows no test label.
+log-likelihood of normal clips that were not used for training, mirror images included; lower is better. It may be used
+to choose between variants, because it uses no test label.
 
 {table(columns, rows)}
 """
@@ -288,8 +291,8 @@ def _questions(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Open questions of the paper's description
 
-What is known of DA-Flow leaves these choices open. Each row changes one of them in A2 (T=24, one seed), but for A1,
-which changes two. The ranges are wide: most variants cannot be told apart by the test split.
+The published description of DA-Flow leaves these choices open. Each row changes one of them in A2 (T=24, one seed);
+the row A1 changes two. The ranges are wide: the test split does not show a difference between most variants.
 
 {table(columns, rows)}
 """
@@ -308,8 +311,8 @@ def _length(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 ## Window length
 
 A2 with windows of T frames, one seed, pose alone; every window scores its middle frame. Longer windows leave more
-frames without a score, as most people are in view for seconds only. Likelihoods of different lengths are of different
-windows and cannot be compared.
+frames without a score, because most people are in view for a few seconds only. Likelihoods of windows of different
+lengths cannot be compared.
 
 {table(columns, rows)}
 """
@@ -328,8 +331,8 @@ def _untrained(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 ## Without training
 
 DA-Flow's abstract says that it finds anomalies without any training. These flows have random weights; with *ActNorm set
-on data* its layers standardise 512 normal windows once, and no step of an optimiser is taken. A spread over seeds as
-wide as the distance to trained flows says that a single seed proves nothing.
+on data* its layers standardise 512 normal windows once, and no step of an optimiser is taken. Where the spread over
+seeds is as wide as the distance to trained flows, a single seed proves nothing.
 
 {table(columns, rows)}
 """
@@ -338,14 +341,22 @@ wide as the distance to trained flows says that a single seed proves nothing.
 def _robustness(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     parts = []
     for where, kind, text in (
-        ("test", "noise", "**Noise**: every joint of the test clips is shifted on its own, by so many body heights."),
-        ("test", "joints", "**Lost joints**: this share of the joints gets a random place on the person."),
+        (
+            "test",
+            "noise",
+            "**Noise**: every joint of the test clips is shifted independently; levels are in body heights.",
+        ),
+        ("test", "joints", "**Lost joints**: this share of the joints is moved to a random place on the person."),
         ("test", "frames", "**Lost frames**: this share of each person's frames is missing."),
-        ("test", "jitter", "**Jitter**: the whole person is shifted anew in every frame, by so many body heights."),
+        (
+            "test",
+            "jitter",
+            "**Jitter**: the whole person is shifted independently in every frame; levels are in body heights.",
+        ),
         (
             "training",
             "noise",
-            "**Noise in the training clips** (one seed); the test clips are as they are, hence without noise.",
+            "**Noise in the training clips** (one seed); the test clips are without noise.",
         ),
     ):
         own = [_judgeable(row) for row in rows if (row["where"], row["kind"]) == (where, kind)]
@@ -355,8 +366,8 @@ def _robustness(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
 ## Robustness
 
 Conditional AUC when poses get worse, over seeds. Shifts are standard deviations along each axis. Perturbed test clips
-give other frames a score, above all lost frames, so values of different levels come from different frames; the share
-scored is in results.json. Where fewer than {_FEWEST_FRAMES} frames have a score there is no value.
+score other frames, most of all with lost frames, so values of different levels come from different frames; the share of
+scored frames is in results.json. Where fewer than {_FEWEST_FRAMES} frames have a score there is no value.
 
 {chr(10).join(f"{part}{chr(10)}" for part in parts)}
 """
@@ -366,7 +377,7 @@ def _contamination(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     name, facts = _home(results)
     columns = [
         _MODEL,
-        Column("share meant", lambda row: f"{row['x']:.0%}"),
+        Column("share set", lambda row: f"{row['x']:.0%}"),
         _share("share of windows", "contamination", 1),
         _whole("training windows", "windows"),
         _PUBLISHED,
@@ -375,10 +386,10 @@ def _contamination(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Contaminated training data
 
-Anomalous people of {facts["donors"]} test clips of {name} are put among the training clips, held-out ones included; the
-other test clips are judged, the same for every share. The donors have few anomalous windows, so the normal training
-clips are a sample, the same for all shares, in which the largest share is reached with every window there once. Shares
-are meant for windows of 24 frames and differ for others. One seed.
+Anomalous people of {facts["donors"]} test clips of {name} are added to the training clips, held-out ones included. The
+other test clips are evaluated, the same for every share. The donors have few anomalous windows, so the normal training
+clips are a sample, the same for all shares, chosen so that the largest share uses every anomalous window once. Shares
+are set for windows of 24 frames and differ for other lengths. One seed.
 
 {table(columns, sorted(rows, key=lambda row: row["name"]))}
 """
@@ -394,10 +405,10 @@ def _cameras(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
         _whole("frames scored", "conditional frames"),
     ]
     return f"""
-## A camera never seen
+## Unseen cameras
 
-Each camera's test clips, judged by a model that learnt from all cameras and by one that learnt from all others. One
-seed; a camera has few test clips, so ranges are wide.
+The test clips of each camera, evaluated with a model that was trained on all cameras and with one that was trained on
+all other cameras. One seed. A camera has few test clips, so ranges are wide.
 
 {table(columns, sorted(rows, key=lambda row: (row["name"], row["camera"])))}
 """
@@ -407,7 +418,7 @@ def _data_sets(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     columns = [
         _MODEL,
         _fact("trained on", "trained on"),
-        _fact("judged on", "judged on"),
+        _fact("evaluated on", "judged on"),
         _PUBLISHED,
         _CONDITIONAL,
         _SCORED,
@@ -415,7 +426,7 @@ def _data_sets(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Across data sets
 
-Trained on one data set and judged on each. One seed.
+Trained on one data set and evaluated on each. One seed.
 
 {table(columns, sorted(rows, key=lambda row: row["name"]))}
 """
@@ -435,12 +446,11 @@ def _beyond(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Beyond the paper
 
-The same flows, A2 at T=8, scored in other ways; every way that was tried is here. A window scores its *middle
-frame* as published, or for all frames it *covers* whose nearest centre is its own, which scores the ends of tracks.
-Motion and pairs are parts of the score beside the pose; their surprises are added (Fisher), or the largest counts
-(smallest p).
-*Per camera* turns scores into how rare they are among normal training clips of the same camera. The *mean of seeds* is
-that of the likelihoods of several flows.
+The same flows, A2 at T=8, with other ways of scoring; every way that was tried is listed. A window gives its score to
+its *middle frame*, as published, or to all frames that it *covers* and whose nearest window centre is its own. The
+second way also scores the ends of tracks. Motion and pairs are parts of the score beside the pose; their surprises are
+added (Fisher), or the largest is taken (smallest p). *Per camera* replaces a score by how rare it is in the normal
+training clips of the same camera. *Mean of seeds* is the mean of the likelihoods of several flows.
 
 {table(columns, rows)}
 """
@@ -457,8 +467,8 @@ def _synthetic(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Choices made without test labels
 
-AUC of windows of held-out normal clips against the same clips made anomalous in one known way. No test label is
-involved, so this table may choose how to score.
+AUC of windows of held-out normal clips against the same clips made anomalous in one known way. No test label is used,
+so this table may be used to choose how to score.
 
 {table(columns, rows)}
 """
@@ -485,9 +495,9 @@ def _cost(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
     return f"""
 ## Cost
 
-What scoring a window costs, poses being there: multiply-accumulates of the layers as written down, the median time of a
-call with 1 and with 256 windows, and the memory that 256 windows add, coarse on a CPU. Measured with nothing else
-running on one thread ({machine["cpu"]}){f" and on a GPU ({machine['gpu']})" if machine["gpu"] else ""}.
+The cost of scoring a window without pose estimation: multiply-accumulates of the layers as implemented, the median time
+of a call with 1 and with 256 windows, and the memory that 256 windows add (a coarse value on a CPU). Measured with
+nothing else running, on one thread ({machine["cpu"]}){f" and on a GPU ({machine['gpu']})" if machine["gpu"] else ""}.
 
 {table(columns, rows)}
 """
@@ -512,7 +522,7 @@ took {made["seconds"] / 3600:.1f} hours of one thread, {made["jobs"]} at a time.
 
 
 def _curve_table(rows: Sequence[Row], cell: str, title: str) -> str:
-    """Levels to the right, models down."""
+    """A table with one column per level and one row per model."""
     levels = sorted({row["x"] for row in rows})
     names = list(dict.fromkeys(row["name"] for row in rows))
     at = {(row["name"], row["x"]): row for row in rows}
@@ -591,7 +601,7 @@ def _plot_untrained(rows: Sequence[Row]) -> Figure:
 
 
 def _judgeable(row: Row) -> Row:
-    """The row, without a conditional AUC from a handful of frames."""
+    """The row, without its conditional AUC if fewer than `_FEWEST_FRAMES` frames have a score."""
     cells = row["cells"]
     frames = cells.get("conditional frames", {"values": [0]})["values"]
     if min(frames) >= _FEWEST_FRAMES:
@@ -622,7 +632,7 @@ def _plot_contamination(rows: Sequence[Row]) -> Figure | None:
 
 
 def _panels(rows: Sequence[Row], panels: Sequence[tuple[str, str, str]], shape: tuple[int, int]) -> Figure:
-    """Curves of the conditional AUC, a line for each model, a panel for each kind."""
+    """Curves of the conditional AUC: one panel per kind, one line per model."""
     height = 3.0 * shape[0] + 0.7
     figure, axes = plt.subplots(*shape, figsize=(_WIDTH, height), sharey=True, layout="constrained", squeeze=False)
     names = list(dict.fromkeys(row["name"] for row in rows))
@@ -641,7 +651,7 @@ def _panels(rows: Sequence[Row], panels: Sequence[tuple[str, str, str]], shape: 
 
 
 def _curve(panel: Axes, rows: Sequence[Row], cell: str, colour: str, marker: str, label: str) -> None:
-    """A line with a band: the spread over seeds, or the interval of a single model."""
+    """A line with a band, which is the spread over seeds or the interval of a single model."""
     own = [(row["x"], row["cells"][cell]) for row in rows if cell in row["cells"]]
     x = [place for place, _ in own]
     panel.plot(x, [statistics.mean(c["values"]) for _, c in own], marker=marker, color=colour, ms=5, label=label)

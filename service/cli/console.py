@@ -1,4 +1,4 @@
-"""How commands speak: results to standard output, everything else to standard error, an error in one line."""
+"""Output of commands: results go to standard output, everything else to standard error, an error in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ out = Console()
 
 @contextmanager
 def one_line_for(*expected: type[Exception]) -> Iterator[None]:
-    """End the command with one line where one of these errors is raised, which names the setting that mends it."""
+    """Turn these errors into one line that names the setting to change, and end the command with status 1."""
     try:
         yield
     except expected as error:
@@ -29,11 +29,11 @@ def one_line_for(*expected: type[Exception]) -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with an error."""
+    """Print an error and end the command with status 1."""
     complain(message)
     sys.exit(1)
 
 
 def complain(message: str) -> None:
-    """Print an error and go on."""
+    """Print an error in one line and continue."""
     err.print("[red]error:[/]", escape(" ".join(message.split())), soft_wrap=True, highlight=False)

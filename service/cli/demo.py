@@ -1,4 +1,4 @@
-"""The service with two cameras of the small world: nothing to download, nothing to set up."""
+"""The demo: the service with two simulated cameras, without downloads or settings."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from simulation.video import write_video
 from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 
 CLIP: Final = "fall.mp4"
-"""A film in the data folder to post to the service."""
+"""Name of a video in the data folder, to post to the service."""
 
 _CLIP_SEED: Final = 5
 _CLIP_ONSET_S: Final = 4.0
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """Settings for the demo: its own models and a data folder of its own, and nothing of what else is set up.
+    """Settings for the demo: its own models, its own data folder, and no backends or cameras of a real setup.
 
     Args:
-        settings: Where to listen, where the data folders lie, what computes.
+        settings: Settings whose address, data folder and device are used.
     """
     return settings.model_copy(
         update={
@@ -50,10 +50,10 @@ def demo_settings(settings: Settings) -> Settings:
 
 
 def furnish(runtime: Runtime) -> None:
-    """Add the demo's cameras, calibrated, and a film to post; what is there already stays as it is.
+    """Add the calibrated cameras of the demo and a video to post. What exists already is not changed.
 
     Raises:
-        StartupError: The film cannot be written.
+        StartupError: The video cannot be written.
     """
     for demo in DEMO_CAMERAS:
         try:
@@ -70,11 +70,11 @@ def furnish(runtime: Runtime) -> None:
 
 
 def announce(settings: Settings, address: tuple[str, int]) -> None:
-    """Print where to look, what to call and what to subscribe to.
+    """Print the address of the page and commands that call the API.
 
     Args:
-        settings: The service's.
-        address: Where it listens.
+        settings: Settings of the service.
+        address: Host and port on which it listens.
     """
     host, port = address
     shown = f"[{host}]" if ":" in host else host
@@ -83,26 +83,29 @@ def announce(settings: Settings, address: tuple[str, int]) -> None:
     here, python = Path.cwd(), Path(sys.executable)
     python = python.relative_to(here) if python.is_relative_to(here) else python
     lines = [
-        ("watch", f"http://{place}"),
+        ("page", f"http://{place}"),
         ("cameras", f"curl -s{key} http://{place}/v1/cameras"),
         ("incidents", f"curl -sN{key} http://{place}/v1/incidents/stream"),
-        ("the same", f"{python} -m websockets ws://{place}/v1/incidents"),
+        ("WebSocket", f"{python} -m websockets ws://{place}/v1/incidents"),
         (
-            "a clip",
+            "clip",
             f"curl -s{key} -F file=@{settings.data_dir / CLIP} 'http://{place}/v1/clips?wait=60&keypoints=false'",
         ),
     ]
     eventful = [camera for camera in DEMO_CAMERAS if camera.incident_every_s is not None]
-    err.print("\n[bold]DA-Flow Live, the demo[/]: cameras of a small simulated world.", highlight=False)
+    err.print("\n[bold]DA-Flow Live, demo[/]: two simulated cameras.", highlight=False)
     for camera in eventful:
-        err.print(f"Somebody falls at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
+        err.print(f"A person falls at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
     for name, line in lines:
         err.print(f"  {name:<10}", line, style=None, markup=False, highlight=False, soft_wrap=True)
-    err.print("\nIts models know nothing of real people; for those there is [bold]daflow serve[/].\n", highlight=False)
+    err.print(
+        "\nIts models were trained on simulated people only. For real cameras use [bold]daflow serve[/].\n",
+        highlight=False,
+    )
 
 
 def _config(demo: DemoCamera) -> CameraConfig:
-    """Settings of somebody who looks for minutes, not for months: sensitive, and soon ready for the next."""
+    """A high false-alarm budget and short pauses, so that a viewer sees incidents within minutes."""
     return CameraConfig(
         url=demo.url, name=demo.name, max_fps=DEMO_FPS, false_alarms_per_hour=10.0, quiet_s=5.0, cooldown_s=5.0
     )

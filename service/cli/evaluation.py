@@ -1,4 +1,4 @@
-"""A checkpoint judged on a data set's test split, beside what looks at nobody's movement: ``daflow evaluate``."""
+"""Evaluates a checkpoint on the test split of a data set, beside baselines without movement: ``daflow evaluate``."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from model.reports import FrameReport, Report, UnitReport
 from model.training import data_digest, library_versions
 
 _SHOWN_RATE: Final = 5.0
-"""False alarms per camera-hour at which the tables show events; JSON has all rates."""
+"""False alarms per camera-hour at which the tables show recall and delay; the JSON file has all rates."""
 
 _NONE: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProvenance:
-    """What figures depend on.
+    """What the results depend on.
 
     Attributes:
         command: The command that made them.
@@ -47,7 +47,7 @@ class EvaluationProvenance:
         layout: Its layout.
         frame_rate_hz: Frames per second of its videos.
         data_sha256: Digest of the test clips' poses (`model.training.data_digest`).
-        labels_sha256: Digest of the frame labels, and of which frames are judged.
+        labels_sha256: Digest of the frame labels and of the selection of evaluated frames.
         versions: Versions of the libraries used.
     """
 
@@ -64,18 +64,18 @@ class EvaluationProvenance:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scorers on one test split.
+    """Results of all scorers on one test split.
 
     Attributes:
-        provenance: What the figures depend on.
-        reports: Of every scorer by name.
+        provenance: What the results depend on.
+        reports: Report of each scorer, by name.
     """
 
     provenance: EvaluationProvenance
     reports: dict[str, Report]
 
     def to_dict(self) -> dict[str, Any]:
-        """Values that JSON has."""
+        """The results as values that JSON can hold."""
         reports = {name: report.to_dict() for name, report in self.reports.items()}
         return {"provenance": asdict(self.provenance), "scorers": reports}
 
@@ -93,32 +93,33 @@ def evaluate(
     seed: int = 0,
     command: str = "",
 ) -> Evaluation:
-    """Judge a checkpoint, a window speaking for its middle frame as published and for all it covers, and no model.
+    """Evaluate a checkpoint and two baselines.
 
-    A checkpoint with motion and pairs as parts is judged by the likelihood of the pose alone as well.
+    The checkpoint is evaluated twice: a window gives its score to its middle frame, as published, or to all frames that
+    it covers. A checkpoint with motion and pairs as parts is also evaluated by the likelihood of the pose alone.
 
     Args:
         data: Folder of the data set.
-        checkpoint: The checkpoint's file.
-        layout: How the data set lies on disk.
-        frame_rate_hz: Frames per second of its videos; None takes what the data set says.
-        axes: Which coordinate of a keypoint comes first in its files, see `model.dataset`.
-        extractor: Makes poses of videos that have none yet.
-        device: Where to score.
-        replicates: Samples of clips for each interval.
-        seed: Decides them.
-        command: What is recorded as the command that made the figures.
+        checkpoint: File of the checkpoint.
+        layout: Layout of the data set on disk.
+        frame_rate_hz: Frames per second of its videos; None takes the rate of the data set.
+        axes: Order of the coordinates of a keypoint in its files, see `model.dataset`.
+        extractor: Extracts poses of videos that have none yet.
+        device: Device for scoring.
+        replicates: Number of samples of clips for each interval.
+        seed: Seed for the samples.
+        command: The command that is recorded in the results.
 
     Raises:
-        CheckpointError: The file is no checkpoint.
+        CheckpointError: The file is not a checkpoint.
         DatasetError: The data or its labels are missing or malformed.
-        DeviceUnavailableError: The device is not there.
-        ValueError: The split cannot be judged.
+        DeviceUnavailableError: There is no such device.
+        ValueError: The split cannot be evaluated.
     """
     trained = Checkpoint.load(checkpoint)
     split = read_dataset(layout, data, splits=("test",), frame_rate_hz=frame_rate_hz, axes=axes, extractor=extractor)
     if not split.labels:
-        raise DatasetError(f"{data}: no frame labels to judge by")
+        raise DatasetError(f"{data}: there are no frame labels")
     scorers: list[FootageScorer] = [
         *_ways(trained.name, trained, device),
         *(_ways(f"{trained.name}, pose alone", trained.pose_alone(), device) if trained.parts else ()),
@@ -158,9 +159,9 @@ def evaluate(
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Frames offline, frames online, and people, clips and events.
+    """Three tables: frames offline; frames as a live camera scores them; people, clips and events.
 
-    Brackets hold intervals; coverage alone is micro / macro.
+    Brackets hold intervals. *Coverage alone* has the micro and the macro average.
     """
     any_report = next(iter(evaluation.reports.values()))
     footage = (
@@ -218,7 +219,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _ways(name: str, checkpoint: Checkpoint, device: str) -> list[FootageScorer]:
-    """A window speaks for its middle frame, or for all frames that it covers."""
+    """Scorers that give the score of a window to its middle frame, and to all frames that it covers."""
     return [
         WindowFootageScorer.of_checkpoint(f"{name}, middle frame", checkpoint, device=device),
         WindowFootageScorer.of_checkpoint(f"{name}, all frames", checkpoint, device=device, assignment="covering"),
@@ -226,7 +227,7 @@ def _ways(name: str, checkpoint: Checkpoint, device: str) -> list[FootageScorer]
 
 
 def _judged(split: Dataset) -> dict[str, NDArray[np.bool_]] | None:
-    """Frames to judge of every clip; None for all."""
+    """By clip, which frames are evaluated; None for all frames."""
     if not split.judged:
         return None
     return {name: split.judged.get(name, np.ones(len(own), bool)) for name, own in split.labels.items()}

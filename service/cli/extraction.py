@@ -1,8 +1,8 @@
-"""From videos, or folders of pictures, to tracked skeletons in files, in the layout that training and evaluation read.
+"""Extracts tracked skeletons from videos, or folders of pictures, into files that training and evaluation read.
 
-A clip gets two files: ``<clip>_alphapose_tracked_person.json``, as `model.dataset` describes it, with frame keys padded
-with zeros because STG-NF's code sorts them as text; and ``<clip>.meta.json``, `ExtractionRecord`, which says what they
-were made from and with. A clip whose record still holds is not extracted again.
+A clip gets two files. ``<clip>_alphapose_tracked_person.json`` is described in `model.dataset`; its frame keys are
+padded with zeros because STG-NF's code sorts them as text. ``<clip>.meta.json`` is an `ExtractionRecord`, which says
+what the poses were made from and with. A clip whose record is still valid is not extracted again.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from service.settings import Settings
 from service.storage.writing import atomic_write
 
 _KEY_DIGITS: Final = 4
-"""Least width of a frame's key."""
+"""Smallest number of digits of a frame key."""
 
 _DECIMALS: Final = 3
-"""Of pixels and confidences in the file."""
+"""Decimals of pixels and confidences in the file."""
 
 _MADE_WITH: Final = ("opencv-python", "torch", "ultralytics")
 
 
 class ExtractionError(ValueError):
-    """Poses cannot be extracted; the message says what is wrong with what."""
+    """Poses cannot be extracted; the message names the file and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,16 @@ class ExtractionRecord:
 
     Attributes:
         source: Name of the video or folder of pictures.
-        source_sha256: Of its content; for a folder, of the names and contents of its pictures.
+        source_sha256: Digest of its content; for a folder, of the names and contents of its pictures.
         fps: Frames per second.
         frames: Number of frames.
-        people: Number of people followed.
-        poses_sha256: Of the file with the poses.
+        people: Number of tracks.
+        poses_sha256: Digest of the file with the poses.
         pose_weights: Name of the pose weights.
-        pose_weights_sha256: Of their content.
+        pose_weights_sha256: Digest of their content.
         image_size: Longer side in pixels of the picture that the pose network saw.
-        confidence: Detections below this were left out.
-        versions: Of the libraries that the poses depend on.
+        confidence: Smallest confidence of a detection, 0 to 1.
+        versions: Versions of the libraries that the poses depend on.
     """
 
     source: str
@@ -78,12 +78,12 @@ class ExtractionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What became of one clip.
+    """The outcome of one clip.
 
     Attributes:
         poses: The file with its poses.
-        record: What it was made from and with.
-        kept: Whether the file was there already.
+        record: What the poses were made from and with.
+        kept: Whether valid poses existed already and were kept.
     """
 
     poses: Path
@@ -92,7 +92,7 @@ class Extraction:
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Refuse sources that cannot be told apart or are not there, before any work.
+    """Check before any work that all sources exist and that their names are unique.
 
     Raises:
         ExtractionError: One is missing, or two have the same name without suffix and would write the same file.
@@ -108,12 +108,12 @@ def check_sources(sources: Sequence[Path]) -> None:
 
 
 class PoseExtractor:
-    """Extracts poses with the pose front end that clips and cameras use.
+    """Extracts poses with the same front end as clips and cameras.
 
     Args:
-        estimator: Finds people and their joints.
-        limits: What a clip may be.
-        batch: Frames in one call of the estimator.
+        estimator: The pose estimator.
+        limits: Limits on a clip and on its decoder.
+        batch: Number of frames in one call of the estimator.
         picture_rate_hz: Frames per second of folders of pictures; without it they are refused.
     """
 
@@ -155,17 +155,17 @@ class PoseExtractor:
         force: bool = False,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Extraction:
-        """Write the poses of one clip, unless they are there already.
+        """Write the poses of one clip, unless valid ones exist already.
 
         Args:
             source: A video, or a folder of pictures.
-            output: The folder to write into; made if missing.
-            force: Extract even what is there, and replace poses that something else made.
-            on_progress: Told how many of about how many frames are done.
+            output: The folder to write into; created if it does not exist.
+            force: Extract again what exists, and replace poses that were made by other software.
+            on_progress: Called with the number of frames done and their approximate total.
 
         Raises:
             ClipRejected: The source is no video within the limits.
-            ExtractionError: There are poses of this clip that something else made, or the frame rate is not known.
+            ExtractionError: Poses of this clip exist that were made by other software, or the frame rate is not known.
             OSError: A file cannot be read or written.
         """
         name = clip_name(source.absolute())
@@ -174,7 +174,7 @@ class PoseExtractor:
         if not force and poses.exists():
             record = _read_record(meta)
             if record is None:
-                raise ExtractionError(f"{poses} is there already and not from here; --force replaces it")
+                raise ExtractionError(f"{poses} exists and was not made by daflow extract; --force replaces it")
             if self._still_holds(record, digest, source, poses):
                 return Extraction(poses, record, kept=True)
         fps, total, opened = self._open(source)
@@ -198,7 +198,7 @@ class PoseExtractor:
             **self._made_with,
         )
         output.mkdir(parents=True, exist_ok=True)
-        # The record comes first: cut short here, it does not fit the poses, and they are made once more.
+        # The record is written first: if the process dies here, record and poses disagree and are made again.
         with atomic_write(meta) as file:
             file.write(json.dumps(asdict(record), indent=2).encode())
         with atomic_write(poses) as file:
@@ -211,7 +211,7 @@ class PoseExtractor:
         return same_rate and same_making and record.source_sha256 == digest and record.poses_sha256 == _digest(poses)
 
     def _open(self, source: Path) -> tuple[float, int, AbstractContextManager[Iterator[Frame]]]:
-        """Frame rate, about how many frames, and the frames."""
+        """Frame rate in Hz, approximate number of frames, and the frames."""
         if not source.is_dir():
             info = inspect(source, self._limits)
             return info.fps, info.frames, frames(source, self._limits)

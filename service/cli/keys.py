@@ -1,6 +1,6 @@
-"""The commands ``daflow keys …``: they open the database beside a service that may be running.
+"""The commands ``daflow keys …``, which open the database directly, also while the service is running.
 
-The database is imported by the commands, so that the help of all others is quick.
+The commands import the database themselves, so that the help of all commands is quick.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ if TYPE_CHECKING:
     from service.access.keys import KeyInfo, KeyStore
 
 FIRST_KEY: Final = "first-key"
-"""File in the data folder with the key of the first start, where nobody watches the terminal."""
+"""File in the data folder with the first key, where the log is not printed for people."""
 
-app = typer.Typer(help="Who may use the service.", no_args_is_help=True)
+app = typer.Typer(help="Manage access keys.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
-    scope: Annotated[Scope, typer.Option(help="read sees, operate also acts, admin also configures.")] = Scope.READ,
+    name: Annotated[str, typer.Argument(help="Name of the key, such as what it is for.")],
+    scope: Annotated[
+        Scope, typer.Option(help="read: view; operate: view and act; admin: view, act and configure.")
+    ] = Scope.READ,
     camera: Annotated[
         list[str] | None,
-        typer.Option(help="The only camera it may see and touch; may be repeated.", show_default=False),
+        typer.Option(help="Limit the key to this camera; may be repeated.", show_default=False),
     ] = None,
-    days: Annotated[float | None, typer.Option(help="Days until it ends.", show_default=False)] = None,
+    days: Annotated[float | None, typer.Option(help="Days until the key expires.", show_default=False)] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It cannot be printed again."""
     with _keys(data_dir) as keys:
         valid_for = None if days is None else timedelta(days=days)
         made = keys.create(name, scope, cameras=camera or None, valid_for=valid_for)
@@ -53,8 +55,8 @@ def create(
 
 @app.command("list")
 def list_keys(data_dir: DataDir = None) -> None:
-    """Show all keys, without their secrets."""
-    table = Table("id", "name", "may", "made", "last used", "state")
+    """List all keys, without their secrets."""
+    table = Table("id", "name", "permissions", "created", "last used", "state")
     with _keys(data_dir) as keys:
         for key in keys.all():
             table.add_row(
@@ -64,8 +66,8 @@ def list_keys(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], data_dir: DataDir = None) -> None:
-    """End a key now; a running service notices within seconds."""
+def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], data_dir: DataDir = None) -> None:
+    """Revoke a key; a running service refuses it within seconds."""
     with _keys(data_dir) as keys:
         info = keys.revoke(key_id)
         _record(keys, "keys revoke", info)
@@ -73,23 +75,22 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Its id.")], data_dir: Dat
 
 
 def first_key(settings: Settings, keys: KeyStore) -> None:
-    """Make the first key of a service that asks for keys and has none that could make others.
+    """Create the first key, if the service requires keys and has no admin key.
 
-    It is printed for whoever watches the terminal; where the log is for machines, it is written to the data folder, for
-    its owner's eyes only.
+    The key is printed if the log is for people. Otherwise it is written to the data folder, readable by the owner only.
     """
     if not settings.authenticated or keys.any_admin():
         return
     made = keys.create("first start", Scope.ADMIN)
     _record(keys, "first start", made.info)
     if settings.log_format is LogFormat.CONSOLE:
-        err.print(f"This service asks for keys, and there is none yet. Here is one, this once:\n\n  {made.text}\n")
+        err.print(f"This service requires keys and has none yet. The first key, shown only once:\n\n  {made.text}\n")
         return
     path = settings.data_dir / FIRST_KEY
     with atomic_write(path) as stream:
         stream.write(f"{made.text}\n".encode())
     path.chmod(0o600)
-    err.print(f"This service asks for keys, and there is none yet. One is in {path}: read it and delete the file.")
+    err.print(f"This service requires keys and has none yet. The first key is in {path}: read it and delete the file.")
 
 
 @contextmanager
@@ -120,6 +121,6 @@ def _state(key: KeyInfo) -> str:
     if key.revoked_at is not None:
         return f"revoked {_day(key.revoked_at)}"
     if key.expires_at is None:
-        return "holds"
+        return "valid"
     ended = key.expires_at <= datetime.now(key.expires_at.tzinfo)
-    return f"{'expired' if ended else 'holds until'} {_day(key.expires_at)}"
+    return f"{'expired' if ended else 'valid until'} {_day(key.expires_at)}"

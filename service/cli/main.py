@@ -1,4 +1,4 @@
-"""The command ``daflow``. Torch and the service are imported by the commands that need them, so that help is quick."""
+"""The command ``daflow``. Commands import Torch and the service themselves, so that help is quick."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STARTUP_FAILED: Final = 3
 """Exit status of a server that could not listen, as uvicorn's own."""
 
 app = typer.Typer(
-    help="Anomaly scores for people in video.",
+    help="Real-time anomaly detection for people in video.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,14 +43,12 @@ app.add_typer(keys_app, name="keys")
 
 Device = Annotated[str | None, typer.Option(help="Overrides DAFLOW_DEVICE.", show_default=False)]
 PoseWeights = Annotated[str | None, typer.Option(help="Overrides DAFLOW_POSE_WEIGHTS.", show_default=False)]
-Layout = Annotated[str, typer.Option(help="How the data set lies on disk; see docs/datasets.md.")]
+Layout = Annotated[str, typer.Option(help="Layout of the data set on disk; see docs/datasets.md.")]
 FrameRate = Annotated[
     float | None,
-    typer.Option(min=0.1, help="Frames per second of the video; unset is the data set's.", show_default=False),
+    typer.Option(min=0.1, help="Frames per second of the videos; default: that of the data set.", show_default=False),
 ]
-Axes = Annotated[
-    Literal["auto", "xy", "yx"], typer.Option(help="Which coordinate of a keypoint comes first in the files.")
-]
+Axes = Annotated[Literal["auto", "xy", "yx"], typer.Option(help="Order of the coordinates of a keypoint in the files.")]
 
 
 def main() -> None:
@@ -66,7 +64,7 @@ def serve(
     device: Device = None,
     pose_weights: PoseWeights = None,
 ) -> None:
-    """Serve the API and the dashboard until stopped."""
+    """Run the service: API and dashboard, until stopped."""
     _serve(_settings(host=host, port=port, data_dir=data_dir, device=device, pose_weights=pose_weights))
 
 
@@ -77,7 +75,7 @@ def demo(
     data_dir: DataDir = None,
     device: Device = None,
 ) -> None:
-    """Serve with two cameras of a small simulated world; needs no network and no weights."""
+    """Run the service with two simulated cameras; needs no network and no weights."""
     settings = _settings(host=host, port=port, data_dir=data_dir, device=device)
 
     from service.cli.demo import announce, demo_settings, furnish
@@ -91,12 +89,12 @@ def _serve(
     furnish: Callable[[Runtime], None] = lambda _: None,
     on_started: Callable[[tuple[str, int]], None] = lambda _: None,
 ) -> None:
-    """Serve until stopped.
+    """Run the service until stopped.
 
     Args:
-        settings: How.
+        settings: Settings of the service.
         furnish: Called with the service before it starts.
-        on_started: Told the address when somebody can connect.
+        on_started: Called with host and port when the service accepts connections.
     """
     configure_logging(settings.log_level, settings.log_format)
 
@@ -120,7 +118,7 @@ def _serve(
         application,
         host=settings.host,
         port=settings.port,
-        # Those that all tests run with, whatever else is installed.
+        # Fixed, so that the service runs with what the tests run with, whatever else is installed.
         loop="asyncio",
         http=PromptProtocol,
         log_config=None,
@@ -130,7 +128,7 @@ def _serve(
         ws_per_message_deflate=False,
     )
     server = Server(config, application.state.closing, on_started)
-    # The server raises the signal that stopped it once more when it has stopped.
+    # After it has stopped, the server raises the signal that stopped it again.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
@@ -140,11 +138,17 @@ def _serve(
 @app.command()
 def score(
     clip: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per frame and person.")] = None,
-    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the levels over time as PNG.")] = None,
-    video_file: Annotated[Path | None, typer.Option("--video", help="Draw everything into the clip, as MP4.")] = None,
-    keypoints: Annotated[bool, typer.Option(help="Write everybody's joints into the JSON file.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file, as JSON.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write one row per frame and person to this file, as CSV.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", help="Plot the levels over time into this file, as PNG.")
+    ] = None,
+    video_file: Annotated[
+        Path | None, typer.Option("--video", help="Write the annotated video to this file, as MP4.")
+    ] = None,
+    keypoints: Annotated[bool, typer.Option(help="Include the joints of all people in the JSON file.")] = True,
     device: Device = None,
     pose_weights: PoseWeights = None,
 ) -> None:
@@ -185,44 +189,50 @@ def score(
 
 @app.command()
 def extract(
-    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of pictures.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder for the poses; made if missing.", show_default=False)],
-    force: Annotated[bool, typer.Option("--force", help="Extract what is there already once more.")] = False,
+    videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of pictures.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option(help="Folder for the poses; created if it does not exist.", show_default=False)
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Extract again what exists already.")] = False,
     frame_rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Frames per second of folders of pictures.", show_default=False)
+        float | None,
+        typer.Option(min=0.1, help="Frame rate of folders of pictures, in frames per second.", show_default=False),
     ] = None,
     device: Device = None,
     pose_weights: PoseWeights = None,
 ) -> None:
-    """Write tracked skeletons of videos into files that train reads."""
+    """Extract tracked skeletons from videos, into files that train reads."""
     settings = _settings(device=device, pose_weights=pose_weights)
     raise typer.Exit(1 if _extract(settings, videos, output, frame_rate, force=force) else 0)
 
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="The data set's folder.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
     output: Annotated[Path, typer.Option(help="The checkpoint to write.", show_default=False)],
-    epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 40,
-    seed: Annotated[int, typer.Option(help="Decides held-out clips, first weights and the order of windows.")] = 0,
-    length: Annotated[int, typer.Option(help="Grid points in a window, 15 a second; the paper's are 24.", min=3)] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of passes over the training windows.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed for held-out clips, initial weights and the order of windows.")] = 0,
+    length: Annotated[
+        int, typer.Option(help="Length of a window in frames at 15 per second; the paper uses 24.", min=3)
+    ] = 8,
     parts: Annotated[
         bool,
         typer.Option(
             "--parts/--no-parts",
             "--witnesses/--no-witnesses",  # the old name, kept for one release
-            help="Make motion and pairs of people parts of the score beside the pose.",
+            help="Fit motion and pairs of people as parts of the score beside the pose.",
         ),
     ] = True,
     layout: Layout = "poselift",
     frame_rate: FrameRate = None,
     axes: Axes = "auto",
     resume: Annotated[
-        Path | None, typer.Option(help="Keep the state here after each epoch, and go on from it.", show_default=False)
+        Path | None,
+        typer.Option(help="Save the state to this file after each epoch, and resume from it.", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device for training: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train a checkpoint on skeletons of normal life, and calibrate it."""
+    """Train a checkpoint on skeletons of normal life and calibrate it."""
     _check_files(None, [output])
 
     from model.config import DAFlowConfig
@@ -255,7 +265,7 @@ def train(
     table.add_row("parameters", str(report.parameters))
     table.add_row("learnt from", f"{report.train_clips} clips, {report.train_windows} windows")
     if report.abnormal_windows:
-        table.add_row("abnormal", f"{report.abnormal_windows} windows of those")
+        table.add_row("abnormal", f"{report.abnormal_windows} of these windows")
     table.add_row("held out", f"{report.heldout_clips} clips, {report.heldout_windows} windows")
     table.add_row("chosen epoch", f"{report.chosen.number} of {len(report.epochs)}")
     table.add_row("held-out likelihood", f"{report.chosen.heldout_nll:.4f} bits per dimension")
@@ -268,17 +278,20 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="The checkpoint to judge; the one that ships if missing.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="The checkpoint to evaluate; default: the one that ships with the package.", show_default=False
+        ),
     ] = None,
     layout: Layout = "poselift",
     frame_rate: FrameRate = None,
     axes: Axes = "auto",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides which clips the intervals draw.", min=0)] = 0,
-    replicates: Annotated[int, typer.Option(help="Samples of clips for each interval.", min=0)] = 1000,
-    device: Annotated[str, typer.Option(help="Where to score: cpu or cuda.")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all results to this file, as JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the samples of clips.", min=0)] = 0,
+    replicates: Annotated[int, typer.Option(help="Number of samples of clips for each 95 % interval.", min=0)] = 1000,
+    device: Annotated[str, typer.Option(help="Device for scoring: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Judge a checkpoint on labelled skeletons, beside presence and the number of people."""
+    """Evaluate a checkpoint on labelled skeletons, beside two baselines: presence and number of people."""
     _check_files(None, [json_file] if json_file else [])
 
     from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
@@ -311,13 +324,13 @@ def evaluate(
 
 @app.command()
 def import_stgnf(
-    source: Annotated[Path, typer.Argument(help="A checkpoint .tar of STG-NF's public code.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A checkpoint (.tar) of STG-NF's public code.", show_default=False)],
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.", show_default=False)],
     frame_rate: Annotated[
-        float | None, typer.Option(help="Frames per second it was trained at: 24, for UBnormal 30.", show_default=False)
+        float | None, typer.Option(help="Frame rate that it was trained at: 24, for UBnormal 30.", show_default=False)
     ] = None,
 ) -> None:
-    """Convert STG-NF's published weights to measure against; it is not calibrated, and its licence is CC BY-NC."""
+    """Convert STG-NF's published weights, for comparison. They are not calibrated; their licence is CC BY-NC."""
     _check_files(None, [output])
 
     from model.checkpoint import CheckpointError
@@ -340,7 +353,7 @@ def doctor(
     device: Device = None,
     pose_weights: PoseWeights = None,
 ) -> None:
-    """Say what was found on this machine, what is missing, and which setting fixes it."""
+    """Check this machine and the settings, and name the setting that fixes each problem."""
     settings = _settings(data_dir=data_dir, device=device, pose_weights=pose_weights)
 
     from service.doctor import examine
@@ -357,7 +370,7 @@ _JOINTS = {"frames": {"__all__": {"people": {"__all__": {"keypoints"}}}}}
 
 
 class _Bar:
-    """Shows how far a clip is; what `ClipScorer.score` reports to."""
+    """Shows the progress of a clip; the observer of `ClipScorer.score`."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -376,10 +389,10 @@ class _Bar:
 def _extract(
     settings: Settings, sources: Sequence[Path], output: Path, rate: float | None, *, force: bool = False
 ) -> int:
-    """Extract poses clip by clip; a clip that fails costs a line, and the others go on.
+    """Extract poses clip by clip; a clip that fails prints one error, and the others continue.
 
     Returns:
-        How many failed.
+        Number of clips that failed.
     """
     from service.cli.extraction import ExtractionError, PoseExtractor, check_sources
     from service.clips.decoding import ClipRejected
@@ -403,13 +416,13 @@ def _extract(
                 complain(f"{source}: {error}")
                 failed += 1
             else:
-                what = "as it was" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
+                what = "unchanged" if done.kept else f"{done.record.frames} frames, {done.record.people} people"
                 err.print(f"{escape(str(done.poses))}: {what}", soft_wrap=True, highlight=False)
     return failed
 
 
 def _make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
-    """The `model.layouts.Extractor` of commands that read data sets."""
+    """Extracts missing poses for commands that read data sets; a `model.layouts.Extractor`."""
     if _extract(_settings(), sources, folder, rate):
         raise typer.Exit(1)
 
@@ -430,7 +443,7 @@ def _settings(**overrides: object) -> Settings:
     with one_line_for(SettingsError):
         settings = load_settings(**overrides)
     for name in unknown_variables():
-        err.print(f"[yellow]warning:[/] {escape(name)} is no setting of daflow; misspelt?", soft_wrap=True)
+        err.print(f"[yellow]warning:[/] {escape(name)} is not a setting of daflow; is it misspelt?", soft_wrap=True)
     return settings
 
 
@@ -440,9 +453,9 @@ def _check_files(clip: Path | None, outputs: list[Path]) -> None:
     for output in outputs:
         if not output.parent.is_dir():
             fail(f"there is no folder {output.parent} to write {output.name} into")
-        # The same file under another name, through a link of either kind, is the clip as well.
+        # A hard or symbolic link to the clip is the clip under another name.
         if clip is not None and output.exists() and output.samefile(clip):
-            fail(f"{output} is the clip itself and would be overwritten; give another name")
+            fail(f"{output} is the clip itself and would be overwritten; choose another name")
 
 
 def _print_summary(clip: Path, result: ClipResult) -> None:
@@ -467,7 +480,7 @@ def _print_summary(clip: Path, result: ClipResult) -> None:
 def _print_findings(findings: list[Finding]) -> None:
     table = Table(show_header=False)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]"
+        mark = "[green]ok[/]" if finding.ok else "[red]problem[/]"
         fix = f" [bold](set {finding.setting})[/]" if finding.setting else ""
         table.add_row(mark, finding.name, f"{escape(finding.value)}{fix}")
     out.print(table)

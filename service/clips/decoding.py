@@ -1,9 +1,8 @@
 """Decoding of untrusted video in a process that can be killed.
 
-A child process opens the file, with limits on memory and processor time, unable to write into files, with an
-environment that holds no secrets, and with FFmpeg confined to the file itself. It sends frames as raw bytes under a
-small JSON header; the parent never unpickles anything from it. A child that crashes, hangs or grows too large costs
-one clip.
+A child process opens the file. Its memory and processor time are limited, it cannot write files, its environment holds
+no secrets, and FFmpeg may read only the file itself. It sends each frame as raw bytes after a small JSON header; the
+parent never unpickles anything from it. A child that crashes, hangs or grows too large costs one clip.
 """
 
 from __future__ import annotations
@@ -34,27 +33,27 @@ _CPU_SECONDS_PER_VIDEO_SECOND: Final = 60
 _CPU_SECONDS_AT_LEAST: Final = 120
 _PASSED_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL")
 _DECODER_THREADS: Final = 4
-"""Every thread of FFmpeg's has frames of its own, so on a machine of many cores one per core would need gigabytes."""
+"""Each thread of FFmpeg keeps frames of its own: with one thread per core, many cores would need gigabytes."""
 
 _PACKAGES: Final = Path(__file__).resolve().parents[2]
-"""Where our packages lie."""
+"""The folder that holds the packages of this project."""
 
 _PR_SET_PDEATHSIG: Final = 1
-"""See prctl(2): the signal to get when the parent dies."""
+"""Option of prctl(2): the signal that the process gets when its parent dies."""
 
 _SLACK: Final = 1.02
-"""Presentation times may overshoot the probed duration by rounding."""
+"""Tolerance of limits: presentation times may exceed the probed duration by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipLimits:
-    """What a clip may be, and what its decoder may use.
+    """Limits on a clip and on its decoder.
 
     Attributes:
         max_seconds: Longest duration.
         max_pixels: Largest width times height.
         max_fps: Highest mean frame rate; bounds the number of frames together with `max_seconds`.
-        stall_s: Longest time in seconds without a sign of life from the decoder.
+        stall_s: Longest time in seconds without data from the decoder.
         memory_bytes: Address space of the decoder process.
     """
 
@@ -71,7 +70,7 @@ class ClipLimits:
 
 
 class ClipRejected(ValueError):
-    """A clip that cannot be scored, with a sentence that says why.
+    """The clip cannot be scored; the message is a sentence that says why.
 
     Attributes:
         cause: A stable slug: those of `UnreadableVideo`, and ``too-long``, ``frame-rate-too-high``, ``decoder-died``,
@@ -84,17 +83,17 @@ class ClipRejected(ValueError):
 
 
 def inspect(path: Path, limits: ClipLimits) -> VideoInfo:
-    """Find out whether a file is a video within the limits.
+    """Check that a file is a video within the limits.
 
     Args:
         path: The file.
-        limits: What is allowed.
+        limits: The limits.
 
     Returns:
         The video's properties.
 
     Raises:
-        ClipRejected: It is not, or its decoder died or hung.
+        ClipRejected: The file is no video or exceeds a limit, or the decoder died or hung.
     """
     with _Decoder("probe", path, limits) as decoder:
         header = decoder.receive()
@@ -109,13 +108,13 @@ def frames(path: Path, limits: ClipLimits) -> Iterator[Iterator[Frame]]:
 
     Args:
         path: The file; its name becomes `Frame.camera_id`.
-        limits: What is allowed; a file that breaks a limit only while it is decoded is rejected then.
+        limits: The limits; a file that exceeds one only while it is decoded is rejected then.
 
     Yields:
         An iterator over all frames, to be used inside the ``with`` block; leaving it ends the decoder.
 
     Raises:
-        ClipRejected: While iterating, if the file cannot be decoded or breaks a limit, or the decoder died or hung.
+        ClipRejected: While iterating, if the file cannot be decoded or exceeds a limit, or the decoder died or hung.
     """
     with _Decoder("decode", path, limits) as decoder:
         yield _received_frames(decoder, path.name, limits)
@@ -160,7 +159,7 @@ _HEADERS: Final[dict[object, dict[str, type]]] = {
     "end": {},
     "rejected": {"cause": str, "message": str},
 }
-"""What the child may say."""
+"""The headers that the child may send: by kind, the fields and their types."""
 
 
 class _Decoder:
@@ -169,13 +168,13 @@ class _Decoder:
     def __init__(self, task: Literal["probe", "decode"], path: Path, limits: ClipLimits) -> None:
         self._limits = limits
         ours, theirs = socket.socketpair()
-        # A child that hangs in the middle of a frame has made the connection readable: reading has to end, too.
+        # A child may hang in the middle of a frame, when the connection is readable: the read itself needs a timeout.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(limits.stall_s))
         order = {"task": task, "path": str(path.resolve()), "limits": asdict(limits)}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-                # Without -P the current directory would be searched for modules first, whatever lies there.
-                # Without -B a full disk, or a limit on file sizes, could leave bytecode that is cut short.
+                # -P: otherwise modules would be searched for in the current directory first.
+                # -B: otherwise a full disk, or the limit on file sizes, could leave truncated bytecode.
                 [sys.executable, "-P", "-B", "-m", "service.clips.decoding", str(theirs.fileno()), json.dumps(order)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -195,7 +194,7 @@ class _Decoder:
         self._process.wait()
 
     def receive(self) -> dict[str, Any]:
-        """Read the next header; an account of a rejection is raised."""
+        """Read the next header; a rejection is raised as `ClipRejected`."""
         self._wait()
         try:
             header: Any = json.loads(self._connection.recv_bytes(_MAX_HEADER))
@@ -230,18 +229,16 @@ class _Decoder:
             raise self._stall()
 
     def _nonsense(self) -> ClipRejected:
-        return ClipRejected("decoder-died", "the video decoder lost its way on this file; the file is damaged")
+        return ClipRejected("decoder-died", "the video decoder failed on this file; the file is damaged")
 
     def _stall(self) -> ClipRejected:
-        return ClipRejected(
-            "decoder-stalled", f"the video decoder gave no sign of life for {self._limits.stall_s:.0f} s"
-        )
+        return ClipRejected("decoder-stalled", f"the video decoder sent nothing for {self._limits.stall_s:.0f} s")
 
     def _death(self) -> ClipRejected:
         try:
             code = self._process.wait(timeout=self._limits.stall_s)
         except subprocess.TimeoutExpired:
-            return ClipRejected("decoder-stalled", "the video decoder closed its connection and hung")
+            return ClipRejected("decoder-stalled", "the video decoder closed its connection and did not exit")
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return ClipRejected("decoder-died", f"the video decoder died on this file ({reason}); the file is damaged")
 
@@ -290,7 +287,7 @@ def _send(connection: Connection, header: dict[str, Any]) -> None:
 
 
 def _confine(limits: ClipLimits) -> None:
-    # A child that hangs does not notice that its parent was killed.
+    # A child that hangs would outlive a parent that was killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     cpu = _CPU_SECONDS_AT_LEAST + int(limits.max_seconds * _CPU_SECONDS_PER_VIDEO_SECOND)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))

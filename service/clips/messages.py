@@ -1,6 +1,7 @@
-"""What happens to a clip, told while it happens: the messages, and the bus that carries them to subscribers.
+"""Messages about a clip while it is scored, and the bus that carries them to subscribers.
 
-A slow subscriber loses scores and is told how many. What changes the state of a clip is never dropped.
+A slow subscriber loses progress and scores, and is told how many. Messages that change the state of a clip are never
+dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from service.streams.bus import Bus
 
 PROTOCOL_VERSION: Final = 1
 BACKLOG: Final = 256
-"""Messages kept for a subscriber who does not read: about ten seconds of a busy clip."""
+"""Messages kept for a subscriber that does not read: about ten seconds of a busy clip."""
 
 
 class Failure(Document):
@@ -27,18 +28,18 @@ class Failure(Document):
 
 
 class ClipHello(Document):
-    """First message of every connection: where the clip stands."""
+    """First message of every connection: the state of the clip."""
 
     type: Literal["hello"] = Field(default="hello", description="Tag of the message.")
     version: int = Field(default=PROTOCOL_VERSION, description="Version of the messages; a new one may break readers.")
     clip: str = Field(description="Id of the clip.")
-    state: ClipState = Field(description="Where the clip stands.")
+    state: ClipState = Field(description="State of the clip.")
     frames_done: int = Field(description="Frames scored so far.")
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.")
 
 
 class Progress(Document):
-    """How far scoring has come; some are left out when they come fast."""
+    """Progress of the scoring; sent at most ten times a second."""
 
     type: Literal["progress"] = Field(default="progress", description="Tag of the message.")
     frames_done: int = Field(description="Frames scored so far.")
@@ -46,24 +47,24 @@ class Progress(Document):
 
 
 class ClipScore(Document):
-    """One frame whose scores will not change any more; frames come in order."""
+    """The final scores of one frame; frames come in order."""
 
     type: Literal["score"] = Field(default="score", description="Tag of the message.")
     frame: FrameScore = Field(description="Scores of the frame, as in the result.")
 
 
 class State(Document):
-    """The clip started, or waits again because the service stops."""
+    """The clip started, or waits again because the service is stopping."""
 
     type: Literal["state"] = Field(default="state", description="Tag of the message.")
-    state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="Where the clip stands now.")
+    state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="New state of the clip.")
 
 
 class ClipLagged(Document):
-    """This reader was too slow; the result has everything."""
+    """This reader was too slow and messages were dropped; the result has all scores."""
 
     type: Literal["lagged"] = Field(default="lagged", description="Tag of the message.")
-    dropped: int = Field(description="Messages left out since the last one that was sent.", examples=[12])
+    dropped: int = Field(description="Messages dropped since the last one that was sent.", examples=[12])
 
 
 class Done(Document):
@@ -99,14 +100,14 @@ def result_path(clip_id: str) -> str:
 
 
 def failure(job: ClipJob) -> Failure | None:
-    """Why a clip failed, if it did."""
+    """Why a clip failed; None if it did not fail."""
     if job.error_cause is None:
         return None
     return Failure(cause=job.error_cause, detail=job.error_detail or job.error_cause)
 
 
 def final_event(job: ClipJob) -> FinalEvent | None:
-    """The message that ends the story of a finished clip; None for a clip that is not finished."""
+    """The last message about a clip; None for a clip that is not finished."""
     match job.state:
         case ClipState.DONE:
             return Done(result=result_path(job.id))
@@ -119,7 +120,7 @@ def final_event(job: ClipJob) -> FinalEvent | None:
 
 
 class ClipEventBus(Bus[str, ClipEvent]):
-    """Carries events of clips, by id; the final one ends a subscription."""
+    """Carries the messages of clips, by the id of the clip; a final message ends a subscription."""
 
     def __init__(self, backlog: int = BACKLOG) -> None:
         super().__init__(

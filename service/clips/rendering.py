@@ -1,4 +1,4 @@
-"""A clip's result for people and spreadsheets: CSV, the timeline as PNG, the annotated video as MP4."""
+"""Files made from the result of a clip: CSV, the timeline as PNG, the annotated video as MP4."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ CSV_COLUMNS: Final = (
 """Columns of the CSV file, in order."""
 
 _POINTS: Final = 2000
-"""Points of the plotted line; more than there are pixels across."""
+"""Most points of the plotted line: more than the plot has pixels in width."""
 
 _LANES: Final = 12
-"""Rows of tracks up to which each is wide enough for its number."""
+"""Most rows of tracks in which each row is high enough for the numbers of its tracks."""
 
 _CALM, _WARM, _INK, _PALE = "#1f7a8c", "#d9480f", "#22282e", "#c9ced3"
 
@@ -53,7 +53,7 @@ def write_csv(result: ClipResult, stream: TextIO) -> None:
 
     Args:
         result: Scores of the clip.
-        stream: Where to write; a file is best opened with ``newline=""``.
+        stream: The text stream to write to; open a file with ``newline=""``.
     """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -66,9 +66,9 @@ def write_csv(result: ClipResult, stream: TextIO) -> None:
 
 
 def timeline_png(result: ClipResult) -> bytes:
-    """Plot levels over time, with the threshold and the anomalies, above a strip that shows who was there.
+    """Plot levels over time, with the threshold and the anomalies, above a strip with the times of each track.
 
-    The axis of levels is stretched so that the upper tail can be seen: each tick is ten times rarer than the last.
+    The axis of levels is logarithmic in ``1 - level``: at each tick the level is ten times as rare as at the one below.
 
     Args:
         result: Scores of the clip.
@@ -98,19 +98,19 @@ def annotate(
 ) -> None:
     """Draw a clip's result onto its frames and encode them as an MP4 that browsers play.
 
-    Every frame keeps its presentation time. The timeline lies in a band of its own under the picture. The target
-    appears only when it is complete.
+    Every frame keeps its presentation time. The timeline is drawn in a band below the picture. The target appears only
+    when it is complete.
 
     Args:
         video: The clip that was scored.
         result: Its scores.
         target: The MP4 to write; replaced if it exists.
-        limits: What decoding may cost.
+        limits: Limits of the decoder.
         progress: Called after every frame with the number of frames done and their total.
 
     Raises:
         ClipRejected: The clip cannot be decoded any more.
-        ValueError: The clip has other frames than the result.
+        ValueError: The clip has not as many frames as the result.
     """
     canvas = _Canvas(result)
     with (
@@ -125,7 +125,7 @@ def annotate(
 
 
 class _Canvas:
-    """The picture and the band of one annotated clip; the same memory for every frame."""
+    """Picture and band of one annotated clip; every frame reuses the same memory."""
 
     def __init__(self, result: ClipResult) -> None:
         width, height = result.clip.width, result.clip.height
@@ -150,7 +150,7 @@ class _Canvas:
             picture[:] = image
             draw_people(picture, score.people, self._result.threshold.level)
         else:
-            # Some streams change their resolution on the way; boxes are in pixels of their own frame.
+            # Some streams change their resolution. Boxes are in pixels of their own frame: draw first, then scale.
             drawn = image.copy()
             draw_people(drawn, score.people, self._result.threshold.level)
             picture[:] = cv2.resize(drawn, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
@@ -221,7 +221,7 @@ def _plot_people(axes: Axes, result: ClipResult, lanes: Sequence[Sequence[int]])
         spans = [(begin, times[track.last_frame + 1] - begin) for begin, track in zip(begins, tracks, strict=True)]
         axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=_CALM, alpha=0.75, linewidth=0)
         warm = [span for track in tracks for span in hot.get(track.id, [])]
-        # An outline keeps a single frame of a long clip visible.
+        # The outline keeps a single frame of a long clip visible.
         axes.broken_barh(warm, (lane - 0.4, 0.8), facecolors=_WARM, edgecolors=_WARM, linewidth=0.8)
         for track, (begin, length) in zip(tracks, spans, strict=True):
             if length > labelled and len(lanes) <= _LANES:
@@ -245,7 +245,7 @@ def _plot_people(axes: Axes, result: ClipResult, lanes: Sequence[Sequence[int]])
 
 
 def _line(result: ClipResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times and rarities to plot; of long clips the highest of every few frames, so that no peak is lost."""
+    """Times and rarities to plot. In a long clip each point is the highest of several frames, which keeps peaks."""
     times = np.array([frame.time_s for frame in result.frames], np.float64)
     rare = rarity([np.nan if frame.level is None else frame.level for frame in result.frames])
     every = math.ceil(len(times) / _POINTS)
@@ -256,7 +256,7 @@ def _line(result: ClipResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _lanes(result: ClipResult) -> list[list[int]]:
-    """Tracks, as indices, packed into as few rows as keep those that overlap apart."""
+    """Indices of tracks in as few rows as possible, so that tracks that overlap in time are in different rows."""
     lanes: list[list[int]] = []
     for index in sorted(range(len(result.tracks)), key=lambda one: result.tracks[one].first_frame):
         first = result.tracks[index].first_frame
@@ -269,7 +269,7 @@ def _lanes(result: ClipResult) -> list[list[int]]:
 
 
 def _anomalous_spans(result: ClipResult, times: NDArray[np.float64]) -> dict[int, list[tuple[float, float]]]:
-    """Start and length of every stretch in which a track is at or above the threshold, by track."""
+    """By track, start and length in seconds of every stretch at or above the threshold."""
     frames: dict[int, list[int]] = {}
     for index, frame in enumerate(result.frames):
         for person in frame.people:

@@ -1,4 +1,4 @@
-"""Files made from a result when somebody first asks for them, and kept beside it."""
+"""Files made from a result at the first request for them, and kept beside it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from service.storage.folder import DataFolder
 from service.storage.writing import atomic_write, is_storage_full
 
 _PARALLEL: Final = 1
-"""Encoding keeps a processor busy; scoring shall not starve."""
+"""Renditions made at the same time: encoding keeps a processor busy, and scoring needs the others."""
 
 
 class Rendition(StrEnum):
-    """What can be made from a result; the value is the file name."""
+    """A file that can be made from a result; the value is its name."""
 
     SCORES = "scores.csv"
     TIMELINE = "timeline.png"
@@ -30,11 +30,11 @@ class Rendition(StrEnum):
 
 
 class Renditions:
-    """Makes renditions, each once, however many ask for it at the same time.
+    """Makes renditions, each only once, even if several clients request it at the same time.
 
     Args:
-        folder: Where clips lie.
-        limits: What decoding the clip again may cost.
+        folder: Holds the clips.
+        limits: Limits of the decoder, which reads the clip again.
     """
 
     def __init__(self, folder: DataFolder, limits: ClipLimits) -> None:
@@ -44,12 +44,12 @@ class Renditions:
         self._turns = asyncio.Semaphore(_PARALLEL)
 
     async def get(self, clip_id: str, rendition: Rendition) -> Path:
-        """The file of a clip that is done; made now if it is not there.
+        """The file of a clip that is done; it is made now if it does not exist.
 
         Raises:
             FileNotFoundError: The clip was deleted.
             ClipRejected: The clip cannot be decoded any more.
-            StorageFull: There is no room for the file.
+            StorageFull: The disk is full.
         """
         target = self._folder.clip(clip_id) / rendition
         if not target.exists():
@@ -57,14 +57,14 @@ class Renditions:
             if task is None:
                 task = self._making[target] = asyncio.create_task(self._make(clip_id, rendition, target))
                 task.add_done_callback(lambda done: self._made(target, done))
-            # A client that goes away must not take the file from the others who wait for it.
+            # If one client disconnects, the others still get the file.
             await asyncio.shield(task)
         return target
 
     def _made(self, target: Path, task: asyncio.Task[None]) -> None:
         del self._making[target]
         if not task.cancelled():
-            # Everybody who asked may be gone; an exception that nobody looks at would be complained about.
+            # All clients may have disconnected; asyncio logs an exception that is never retrieved.
             task.exception()
 
     async def _make(self, clip_id: str, rendition: Rendition, target: Path) -> None:
@@ -93,6 +93,6 @@ class Renditions:
 
 
 def _require(source: Path) -> None:
-    """Give up as soon as the clip was deleted: encoding goes on for minutes, and others wait for their turn."""
+    """Stop as soon as the clip was deleted: encoding takes minutes, and other renditions wait."""
     if not source.exists():
         raise FileNotFoundError(source)

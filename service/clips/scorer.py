@@ -1,8 +1,8 @@
-"""From a video file to its scores: the one path that the API's jobs and the command line share.
+"""Scores a video file; the jobs of the API and the command line share this code.
 
-Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer; the
-timeline joins frames and scores again and gives each frame away as soon as its scores are final. Skeletons that come
-without video take the same path from tracking on.
+Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer. The
+timeline joins frames and scores again, and hands over each frame as soon as its scores are final. Skeletons without
+video take the same path from tracking on.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from service.settings import Settings
 from simulation.weights import POSE_WEIGHTS
 
 SIMULATED: Final = (
-    "people were looked for with the demo's model, which knows nothing of real ones; for those start daflow serve"
+    "scored with the demo's models, which were trained on simulated people only; for real people start daflow serve"
 )
-"""What is noted of a clip that was scored in the demo."""
+"""Note in the result of a clip that was scored in the demo."""
 
 
 class ScoringCancelled(Exception):
@@ -35,16 +35,16 @@ class ScoringCancelled(Exception):
 
 
 class ClipObserver(Protocol):
-    """Who watches a clip being scored; called on the scoring thread, so it must not block."""
+    """Receives the progress of one clip. It is called on the scoring thread, so it must not block."""
 
     def progress(self, done: int, total: int) -> None:
-        """Tell that `done` of about `total` frames have been through the pose estimator."""
+        """Report that the pose estimator has processed `done` of about `total` frames."""
 
     def frame(self, frame: FrameScore) -> None:
         """Hand over the final scores of the next frame, in order."""
 
     def cancelled(self) -> bool:
-        """Say whether to stop; asked at every batch of frames."""
+        """Whether to stop; asked at every batch of frames."""
 
 
 def clip_limits(settings: Settings) -> ClipLimits:
@@ -62,8 +62,8 @@ class ClipScorer:
     """Scores clips; may be used from several threads.
 
     Args:
-        models: What finds people and scores them.
-        limits: What a clip may be.
+        models: The loaded models.
+        limits: Limits on a clip and on its decoder.
     """
 
     def __init__(self, models: LoadedModels, limits: ClipLimits) -> None:
@@ -87,9 +87,9 @@ class ClipScorer:
 
         Args:
             path: The video file.
-            observer: Hears of progress and of every frame's scores, and can stop the work.
+            observer: Receives the progress and the scores of every frame, and can stop the work.
             keypoints: Whether the result carries the joints.
-            video: What `inspect` said of the file when it was accepted; None inspects it now.
+            video: What `inspect` returned for the file; None inspects it now.
 
         Returns:
             The scores.
@@ -114,10 +114,10 @@ class ClipScorer:
         return self._result(models.info, info.fps, size, scoring)
 
     def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
-        """Score skeletons that came without video.
+        """Score skeletons without video.
 
         Args:
-            sequence: The skeletons; people without a number are followed by a tracker.
+            sequence: The skeletons; people without a track number are followed by a tracker.
             keypoints: Whether the result carries the joints.
 
         Returns:

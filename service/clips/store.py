@@ -16,7 +16,7 @@ from service.storage.database import Base, Clock, Database, Turn, Utc, take_turn
 
 
 class ClipState(StrEnum):
-    """Where a clip stands."""
+    """State of a clip."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -32,7 +32,7 @@ class ClipState(StrEnum):
 
 TRANSITIONS: Final[Mapping[ClipState, frozenset[ClipState]]] = {
     ClipState.QUEUED: frozenset({ClipState.RUNNING, ClipState.CANCELLED}),
-    # Back to queued when the service stops, or was killed, in the middle.
+    # Back to queued when the service stops or was killed while the clip was scored.
     ClipState.RUNNING: frozenset({ClipState.QUEUED, ClipState.DONE, ClipState.FAILED, ClipState.CANCELLED}),
     ClipState.DONE: frozenset(),
     ClipState.FAILED: frozenset(),
@@ -41,7 +41,7 @@ TRANSITIONS: Final[Mapping[ClipState, frozenset[ClipState]]] = {
 
 
 class IllegalClipTransition(RuntimeError):
-    """A clip cannot go from the state it is in to the one asked for."""
+    """The clip cannot go from its current state to the wanted one."""
 
     def __init__(self, clip_id: str, current: ClipState, wanted: ClipState) -> None:
         super().__init__(f"clip {clip_id} is {current} and cannot become {wanted}")
@@ -58,29 +58,29 @@ class UnknownClip(LookupError):
 
 
 class QueueFull(RuntimeError):
-    """As many clips wait as may."""
+    """The queue holds as many clips as it may."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipJob:
-    """One clip as the store knows it.
+    """One clip in the store.
 
     Attributes:
         sequence: Order of arrival, unique.
-        id: Unguessable name in URLs and on disk.
-        state: Where the clip stands.
-        filename: What the client called the file; untrusted text.
+        id: Random name in URLs and on disk, which cannot be guessed.
+        state: State of the clip.
+        filename: Name of the file from the client; untrusted text.
         size_bytes: Length of the upload.
         keypoints: Whether the result carries joints.
-        video: What the container says.
-        attempts: Times that scoring started.
+        video: Properties of the video, as probed.
+        attempts: How often scoring was started.
         frames_done: Frames scored when the clip was last written to the store.
         frames_total: Frames to score.
-        error_cause: Slug of what went wrong.
+        error_cause: Stable slug of the failure; None unless the clip failed.
         error_detail: The same as a sentence.
-        created_at: Accepted.
-        started_at: Last start of scoring.
-        finished_at: Done, failed or cancelled.
+        created_at: When the clip was accepted.
+        started_at: When scoring was last started.
+        finished_at: When the clip was done, failed or cancelled.
     """
 
     sequence: int
@@ -122,31 +122,18 @@ class ClipRow(Base):
     finished_at: Mapped[datetime | None] = mapped_column(Utc)
 
     def job(self) -> ClipJob:
-        """A copy that outlives the session."""
+        """A copy that can be used after the session has ended."""
         values = {column.name: getattr(self, column.name) for column in self.__table__.columns}
         return ClipJob(**values | {"state": ClipState(self.state), "video": VideoInfo(**self.video)})
 
 
 class ClipStore:
-    """Clip jobs. Every method is one transaction."""
+    """Clip jobs in the database. Every method is one transaction."""
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self.database = database
         self._clock = clock
         self._sessions = database.sessions
-
-    @classmethod
-    def open(cls, url: str, clock: Clock = utc_now) -> ClipStore:
-        """Open a database and use it for clips.
-
-        Raises:
-            StartupError: The database cannot be reached or migrated.
-        """
-        return cls(Database.open(url), clock)
-
-    def close(self) -> None:
-        """Close the database."""
-        self.database.close()
 
     def enqueue(
         self, clip_id: str, *, filename: str | None, size_bytes: int, keypoints: bool, video: VideoInfo, limit: int
@@ -154,7 +141,7 @@ class ClipStore:
         """Add a clip to the end of the queue.
 
         Raises:
-            QueueFull: `limit` clips wait already.
+            QueueFull: `limit` clips are waiting already.
         """
         row = ClipRow(
             id=clip_id,
@@ -177,7 +164,7 @@ class ClipStore:
             return row.job()
 
     def claim(self) -> ClipJob | None:
-        """Start the clip that has waited longest; each goes to one caller only. None when nothing waits."""
+        """Start the clip that has waited longest; each goes to one caller only. None when no clip waits."""
         oldest = (
             select(ClipRow.sequence)
             .where(ClipRow.state == ClipState.QUEUED)
@@ -196,38 +183,42 @@ class ClipStore:
             return row.job() if row else None
 
     def finish(self, clip_id: str, *, frames: int) -> ClipJob:
-        """A running clip is done; its result is on disk."""
+        """Mark a running clip as done; its result is on disk."""
         return self._move(clip_id, ClipState.DONE, frames_done=frames, frames_total=frames, finished_at=self._clock())
 
     def fail(self, clip_id: str, cause: str, detail: str) -> ClipJob:
-        """A running clip has failed."""
+        """Mark a running clip as failed."""
         return self._move(
             clip_id, ClipState.FAILED, error_cause=cause[:64], error_detail=detail[:1000], finished_at=self._clock()
         )
 
     def cancel(self, clip_id: str) -> ClipJob:
-        """A waiting or running clip is not wanted any more."""
+        """Mark a waiting or running clip as cancelled."""
         return self._move(clip_id, ClipState.CANCELLED, finished_at=self._clock())
 
     def put_back(self, clip_id: str) -> ClipJob:
-        """A running clip waits again, at its old place, as if it had not been started."""
+        """Return a running clip to its old place in the queue; the start does not count as an attempt."""
         return self._move(clip_id, ClipState.QUEUED, attempts=ClipRow.attempts - 1, started_at=None)
 
     def recover(self, max_attempts: int, has_result: Callable[[str], bool]) -> list[ClipJob]:
-        """Settle the clips that were running when the last process died.
+        """Decide about the clips that were running when the last process died.
 
         A clip whose result is on disk is done; one that was started `max_attempts` times has failed; the others wait
         again.
 
+        Args:
+            max_attempts: Number of starts after which a clip fails.
+            has_result: Whether the result of the clip with this id is on disk.
+
         Returns:
-            The clips settled, in their new state.
+            The clips in their new state.
         """
         settled = []
         for job in self._running():
             if has_result(job.id):
                 settled.append(self.finish(job.id, frames=job.frames_total))
             elif job.attempts >= max_attempts:
-                detail = f"scoring was cut short {job.attempts} times, most likely by a crash; not tried again"
+                detail = f"scoring was interrupted {job.attempts} times, most likely by a crash; it is not tried again"
                 settled.append(self.fail(job.id, "interrupted", detail))
             else:
                 settled.append(self._move(job.id, ClipState.QUEUED, started_at=None))
@@ -265,7 +256,7 @@ class ClipStore:
         return jobs[:limit], len(jobs) > limit
 
     def delete(self, clip_id: str) -> ClipJob:
-        """Forget a clip in any state; its files are the caller's.
+        """Delete a clip in any state; the caller deletes its files.
 
         Raises:
             UnknownClip: There is none.
@@ -289,7 +280,7 @@ class ClipStore:
             return set(session.scalars(select(ClipRow.id)))
 
     def finished(self) -> list[ClipJob]:
-        """Clips to which nothing more will happen, in the order in which they finished."""
+        """Clips that have finished, in the order in which they finished."""
         states = [state for state in ClipState if state.finished]
         query = select(ClipRow).where(ClipRow.state.in_(states)).order_by(ClipRow.finished_at, ClipRow.sequence)
         with self._sessions() as session:

@@ -25,11 +25,12 @@ from service.documents.results import (
 )
 
 _LEVEL_DIGITS: Final = 9
-"""Levels are compared with thresholds after rounding, so the digits must tell one false alarm in years from none."""
+"""Digits of a level. It is compared with the threshold after rounding, so thresholds of very few false alarms need many
+digits."""
 
 
 class Timeline:
-    """Joins frames and window scores; gives a frame away once nothing can change its scores any more."""
+    """Joins frames and window scores; hands over a frame once its scores are final."""
 
     def __init__(self, spec: WindowSpec, *, keypoints: bool) -> None:
         self._spec = spec
@@ -41,20 +42,20 @@ class Timeline:
         self._horizon = spec.duration_s + spec.max_gap_s + 1 / spec.rate_hz
 
     def add_frame(self, sequence: int, time: float, people: TrackedPoses) -> None:
-        """Append the next frame: its number, its time in seconds, and who was in it."""
+        """Append the next frame: its number, its time in seconds, and its people."""
         self._waiting.append((sequence, time, people))
         for track in people.track_ids:
             history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
             history.last_frame = sequence
 
     def add_scores(self, scores: WindowScores) -> None:
-        """Add the scores of windows, in order of time for each track."""
+        """Add the scores of windows, for each track in order of time."""
         for i, track in enumerate(scores.track_ids.tolist()):
             parts = {name: float(values[i]) for name, values in scores.parts.items()}
             self._history[track].add(float(scores.end_times[i]), float(scores.nll[i]), float(scores.level[i]), parts)
 
     def settle(self, scored_until: float) -> list[FrameScore]:
-        """Give away the frames that are final when all windows of frames up to `scored_until` have been scored."""
+        """Hand over the frames that are final once all windows of frames up to `scored_until` seconds are scored."""
         ready = []
         while self._waiting and self._waiting[0][1] + self._horizon <= scored_until:
             ready.append(self._waiting.popleft())
@@ -72,7 +73,7 @@ class Timeline:
         return frames
 
     def tracks(self) -> list[Track]:
-        """Everybody seen, in order of appearance."""
+        """All people that were tracked, in order of appearance."""
         return [
             Track(
                 id=track,
@@ -174,19 +175,19 @@ def find_anomalies(scores: Sequence[FrameScore], threshold: float, merge_s: floa
 
 
 def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: WindowSpec) -> list[str]:
-    """Say in plain words why nobody in the clip could be scored; nothing if somebody was.
+    """Sentences that say why nobody in the clip could be scored; empty if somebody was.
 
     Args:
         scores: All frames, in order.
-        duration: Seconds that the clip lasts.
-        spec: What a window is.
+        duration: Duration of the clip in seconds.
+        spec: Length and rate of a window.
     """
     if any(frame.level is not None for frame in scores):
         return []
     people = [frame for frame in scores if frame.people]
     if not people:
         return ["nobody was seen in the clip"]
-    # The first frame has no frame before it to be far from.
+    # The first frame has no frame before it.
     if 2 * sum(frame.reason == "frame_rate_too_low" for frame in people[1:]) > len(people[1:]):
         return [
             f"nobody could be scored: the frames lie further apart than the {spec.max_gap_s:g} s "
@@ -207,7 +208,7 @@ class _Score:
 
 @dataclass(slots=True)
 class _TrackHistory:
-    """What is known of one person so far."""
+    """Windows of one person so far."""
 
     first_frame: int
     last_frame: int
@@ -235,11 +236,11 @@ class _TrackHistory:
 
 
 _SCORE_EVERY: Final = 16
-"""Frames between two calls of the scorer, which costs about as much for many windows as for one."""
+"""Frames between two calls of the scorer; a call for many windows costs about as much as for one."""
 
 
 class ClipScoring:
-    """One clip on its way from people with identities to final scores of its frames."""
+    """One clip while it is scored: takes tracked people frame by frame, hands over final scores of frames."""
 
     def __init__(
         self, scorer: Scorer, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool
@@ -262,12 +263,12 @@ class ClipScoring:
         self._newest = time
 
     def settle_some(self) -> None:
-        """Score what has come together, if that is enough for a call of the scorer."""
+        """Score the waiting windows, if there are enough for a call of the scorer."""
         if self._waiting >= _SCORE_EVERY:
             self._settle(self._newest)
 
     def finish(self) -> list[FrameScore]:
-        """All frames, in order; nothing can be added after that."""
+        """Score what is left and return all frames, in order; no frame can be added after that."""
         self._settle(np.inf)
         return self._settled
 

@@ -1,4 +1,4 @@
-"""Takes a clip in: from a request body to a job in the queue, or to a refusal that leaves nothing behind."""
+"""Receives a clip: a request body becomes a job in the queue, or is refused and leaves no file behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from service.storage.writing import is_storage_full
 
 _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
-"""Bytes of a form beside the file: boundaries, part headers, small fields."""
+"""Most bytes of a form besides the file: boundaries, part headers, small fields."""
 
 _PARALLEL_INSPECTIONS: Final = 2
 _MAX_FILENAME: Final = 255
@@ -41,7 +41,7 @@ _EXTENDED_FILENAME: Final = re.compile(
 
 
 class UploadRefused(Exception):
-    """A body that is not taken in.
+    """The body is refused.
 
     Attributes:
         cause: A stable slug.
@@ -71,19 +71,19 @@ class BodyTooLarge(UploadRefused):
 
 
 class MalformedUpload(UploadRefused):
-    """The body is not the form that its headers promise."""
+    """The body is not the multipart form that its headers announce."""
 
     cause = "malformed-upload"
 
 
 class UploadStalled(UploadRefused):
-    """The client stopped sending, or sends too slowly."""
+    """The client stopped sending, or sent too slowly."""
 
     cause = "upload-stalled"
 
 
 class UploadIncomplete(UploadRefused):
-    """The client went away in the middle."""
+    """The client disconnected before the body was complete."""
 
     cause = "upload-incomplete"
 
@@ -93,12 +93,12 @@ class UploadIncomplete(UploadRefused):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slowly a clip may arrive: an upload holds a seat in the queue, and nobody shall hold one for ever.
+    """The slowest upload that is accepted. An upload occupies a place in the queue, so its duration is limited.
 
     Attributes:
-        stall_s: Longest silence.
-        grace_s: Time that any upload may take.
-        bytes_per_s: What it has to bring for every second beyond.
+        stall_s: Longest time in seconds without data.
+        grace_s: Seconds that any upload may take.
+        bytes_per_s: Bytes that must arrive for every further second.
     """
 
     stall_s: float = 30.0
@@ -106,11 +106,11 @@ class Pace:
     bytes_per_s: float = 64_000.0
 
     def patience(self, waited_s: float, received: int) -> float:
-        """Seconds to wait for the next bytes after having waited `waited_s` for those `received`."""
+        """Seconds to wait for the next bytes, after `received` bytes took `waited_s` seconds."""
         return min(self.stall_s, self.grace_s + received / self.bytes_per_s - waited_s)
 
     def complaint(self, waited_s: float, received: int) -> str:
-        """Why an upload that ran out of patience was given up."""
+        """Why an upload was given up, as a sentence."""
         if self.patience(waited_s, received) > 0:
             return f"nothing arrived for {self.stall_s:.0f} s"
         return (
@@ -123,19 +123,19 @@ _PACE: Final = Pace()
 
 
 class Intake:
-    """The way into the queue.
+    """Accepts clips into the queue.
 
-    Clips that wait and uploads on their way together never outnumber the queue, so nobody uploads for nothing and the
-    disk holds no more than the queue allows.
+    Waiting clips and running uploads together never exceed the size of the queue. A client therefore does not upload a
+    clip that is refused afterwards for lack of a place, and the disk holds no more clips than the queue allows.
 
     Args:
         store: The queue.
-        folder: Where uploads are written.
-        limits: What a clip may be.
-        max_bytes: Largest clip.
-        queue_size: Clips that may wait.
+        folder: Uploads are written here.
+        limits: Limits on a clip and on its decoder.
+        max_bytes: Largest size of a clip.
+        queue_size: Most clips that may wait.
         on_refusal: Called with the cause of every refusal.
-        pace: How slowly a clip may arrive.
+        pace: The slowest upload that is accepted.
     """
 
     def __init__(
@@ -160,17 +160,17 @@ class Intake:
         self._inspections = asyncio.Semaphore(_PARALLEL_INSPECTIONS)
 
     async def accept(self, request: Request, *, keypoints: bool) -> ClipJob:
-        """ClipStore, inspect and queue the clip that a request carries.
+        """Store, inspect and queue the clip in a request.
 
         Raises:
-            QueueFull: There is no seat in the queue; before the body is read, or after if others were faster.
-            UploadRefused: The body cannot be taken.
-            StorageFull: There is no room for the clip, or for its row in the database.
-            ClipRejected: It is no video within the limits.
+            QueueFull: There is no place in the queue, before or after the body was read.
+            UploadRefused: The body is refused.
+            StorageFull: There is no space for the clip, or for its row in the database.
+            ClipRejected: The clip is no video within the limits.
         """
         clip_id = uuid.uuid4().hex
         try:
-            with await self._seat():
+            with await self._place():
                 upload = await receive(request, self._folder.upload(clip_id), self._max_bytes, self._pace)
                 async with self._inspections:
                     return await run_in_threadpool(self._admit, clip_id, upload, keypoints)
@@ -181,15 +181,17 @@ class Intake:
             self._on_refusal("queue-full")
             raise
 
-    async def _seat(self) -> contextlib.AbstractContextManager[None]:
+    async def _place(self) -> contextlib.AbstractContextManager[None]:
         waiting = (await run_in_threadpool(self._store.count))[ClipState.QUEUED]
         if waiting + self._arriving >= self._queue_size:
-            raise QueueFull(f"{waiting} clips wait and {self._arriving} are arriving; {self._queue_size} may")
+            raise QueueFull(
+                f"{waiting} clips are waiting and {self._arriving} are being uploaded; the limit is {self._queue_size}"
+            )
         self._arriving += 1
-        return self._give_back_seat()
+        return self._free_place()
 
     @contextlib.contextmanager
-    def _give_back_seat(self) -> Iterator[None]:
+    def _free_place(self) -> Iterator[None]:
         try:
             yield
         finally:
@@ -219,11 +221,11 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body that has arrived.
+    """A body that was received.
 
     Attributes:
-        filename: What the client calls it, without folders; untrusted text.
-        size_bytes: Its length.
+        filename: Name from the client, without folders; untrusted text.
+        size_bytes: Number of bytes.
     """
 
     filename: str | None
@@ -233,11 +235,11 @@ class Upload:
 async def receive(request: Request, target: Path, max_bytes: int, pace: Pace = _PACE) -> Upload:
     """Stream the clip in a request, raw or the field ``file`` of a multipart form, to a new file.
 
-    Bytes are counted as they arrive, whatever the headers claim; on any failure the file is removed.
+    Bytes are counted as they arrive, whatever the headers say. After any failure the file is removed.
 
     Raises:
         UploadRefused: Too large, malformed, stalled or cut short.
-        StorageFull: There is no room.
+        StorageFull: The disk is full.
     """
     body = _body(request)
     _check_announced_length(request, max_bytes)
@@ -270,7 +272,7 @@ async def read_document(request: Request, max_bytes: int, pace: Pace = _PACE) ->
 
 
 def _remove(target: Path) -> None:
-    # Not in a thread: the file goes even when the request is being cancelled.
+    # Not in a thread: the file is removed even when the request is being cancelled.
     target.unlink(missing_ok=True)
 
 
@@ -304,7 +306,7 @@ async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int
 
 
 def _write_all(stream: IO[bytes], data: bytes) -> None:
-    # An unbuffered file may take less than it is given, most notably just before the disk is full.
+    # A write to an unbuffered file may be partial, for instance when the disk is almost full.
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]
@@ -332,10 +334,10 @@ class _Body(Protocol):
     filename: str | None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take what arrived and give the bytes of the clip within."""
+        """Parse the next chunk and return the bytes of the clip in it."""
 
     def finish(self) -> None:
-        """Complain if the body ended too early."""
+        """Raise `MalformedUpload` or `FormParserError` if the body is incomplete."""
 
 
 class _RawBody:
@@ -350,7 +352,7 @@ class _RawBody:
 
 
 class _MultipartBody:
-    """Finds the field ``file`` in a form; other fields are read over."""
+    """Finds the field ``file`` in a form; other fields are ignored."""
 
     def __init__(self, boundary: bytes) -> None:
         self.filename: str | None = None
@@ -431,7 +433,7 @@ def _check_announced_length(request: Request, max_bytes: int) -> None:
 
 
 def _option(header: bytes, name: bytes) -> str | None:
-    # The parser passes every byte through.
+    # The parser does not decode the value.
     value = parse_options_header(header)[1].get(name)
     return value.decode("utf-8", "replace") if value is not None else None
 

@@ -1,4 +1,4 @@
-"""Works through the queue of clips: a bounded number of threads, each with one clip at a time."""
+"""Scores the clips in the queue: a fixed number of threads, each with one clip at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Outcome:
 
 
 class RunningClip:
-    """A clip that a worker is scoring; what the scorer reports to.
+    """A clip that a worker is scoring. The scorer reports to it (`service.clips.scorer.ClipObserver`).
 
     Attributes:
         frames_done: Frames scored so far.
@@ -56,37 +56,37 @@ class RunningClip:
         self._bus = bus
         self._metrics = metrics
         self._stopping = stopping
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def progress(self, done: int, total: int) -> None:
-        """Take note of how far scoring has come; told to subscribers a few times a second."""
+        """Record the progress; subscribers get it at most ten times a second."""
         self.frames_done, self.frames_total = done, total
         now = time.monotonic()
-        if done >= total or now - self._told_at >= _PROGRESS_S:
-            self._told_at = now
+        if done >= total or now - self._reported_at >= _PROGRESS_S:
+            self._reported_at = now
             self._bus.publish(self.id, Progress(frames_done=done, frames_total=total))
 
     def frame(self, frame: FrameScore) -> None:
-        """Pass the settled scores of one frame on."""
+        """Publish the final scores of one frame."""
         self._metrics.frames.inc()
         self._bus.publish(self.id, ClipScore(frame=frame))
 
     def cancelled(self) -> bool:
-        """Whether scoring shall end early."""
+        """Whether to stop scoring."""
         return self.unwanted.is_set() or self._stopping.is_set()
 
 
 class ClipRunner:
-    """Takes clips from the store, has them scored and settles them.
+    """Takes clips from the store, scores them, and records the outcome.
 
     Args:
         store: The queue.
-        folder: Where clips lie and results go.
-        models: Nothing is taken from the queue until these are loaded.
-        scorer: Makes what scores clips from the loaded models.
-        bus: Where events go.
-        metrics: What is counted.
-        workers: Clips scored at the same time.
+        folder: Holds the clips and their results.
+        models: No clip is taken from the queue until these are loaded.
+        scorer: Makes a scorer from the loaded models.
+        bus: Publishes the events of clips.
+        metrics: Counters of the service.
+        workers: Number of clips that are scored at the same time.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class ClipRunner:
         ]
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Put running clips back into the queue and end; a clip that does not let go is recovered at the next start."""
+        """Stop, and put running clips back into the queue. Clips that take too long are recovered at the next start."""
         self._stopping.set()
         self.wake()
         deadline = time.monotonic() + _STOP_S
@@ -129,7 +129,7 @@ class ClipRunner:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def wake(self) -> None:
-        """Tell idle workers that there may be something to do."""
+        """Wake idle workers: there may be a clip in the queue."""
         with self._work:
             self._work.notify_all()
 
@@ -139,15 +139,15 @@ class ClipRunner:
             return self._active.get(clip_id)
 
     def seconds_per_clip(self) -> float | None:
-        """Recent mean time between finished clips when the queue is not empty; None before the first."""
+        """Recent mean seconds between finished clips while the queue is not empty; None before the first clip."""
         return None if self._mean_s is None else self._mean_s / len(self._threads)
 
     def cancel(self, clip_id: str) -> None:
         """Cancel a waiting clip now, or a running one as soon as its worker notices.
 
         Raises:
-            UnknownClip: There is none.
-            IllegalClipTransition: It has finished.
+            UnknownClip: There is no such clip.
+            IllegalClipTransition: The clip has finished.
         """
         with self._lock:
             active = self._active.get(clip_id)
@@ -159,10 +159,10 @@ class ClipRunner:
             self._bus.publish(clip_id, Cancelled())
 
     def delete(self, clip_id: str) -> None:
-        """Remove a clip in any state, with all its files.
+        """Delete a clip in any state, with all its files.
 
         Raises:
-            UnknownClip: There is none.
+            UnknownClip: There is no such clip.
         """
         job = self._store.delete(clip_id)
         with self._lock:
@@ -180,7 +180,7 @@ class ClipRunner:
                     with self._work:
                         self._work.wait(_IDLE_S)
             except Exception:
-                # A worker outlives whatever one clip or a full disk does to it.
+                # A worker survives the failure of one clip, and a full disk.
                 log.exception("clip worker failed")
                 self._stopping.wait(_RETRY_S)
 
@@ -229,7 +229,7 @@ class ClipRunner:
         except OSError as error:
             if running.unwanted.is_set():
                 return _Outcome(ClipState.CANCELLED)
-            log.exception("clip could not be read or its result not be written")
+            log.exception("clip could not be read, or its result could not be written")
             cause = "storage-full" if is_storage_full(error) else "storage-failed"
             return _Outcome(ClipState.FAILED, cause=cause, detail=f"storage failed: {error.strerror or error}")
         except Exception:
@@ -248,7 +248,7 @@ class ClipRunner:
                 self._folder.discard(clip_id)
                 return
             except SQLAlchemyError:
-                log.exception("clip could not be settled in the database; trying again")
+                log.exception("outcome of clip could not be written to the database; trying again")
                 if self._stopping.wait(_RETRY_S):
                     return
             else:

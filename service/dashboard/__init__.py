@@ -1,4 +1,4 @@
-"""The web page, built with NiceGUI. Only `daflow serve` mounts it, so nothing else waits for its import."""
+"""The page for operators, built with NiceGUI. Only `daflow serve` imports it, because the import is slow."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FAVICON: Final = (
 
 
 def mount(app: FastAPI, runtime: Runtime) -> None:
-    """Serve the page under `PAGES`; once in a process, because NiceGUI has one of all.
+    """Serve the page under `PAGES`. Call it once per process: NiceGUI keeps its state in globals.
 
     Args:
-        app: The application whose public API the page talks to.
-        runtime: What it runs on: what is new is heard from its buses.
+        app: The application whose public API the page calls.
+        runtime: The service; its buses deliver new scores and incidents.
     """
-    # Which questions the page asks in its own process is no news.
+    # The requests of the page to its own process need no log lines.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     watch = Watch(runtime)
     pages.on_startup(watch.start)

@@ -1,4 +1,4 @@
-"""One camera: what it shows, what its scores were, who is there, and how it is watched."""
+"""One camera: its picture, its level, its people, its settings and its calibration."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from starlette.requests import Request
 from service.cameras.config import LONGEST_RETENTION_HOURS
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
+    Facts,
     Moment,
     attempt,
     bar,
     button,
     card,
     empty,
-    fact_rows,
-    facts,
     frame,
     heading,
     path,
@@ -32,6 +31,7 @@ from service.dashboard.watch import STEP_S, Point, Watch
 from service.dashboard.words import (
     DROPS,
     PARTS,
+    RARITY_NOTE,
     STATES,
     TONES,
     camera_name,
@@ -46,23 +46,19 @@ from service.runtime import Runtime
 
 _TREND_S: Final = 300.0
 _ASK_EVERY: Final = 4
+"""Steps between two requests for the state of the camera."""
 _TAKEN_S: Final = 10.0
-_STATES: Final = {
-    "gathering": "Gathering normal life",
-    "fitting": "Fitting",
-    "done": "Done",
-    "refused": "Refused",
-    "cancelled": "Cancelled",
-    "failed": "Failed",
-}
+"""Seconds in which a browser must acknowledge an update."""
+_RUNNING: Final = {"gathering": "Gathering calibration footage", "fitting": "Fitting the calibration"}
+"""States of a calibration that is not finished."""
 
 
 class Screen(Element, component="components/screen.js"):
     """The live picture.
 
     Args:
-        camera: Whose.
-        alt: What it shows, in words.
+        camera: Id of the camera.
+        alt: Description for screen readers.
     """
 
     def __init__(self, camera: str, alt: str) -> None:
@@ -70,11 +66,11 @@ class Screen(Element, component="components/screen.js"):
         self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": ""})
 
     def show(self, ground: str) -> None:
-        """Show the picture, blurred people, or skeletons only."""
+        """Choose what the picture shows, one of `GROUNDS`."""
         self._props["ground"] = ground
 
     def cover(self, words: str) -> None:
-        """Say why there is no picture; nothing uncovers it."""
+        """Cover the picture with a text; an empty text removes the cover."""
         self._props["cover"] = words
 
 
@@ -82,9 +78,9 @@ class Zones(Element, component="components/zones.js"):
     """Zones drawn on the picture.
 
     Args:
-        camera: Whose picture.
-        zones: Those there are.
-        seen: Whether it has shown a picture yet.
+        camera: Id of the camera.
+        zones: The zones to begin with, as corners in shares of width and height.
+        seen: Whether the camera has a picture yet.
     """
 
     def __init__(self, camera: str, zones: list[Any], *, seen: bool) -> None:
@@ -93,7 +89,7 @@ class Zones(Element, component="components/zones.js"):
         self._props.update(
             {
                 "picture": f"/v1/cameras/{camera}/snapshot.jpg" if seen else "",
-                "alt": "What the camera shows now",
+                "alt": "Current picture of the camera",
                 "value": zones,
             }
         )
@@ -109,7 +105,7 @@ class _View:
         self._camera = camera
         self._settings = settings
         self._status: dict[str, Any] = {}
-        self._told = 0
+        self._sent = 0
         self._stale = 0
 
     async def open(self) -> None:
@@ -123,16 +119,16 @@ class _View:
             with self._incident:
                 text("Open incident", "span")
             ui.element("span").classes("grow")
-            choice(GROUNDS, "What is shown", screen.show)
+            choice(GROUNDS, "Display", screen.show)
         with ui.element("div").classes("columns"):
             with ui.element("div").classes("stack"):
                 with card(classes="live") as shown:
                     screen.move(shown)
-                with card("Level of the last five minutes"):
-                    self._trend = Trend(self._points(), self._limit(), f"Level of {name}, the last five minutes")
+                with card("Level, last 5 minutes"):
+                    self._trend = Trend(self._points(), self._limit(), f"Level of {name} in the last 5 minutes")
                     text(
-                        "How unusual the most unusual person is: 0.99 is one in a hundred of normal life. Above the "
-                        "threshold an incident opens.",
+                        "Level of the most unusual person. At 0.99, one in a hundred normal movements is as unusual "
+                        "or more. An incident opens when the level stays at the threshold or above.",
                         "p",
                         "soft small",
                     )
@@ -141,8 +137,9 @@ class _View:
             with ui.element("div").classes("stack"):
                 with card("People"):
                     self._people = ui.html("", sanitize=False, tag="ul").classes("bars")
-                with card("Figures"):
-                    self._figures = facts([])
+                    text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
+                with card("Status"):
+                    self._figures = Facts()
                     self._drops = text("", "p", "soft small")
                 self._calibration = _Calibration(self._visitor, self._camera)
                 await self._calibration.open()
@@ -165,11 +162,11 @@ class _View:
                 return
             await self._calibration.step()
         self._show()
-        told = self._told
+        sent = self._sent
         try:
             await self._trend.run_method("update", self._points(), self._limit(), timeout=_TAKEN_S)
         except TimeoutError:
-            self._told = told
+            self._sent = sent
 
     def _show(self) -> None:
         status, latest = self._status, self._watch.trace(self._camera).latest
@@ -181,15 +178,15 @@ class _View:
         if incident is not None:
             self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
         self._screen.cover(cover(status, seen=latest is not None))
-        self._figures.set_content(fact_rows(_figures(status)))
-        drops = [f"{count} {DROPS.get(why, why)}" for why, count in status["dropped"].items() if count]
-        self._drops.set_content(f"Frames left out: {'; '.join(drops)}." if drops else "")
+        self._figures.show(_figures(status))
+        drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
+        self._drops.set_content(f"Dropped frames: {', '.join(drops)}." if drops else "")
         self._people.set_content(_people(latest) if state == "online" else _NOBODY)
 
     def _points(self) -> list[list[float | None]]:
         trace = self._watch.trace(self._camera)
-        points = trace.since(max(self._told, trace.count - round(_TREND_S / STEP_S)))
-        self._told = max(trace.count - 1, 0)
+        points = trace.since(max(self._sent, trace.count - round(_TREND_S / STEP_S)))
+        self._sent = max(trace.count - 1, 0)
         return [_place(point) for point in points]
 
     def _limit(self) -> float | None:
@@ -197,38 +194,40 @@ class _View:
         return rarity(thresholds["open"]) if thresholds else None
 
     def _settings_form(self, config: dict[str, Any]) -> None:
-        heading("Parts of the picture to ignore", 3)
-        text("Nobody is scored whose feet are in a zone. Draw one with the pointer.", "p", "soft small")
+        heading("Ignored zones", 3)
+        text("People whose feet are in a zone are not scored. Draw a zone with the pointer.", "p", "soft small")
         zones = Zones(self._camera, config["ignore"], seen=self._watch.trace(self._camera).latest is not None)
         heading("Source", 3)
         with ui.element("div").classes("form"):
             name = ui.input("Name", value=config["name"] or "").props("outlined maxlength=100")
             url = ui.input("Address", value=str(config["url"])).props("outlined spellcheck=false")
-            fps = ui.number("Pictures per second", value=config["max_fps"], min=0.1, max=60).props(
-                f'outlined hint="empty is {self._settings.camera_fps:g}"'
+            fps = ui.number("Maximum frame rate, fps", value=config["max_fps"], min=0.1, max=60).props(
+                f'outlined hint="empty: {self._settings.camera_fps:g}"'
             )
         with ui.element("div").classes("row"):
-            enabled = ui.switch("Watch this camera", value=config["enabled"])
-            picture = ui.switch("Pictures may be shown and kept", value=config["picture"])
-            tls = ui.switch("Certificates must be valid", value=config["verify_tls"])
+            enabled = ui.switch("Enabled", value=config["enabled"])
+            picture = ui.switch("Show and keep pictures", value=config["picture"])
+            tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
-            opens = ui.number("False alarms per hour", value=config["false_alarms_per_hour"], min=0.001).props(
-                f'outlined hint="where an incident opens; empty is {self._settings.false_alarms_per_hour:g}"'
+            opens = ui.number("False-alarm budget, per hour", value=config["false_alarms_per_hour"], min=0.001).props(
+                f'outlined hint="sets the threshold; empty: {self._settings.false_alarms_per_hour:g}"'
             )
-            alert = ui.number("…of which alerts", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
-                'outlined hint="per hour; empty is a tenth"'
+            alert = ui.number("Alert budget, per hour", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
+                'outlined hint="false alarms that are alerts; empty: a tenth"'
             )
-            held = ui.number("Opens after, seconds", value=config["min_duration_s"], min=0, max=60).props(
-                'outlined hint="so long the level stays up"'
+            held = ui.number("Minimum duration, seconds", value=config["min_duration_s"], min=0, max=60).props(
+                'outlined hint="at or above the threshold, before an incident opens"'
             )
-            quiet = ui.number("Ends after, seconds of quiet", value=config["quiet_s"], min=0.1).props("outlined")
-            cooldown = ui.number("Pause after one, seconds", value=config["cooldown_s"], min=0).props(
-                'outlined hint="in which only worse ones open"'
+            quiet = ui.number("Quiet period, seconds", value=config["quiet_s"], min=0.1).props(
+                'outlined hint="below the closing level, before an incident ends"'
+            )
+            cooldown = ui.number("Cooldown, seconds", value=config["cooldown_s"], min=0).props(
+                'outlined hint="after an incident; only a more severe one opens"'
             )
             kept = ui.number(
-                "Kept for, hours", value=config["retention_hours"], min=0.1, max=LONGEST_RETENTION_HOURS
-            ).props(f'outlined hint="empty is {duration(3600 * self._settings.incident_retention_hours)}"')
+                "Keep incidents for, hours", value=config["retention_hours"], min=0.1, max=LONGEST_RETENTION_HOURS
+            ).props(f'outlined hint="empty: {duration(3600 * self._settings.incident_retention_hours)}"')
 
         async def save() -> None:
             address = int(url.value) if url.value.isdecimal() else url.value.strip()
@@ -257,7 +256,7 @@ class _View:
     def _remove(self) -> None:
         with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove the camera"'):
             heading(f"Remove {camera_name(self._status)}?")
-            text("It is watched no more, and its calibration is forgotten. Its incidents stay.")
+            text("The camera and its calibrations are deleted. Its incidents are kept.")
 
             async def remove() -> None:
                 if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
@@ -265,11 +264,11 @@ class _View:
 
             with ui.element("div").classes("row"):
                 button("Remove", remove, kind="danger")
-                button("Keep", dialog.close)
+                button("Cancel", dialog.close)
 
 
 class _Calibration:
-    """What the scores of a camera mean, and how to let them mean more."""
+    """The card with the calibration of a camera: the report, a calibration that runs, and the form to start one."""
 
     def __init__(self, visitor: Visitor, camera: str) -> None:
         self._visitor = visitor
@@ -291,14 +290,14 @@ class _Calibration:
     def _body(self) -> None:
         status = self._status
         state = status["state"]
-        if state in ("gathering", "fitting"):
+        if state in _RUNNING:
             self._running()
             return
         active = next((one for one in status["versions"] if one["active"]), None)
         if active is None:
             text(
-                "The threshold comes from other footage. Let this camera learn what is normal here: pick a time in "
-                "which nothing unusual happens.",
+                "This camera uses the calibration that ships with the checkpoint. Calibrate it on its own footage, "
+                "at a time when nothing unusual happens.",
                 "p",
                 "soft",
             )
@@ -306,14 +305,16 @@ class _Calibration:
             self._report(active)
         if state == "refused" and status["refusal"]:
             refusal = status["refusal"]
-            more = f" About {duration(refusal['needed_s'])} more would do." if refusal["needed_s"] else ""
+            more = f" About {duration(refusal['needed_s'])} more footage is needed." if refusal["needed_s"] else ""
             text(f"{refusal['detail'][:1].upper()}{refusal['detail'][1:]}.{more}", "p", "trouble")
         if state == "failed":
-            text(f"It failed: {status['problem']}.", "p", "trouble")
+            text(f"Calibration failed: {status['problem']}.", "p", "trouble")
         with ui.element("div").classes("form").style("margin-top: .8rem"):
-            minutes = ui.number("Minutes of normal life", value=60, min=0.2, max=10_080).props("outlined")
-            wanted = ui.number("False alarms per hour", min=0.001).props('outlined hint="empty is as set"')
-        adapt = ui.checkbox("Also adapt the model to this camera")
+            minutes = ui.number("Calibration footage, minutes", value=60, min=0.2, max=10_080).props("outlined")
+            wanted = ui.number("False-alarm budget, per hour", min=0.001).props(
+                'outlined hint="empty: as in the settings"'
+            )
+        adapt = ui.checkbox("Also adapt the model weights to this camera")
 
         async def start() -> None:
             request = {
@@ -321,24 +322,24 @@ class _Calibration:
                 "false_alarms_per_hour": wanted.value,
                 "adapt": adapt.value,
             }
-            await attempt(self._visitor.post(self._address, request), "Calibration has begun.")
+            await attempt(self._visitor.post(self._address, request), "Calibration started.")
             await self.step()
 
-        async def back() -> None:
-            await attempt(self._visitor.post(f"{self._address}/rollback"), "The calibration before is in use.")
+        async def roll_back() -> None:
+            await attempt(self._visitor.post(f"{self._address}/rollback"), "Rolled back to the previous calibration.")
             await self.step()
 
         with ui.element("div").classes("row"):
             button("Calibrate", start, kind="primary")
             if active is not None:
-                button("Go back", back)
+                button("Roll back", roll_back)
 
     def _running(self) -> None:
         status = self._status
         gathering = status["state"] == "gathering"
         asked = (status["request"] or {}).get("seconds")
         share = min(status["gathered_s"] / asked, 1.0) if gathering and asked else status["progress"]
-        words = _STATES[status["state"]]
+        words = _RUNNING[status["state"]]
         if gathering and asked:
             words += f": {duration(status['gathered_s'])} of {duration(asked)}, {status['gathered_poses']:,} poses"
         text(f"{words}…").props('role="status"')
@@ -355,32 +356,36 @@ class _Calibration:
     def _report(self, version: dict[str, Any]) -> None:
         report = version["report"]
         low, high = report["interval"]
-        facts(
+        Facts(
             [
-                ("Promises", rate(report["false_alarms_per_hour"])),
-                ("Truly between", f"{low:.2g} and {high:.2g} per hour"),
-                ("Rests on", duration(report["footage_s"])),
+                ("False-alarm budget", rate(report["false_alarms_per_hour"])),
+                ("90 % interval", f"{low:.2g} to {high:.2g} per hour"),
+                ("Calibration footage", duration(report["footage_s"])),
                 ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
                 ("Version", str(version["version"])),
             ]
         )
         with ui.element("p").classes("soft small"):
-            text("Made ", "span")
+            text("Calibrated ", "span")
             Moment(version["created_at"])
         adaptation = report["adaptation"]
         if adaptation is None:
             return
         heading("Adaptation", 3)
-        text(f"{'Used' if adaptation['accepted'] else 'Not used'}: {adaptation['reason']}.", "p", "small")
+        outcome = "in use" if adaptation["accepted"] else "rejected"
+        text(
+            f"Adapted weights {outcome}: {adaptation['reason']}.",
+            "p",
+            "small",
+        )
         before, after = adaptation["before"], adaptation["after"]
         if before is not None and after is not None:
             low, span = min(before, after, 0), max(abs(before), abs(after), 1e-9) - min(before, after, 0)
             rows = bar("before", (before - low) / span, f"{before:.3f} bits") + bar(
                 "after", (after - low) / span, f"{after:.3f} bits"
             )
-            ui.html(rows, sanitize=False, tag="ul").classes("bars").props(
-                'aria-label="Score of footage held out from learning; lower is more usual"'
-            )
+            ui.html(rows, sanitize=False, tag="ul").classes("bars")
+            text("Mean score of footage that was not used to adapt the weights; lower is better.", "p", "soft small")
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -393,7 +398,7 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
                 await _View(Visitor(app, request), watch, camera, runtime.settings).open()
             except Refused as error:
                 with card(), empty("There is no such camera", str(error), "videocam_off"):
-                    ui.link("To the wall", path("/"))
+                    ui.link("Back to the camera wall", path("/"))
 
 
 def _place(point: Point) -> list[float | None]:
@@ -402,27 +407,27 @@ def _place(point: Point) -> list[float | None]:
 
 def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
     thresholds = status["thresholds"]
-    size = f"{status['width']} by {status['height']}" if status["width"] else "-"
+    size = f"{status['width']}x{status['height']}" if status["width"] else "-"
     age = status["last_score_age_s"]
     return [
-        ("Pictures come", number(status["fps_in"], " / s")),
-        ("Pictures scored", number(status["fps_processed"], " / s")),
-        ("Age of a score", "-" if age is None else f"{1000 * age:.0f} ms"),
-        ("Size", size),
+        ("Input frame rate", number(status["fps_in"], " fps")),
+        ("Processed frame rate", number(status["fps_processed"], " fps")),
+        ("Score age", "-" if age is None else f"{1000 * age:.0f} ms"),
+        ("Resolution", size),
         ("Reconnects", str(status["reconnects"])),
-        ("Held back", str(status["suppressed"])),
-        ("Threshold", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
-        ("From", "-" if not thresholds else _origin(thresholds)),
+        ("Suppressed incidents", str(status["suppressed"])),
+        ("False-alarm budget", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
+        ("Calibration footage", "-" if not thresholds else _origin(thresholds)),
     ]
 
 
 def _origin(thresholds: dict[str, Any]) -> str:
     if thresholds["calibration"] == "shipped":
-        return "other footage"
-    return "this camera, adapted" if thresholds["adapted"] else "this camera"
+        return "other cameras"
+    return "this camera, weights adapted" if thresholds["adapted"] else "this camera"
 
 
-_NOBODY: Final = '<li class="soft">Nobody in the picture.</li>'
+_NOBODY: Final = '<li class="soft">Nobody in the picture</li>'
 
 
 def _people(latest: Any) -> str:
@@ -439,5 +444,5 @@ def _people(latest: Any) -> str:
         rows.append(bar(f"Person {person.track}", share, words, "hot" if hot else ""))
         if hot and person.parts:
             part = max(person.parts, key=lambda name: person.parts[name])
-            rows.append(f'<li class="soft small">Person {person.track}: above all {PARTS.get(part, part)}</li>')
+            rows.append(f'<li class="soft small">Person {person.track}: highest part is {PARTS.get(part, part)}</li>')
     return "".join(rows)

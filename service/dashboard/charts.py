@@ -15,7 +15,7 @@ class Trend(Element, component="components/trend.js"):
     Args:
         points: Pairs of milliseconds since 1970 and rarity.
         limit: Rarity of the threshold.
-        title: What it shows, in words.
+        title: Description for screen readers.
     """
 
     def __init__(self, points: list[list[float | None]], limit: float | None, title: str) -> None:
@@ -24,14 +24,14 @@ class Trend(Element, component="components/trend.js"):
 
 
 class Player(Element, component="components/player.js"):
-    """A video beside its timeline, which seeks.
+    """A video above its timeline; a click on the timeline seeks.
 
     Args:
         source: Address of the video.
-        title: What it is, in words.
-        more: `poster`; `seconds`, its length, if it is known; `points`, pairs of seconds and rarity; `limit`, the
-            rarity of the threshold; `spans`, pairs of seconds that stand out; `marks`, seconds with names; `ratio`,
-            the shape of the picture.
+        title: Description for screen readers.
+        more: `poster`; `seconds`, the duration, if it is known; `points`, pairs of seconds and rarity; `limit`, the
+            rarity of the threshold; `spans`, start and end in seconds of what to highlight; `marks`, seconds with
+            names; `ratio`, the aspect ratio of the picture.
     """
 
     def __init__(self, source: str, title: str, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Clips: drop a video, watch it being scored, look at what was found."""
+"""Clips: upload a video, follow its scoring, and see the result."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from starlette.requests import Request
 
 from service.clips.messages import FinalEvent, Progress, State
 from service.dashboard.charts import Player
-from service.dashboard.frame import Moment, attempt, button, card, empty, facts, frame, heading, path, text
+from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import duration, rarity, rarity_words, rate, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rarity_words, rate, size
 from service.documents.results import ClipResult
 from service.drawing.overlay import clock_text
 from service.runtime import Runtime
 
 _PAGE: Final = 50
 _POINTS: Final = 1200
+"""Most points of the timeline that are sent to the browser."""
 _STATES: Final = {
-    "queued": "Waiting",
-    "running": "Being scored",
+    "queued": "Queued",
+    "running": "Scoring",
     "done": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -39,10 +40,10 @@ _DOWNLOADS: Final = {
 
 
 class Drop(Element, component="components/drop.js"):
-    """Takes a video.
+    """Uploads a video.
 
     Args:
-        hint: What it may be.
+        hint: The limits on a video, as text.
     """
 
     def __init__(self, hint: str) -> None:
@@ -75,14 +76,15 @@ class _View:
         if self._selected:
             await self._show()
         else:
-            with self._detail, card(), empty("No clip chosen", _ADVICE, "movie"):
+            with self._detail, card(), empty("No clip selected", _ADVICE, "movie"):
                 pass
 
     @ui.refreshable_method
     async def _list(self) -> None:
         clips = (await self._visitor.get("/v1/clips", limit=_PAGE))["clips"]
         if not clips:
-            text("None yet. Videos that you drop above are kept here for some days.", "p", "soft")
+            kept = duration(3600 * self._runtime.settings.clip_retention_hours)
+            text(f"No clips yet. Uploaded clips are kept for up to {kept}.", "p", "soft")
             return
         with ui.element("div").classes("scroll"), ui.element("ul").classes("entries"):
             for clip in clips:
@@ -110,7 +112,7 @@ class _View:
         except Refused as error:
             self._detail.clear()
             with self._detail, card(), empty("There is no such clip", str(error), "search_off"):
-                ui.link("To all clips", path("/clips"))
+                ui.link("All clips", path("/clips"))
             return
         result = self._clip.pop("result", None)
         digest = await run.io_bound(_digest, result) if result else None
@@ -147,19 +149,19 @@ class _View:
 
     def _advance(self, done: int, total: int) -> None:
         if self._clip["state"] == "queued" and not done:
-            self._words.set_content("Waiting for its turn.")
+            self._words.set_content("Waiting in the queue.")
             return
         self._words.set_content(f"Frame {done:,} of {total:,}")
         self._bar.props(f'max="{max(total, 1)}" value="{min(done, total)}"')
 
     def _follow(self, clip: str) -> None:
-        """Hear of a clip until it has finished, or until nobody looks."""
+        """Follow a clip until it has finished, or until the page is closed."""
         if clip not in self._followed:
             self._followed.add(clip)
-            task = background_tasks.create(self._hear(clip), name=f"clip {clip}")
+            task = background_tasks.create(self._follow_events(clip), name=f"clip {clip}")
             ui.context.client.on_delete(lambda: task.cancel())
 
-    async def _hear(self, clip: str) -> None:
+    async def _follow_events(self, clip: str) -> None:
         shown = 0
         with self._runtime.clips.events.subscribe(clip) as events:
             job = await run.io_bound(self._runtime.clips.store.get, clip)
@@ -172,7 +174,7 @@ class _View:
                 if isinstance(event, State) and clip == self._selected:
                     self._clip["state"] = event.state
                 if isinstance(event, Progress) and clip == self._selected:
-                    # Some are left out when they come fast; the bar needs no more than a hundred.
+                    # A bar needs no more than a hundred steps.
                     if event.frames_done - shown < event.frames_total / 100:
                         continue
                     shown = event.frames_done
@@ -188,7 +190,7 @@ class _View:
 
     def _result(self, found: dict[str, Any]) -> None:
         clip, title = self._clip, _name(self._clip)
-        with card("What was found"):
+        with card("Result"):
             Player(
                 f"/v1/clips/{clip['id']}/annotated.mp4",
                 title,
@@ -199,7 +201,7 @@ class _View:
                 ratio=found["ratio"],
             )
         with ui.element("div").classes("halves"):
-            with card("Unusual moments"):
+            with card("Anomalies"):
                 if not found["anomalies"]:
                     text(found["nothing"], "p", "soft")
                 with ui.element("ul").classes("entries"):
@@ -208,10 +210,12 @@ class _View:
                             text(moment["when"], "span", "name")
                             text(moment["how"], "span", "pill alert")
                             text(moment["who"], "span", "meta")
+                if found["anomalies"]:
+                    text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
                 for note in found["notes"]:
                     text(f"{note[:1].upper()}{note[1:]}.", "p", "soft small")
-            with card("Figures and downloads"):
-                facts(found["facts"])
+            with card("Details and downloads"):
+                Facts(found["facts"])
                 with ui.element("div").classes("row").style("margin-top: 1rem"):
                     for file, label in _DOWNLOADS.items():
                         href = f"/v1/clips/{clip['id']}/{file}"
@@ -225,7 +229,7 @@ class _View:
     def _ask_delete(self) -> None:
         with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Delete the clip"'):
             heading(f"Delete {_name(self._clip)}?")
-            text("The video and its scores are removed.")
+            text("The video and its scores are deleted.")
 
             async def delete() -> None:
                 if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
@@ -233,7 +237,7 @@ class _View:
 
             with ui.element("div").classes("row"):
                 button("Delete", delete, kind="danger")
-                button("Keep", dialog.close)
+                button("Cancel", dialog.close)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -247,8 +251,8 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
 
 
 _ADVICE: Final = (
-    "Drop a video, or choose an earlier one: people, how unusually they move, and the video with their skeletons "
-    "appear here."
+    "Upload a video or select an earlier clip. Its level over time, its anomalies and the video with skeletons appear "
+    "here."
 )
 
 
@@ -257,13 +261,13 @@ def _name(clip: dict[str, Any]) -> str:
 
 
 def _digest(document: dict[str, Any]) -> dict[str, Any]:
-    """What the page shows of a result, which may be large."""
+    """`digest` of a result as JSON; validating a large one takes a while, so this runs in a thread."""
     result = ClipResult.model_validate(document)
     return digest(result)
 
 
 def digest(result: ClipResult) -> dict[str, Any]:
-    """What the page shows of a result: of long clips the highest level of every few frames, so that no peak is lost."""
+    """What the page shows of a result. In long clips a point is the highest level of several frames."""
     levels = np.array([np.nan if frame.level is None else frame.level for frame in result.frames])
     times = [frame.time_s for frame in result.frames]
     every = max(1, -(-len(levels) // _POINTS))
@@ -289,14 +293,14 @@ def digest(result: ClipResult) -> dict[str, Any]:
             }
             for one in result.anomalies
         ],
-        "nothing": "None: everybody moves as usual." if scored else "Nobody could be scored.",
+        "nothing": "None: the level stayed below the threshold." if scored else "Nobody could be scored.",
         "notes": result.notes,
         "facts": [
-            ("Length", f"{duration(clip.duration_s)}, {clip.frames:,} frames"),
-            ("Picture", f"{clip.width} by {clip.height}, {clip.fps:.4g} fps"),
+            ("Duration", f"{duration(clip.duration_s)}, {clip.frames:,} frames"),
+            ("Video", f"{clip.width}x{clip.height}, {clip.fps:.4g} fps"),
             ("People", str(len(result.tracks))),
             ("Frames scored", f"{scored:,}"),
-            ("Threshold", rate(threshold.false_alarms_per_hour)),
+            ("False-alarm budget", rate(threshold.false_alarms_per_hour)),
             ("Model", f"{result.model.checkpoint}, {result.model.parameters} parameters"),
         ],
     }

@@ -1,9 +1,10 @@
-"""What all views share: the head of the page, the way between views, news of incidents, and errors in plain words."""
+"""What all views share: the head of the page, navigation, announcements of incidents, and common elements."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,21 +22,21 @@ _VIEWS: Final = (
     ("Clips", "/clips", "movie"),
     ("System", "/system", "monitor_heart"),
 )
-# Before anything is drawn, so that nobody who chose dark sees white first.
+# Set before anything is drawn, so that a dark page does not flash white first.
 _THEME: Final = "<script>document.documentElement.dataset.theme = localStorage.getItem('theme') || 'auto'</script>"
-_DEMO: Final = "This is the demo: its cameras show a simulated world, and its models know nothing of real people"
+_DEMO: Final = "Demo: the cameras are simulated, and the models were trained on simulated people only."
 
 
 class ThemeButton(Element, component="components/theme.js"):
-    """Goes from the system's colours to dark to light; the browser remembers."""
+    """Switches between the colours of the system, dark and light; the browser stores the choice."""
 
 
 class Moment(Element, component="components/moment.js"):
-    """A time in the viewer's zone.
+    """A time in the viewer's time zone.
 
     Args:
         at: ISO 8601, or None for a dash.
-        style: `time`, `full` or `ago`.
+        style: ``time``; ``full``, date and time; or ``ago``, which says "today" instead of today's date.
     """
 
     def __init__(self, at: str | None, style: str = "full") -> None:
@@ -49,15 +50,15 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
     """The page around a view.
 
     Args:
-        title: Name of the view, one of those in the navigation or a part of one.
-        watch: Says what is open.
+        title: Name of the view.
+        watch: Knows the open incidents, which the navigation counts.
     """
     ui.add_head_html(f"{_THEME}<style>{_STYLE}</style>")
     ui.page_title(f"{title} · DA-Flow Live")
     with ui.element("a").classes("skip").props('href="#content"'):
-        ui.html("Skip to the content", sanitize=False, tag="span")
+        ui.html("Skip to content", sanitize=False, tag="span")
     with ui.element("header").classes("top"):
-        with ui.element("a").classes("brand").props(f'href="{path("/")}" aria-label="DA-Flow Live, to the wall"'):
+        with ui.element("a").classes("brand").props(f'href="{path("/")}" aria-label="DA-Flow Live, camera wall"'):
             ui.html(_LOGO, sanitize=False, tag="span")
             ui.html("DA-Flow Live", sanitize=False, tag="span")
         with ui.element("nav").props('aria-label="Views"'):
@@ -72,26 +73,26 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
             text("API", "span")
         if watch.authenticated:
             with ui.element("a").classes("plain").props('href="/login"'):
-                text("Key", "span")
+                text("Access key", "span")
         ThemeButton()
     if watch.simulated:
-        text(f"{_DEMO}.", "p", "demo")
+        text(_DEMO, "p", "demo")
     news = ui.element("p").classes("unseen").props('role="status"')
     with news:
-        told = ui.html("", sanitize=True, tag="span")
+        announcement = ui.html("", sanitize=True, tag="span")
 
     def count() -> None:
         number = len(watch.open)
         badge.set_content(f"{number}<span class='unseen'> open</span>" if number else "")
         badge.set_visibility(bool(number))
 
-    def hear(incident: IncidentInfo) -> None:
+    def announce(incident: IncidentInfo) -> None:
         count()
         if incident.ended_at is None and incident.updated_at == incident.started_at:
-            told.set_content(f"New incident at {incident.camera}")
+            announcement.set_content(f"New incident at {incident.camera}")
 
     count()
-    watch.incident.subscribe(hear)
+    watch.incident.subscribe(announce)
     # NiceGUI's layout is the main landmark already.
     with ui.element("div").classes("content").props('id="content" tabindex="-1"'):
         yield
@@ -103,15 +104,8 @@ def path(where: str) -> str:
 
 
 def text(content: str, tag: str = "p", classes: str = "") -> ui.html:
-    """Text in an element of its own kind; markup in it is shown, not obeyed."""
+    """An element with text; HTML in the text is shown as it is, not interpreted."""
     return ui.html(escape(content), sanitize=False, tag=tag).classes(classes)
-
-
-def escape(content: str) -> str:
-    """Text as HTML."""
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        content = content.replace(sign, entity)
-    return content
 
 
 def heading(content: str, level: int = 2) -> ui.html:
@@ -124,14 +118,14 @@ def card(title: str | None = None, classes: str = "") -> Iterator[Element]:
     """A section with a heading."""
     with ui.element("section").classes(f"card {classes}") as section:
         if title:
-            section.props(f'aria-label="{escape(title)}"')
+            section.props["aria-label"] = title
             heading(title)
         yield section
 
 
 @contextmanager
 def empty(title: str, advice: str, icon: str = "inbox") -> Iterator[None]:
-    """What stands where nothing is yet: what to do next."""
+    """Shown where there is nothing yet: a title, and what to do next."""
     with ui.element("div").classes("empty"):
         ui.icon(icon).props("aria-hidden=true")
         text(title, "p", "strong")
@@ -139,19 +133,34 @@ def empty(title: str, advice: str, icon: str = "inbox") -> Iterator[None]:
         yield
 
 
-def facts(pairs: list[tuple[str, str]]) -> ui.html:
-    """Figures with their names."""
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
-    return ui.html(rows, sanitize=False, tag="dl").classes("facts")
+class Facts(ui.html):
+    """A list of names with their values.
 
+    Args:
+        pairs: Names and values.
+    """
 
-def fact_rows(pairs: list[tuple[str, str]]) -> str:
-    """The content of `facts`, to renew it."""
-    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
+    def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__("", sanitize=False, tag="dl")
+        self.classes("facts")
+        self.show(pairs)
+
+    def show(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Replace all names and values."""
+        self.set_content(
+            "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
+        )
 
 
 def bar(name: str, share: float, words: str, tone: str = "") -> str:
-    """A row with a bar, as HTML: who, how much, in words."""
+    """A row with a bar, as HTML.
+
+    Args:
+        name: What the bar is for.
+        share: Length of the bar, 0 to 1.
+        words: The value as text.
+        tone: ``hot`` for a value that stands out.
+    """
     return (
         f'<li class="bar {tone}"><span>{escape(name)}</span>'
         f'<span class="track"><span style="width:{100 * min(max(share, 0.0), 1.0):.1f}%"></span></span>'
@@ -165,10 +174,10 @@ def button(label: str, act: Callable[[], Any], *, icon: str | None = None, kind:
 
 
 async def attempt(doing: Awaitable[Any], done: str | None = None) -> Any:
-    """Wait for something, say that it is done, or why not.
+    """Wait for an action, and notify the viewer of success or of the reason for a refusal.
 
     Returns:
-        What it gave; None if it was refused.
+        The answer of the action, ``{}`` if it had none; None if it was refused.
     """
     try:
         answer = await doing

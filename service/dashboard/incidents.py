@@ -1,4 +1,4 @@
-"""Incidents: what happened, what it looked like, who was in it, and what people make of it."""
+"""Incidents: the list, and one incident with its evidence, its people and its feedback."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from starlette.requests import Request
 
 from service.dashboard.charts import Player
 from service.dashboard.frame import (
+    Facts,
     Moment,
     attempt,
     bar,
     button,
     card,
     empty,
-    facts,
     frame,
     heading,
     path,
@@ -26,11 +26,13 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, camera_name, duration, rarity, rarity_words
+from service.dashboard.words import ENDS, RARITY_NOTE, camera_name, duration, rarity, rarity_words
 from service.documents.messages import IncidentInfo
+from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
 _PAGE: Final = 50
+_NO_PERSON: Final = '<li class="soft">No single person reached the closing level</li>'
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
 _SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings"}
 _STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
@@ -40,7 +42,7 @@ class Entries(Element, component="components/incidents.js"):
     """The list.
 
     Args:
-        rows: What is in it.
+        rows: The incidents, newest first.
         selected: Id of the incident that is shown.
     """
 
@@ -88,7 +90,7 @@ class _View:
             await self._choose(rows[0]["id"], follow=False)
         else:
             await self._show()
-        self._watch.incident.subscribe(self._hear)
+        self._watch.incident.subscribe(self._on_incident)
 
     @ui.refreshable_method
     async def _list(self) -> None:
@@ -97,20 +99,20 @@ class _View:
         if not self._rows:
             self._entries = None
             if any(self._filter.values()):
-                with empty("Nothing like that", "Choose another camera, time or state above.", "filter_alt_off"):
+                with empty("No matching incidents", "Change the filters above.", "filter_alt_off"):
                     pass
             else:
                 with empty(
                     "No incident yet",
-                    "When somebody moves unusually, it appears here by itself. Until then, calibrate your cameras: "
-                    "that tells the service what is normal.",
+                    "New incidents appear here automatically. Calibrate each camera, so that the service knows what is "
+                    "normal there.",
                     "notifications_none",
                 ):
-                    ui.link("To the cameras", path("/"))
+                    ui.link("Go to the cameras", path("/"))
             return
         self._entries = Entries(self._rows, self._selected)
         self._entries.on("choose", lambda event: self._choose(event.args))
-        text("Keys: J and K go through the list, A acknowledges, F marks a false alarm.", "p", "soft small").style(
+        text("Keyboard: J next, K previous, A acknowledge, F false alarm.", "p", "soft small").style(
             "margin-top: .75rem"
         )
 
@@ -150,7 +152,7 @@ class _View:
             "name": self._name(incident),
             "severity": incident["severity"],
             "at": incident["started_at"],
-            "words": _standing(incident),
+            "words": _state_text(incident),
             "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
         }
 
@@ -158,7 +160,7 @@ class _View:
         camera: str = incident["camera"]
         return self._names.get(camera, camera)
 
-    async def _hear(self, incident: IncidentInfo) -> None:
+    async def _on_incident(self, incident: IncidentInfo) -> None:
         document = incident.model_dump(mode="json")
         if incident.id == self._selected:
             with self._detail:
@@ -187,7 +189,7 @@ class _View:
         except Refused as error:
             self._detail.clear()
             with self._detail, card(), empty("There is no such incident", str(error), "search_off"):
-                ui.link("To all incidents", path("/incidents"))
+                ui.link("All incidents", path("/incidents"))
             return
         if self._shown is None or self._shown["id"] != incident["id"]:
             self._build(incident)
@@ -201,7 +203,7 @@ class _View:
         with self._detail:
             with card():
                 self._summary()
-            with card("What it looked like"):
+            with card("Evidence"):
                 self._video = ui.element("div")
 
     @ui.refreshable_method
@@ -215,45 +217,44 @@ class _View:
             heading(self._name(incident)).classes("name")
             alert = incident["severity"] == "alert"
             text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
-            text(_standing(incident), "span", "soft")
+            text(_state_text(incident), "span", "soft")
         with ui.element("div").classes("row").style("margin-bottom: 1rem"):
             if incident["acknowledged_at"] is None:
                 button("Acknowledge", self._acknowledge, icon="check", kind="primary")
             marked = incident["false_alarm"]
             button(
-                "It was not a false alarm" if marked else "False alarm",
-                self._judge,
+                "Not a false alarm" if marked else "False alarm",
+                self._mark_false_alarm,
                 icon="undo" if marked else "thumb_down_off_alt",
             )
             camera = path(f"/cameras/{incident['camera']}")
             with ui.element("a").classes("act").props(f'href="{camera}"'):
-                text("See the camera", "span")
+                text("Open camera", "span")
         began, ended = incident["started_at"], incident["ended_at"]
         until = datetime.fromisoformat(ended or incident["updated_at"])
         lasted = (until - datetime.fromisoformat(began)).total_seconds()
         with ui.element("dl").classes("facts"):
-            _fact("Began", began)
-            _fact("Highest at", incident["peak_at"], "time")
+            _fact("Started", began)
+            _fact("Peak", incident["peak_at"], "time")
             if incident["acknowledged_at"]:
                 _fact("Acknowledged", incident["acknowledged_at"])
         why = ENDS.get(incident["end_reason"] or "", "")
-        facts(
+        Facts(
             [
-                ("Lasted" if ended else "Lasts for", duration(max(lasted, 1))),
-                ("As unusual as", rarity_words(incident["peak_level"])),
-                *([("Ended because", why)] if why else []),
-                *([("Held back before", str(incident["suppressed"]))] if incident["suppressed"] else []),
+                ("Duration" if ended else "Duration so far", duration(max(lasted, 1))),
+                ("Peak level", f"{level_text(incident['peak_level'])} ({rarity_words(incident['peak_level'])})"),
+                *([("End reason", why)] if why else []),
+                *([("Suppressed by cooldown", str(incident["suppressed"]))] if incident["suppressed"] else []),
             ]
         ).style("margin-top: .8rem")
-        heading("Who was in it", 3)
+        heading("People", 3)
         people = sorted(incident["people"].items(), key=lambda one: -one[1])
         rows = [
             bar(f"Person {track}", (rarity(level) or 0) / 4, rarity_words(level), "hot" if index == 0 else "")
             for index, (track, level) in enumerate(people[:12])
         ]
-        ui.html("".join(rows) or '<li class="soft">Nobody in particular.</li>', sanitize=False, tag="ul").classes(
-            "bars"
-        )
+        ui.html("".join(rows) or _NO_PERSON, sanitize=False, tag="ul").classes("bars")
+        text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
 
     def _evidence(self) -> None:
         incident = self._shown
@@ -269,40 +270,40 @@ class _View:
                 began = datetime.fromisoformat(incident["started_at"])
                 at = {
                     name: self._before_s + (datetime.fromisoformat(incident[moment]) - began).total_seconds()
-                    for name, moment in (("onset", "started_at"), ("peak", "peak_at"), ("end", "ended_at"))
+                    for name, moment in (("start", "started_at"), ("peak", "peak_at"), ("end", "ended_at"))
                     if incident[moment]
                 }
                 Player(
                     _file(incident, "clip"),
                     f"the incident at {self._name(incident)}",
                     marks=[
-                        {"at": at["onset"], "name": "onset"},
-                        *([{"at": at["peak"], "name": "peak"}] if at["peak"] - at["onset"] > 1 else []),
+                        {"at": at["start"], "name": "start"},
+                        *([{"at": at["peak"], "name": "peak"}] if at["peak"] - at["start"] > 1 else []),
                     ],
-                    spans=[[at["onset"], max(at.get("end", at["onset"]), at["onset"] + 0.5)]],
+                    spans=[[at["start"], max(at.get("end", at["start"]), at["start"] + 0.5)]],
                     points=self._curve(incident),
                     limit=None,
                 )
                 with ui.element("div").classes("row").style("margin-top: .5rem"):
-                    for label, query in (("Download the video", ""), ("Skeletons only", "?background=none")):
+                    for label, query in (("Download video", ""), ("Skeletons only", "?background=none")):
                         href = f"/v1/incidents/{incident['id']}/clip.mp4{query}"
                         with ui.element("a").classes("act").props(f'href="{href}" download'):
                             text(label, "span")
                 return
             if incident["snapshot"] == "ready":
                 with ui.element("div").classes("view"):
-                    ui.element("img").props(f'src="{_file(incident, "snapshot")}" alt="The peak of the incident"')
+                    ui.element("img").props(f'src="{_file(incident, "snapshot")}" alt="The incident at its peak"')
             problem = incident["evidence_problem"]
             words = {
-                "pending": "The video is made when the incident is over.",
-                "missing": f"There is no video: {problem or 'it was removed'}.",
-                "off": "This camera keeps no pictures.",
+                "pending": "The video is made after the incident has ended.",
+                "missing": f"No video: {problem or 'it was removed'}.",
+                "off": "Pictures of this camera are not kept.",
                 "ready": "",
             }[incident["clip"]]
             text(words, "p", "soft").style("margin-top: .6rem")
 
     def _curve(self, incident: dict[str, Any]) -> list[list[float | None]]:
-        """Levels around the incident, while they are remembered."""
+        """Seconds and rarities around the incident; empty if the page no longer keeps its beginning."""
         start = datetime.fromisoformat(incident["started_at"]).timestamp() - self._before_s
         end = datetime.fromisoformat(incident["ended_at"] or incident["updated_at"]).timestamp() + self._after_s
         points = self._watch.trace(incident["camera"]).points
@@ -315,12 +316,12 @@ class _View:
             await attempt(self._visitor.post(f"/v1/incidents/{self._selected}/acknowledge"), "Acknowledged.")
             await self._show()
 
-    async def _judge(self) -> None:
+    async def _mark_false_alarm(self) -> None:
         if self._shown is None:
             return
         wrong = not self._shown["false_alarm"]
-        learns = "Marked as a false alarm. The next calibration of the camera takes it for normal."
-        done = learns if wrong else "No false alarm any more."
+        learns = "Marked as a false alarm. The next calibration of this camera counts it as normal."
+        done = learns if wrong else "No longer marked as a false alarm."
         await attempt(
             self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
             done,
@@ -328,13 +329,13 @@ class _View:
         await self._show()
 
     async def key(self, event: Any) -> None:
-        """Answer to a key."""
+        """React to a key: A acknowledges, F marks a false alarm."""
         if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
             return
         if event.key == "a":
             await self._acknowledge()
         elif event.key == "f":
-            await self._judge()
+            await self._mark_false_alarm()
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -356,9 +357,9 @@ def _file(incident: dict[str, Any], kind: str) -> str:
     return f"/v1/incidents/{incident['id']}/{name}"
 
 
-def _standing(incident: dict[str, Any]) -> str:
+def _state_text(incident: dict[str, Any]) -> str:
     if incident["ended_at"] is None:
-        return "still open"
+        return "open"
     if incident["false_alarm"]:
         return "false alarm"
     return "acknowledged" if incident["acknowledged_at"] else "new"

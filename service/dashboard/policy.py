@@ -14,12 +14,12 @@ _SCRIPT: Final = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.D
 
 
 class PagePolicy:
-    """Gives each page of NiceGUI a policy that allows its own scripts and asks only us.
+    """Gives each page of NiceGUI a policy that allows its own scripts and connections to this service only.
 
-    As strict as NiceGUI allows. Its pages carry scripts within, each allowed by its digest and no others, so nothing
-    that slips into a page runs. ``unsafe-eval`` has to be there: Vue compiles templates in the browser, and the server
-    asks for actions by sending expressions over the page's socket. Styles are made by scripts while the page lives
-    (Quasar, ECharts), which no digest covers.
+    The policy is as strict as NiceGUI allows. Inline scripts are allowed by their digests, so an injected script does
+    not run. ``unsafe-eval`` is needed: Vue compiles templates in the browser, and the server sends expressions over the
+    page's socket. ``unsafe-inline`` styles are needed: Quasar and ECharts create styles at run time, which no digest
+    covers.
     """
 
     def __init__(self, app: ASGIApp) -> None:

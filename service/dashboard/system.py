@@ -1,8 +1,9 @@
-"""The system: what was found, what is missing, how busy it is, and what is kept."""
+"""The system: load, subscribers, storage, and the checks of the machine."""
 
 from __future__ import annotations
 
 import time
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from nicegui import run, ui
 from starlette.requests import Request
 
-from service.dashboard.frame import card, escape, fact_rows, facts, frame, heading, text
+from service.dashboard.frame import Facts, card, frame, heading, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import duration, size
@@ -18,12 +19,12 @@ from service.doctor import Finding, examine
 from service.runtime import Runtime
 
 _STEP_S: Final = 2.0
-_STAGES: Final = {"pose": "Finding people", "track": "Following them", "window": "Windows", "score": "Scoring",
-                  "publish": "Telling"}  # fmt: skip
+_STAGES: Final = {"pose": "Pose estimation", "track": "Tracking", "window": "Windows", "score": "Scoring",
+                  "publish": "Publishing"}  # fmt: skip
 
 
 class _View:
-    """One open page of the system."""
+    """One open page of the system view."""
 
     def __init__(self, visitor: Visitor, runtime: Runtime) -> None:
         self._visitor = visitor
@@ -38,14 +39,14 @@ class _View:
         self._trouble = ui.element("div").classes("stack")
         with ui.element("div").classes("halves"):
             with ui.element("div").classes("stack"):
-                with card("Load of the live loop"):
+                with card("Engine load"):
                     self._load = ui.html("", sanitize=False, tag="ul").classes("bars")
-                    self._engine = facts([]).style("margin-top: 1rem")
+                    self._engine = Facts().style("margin-top: 1rem")
                 with card("Subscribers"):
-                    self._readers = facts([])
-                with card("Kept"):
-                    self._kept = facts([])
-            with card("What was found"):
+                    self._readers = Facts()
+                with card("Storage"):
+                    self._kept = Facts()
+            with card("System check"):
                 self._findings = ui.html("", sanitize=False, tag="table").classes("plain")
         await self._slow()
         await self._step()
@@ -58,7 +59,7 @@ class _View:
         found = await run.io_bound(examine, runtime.settings, models.info if models else None)
         self._findings.set_content(_rows(found or []))
         kept = await run.io_bound(_kept, runtime)
-        self._kept.set_content(fact_rows(kept or []))
+        self._kept.show(kept or [])
 
     async def _step(self) -> None:
         runtime = self._runtime
@@ -77,30 +78,26 @@ class _View:
         self._load.set_content(self._stages())
         ages = [camera["last_score_age_s"] for camera in cameras if camera["last_score_age_s"] is not None]
         processed = [camera["fps_processed"] or 0.0 for camera in cameras]
-        self._engine.set_content(
-            fact_rows(
-                [
-                    ("Cameras live", f"{sum(one['state'] == 'online' for one in cameras)} of {len(cameras)}"),
-                    ("Pictures scored", f"{sum(processed):.1f} / s"),
-                    ("Oldest score", f"{1000 * max(ages):.0f} ms" if ages else "-"),
-                    ("Dropped by overload", f"{sum(one['dropped'].get('overload', 0) for one in cameras):,}"),
-                    ("Restarts", str(runtime.cameras.engine.restarts)),
-                ]
-            )
+        self._engine.show(
+            [
+                ("Cameras live", f"{sum(one['state'] == 'online' for one in cameras)} of {len(cameras)}"),
+                ("Processed frame rate", f"{sum(processed):.1f} fps"),
+                ("Highest score age", f"{1000 * max(ages):.0f} ms" if ages else "-"),
+                ("Dropped frames (overload)", f"{sum(one['dropped'].get('overload', 0) for one in cameras):,}"),
+                ("Engine restarts", str(runtime.cameras.engine.restarts)),
+            ]
         )
-        self._readers.set_content(
-            fact_rows(
-                [
-                    ("Of scores", str(runtime.streams.scores.subscribers)),
-                    ("Of incidents", str(runtime.streams.feed.subscribers)),
-                    ("Scores waiting", str(runtime.streams.scores.longest_queue)),
-                    ("Furthest behind", f"{runtime.streams.feed.lag} events"),
-                ]
-            )
+        self._readers.show(
+            [
+                ("Score streams", str(runtime.streams.scores.subscribers)),
+                ("Incident streams", str(runtime.streams.feed.subscribers)),
+                ("Longest score queue", str(runtime.streams.scores.longest_queue)),
+                ("Largest event lag", f"{runtime.streams.feed.lag} events"),
+            ]
         )
 
     def _stages(self) -> str:
-        """Share of the time that each stage of the loop takes since it was last asked for."""
+        """Rows with the share of time that each stage of the live engine took since the last call."""
         now, busy = time.monotonic(), {}
         for metric in self._runtime.metrics.engine_seconds.collect():
             for sample in metric.samples:
@@ -131,7 +128,7 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
 def _rows(findings: list[Finding]) -> str:
     rows = []
     for finding in findings:
-        pill = '<span class="pill good">ok</span>' if finding.ok else '<span class="pill bad">missing</span>'
+        pill = '<span class="pill good">ok</span>' if finding.ok else '<span class="pill bad">problem</span>'
         fix = f"<br><b>Set {escape(finding.setting)}</b>" if finding.setting else ""
         value = f"{escape(finding.value)}{fix}"
         rows.append(f'<tr><th scope="row">{escape(finding.name)}</th><td>{value}</td><td>{pill}</td></tr>')
@@ -144,10 +141,10 @@ def _kept(runtime: Runtime) -> list[tuple[str, str]]:
     return [
         ("Incidents", f"{counts.total:,}, {counts.open} open"),
         ("False alarms", f"{counts.false_alarms:,}"),
-        ("Pictures and videos of them", f"{size(evidence)} of {size(settings.evidence_bytes)}"),
-        ("Incidents are kept for", duration(3600 * settings.incident_retention_hours)),
+        ("Incident evidence", f"{size(evidence)} of {size(settings.evidence_bytes)}"),
+        ("Incidents kept for", duration(3600 * settings.incident_retention_hours)),
         ("Clips and results", f"{size(clips)} of {size(settings.clip_storage_bytes)}"),
-        ("Clips are kept for", duration(3600 * settings.clip_retention_hours)),
+        ("Clips kept for", duration(3600 * settings.clip_retention_hours)),
     ]
 
 

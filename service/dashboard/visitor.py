@@ -1,4 +1,4 @@
-"""How a page asks the service: through its own public API, as the person who looks at it."""
+"""How a page calls the service: through the public API, with the rights of its viewer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette.requests import Request
 
 
 class Refused(RuntimeError):
-    """The service refuses, or fails; the message is a sentence for people."""
+    """The service refused or failed; the message is a sentence for the viewer."""
 
 
 class Visitor:
-    """One open page. What it may see and do is decided where it is for everybody: by the routes of the API.
+    """Calls the API for one open page. The routes of the API check what the viewer may see and do, as for any client.
 
     Args:
-        app: The application, asked without a network.
-        request: How the page was asked for; its host and its cookies are those of the questions.
+        app: The application, called without a network.
+        request: The request for the page; the calls carry its host and its cookies.
     """
 
     def __init__(self, app: FastAPI, request: Request) -> None:
@@ -32,31 +32,31 @@ class Visitor:
         )
 
     async def get(self, path: str, **parameters: Any) -> Any:
-        """What is there, as JSON.
+        """Get a document.
 
         Raises:
-            Refused: It is not there, or not for this visitor.
+            Refused: There is none, or the viewer may not see it.
         """
         return await self._ask("GET", path, params={name: value for name, value in parameters.items() if value})
 
     async def post(self, path: str, document: Any = None) -> Any:
-        """Do something.
+        """Post a document.
 
         Raises:
-            Refused: It cannot be done.
+            Refused: The request was refused.
         """
         return await self._ask("POST", path, json=document)
 
     async def put(self, path: str, document: Any) -> Any:
-        """Put something there; raises `Refused`."""
+        """Put a document; raises `Refused`."""
         return await self._ask("PUT", path, json=document)
 
     async def patch(self, path: str, document: Any) -> Any:
-        """Change something; raises `Refused`."""
+        """Change a document; raises `Refused`."""
         return await self._ask("PATCH", path, json=document)
 
     async def delete(self, path: str) -> None:
-        """Remove something; raises `Refused`."""
+        """Delete a document; raises `Refused`."""
         await self._ask("DELETE", path)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
@@ -71,7 +71,7 @@ def _client(request: Request) -> tuple[str, int]:
 
 
 def _words(answer: httpx.Response) -> str:
-    """A problem document as a sentence, with the fields that are wrong and the setting that helps."""
+    """A problem document as a sentence, with the setting that helps."""
     try:
         problem = answer.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""The wall: every camera at once."""
+"""The camera wall: every camera at once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from service.dashboard.frame import attempt, button, empty, frame, heading, path
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import STEP_S, Watch
 from service.dashboard.words import STATES, TONES, camera_name, cover, number, rarity, rarity_words
+from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
 GROUNDS: Final = {"picture": "Picture", "blurred": "Blurred people", "none": "Skeletons only"}
 
 _SPARK: Final = 120
+"""Points of the small chart of a tile."""
 _ASK_EVERY: Final = 4
-"""Steps after which states are asked for, unless one is known to have changed."""
+"""Steps between two requests for the states of cameras; a change of state causes a request at the next step."""
 _TAKEN_S: Final = 10.0
+"""Seconds in which a browser must acknowledge an update."""
 
 
 class Tiles(Element, component="components/wall.js"):
-    """The tiles."""
+    """The tiles, one per camera."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         super().__init__()
@@ -34,17 +37,17 @@ class Tiles(Element, component="components/wall.js"):
         self.show("picture")
 
     def show(self, ground: str) -> None:
-        """Show pictures, blurred people, or skeletons only."""
+        """Choose what the tiles show, one of `GROUNDS`."""
         self._props["ground"] = ground
 
 
 class _Wall:
-    """One open wall."""
+    """One open page with the wall."""
 
     def __init__(self, visitor: Visitor, watch: Watch) -> None:
         self._visitor = visitor
         self._watch = watch
-        self._told: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
         self._statuses: list[dict[str, Any]] = []
         self._stale = 0
         self._tiles: Tiles | None = None
@@ -55,15 +58,15 @@ class _Wall:
         with ui.element("div").classes("head"):
             heading("Cameras", 1)
             ui.element("span").classes("grow")
-            choice(GROUNDS, "What the wall shows", self._show)
+            choice(GROUNDS, "Display", self._show)
             button("Add a camera", lambda: add_camera(self._visitor), icon="add", kind="primary")
         if not self._statuses:
             with (
                 ui.element("section").classes("card"),
                 empty(
                     "No camera yet",
-                    "Add the address of a camera to watch it. Its picture, its people and how usually they move "
-                    "appear here; incidents appear by themselves.",
+                    "Add a camera by its address. Its picture and its level then appear here, and its incidents are "
+                    "listed automatically.",
                     "videocam",
                 ),
             ):
@@ -80,12 +83,12 @@ class _Wall:
             except Refused:
                 return
         if self._tiles is not None:
-            told = dict(self._told)
+            sent = dict(self._sent)
             try:
                 await self._tiles.run_method("update", self._rows(), timeout=_TAKEN_S)
             except TimeoutError:
-                # A browser that sleeps gets what it missed when it wakes.
-                self._told = told
+                # A browser that was suspended gets what it missed when it is active again.
+                self._sent = sent
 
     def _show(self, ground: str) -> None:
         if self._tiles is not None:
@@ -100,8 +103,8 @@ class _Wall:
     def _row(self, status: dict[str, Any]) -> dict[str, Any]:
         camera, state = status["id"], status["state"]
         trace, incident = self._watch.trace(camera), self._watch.open_at(camera)
-        points = trace.since(max(self._told.get(camera, 0), trace.count - _SPARK))
-        self._told[camera] = max(trace.count - 1, 0)
+        points = trace.since(max(self._sent.get(camera, 0), trace.count - _SPARK))
+        self._sent[camera] = max(trace.count - 1, 0)
         thresholds, level = status["thresholds"], trace.latest.level if trace.latest else None
         live = state == "online"
         return {
@@ -113,7 +116,7 @@ class _Wall:
             "cover": cover(status, seen=trace.latest is not None),
             "shown": live and trace.latest is not None,
             "open": str(incident.severity) if incident else "",
-            "said": "" if not live else "nobody scored" if level is None else rarity_words(level),
+            "said": _said(level) if live else "",
             "fps": f"{number(status['fps_processed'])} fps" if live else "",
             "limit": rarity(thresholds["open"]) if thresholds else None,
             "points": [rarity(point.level) for point in points],
@@ -130,7 +133,13 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
 
 
 def choice(options: dict[str, str], label: str, choose: Any) -> None:
-    """A row of which one is chosen."""
+    """Radio buttons in a row.
+
+    Args:
+        options: Texts by key; the first is selected.
+        label: Name of the choice for screen readers.
+        choose: Called with the key that was selected.
+    """
     name = f"choice-{ui.context.client.id[:8]}-{label[:4].strip()}"
     with ui.element("fieldset").classes("pick"):
         text(label, "legend", "unseen")
@@ -143,23 +152,25 @@ def choice(options: dict[str, str], label: str, choose: Any) -> None:
 
 
 def add_camera(visitor: Visitor) -> None:
-    """Ask for a camera and add it."""
+    """Open the dialog that adds a camera."""
     with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Add a camera"'):
         heading("Add a camera")
         name = ui.input("Name").props("outlined autofocus maxlength=100").classes("wide")
-        url = ui.input("Address").props('outlined spellcheck=false autocapitalize=none hint="rtsp, rtsps, http or '
-                                        'https, with user and password if the camera asks for them; a number for a '
-                                        'camera of this machine; the path of a video; or skeletons: for a device '
-                                        'that sends keypoints"')  # fmt: skip
+        url = ui.input("Address").props('outlined spellcheck=false autocapitalize=none hint="URL with rtsp, rtsps, '
+                                        'http or https, with user and password if the camera needs them; a number '
+                                        'for a camera attached to this machine; the path of a video file; or '
+                                        'skeletons: for a device that sends keypoints"')  # fmt: skip
 
         async def add() -> None:
             if not name.value or not url.value:
-                ui.notify("Give the camera a name and an address.", type="negative", position="top")
+                ui.notify("Enter a name and an address.", type="negative", position="top")
                 return
             camera = camera_id(name.value)
             known = {one["id"] for one in (await visitor.get("/v1/cameras"))["cameras"]}
             if camera in known:
-                ui.notify("There is a camera of that name; choose another name.", type="negative", position="top")
+                ui.notify(
+                    "A camera with this name already exists. Choose another name.", type="negative", position="top"
+                )
                 return
             address: str | int = int(url.value) if url.value.isdecimal() else url.value.strip()
             config = {"url": address, "name": name.value, "loop": str(address).startswith("/")}
@@ -168,10 +179,18 @@ def add_camera(visitor: Visitor) -> None:
 
         with ui.element("div").classes("row"):
             button("Add the camera", add, kind="primary")
-            button("Close", dialog.close)
+            button("Cancel", dialog.close)
+
+
+def _said(level: float | None) -> str:
+    """The level of a tile, such as ``Level 0.9968: 1 in 310 normal movements``."""
+    if level is None:
+        return "Nobody scored"
+    rare = rarity_words(level)
+    return f"Level {level_text(level)}: {rare}" + (" normal movements" if " in " in rare else "")
 
 
 def camera_id(name: str) -> str:
-    """The id of a camera of this name: lower-case letters, digits and dashes."""
+    """The id for a camera of this name: lower-case letters, digits and dashes."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64] or "camera"

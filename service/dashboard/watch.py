@@ -1,7 +1,7 @@
-"""What the page knows of now: scores and incidents as they come, kept once for all who look.
+"""The newest scores and incidents, kept once for all browsers.
 
-However many browsers there are, each camera has one subscription here. A browser is told twice a second what is new
-since it was last told, and only after it has taken that.
+Each camera has one subscription here, however many browsers there are. Each browser is sent what is new twice a second,
+and the next update only after it has acknowledged the last.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from service.documents.messages import CameraState, Event, Heartbeat, IncidentIn
 from service.runtime import Runtime
 
 KEPT_S: Final = 600.0
-"""Seconds of scores kept."""
+"""Seconds of scores that are kept."""
 
 STEP_S: Final = 0.5
-"""Seconds that one kept point stands for: the highest level in them, so that no peak is lost."""
+"""Seconds that one point covers. It holds the highest level in them, so that no peak is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Point:
     """The highest level of half a second.
 
     Attributes:
-        at: Seconds since 1970, the end of it.
+        at: End of the half second, in seconds since 1970.
         level: In 0..1; None where nobody was scored.
-        limit: The threshold then.
+        limit: The threshold at that time.
     """
 
     at: float
@@ -47,7 +47,7 @@ class Trace:
 
     Attributes:
         points: Oldest first.
-        count: Points that there ever were.
+        count: Number of points so far, forgotten ones included.
         latest: The newest score.
     """
 
@@ -57,7 +57,7 @@ class Trace:
     _begun: float = 0.0
 
     def add(self, score: Score) -> None:
-        """Take note of a score."""
+        """Add a score."""
         at = score.captured_at.timestamp()
         self.latest = score
         if self.points and at - self._begun < STEP_S:
@@ -70,24 +70,24 @@ class Trace:
         self.count += 1
 
     def since(self, count: int) -> list[Point]:
-        """The points after the first `count`, of those that are kept, without the one that still grows."""
+        """The kept points after the first `count`, without the newest, which may still change."""
         new = min(self.count - 1 - count, len(self.points) - 1)
         return list(self.points)[-1 - new : -1] if new > 0 else []
 
 
 class Watch:
-    """Listens to all cameras and to all incidents, for the pages.
+    """Listens to all cameras and incidents for the pages.
 
     Args:
-        runtime: Whose.
+        runtime: The service to listen to.
 
     Attributes:
         traces: The last minutes of each camera.
         open: Open incidents by id.
-        incident: Emitted with every incident that changed.
-        camera: Emitted with the id of a camera that changed its state.
-        authenticated: Whether the service asks for keys, so that one can log out.
-        simulated: Whether it looks at pictures with the demo's model.
+        incident: Emitted with each incident that changed.
+        camera: Emitted with the id of each camera that changed its state.
+        authenticated: Whether the service requires keys; if so, the page links to the login.
+        simulated: Whether the service runs the demo's models.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -102,22 +102,22 @@ class Watch:
         self._events: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to listen, on the event loop."""
+        """Start to listen; call it on the event loop."""
         self._events = asyncio.create_task(self._follow_events())
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         tasks = [task for task in (self._events, *self._tasks.values()) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def trace(self, camera: str) -> Trace:
-        """The last minutes of a camera."""
+        """The last minutes of a camera; empty if the camera is not known."""
         return self.traces.get(camera) or Trace()
 
     def open_at(self, camera: str) -> IncidentInfo | None:
-        """The open incident of a camera."""
+        """The open incident of a camera, if there is one."""
         return next(self._open_at(camera), None)
 
     async def _follow_events(self) -> None:
@@ -156,7 +156,7 @@ class Watch:
                     if isinstance(score, Score):
                         trace.add(score)
         finally:
-            # The camera was removed; one that takes its name begins anew.
+            # The camera was removed. A new camera of the same id starts with an empty trace.
             self._tasks.pop(camera, None)
             self.traces.pop(camera, None)
 

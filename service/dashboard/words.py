@@ -1,4 +1,4 @@
-"""What the page says: states, numbers and times as people say them."""
+"""Words of the page: names of states and parts, and numbers with their units."""
 
 from __future__ import annotations
 
@@ -8,48 +8,53 @@ from typing import Any, Final
 STATES: Final = {
     "connecting": "Connecting",
     "online": "Live",
-    "stalled": "No picture",
+    "stalled": "No frames",
     "reconnecting": "Reconnecting",
     "failed": "Cannot connect",
     "stopped": "Off",
 }
-"""Names of the states of a camera."""
+"""Names of the states of a camera, by `pose.live.SourceState`."""
 
 TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet"}
-"""How the states look; the others look bad."""
+"""Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
 ENDS: Final = {
-    "quiet": "it became quiet",
+    "quiet": "the level fell below the closing threshold",
     "camera-lost": "the camera was lost",
     "camera-stopped": "the camera was stopped or changed",
     "service-stopped": "the service was stopped",
     "interrupted": "the service was interrupted",
 }
+"""Why an incident ended, by `service.documents.base.EndReason`."""
 
 DROPS: Final = {
-    "rate_limit": "more came than are wanted",
-    "overload": "the machine was too slow",
-    "not_ready": "the models were not loaded",
+    "rate_limit": "maximum frame rate",
+    "overload": "overload",
+    "not_ready": "models not loaded",
     "out_of_order": "out of order",
-    "error": "could not be processed",
+    "error": "processing error",
 }
+"""Why frames were dropped, by the keys of `CameraStatus.dropped`."""
 
-PARTS: Final = {"pose": "posture", "motion": "movement", "pair": "another person near"}
+PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people close together)"}
 """Names of the parts of a score."""
 
+RARITY_NOTE: Final = "“1 in 100” means that one in 100 normal movements is as unusual or more."
+
 RAREST: Final = 6.0
+"""Highest rarity: levels closer to 1 than a millionth are shown alike."""
 
 
 def rarity(level: float | None) -> float | None:
-    """``-log10(1 - level)``, so that the upper tail can be seen; None stays."""
+    """``-log10(1 - level)`` in 0..6, which spreads levels near 1: 0.9 becomes 1, 0.99 becomes 2; None stays None."""
     return None if level is None else round(-math.log10(min(max(1 - level, 10**-RAREST), 1.0)), 3)
 
 
 def rarity_words(level: float) -> str:
-    """How unusual a level is, such as ``1 in 5,000``: so many normal windows for one like it."""
+    """How rare a level in 0..1 is, such as ``1 in 5,000``: one in 5,000 normal scores reaches it."""
     share = 1 - level
     if share >= 0.5:
-        return "usual"
+        return "normal"
     if share < 1e-6:
         return "rarer than 1 in 1,000,000"
     times = 1 / share
@@ -58,14 +63,14 @@ def rarity_words(level: float) -> str:
 
 
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:
-    """A figure with its unit; a dash where there is none."""
+    """A number with its unit; a dash for None."""
     if value is None:
         return "-"
     return f"{value:,.{digits}f}{unit}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them, such as ``4 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    """Seconds in units that fit, such as ``4 s``, ``2 min 5 s``, ``3 h 20 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -77,7 +82,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that fits."""
+    """A number of bytes in the unit that fits, such as ``1.5 KB``."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
@@ -86,25 +91,30 @@ def size(count: float) -> str:
 
 
 def rate(per_hour: float) -> str:
-    """False alarms, such as ``1 false alarm per hour``."""
-    return f"{per_hour:.3g} false alarm{'' if per_hour == 1 else 's'} per hour"
+    """A rate of false alarms, such as ``0.25 per hour``."""
+    return f"{per_hour:.3g} per hour"
 
 
 def camera_name(status: dict[str, Any]) -> str:
-    """What people call a camera."""
+    """The name of a camera; its id if it has none."""
     return str(status["config"]["name"] or status["id"])
 
 
 def cover(status: dict[str, Any], *, seen: bool) -> str:
-    """Why there is no picture, in words; nothing where there is one."""
+    """Why a camera has no picture, as a sentence; empty if it has one.
+
+    Args:
+        status: `CameraStatus` as JSON.
+        seen: Whether a frame was processed already.
+    """
     problem = status["problem"]
     match status["state"]:
         case "online":
-            return "" if seen else "The first picture is being looked at…"
+            return "" if seen else "Processing the first frame…"
         case "stopped":
             return "Switch it on in its settings."
         case "connecting":
-            return "Waiting for the first picture…"
+            return "Waiting for the first frame…"
         case _:
-            detail = problem["detail"] if problem else "no picture comes"
+            detail = problem["detail"] if problem else "no frames arrive"
             return f"{detail[:1].upper()}{detail[1:]}."

@@ -49,7 +49,7 @@ def test_what_is_too_old_goes_and_then_the_oldest_until_the_rest_fits(
 def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path: Path, database_url: str) -> None:
     time = [NOW]
     folder = DataFolder.open(tmp_path)
-    store = ClipStore.open(database_url, clock=lambda: time[0])
+    store = ClipStore(Database.open(database_url), clock=lambda: time[0])
     janitor = Janitor(store, folder, RetentionPolicy(24 * HOUR, 100), clock=lambda: time[0])
     for name in ("done", "later", "waiting"):
         folder.clip(name).mkdir()
@@ -72,7 +72,7 @@ def test_a_sweep_removes_rows_and_files_and_spares_what_is_not_finished(tmp_path
     assert janitor.sweep() == ["later"]
     assert store.ids() == {"waiting"}
     assert [path.name for path in folder.clips.iterdir()] == ["waiting"]
-    store.close()
+    store.database.close()
     folder.close()
 
 

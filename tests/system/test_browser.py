@@ -125,7 +125,7 @@ def test_an_incident_arrives_is_opened_played_and_acknowledged(operator: Operato
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
     page.keyboard.press("f")
-    expect(page.get_by_role("button", name="It was not a false alarm")).to_be_visible()
+    expect(page.get_by_role("button", name="Not a false alarm")).to_be_visible()
     document = server.client.get(f"/v1/incidents/{incident}").json()
     assert document["acknowledged_at"] is not None and document["false_alarm"]
 
@@ -184,7 +184,7 @@ def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
 
 def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
     page = operator.go("/cameras/gate")
-    field = page.get_by_label("Kept for, hours")
+    field = page.get_by_label("Keep incidents for, hours")
     expect(field).to_have_value("")
     field.fill("72")
     page.get_by_role("button", name="Save").click()
@@ -196,8 +196,8 @@ def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Op
 
     assert config()["retention_hours"] == 72
     page = operator.go("/cameras/gate")
-    expect(page.get_by_label("Kept for, hours")).to_have_value("72")
-    page.get_by_label("Kept for, hours").fill("")
+    expect(page.get_by_label("Keep incidents for, hours")).to_have_value("72")
+    page.get_by_label("Keep incidents for, hours").fill("")
     page.get_by_role("button", name="Save").click()
     eventually(lambda: config()["retention_hours"] is None, "the camera has no time of its own again")
 
@@ -269,20 +269,20 @@ def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Brow
     expect(page).to_have_url(re.compile("/login"))
     results = Axe().run(page)
     assert [found["id"] for found in results.response["violations"] if found["impact"] in ("serious", "critical")] == []
-    page.get_by_label("Key").fill("dfl_wrong")
+    page.get_by_label("Access key").fill("dfl_wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("this key is not known")
-    page.get_by_label("Key").fill(first.group())
+    page.get_by_label("Access key").fill(first.group())
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile("/dashboard/incidents$"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     # What the server tells a page comes over a WebSocket, which the session opens as well.
     page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
     expect(page.get_by_text("No camera yet")).to_be_visible()
-    page.get_by_role("link", name="Key", exact=True).click()
-    expect(page.get_by_text("You are in with the key first start")).to_be_visible()
+    page.get_by_role("link", name="Access key", exact=True).click()
+    expect(page.get_by_text("Logged in with the key first start")).to_be_visible()
     page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_label("Key")).to_be_visible()
+    expect(page.get_by_label("Access key")).to_be_visible()
     page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
     expect(page).to_have_url(re.compile("/login"))
     context.close()

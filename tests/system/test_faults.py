@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from service.clips.messages import ClipHello, ClipScore, clip_event_adapter
 from service.clips.store import ClipState, ClipStore
+from service.storage.database import Database
 from tests.doubles import media
 from tests.doubles.servers import (
     PATIENCE_S,
@@ -282,9 +284,8 @@ def test_a_service_told_to_stop_closes_its_database_and_gives_up_its_folder(
         server.process.terminate()
         server.process.wait(PATIENCE_S)
         assert not (data / "daflow.db-wal").exists()
-    store = ClipStore.open(f"sqlite:///{data / 'daflow.db'}")
-    job = store.get(clip_id)
-    store.close()
+    with closing(Database.open(f"sqlite:///{data / 'daflow.db'}")) as database:
+        job = ClipStore(database).get(clip_id)
     assert (job.state, job.attempts) == (ClipState.QUEUED, 0)
 
 

@@ -1,4 +1,4 @@
-// Sends a video to the service, and says how far it is.
+// Uploads a video to the service and shows the progress.
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 export default {
@@ -12,27 +12,27 @@ export default {
   <div v-if="name" style="margin-top:.75rem">
     <p role="status">{{ said }}</p>
     <progress :value="share ?? undefined" max="1" :aria-label="said"></progress>
-    <button type="button" class="act" style="margin-top:.6rem" @click="request.abort()">Stop sending</button>
+    <button type="button" class="act" style="margin-top:.6rem" @click="request.abort()">Cancel upload</button>
   </div>
   <p v-if="trouble" class="trouble" role="alert" style="margin-top:.75rem">{{ trouble }}</p>
 </div>`,
   props: { hint: String },
   data: () => ({ over: false, name: "", share: 0, trouble: "" }),
   computed: {
-    said() { return this.share === null ? `Checking ${this.name}…` : `Sending ${this.name}: ${Math.floor(100 * this.share)} %`; },
+    said() { return this.share === null ? `Checking ${this.name}…` : `Uploading ${this.name}: ${Math.floor(100 * this.share)} %`; },
   },
   methods: {
     chosen() { if (this.$refs.file.files.length) this.send(this.$refs.file.files[0]); },
     dropped(event) { this.over = false; if (event.dataTransfer.files.length) this.send(event.dataTransfer.files[0]); },
     send(file) {
-      if (this.name) { this.trouble = "A clip is being sent already; wait for it or stop it."; return; }
+      if (this.name) { this.trouble = "An upload is already running. Wait for it or cancel it."; return; }
       const request = this.request = new XMLHttpRequest();
       const end = (trouble) => { this.name = ""; this.$refs.file.value = ""; this.trouble = trouble; };
       Object.assign(this, { name: file.name, share: 0, trouble: "" });
       request.upload.onprogress = ({ loaded, total }) => { this.share = loaded / total; };
       request.upload.onload = () => { this.share = null; };
       request.onabort = () => end("");
-      request.onerror = () => end("The connection broke off while the clip was sent.");
+      request.onerror = () => end("The connection was lost during the upload.");
       request.onload = () => {
         let answer = {};
         try { answer = JSON.parse(request.responseText); } catch { /* not JSON: a proxy answered */ }

@@ -1,4 +1,4 @@
-// The list of incidents, newest first; j and k, or the arrow keys, go through it.
+// The list of incidents, newest first. J and K, or the arrow keys, select the next and the previous one.
 const FULL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 const TIME = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const said = (at) => {

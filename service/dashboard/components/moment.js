@@ -1,4 +1,4 @@
-// A time in the zone and the manner of whoever looks.
+// A time in the viewer's time zone and language.
 const FULL = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 const TIME = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat([], { dateStyle: "medium" });

@@ -1,4 +1,4 @@
-// A video beside its timeline: click the timeline to seek, play the video to see where you are.
+// A video above its timeline. A click on the timeline seeks; a line on it marks the current position.
 import { echarts } from "nicegui-echart";
 
 const HIGHEST = 6;

@@ -1,4 +1,4 @@
-// One camera, live: an endless stream of pictures that begins again when it breaks off.
+// The live picture of one camera: an endless stream, which is requested again when it breaks off.
 export default {
   template: `<div class="view"><img :src="address" :alt="alt" @load="loaded = true" @error="again">
     <div v-if="cover" class="cover" role="status">{{ cover }}</div></div>`,
@@ -10,6 +10,6 @@ export default {
   methods: {
     again() { setTimeout(() => this.attempt++, 2_000); },
   },
-  // A stream goes on until its element has another address.
+  // The browser keeps the stream open until the element has another address.
   beforeUnmount() { this.$el.querySelector("img").src = "data:,"; },
 };

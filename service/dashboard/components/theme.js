@@ -1,7 +1,7 @@
-// Colours: those of the system, dark, or light.
+// Button for the colour scheme: that of the system, dark, or light.
 const ORDER = ["auto", "dark", "light"];
 const ICONS = { auto: "brightness_auto", dark: "dark_mode", light: "light_mode" };
-const NAMES = { auto: "as the system has them", dark: "dark", light: "light" };
+const NAMES = { auto: "system", dark: "dark", light: "light" };
 
 export default {
   template: `<button type="button" class="round" :aria-label="label" :title="label" @click="next">
@@ -9,7 +9,7 @@ export default {
   data: () => ({ theme: localStorage.getItem("theme") || "auto" }),
   computed: {
     icon() { return ICONS[this.theme]; },
-    label() { return `Colours: ${NAMES[this.theme]}. Change`; },
+    label() { return `Colour scheme: ${NAMES[this.theme]}. Change`; },
   },
   mounted() { this.apply(); },
   methods: {

@@ -1,4 +1,4 @@
-// The last minutes of a camera: its level and its threshold, moving.
+// Level and threshold of a camera in the last minutes, as a moving chart.
 import { echarts } from "nicegui-echart";
 
 const SPAN_MS = 300_000;

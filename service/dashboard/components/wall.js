@@ -1,7 +1,7 @@
-// The wall: pictures, states and the last minute of every camera.
+// The camera wall: picture, state and last minute of every camera.
 //
-// Pictures are fetched a few at once, in turn, and only of tiles that can be seen: a browser keeps six connections to a
-// host, and one endless stream for each camera would leave none. Who is slow gets fewer pictures, and none are queued.
+// Pictures are fetched in turn, two at once, and only for visible tiles: a browser keeps six connections to a host, and
+// one endless stream per camera would use them up. A slow browser gets fewer pictures; none are queued.
 const AT_ONCE = 2;
 const PACE_MS = 100;
 const POINTS = 120;
@@ -16,7 +16,7 @@ export default {
       <img :data-picture="row.id" :alt="alt(row)">
       <div v-if="row.cover" class="cover"><strong>{{ row.state }}</strong><span>{{ row.cover }}</span></div>
     </div>
-    <div class="flag" v-if="row.open"><span class="pill">{{ row.open === "alert" ? "Alert" : "Incident" }}</span></div>
+    <div class="flag" v-if="row.open"><span class="pill">{{ row.open === "alert" ? "Alert" : "Warning" }}</span></div>
     <footer>
       <h2><a :href="row.href">{{ row.name }}</a></h2>
       <span class="pill" :class="row.tone">{{ row.state }}</span>
@@ -60,7 +60,7 @@ export default {
       this.observer?.observe(tile);
     },
     alt(row) { return `${row.name}: ${row.state}${row.open ? ", incident" : ""}`; },
-    // The answer tells the service that this was taken and more may come.
+    // The answer acknowledges the update: the service sends the next one only after it.
     update(news) {
       const known = new Map(this.rows.map((row) => [row.id, row]));
       this.rows = news.map((row) => ({ ...row, points: [...(known.get(row.id)?.points ?? []), ...row.points].slice(-POINTS) }));
@@ -95,7 +95,7 @@ export default {
         const began = performance.now();
         const camera = document.hidden ? null : this.next();
         if (camera) await this.fetch(camera);
-        // Many cameras share the pace, one camera alone shall not be fetched as fast as the network allows.
+        // Without a pause, a single camera would be fetched as fast as the network allows.
         const pause = camera ? Math.max(PACE_MS / Math.max(1, this.visible.size / AT_ONCE), 10) : 250;
         await new Promise((resolve) => setTimeout(resolve, Math.max(10, pause - (performance.now() - began))));
       }

@@ -1,4 +1,4 @@
-// Zones on a picture: draw with the pointer, or add one and move its corners with the arrow keys.
+// Zones on a picture. Draw a zone with the pointer, or add one and move its corners with the arrow keys.
 const STEP = 0.01;
 const SMALLEST = 0.02;
 const inside = (value) => Math.round(10_000 * Math.min(1, Math.max(0, value))) / 10_000;
@@ -8,7 +8,7 @@ export default {
 <div>
   <div class="zones" ref="board" @pointerdown="begin" @pointermove="drag" @pointerup="end" @pointercancel="end">
     <img :src="picture" :alt="alt" @error="missing = true" v-if="!missing">
-    <p v-else style="padding:3rem 1rem;color:#dbe4ea;text-align:center">No picture yet. Zones can be drawn all the same.</p>
+    <p v-else style="padding:3rem 1rem;color:#dbe4ea;text-align:center">No picture yet. You can draw zones without it.</p>
     <svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
       <polygon v-for="(zone, number) in zones" :key="number" :points="zone.map((corner) => corner.join(',')).join(' ')"></polygon>
     </svg>

@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no files named"):
         evaluate(tmp_path)
     write_clip(tmp_path / "test", "gate", {"1": entry(swaying(60, 0))})
-    with pytest.raises(DatasetError, match="no frame labels to judge by"):
+    with pytest.raises(DatasetError, match="there are no frame labels"):
         evaluate(tmp_path, layout="json", frame_rate_hz=15.0)
     with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         evaluate(tmp_path, tmp_path / "none.safetensors")

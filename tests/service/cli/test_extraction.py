@@ -80,7 +80,7 @@ def test_what_is_there_is_kept_until_something_changes(extractor: PoseExtractor,
 def test_poses_of_others_are_not_replaced_unasked(extractor: PoseExtractor, short: Path, tmp_path: Path) -> None:
     foreign = tmp_path / f"nofi089{SUFFIX}"
     foreign.write_text("{}")
-    with pytest.raises(ExtractionError, match="is there already and not from here; --force replaces it"):
+    with pytest.raises(ExtractionError, match="exists and was not made by daflow extract; --force replaces it"):
         extractor.extract(short, tmp_path)
     assert foreign.read_text() == "{}"
     assert extractor.extract(short, tmp_path, force=True).record.people > 0

@@ -87,7 +87,7 @@ def test_the_clip_is_never_overwritten(tmp_path: Path, option: str, output: str)
 
 def test_a_misspelt_variable_is_warned_of(tmp_path: Path) -> None:
     finished = run(tmp_path, "score", "nowhere.mp4", pose_wieghts="x")
-    assert "warning: DAFLOW_POSE_WIEGHTS is no setting of daflow" in finished.stderr
+    assert "warning: DAFLOW_POSE_WIEGHTS is not a setting of daflow" in finished.stderr
 
 
 def test_missing_weights_and_bad_clips_end_in_one_clear_line(tmp_path: Path, pose_weights: Path) -> None:

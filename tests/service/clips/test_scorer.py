@@ -12,10 +12,10 @@ import torch
 from benchmarks.load.post_clips import inconsistency
 from pose.estimator import PoseEstimator
 from service.clips.decoding import ClipRejected
-from service.clips.scorer import ClipScorer, ScoringCancelled
+from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
 from service.documents.results import FrameScore
 from service.documents.skeletons import SkeletonSequence
-from service.scoring.loading import ModelUnavailable, resolve_device
+from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
 from service.settings import Settings
 from tests.doubles import media
 
@@ -45,8 +45,13 @@ def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
 
 
 @pytest.fixture(scope="module")
-def scorer(settings: Settings) -> ClipScorer:
-    return ClipScorer.load(settings)
+def models(settings: Settings) -> LoadedModels:
+    return LoadedModels.load(settings)
+
+
+@pytest.fixture(scope="module")
+def scorer(settings: Settings, models: LoadedModels) -> ClipScorer:
+    return ClipScorer(models, clip_limits(settings))
 
 
 def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> None:
@@ -62,7 +67,9 @@ def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> 
     assert sum(track.windows for track in result.tracks) > 300
     scored = [person for frame in result.frames for person in frame.people if person.level is not None]
     assert all(list(person.parts) == ["pose", "motion", "pair"] for person in scored)
-    assert len({max(person.parts, key=person.parts.__getitem__) for person in scored}) > 1, "not one part always speaks"
+    assert len({max(person.parts, key=person.parts.__getitem__) for person in scored}) > 1, (
+        "no part is the highest of everybody"
+    )
     assert all(person.keypoints and len(person.keypoints) == 17 for person in scored)
     assert len({person.score for person in scored}) > 300
 
@@ -75,10 +82,12 @@ def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipSc
     assert all(person.keypoints is None for frame in result.frames for person in frame.people)
 
 
-def test_the_batch_size_does_not_change_the_scores(settings: Settings, scorer: ClipScorer, test_data: Path) -> None:
+def test_the_batch_size_does_not_change_the_scores(
+    settings: Settings, models: LoadedModels, scorer: ClipScorer, test_data: Path
+) -> None:
     clip = test_data / "clips/surveillance-fight/noFight/nofi001.mp4"
     one = scorer.score(clip, Watcher())
-    other = ClipScorer.load(settings.model_copy(update={"pose_batch": scorer.batch + 3})).score(clip, Watcher())
+    other = ClipScorer.load(settings.model_copy(update={"pose_batch": models.batch + 3})).score(clip, Watcher())
     assert [track.id for track in other.tracks] == [track.id for track in one.tracks]
     for a, b in zip(one.frames, other.frames, strict=True):
         assert (a.score is None) == (b.score is None)
@@ -133,11 +142,11 @@ def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScor
     assert "shorter than one window" in result.notes[0]
 
 
-def test_a_cancelled_clip_stops_at_the_next_batch(scorer: ClipScorer, test_data: Path) -> None:
+def test_a_cancelled_clip_stops_at_the_next_batch(models: LoadedModels, scorer: ClipScorer, test_data: Path) -> None:
     watcher = Watcher(stop_after=5)
     with pytest.raises(ScoringCancelled):
         scorer.score(test_data / "clips/ubnormal/normal_scene_16_scenario_2.mp4", watcher)
-    assert watcher.done[-1] < 5 + scorer.batch
+    assert watcher.done[-1] < 5 + models.batch
 
 
 def test_a_file_that_is_no_video_is_rejected(scorer: ClipScorer, tmp_path: Path) -> None:
@@ -167,7 +176,7 @@ def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_c
     with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
         ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
     assert refused.value.setting == "DAFLOW_DEVICE"
-    assert ClipScorer.load(settings.model_copy(update={"device": "auto"})).batch == 1
+    assert LoadedModels.load(settings.model_copy(update={"device": "auto"})).batch == 1
 
 
 @pytest.mark.parametrize(

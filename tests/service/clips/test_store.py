@@ -17,6 +17,7 @@ from service.clips.store import (
     QueueFull,
     UnknownClip,
 )
+from service.storage.database import Database
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
@@ -25,9 +26,9 @@ NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 @pytest.fixture
 def store(database_url: str) -> Iterator[ClipStore]:
     seconds = itertools.count()
-    store = ClipStore.open(database_url, clock=lambda: NOW + timedelta(seconds=next(seconds)))
+    store = ClipStore(Database.open(database_url), clock=lambda: NOW + timedelta(seconds=next(seconds)))
     yield store
-    store.close()
+    store.database.close()
 
 
 def add(store: ClipStore, clip_id: str, limit: int = 100) -> ClipJob:
@@ -157,10 +158,10 @@ def test_what_is_unknown_is_named(store: ClipStore) -> None:
 
 def test_everything_survives_a_restart(store: ClipStore, database_url: str) -> None:
     job = bring(store, ClipState.FAILED)
-    store.close()
-    again = ClipStore.open(database_url)
+    store.database.close()
+    again = ClipStore(Database.open(database_url))
     assert again.get("clip") == job
-    again.close()
+    again.database.close()
 
 
 def test_a_number_is_never_given_twice(store: ClipStore) -> None:

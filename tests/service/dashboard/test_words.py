@@ -7,7 +7,7 @@ from service.dashboard import words
 
 @pytest.mark.parametrize(
     ("level", "said"),
-    [(0.2, "usual"), (0.9, "1 in 10"), (0.9998, "1 in 5,000"), (0.9999999, "rarer than 1 in 1,000,000")],
+    [(0.2, "normal"), (0.9, "1 in 10"), (0.9998, "1 in 5,000"), (0.9999999, "rarer than 1 in 1,000,000")],
 )
 def test_levels_are_said_as_how_rare_they_are(level: float, said: str) -> None:
     assert words.rarity_words(level) == said
@@ -23,7 +23,7 @@ def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None
 
 def test_sizes_and_rates_are_said_in_units_that_fit() -> None:
     assert [words.size(count) for count in (12, 1500, 537_000_000)] == ["12 B", "1.5 KB", "537 MB"]
-    assert [words.rate(one) for one in (1.0, 0.25)] == ["1 false alarm per hour", "0.25 false alarms per hour"]
+    assert [words.rate(one) for one in (1.0, 0.25)] == ["1 per hour", "0.25 per hour"]
 
 
 @pytest.mark.parametrize(
