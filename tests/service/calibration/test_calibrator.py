@@ -381,7 +381,7 @@ def test_footage_of_a_camera_that_is_changed_meanwhile_is_not_used(
     change(live)
     if state == "cancelled":
         found = finished(live)
-        assert (found["state"], "begin again" in found["problem"]) == ("cancelled", True)
+        assert (found["state"], "start the calibration again" in found["problem"]) == ("cancelled", True)
     else:
         watch(live, (replace(one, captured_at=one.captured_at + 10) for one in normal_life(5)))
         assert calibration(live)["gathered_s"] > 8

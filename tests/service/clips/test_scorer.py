@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.load.post_clips import inconsistency
-from pose.estimator import PoseEstimator
 from service.clips.decoding import ClipRejected
 from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
 from service.documents.results import FrameScore
 from service.documents.skeletons import SkeletonSequence
-from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
+from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from tests.doubles import media
 
@@ -152,45 +149,3 @@ def test_a_cancelled_clip_stops_at_the_next_batch(models: LoadedModels, scorer: 
 def test_a_file_that_is_no_video_is_rejected(scorer: ClipScorer, tmp_path: Path) -> None:
     with pytest.raises(ClipRejected, match="not a video"):
         scorer.score(media.text_named_mp4(tmp_path), Watcher())
-
-
-def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device, so asking for one is no error")
-    with pytest.raises(ModelUnavailable, match="sees 0 CUDA devices") as refused:
-        resolve_device("cuda")
-    assert refused.value.setting == "DAFLOW_DEVICE"
-
-
-def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_cpu_by_auto(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A GPU is imagined; the estimator runs on the CPU, as ONNX does where its runtime has no CUDA."""
-
-    def on_the_cpu(weights: Path, device: torch.device, **options: Any) -> PoseEstimator:
-        assert device.type == "cuda"
-        return PoseEstimator(weights, "cpu", **options)
-
-    monkeypatch.setattr("service.scoring.loading.resolve_device", lambda device: torch.device("cuda"))
-    monkeypatch.setattr("service.scoring.loading.PoseEstimator", on_the_cpu)
-    with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
-        ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
-    assert refused.value.setting == "DAFLOW_DEVICE"
-    assert LoadedModels.load(settings.model_copy(update={"device": "auto"})).batch == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "setting"),
-    [
-        ({"data_dir": Path("/proc/nowhere")}, "DAFLOW_DATA_DIR"),
-        ({"pose_weights": "nowhere/weights.onnx"}, "DAFLOW_POSE_WEIGHTS"),
-        ({"checkpoint": Path("nowhere.safetensors")}, "DAFLOW_CHECKPOINT"),
-        ({"false_alarms_per_hour": 1e9}, "DAFLOW_FALSE_ALARMS_PER_HOUR"),
-    ],
-)
-def test_models_that_cannot_be_loaded_name_the_setting(
-    change: dict[str, object], setting: str, settings: Settings
-) -> None:
-    with pytest.raises(ModelUnavailable) as refused:
-        ClipScorer.load(settings.model_copy(update=change))
-    assert refused.value.setting == setting
