@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pose.live import SourceError
-from service.cameras.sources import SimulatedCapture
+from pose.captures import LoopCapture
+from pose.live import LiveSource, LiveTiming, SourceError, SourceState
+from service.addresses.policy import Resolve, StreamPolicy
+from service.addresses.urls import StreamUrl, UrlKind, parse
+from service.cameras.sources import SimulatedCapture, open_capture
 from simulation.rendering import render
 from simulation.scene import Scene, demo_scene
+from tests.doubles import media
+from tests.doubles.servers import eventually
+from tests.doubles.streams import peer, silent
 
 SCENE = replace(demo_scene(seed=8), duration_s=0.5)
 
@@ -45,3 +53,59 @@ def test_closing_ends_a_read_that_waits() -> None:
     closing.join()
     with pytest.raises(SourceError):
         capture.read()
+
+
+def resolving(*addresses: str) -> Resolve:
+    return lambda _host: addresses
+
+
+def unresolved(_host: str) -> Sequence[str]:
+    raise OSError("no such name")
+
+
+class TestOpenCapture:
+    def test_a_file_is_judged_again_when_it_is_opened(self, tmp_path: Path) -> None:
+        path = media.clip(tmp_path, frames=3)
+        policy = StreamPolicy(media_dirs=[tmp_path])
+        connect = open_capture(parse(str(path)), policy)
+        capture = connect()
+        assert isinstance(capture, LoopCapture)
+        capture.close()
+        path.unlink()
+        with pytest.raises(SourceError) as caught:
+            connect()
+        assert (caught.value.cause, caught.value.permanent) == ("not-found", False)
+        path.symlink_to("/etc/hostname")
+        with pytest.raises(SourceError) as caught:
+            connect()
+        assert caught.value.cause == "forbidden"
+
+    def test_a_name_that_moves_to_a_forbidden_address_is_not_connected_to(self) -> None:
+        with peer(silent) as inner:
+            url = parse(f"rtsp://camera:{inner.port}/x")
+            with pytest.raises(SourceError) as caught:
+                open_capture(url, StreamPolicy(), resolve=resolving("127.0.0.1"))()
+            assert caught.value.cause == "forbidden"
+            assert inner.connections == 0
+
+    def test_a_device_and_a_name_that_are_not_there_are_sought_again(self) -> None:
+        timing = LiveTiming(backoff_first_s=60, backoff_cap_s=60)
+        for url, cause in ((parse(63), "device-missing"), (parse("rtsp://camera/x"), "dns")):
+            states: list[SourceState] = []
+            source = LiveSource(
+                "gate",
+                open_capture(url, StreamPolicy(), resolve=unresolved),
+                timing=timing,
+                on_state=lambda change, states=states: states.append(change.state),
+            )
+            source.start()
+            try:
+                eventually(lambda states=states: SourceState.RECONNECTING in states, "it is sought again")
+                assert source.problem is not None
+                assert source.problem.cause == cause
+            finally:
+                source.stop()
+
+    def test_skeletons_have_nothing_to_connect_to(self) -> None:
+        with pytest.raises(ValueError, match="receives frames from its device"):
+            open_capture(StreamUrl(UrlKind.SKELETONS, "skeletons:", "skeletons:"), StreamPolicy())
