@@ -12,10 +12,10 @@ import torch
 from benchmarks.load.post_clips import inconsistency
 from pose.estimator import PoseEstimator
 from service.clips.decoding import ClipRejected
-from service.clips.scorer import ClipScorer, ScoringCancelled
-from service.documents.results import FrameScore
+from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
+from service.documents.results import ClipResult, FrameScore
 from service.documents.skeletons import SkeletonSequence
-from service.scoring.loading import ModelUnavailable, resolve_device
+from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
 from service.settings import Settings
 from tests.doubles import media
 
@@ -45,10 +45,37 @@ def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
 
 
 @pytest.fixture(scope="module")
-def scorer(settings: Settings) -> ClipScorer:
-    return ClipScorer.load(settings)
+def models(settings: Settings) -> LoadedModels:
+    return LoadedModels.load(settings)
 
 
+@pytest.fixture(scope="module")
+def scorer(models: LoadedModels, settings: Settings) -> ClipScorer:
+    return ClipScorer(models, clip_limits(settings))
+
+
+@pytest.fixture(scope="module")
+def people(scorer: ClipScorer, test_data: Path) -> ClipResult:
+    """The scores of three seconds of people."""
+    watcher = Watcher()
+    result = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", watcher)
+    assert watcher.frames == result.frames
+    assert watcher.done == sorted(watcher.done)
+    assert watcher.done[-1] == result.clip.frames
+    return result
+
+
+def test_people_are_followed_and_every_part_is_scored(people: ClipResult) -> None:
+    assert inconsistency(people) is None
+    assert (people.clip.frames, people.clip.width, people.clip.height) == (78, 480, 360)
+    assert any(track.last_frame - track.first_frame >= 50 for track in people.tracks)
+    scored = [person for frame in people.frames for person in frame.people if person.level is not None]
+    assert all({"pose", "motion"} <= set(person.parts) <= {"pose", "motion", "pair"} for person in scored)
+    assert all(person.keypoints and len(person.keypoints) == 17 for person in scored)
+    assert len({person.score for person in scored}) > 50
+
+
+@pytest.mark.slow
 def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> None:
     watcher = Watcher()
     result = scorer.score(test_data / "clips/ubnormal/abnormal_scene_20_scenario_6.mp4", watcher)
@@ -67,7 +94,15 @@ def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> 
     assert len({person.score for person in scored}) > 300
 
 
-@pytest.mark.parametrize("name", ["fight/fi001", "fight/fi075", "noFight/nofi001", "noFight/nofi075"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fight/fi001", marks=pytest.mark.slow),
+        pytest.param("fight/fi075", marks=pytest.mark.slow),
+        pytest.param("noFight/nofi001", marks=pytest.mark.slow),
+        "noFight/nofi075",
+    ],
+)
 def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipScorer, test_data: Path) -> None:
     result = scorer.score(test_data / f"clips/surveillance-fight/{name}.mp4", Watcher(), keypoints=False)
     assert inconsistency(result) is None
@@ -75,12 +110,13 @@ def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipSc
     assert all(person.keypoints is None for frame in result.frames for person in frame.people)
 
 
-def test_the_batch_size_does_not_change_the_scores(settings: Settings, scorer: ClipScorer, test_data: Path) -> None:
+def test_the_batch_size_does_not_change_the_scores(
+    settings: Settings, models: LoadedModels, people: ClipResult, test_data: Path
+) -> None:
     clip = test_data / "clips/surveillance-fight/noFight/nofi001.mp4"
-    one = scorer.score(clip, Watcher())
-    other = ClipScorer.load(settings.model_copy(update={"pose_batch": scorer.batch + 3})).score(clip, Watcher())
-    assert [track.id for track in other.tracks] == [track.id for track in one.tracks]
-    for a, b in zip(one.frames, other.frames, strict=True):
+    other = ClipScorer.load(settings.model_copy(update={"pose_batch": models.batch + 3})).score(clip, Watcher())
+    assert [track.id for track in other.tracks] == [track.id for track in people.tracks]
+    for a, b in zip(people.frames, other.frames, strict=True):
         assert (a.score is None) == (b.score is None)
         if a.score is not None:
             assert b.score == pytest.approx(a.score, abs=2e-3)
@@ -95,9 +131,8 @@ def test_an_empty_scene_is_a_valid_result_that_says_so(scorer: ClipScorer, tmp_p
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_gets(
-    numbered: bool, scorer: ClipScorer, test_data: Path
+    numbered: bool, scorer: ClipScorer, people: ClipResult
 ) -> None:
-    seen = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", Watcher())
     frames = [
         {
             "time_s": 1_700_000_000 + frame.time_s,
@@ -106,15 +141,17 @@ def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_ge
                 for person in frame.people
             ],
         }
-        for frame in seen.frames
+        for frame in people.frames
     ]
-    sequence = SkeletonSequence.model_validate({"width": seen.clip.width, "height": seen.clip.height, "frames": frames})
+    sequence = SkeletonSequence.model_validate(
+        {"width": people.clip.width, "height": people.clip.height, "frames": frames}
+    )
     result = scorer.score_skeletons(sequence, keypoints=False)
     assert inconsistency(result) is None
     assert result.model.pose_weights is None
-    assert result.clip.frames == seen.clip.frames
+    assert result.clip.frames == people.clip.frames
     scored = 0
-    for before, after in zip(seen.frames, result.frames, strict=True):
+    for before, after in zip(people.frames, result.frames, strict=True):
         assert after.time_s == pytest.approx(before.time_s, abs=1e-5)
         numbers = {person.box: person for person in before.people}
         for person in after.people:
@@ -133,11 +170,11 @@ def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScor
     assert "shorter than one window" in result.notes[0]
 
 
-def test_a_cancelled_clip_stops_at_the_next_batch(scorer: ClipScorer, test_data: Path) -> None:
+def test_a_cancelled_clip_stops_at_the_next_batch(models: LoadedModels, scorer: ClipScorer, test_data: Path) -> None:
     watcher = Watcher(stop_after=5)
     with pytest.raises(ScoringCancelled):
         scorer.score(test_data / "clips/ubnormal/normal_scene_16_scenario_2.mp4", watcher)
-    assert watcher.done[-1] < 5 + scorer.batch
+    assert watcher.done[-1] < 5 + models.batch
 
 
 def test_a_file_that_is_no_video_is_rejected(scorer: ClipScorer, tmp_path: Path) -> None:
@@ -167,7 +204,7 @@ def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_c
     with pytest.raises(ModelUnavailable, match="runs on cpu, not on cuda") as refused:
         ClipScorer.load(settings.model_copy(update={"device": "cuda"}))
     assert refused.value.setting == "DAFLOW_DEVICE"
-    assert ClipScorer.load(settings.model_copy(update={"device": "auto"})).batch == 1
+    assert LoadedModels.load(settings.model_copy(update={"device": "auto"})).batch == 1
 
 
 @pytest.mark.parametrize(
