@@ -1,13 +1,14 @@
-# `make run` and `make test` need nothing but Python 3.11 or newer; they make .venv on first use.
+# `make run` and `make test` need nothing but Python 3.11 or newer; they make .venv on first use. Another interpreter gets
+# an environment of its own: `make test PYTHON=/usr/bin/python3 VENV=.venv-debian`.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-engines container-test check format clean
+.PHONY: help run serve test test-all container-test check format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -33,17 +34,21 @@ run: $(STAMP) ## Start the demo on http://127.0.0.1:8000, or the service if DAFL
 serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 	$(BIN)/daflow serve
 
-# Two processes that each compute on all cores would wait for each other most of the time.
-test: $(STAMP) ## Run the tests, two files at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes that each compute on all cores would wait for each other most of the time. Options for pytest, such as
+# what to measure, go into PYTEST_ADDOPTS.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Stores, bus and streams; `make test-engines ENGINES=tests/service` runs every test of the service that opens a database.
-ENGINES ?= $(addprefix tests/,service/notifications service/api/test_incidents.py service/cameras/test_store.py \
+test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
+	$(PYTEST) -m 'not slow' --hypothesis-profile quick
+
+# Stores, bus and streams; `make test-all BACKENDS=tests/service` takes every test of the service that opens a database.
+BACKENDS ?= $(addprefix tests/,service/notifications service/api/test_incidents.py service/cameras/test_store.py \
 	service/storage/test_database.py service/storage/test_lease.py service/incidents service/clips/test_store.py \
 	service/clips/test_worker.py service/test_retention.py system/test_backup.py system/test_replicas.py)
 
-test-engines: $(STAMP) ## Run what touches the store and the bus once more, on PostgreSQL and Redis
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --backends=servers $(ENGINES)
+test-all: $(STAMP) ## Run all tests, and what touches the store and the bus once more on PostgreSQL and Redis
+	$(PYTEST)
+	$(PYTEST) --backends=servers $(BACKENDS)
 
 container-test: $(STAMP) ## Build the images from what is committed, run them on a Docker engine, and look from outside
 	$(BIN)/python -m pytest -x -s tests/container
@@ -60,5 +65,5 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove everything that make made; data stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,8 @@ from tests.doubles.servers import CardboardScorer, Client, LiveServer, Serve, ca
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
+# What `make test` runs; `make test-all` tries the usual hundred.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("untimed")
 
 

@@ -26,11 +26,15 @@ class ModelKeeper:
     Args:
         load: Loads the models; raises `ModelUnavailable`, which names the setting to change.
         watched: Files that loading depends on; if one of them changes, loading is tried again within a second.
+        look_s: Seconds between two looks at those files.
     """
 
-    def __init__(self, load: Callable[[], LoadedModels], watched: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, load: Callable[[], LoadedModels], watched: Sequence[Path] = (), *, look_s: float = _LOOK_S
+    ) -> None:
         self._load = load
         self._watched = tuple(watched)
+        self._look_s = look_s
         self._loaded: LoadedModels | None = None
         self._problem: ModelUnavailable | None = None
         self._stopping = threading.Event()
@@ -92,8 +96,8 @@ class ModelKeeper:
 
     def _wait_for_change(self, seen: list[tuple[int, int] | None]) -> list[tuple[int, int] | None]:
         waited, now = 0.0, seen
-        while now == seen and waited < _RETRY_S and not self._stopping.wait(_LOOK_S):
-            waited += _LOOK_S
+        while now == seen and waited < _RETRY_S and not self._stopping.wait(self._look_s):
+            waited += self._look_s
             now = self._fingerprint()
         return now
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from websockets.sync.client import ClientConnection, connect
 
 from pose.source import VideoInfo
@@ -172,7 +173,8 @@ def live_server(
     runtime = Runtime.open(settings, load, ClipScorer if cardboard is None else lambda models, limits: cardboard)
     app = create_app(runtime)
     # FastAPI completes its routes at their first use, and hushes warnings meanwhile for the threads of all servers.
-    app.openapi()
+    for _ in iter_route_contexts(app.routes):
+        pass
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, loop="asyncio", http="h11", log_config=None, timeout_graceful_shutdown=1
     )

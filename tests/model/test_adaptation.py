@@ -200,6 +200,7 @@ def test_own_weights_do_not_use_false_alarms_scored_by_the_shared_weights(
     assert fits[0].threshold == fits[1].threshold
 
 
+@pytest.mark.slow
 def test_on_poselift_the_false_alarms_of_other_normal_footage_are_those_reported(
     test_data: Path, base: Checkpoint
 ) -> None:

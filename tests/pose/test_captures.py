@@ -50,11 +50,11 @@ class TestLoopCapture:
     def test_a_machine_that_cannot_keep_up_plays_more_slowly_without_delay(self, tmp_path: Path) -> None:
         capture = LoopCapture(media.clip(tmp_path, frames=30, fps=30))
         first = capture.read().stream_time
-        time.sleep(1)
+        time.sleep(0.3)
         late = capture.read().stream_time
         assert first is not None
         assert late is not None
-        assert late - first >= 0.9
+        assert late - first >= 0.27
         capture.close()
 
     def test_without_loop_the_end_of_the_file_is_permanent(self, tmp_path: Path) -> None:
@@ -375,7 +375,9 @@ class TestRtsp:
             finally:
                 source.stop()
 
-    @pytest.mark.parametrize(("pause", "least", "most"), [(2.0, 20, 70), (7.0, 150, 215)])
+    @pytest.mark.parametrize(
+        ("pause", "least", "most"), [(2.0, 20, 70), pytest.param(7.0, 150, 215, marks=pytest.mark.slow)]
+    )
     def test_a_decoder_that_was_behind_catches_up_and_counts_dropped_frames(
         self, pause: float, least: int, most: int, clips: dict[str, Path | str]
     ) -> None:

@@ -104,8 +104,8 @@ def test_a_backup_of_a_service_at_work_brings_all_of_that_moment_back(
             files.add(data, ".", filter=lambda entry: None if entry.name.startswith("./daflow.db") else entry)
         eventually(lambda: len(live.runtime.streams.incidents.ids()) > len(before) + 10, "incidents go on")
 
-    with tarfile.open(backup / "files.tar") as files:
-        files.extractall(restored, filter="data")
+    restored.mkdir()
+    subprocess.run(["tar", "--extract", "--file", backup / "files.tar", "--directory", restored], check=True)  # noqa: S607
     with service(restored, **restore_database(backup, restored, servers)) as live:
         assert live.client.get("/readyz").json()["degraded"] == []
         (camera,) = live.client.get("/v1/cameras").json()["cameras"]

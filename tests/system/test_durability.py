@@ -22,7 +22,7 @@ MIB = 1024**2
 def clip(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Long enough to be interrupted, and short enough to be scored twice."""
     source = test_data / "clips" / "ubnormal" / "normal_scene_16_scenario_2.mp4"
-    return media.reencode(source, tmp_path_factory.mktemp("clip") / "clip.mp4", every=3, scale=0.5)
+    return media.reencode(source, tmp_path_factory.mktemp("clip") / "clip.mp4", every=3, scale=0.5, frames=180)
 
 
 def start(server: ServerProcess, clip: Path) -> str:

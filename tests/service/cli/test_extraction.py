@@ -27,12 +27,19 @@ def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
 
 @pytest.fixture(scope="module")
 def extractor(settings: Settings) -> PoseExtractor:
-    return PoseExtractor.load(settings, picture_rate_hz=18.0)
+    return PoseExtractor.load(settings, picture_rate_hz=20.0)
 
 
 @pytest.fixture
 def short(test_data: Path) -> Path:
     return test_data / "clips" / "surveillance-fight" / "noFight" / "nofi089.mp4"
+
+
+@pytest.fixture(scope="module")
+def shortest(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of people."""
+    source = test_data / "clips" / "surveillance-fight" / "noFight" / "nofi075.mp4"
+    return media.reencode(source, tmp_path_factory.mktemp("clips") / "nofi075.mp4", frames=9)
 
 
 def test_a_clip_becomes_a_file_that_the_readers_read(extractor: PoseExtractor, short: Path, tmp_path: Path) -> None:
@@ -52,10 +59,13 @@ def test_a_clip_becomes_a_file_that_the_readers_read(extractor: PoseExtractor, s
     assert (len(data.train), data.frame_rate_hz) == (1, 18.0)
 
 
-def test_what_is_there_is_kept_until_something_changes(extractor: PoseExtractor, short: Path, tmp_path: Path) -> None:
+def test_what_is_there_is_kept_until_something_changes(
+    extractor: PoseExtractor, shortest: Path, tmp_path: Path
+) -> None:
     clip = tmp_path / "clip.mp4"
-    shutil.copyfile(short, clip)
+    shutil.copyfile(shortest, clip)
     first = extractor.extract(clip, tmp_path)
+    assert first.record.people > 0
     content = first.poses.read_bytes()
     kept = extractor.extract(clip, tmp_path)
     assert (kept.kept, kept.record) == (True, first.record)
@@ -70,35 +80,35 @@ def test_what_is_there_is_kept_until_something_changes(extractor: PoseExtractor,
     meta.write_text(json.dumps(asdict(replace(first.record, pose_weights_sha256="0" * 64))))
     assert not extractor.extract(clip, tmp_path).kept
 
-    media.constant_black(tmp_path).rename(clip)
+    media.clip(tmp_path, "black.mp4", frames=3, paint=media.black).rename(clip)
     changed = extractor.extract(clip, tmp_path)
     assert not changed.kept
     assert changed.record.people == 0
     assert json.loads(changed.poses.read_bytes()) == {}
 
 
-def test_poses_of_others_are_not_replaced_unasked(extractor: PoseExtractor, short: Path, tmp_path: Path) -> None:
-    foreign = tmp_path / f"nofi089{SUFFIX}"
+def test_poses_of_others_are_not_replaced_unasked(extractor: PoseExtractor, shortest: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / f"nofi075{SUFFIX}"
     foreign.write_text("{}")
     with pytest.raises(ExtractionError, match="exists and was not made by daflow extract; --force replaces it"):
-        extractor.extract(short, tmp_path)
+        extractor.extract(shortest, tmp_path)
     assert foreign.read_text() == "{}"
-    assert extractor.extract(short, tmp_path, force=True).record.people > 0
+    assert extractor.extract(shortest, tmp_path, force=True).record.people > 0
 
 
 def test_pictures_of_a_clip_give_what_the_clip_gives(
-    extractor: PoseExtractor, settings: Settings, short: Path, tmp_path: Path
+    extractor: PoseExtractor, settings: Settings, shortest: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "nofi089"
+    folder = tmp_path / "nofi075"
     folder.mkdir()
-    with frames(short, clip_limits(settings)) as stream:
+    with frames(shortest, clip_limits(settings)) as stream:
         for frame in stream:
             cv2.imwrite(str(folder / f"{frame.sequence + 1}.tif"), frame.image)
     (folder / ".DS_Store").write_bytes(b"")
     pictures = extractor.extract(folder, tmp_path / "pictures")
-    video = extractor.extract(short, tmp_path / "video")
+    video = extractor.extract(shortest, tmp_path / "video")
     assert pictures.poses.read_bytes() == video.poses.read_bytes()
-    assert (pictures.record.fps, pictures.record.frames, pictures.record.source) == (18.0, 36, "nofi089")
+    assert (pictures.record.fps, pictures.record.frames, pictures.record.source) == (20.0, 9, "nofi075")
     without = PoseExtractor(load_estimator(settings), clip_limits(settings))
     assert without.extract(folder, tmp_path / "pictures").kept
     with pytest.raises(ExtractionError, match="a folder of pictures has no frame rate; --frame-rate gives it"):

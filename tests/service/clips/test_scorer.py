@@ -10,7 +10,7 @@ import pytest
 from benchmarks.load.post_clips import inconsistency
 from service.clips.decoding import ClipRejected
 from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
-from service.documents.results import FrameScore
+from service.documents.results import ClipResult, FrameScore
 from service.documents.skeletons import SkeletonSequence
 from service.scoring.loading import LoadedModels
 from service.settings import Settings
@@ -47,10 +47,32 @@ def models(settings: Settings) -> LoadedModels:
 
 
 @pytest.fixture(scope="module")
-def scorer(settings: Settings, models: LoadedModels) -> ClipScorer:
+def scorer(models: LoadedModels, settings: Settings) -> ClipScorer:
     return ClipScorer(models, clip_limits(settings))
 
 
+@pytest.fixture(scope="module")
+def people(scorer: ClipScorer, test_data: Path) -> ClipResult:
+    """The scores of three seconds of people."""
+    watcher = Watcher()
+    result = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", watcher)
+    assert watcher.frames == result.frames
+    assert watcher.done == sorted(watcher.done)
+    assert watcher.done[-1] == result.clip.frames
+    return result
+
+
+def test_people_are_followed_and_every_part_is_scored(people: ClipResult) -> None:
+    assert inconsistency(people) is None
+    assert (people.clip.frames, people.clip.width, people.clip.height) == (78, 480, 360)
+    assert any(track.last_frame - track.first_frame >= 50 for track in people.tracks)
+    scored = [person for frame in people.frames for person in frame.people if person.level is not None]
+    assert all({"pose", "motion"} <= set(person.parts) <= {"pose", "motion", "pair"} for person in scored)
+    assert all(person.keypoints and len(person.keypoints) == 17 for person in scored)
+    assert len({person.score for person in scored}) > 50
+
+
+@pytest.mark.slow
 def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> None:
     watcher = Watcher()
     result = scorer.score(test_data / "clips/ubnormal/abnormal_scene_20_scenario_6.mp4", watcher)
@@ -71,7 +93,15 @@ def test_a_crowd_is_followed_and_scored(scorer: ClipScorer, test_data: Path) -> 
     assert len({person.score for person in scored}) > 300
 
 
-@pytest.mark.parametrize("name", ["fight/fi001", "fight/fi075", "noFight/nofi001", "noFight/nofi075"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fight/fi001", marks=pytest.mark.slow),
+        pytest.param("fight/fi075", marks=pytest.mark.slow),
+        pytest.param("noFight/nofi001", marks=pytest.mark.slow),
+        "noFight/nofi075",
+    ],
+)
 def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipScorer, test_data: Path) -> None:
     result = scorer.score(test_data / f"clips/surveillance-fight/{name}.mp4", Watcher(), keypoints=False)
     assert inconsistency(result) is None
@@ -80,13 +110,12 @@ def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipSc
 
 
 def test_the_batch_size_does_not_change_the_scores(
-    settings: Settings, models: LoadedModels, scorer: ClipScorer, test_data: Path
+    settings: Settings, models: LoadedModels, people: ClipResult, test_data: Path
 ) -> None:
     clip = test_data / "clips/surveillance-fight/noFight/nofi001.mp4"
-    one = scorer.score(clip, Watcher())
     other = ClipScorer.load(settings.model_copy(update={"pose_batch": models.batch + 3})).score(clip, Watcher())
-    assert [track.id for track in other.tracks] == [track.id for track in one.tracks]
-    for a, b in zip(one.frames, other.frames, strict=True):
+    assert [track.id for track in other.tracks] == [track.id for track in people.tracks]
+    for a, b in zip(people.frames, other.frames, strict=True):
         assert (a.score is None) == (b.score is None)
         if a.score is not None:
             assert b.score == pytest.approx(a.score, abs=2e-3)
@@ -101,9 +130,8 @@ def test_an_empty_scene_is_a_valid_result_that_says_so(scorer: ClipScorer, tmp_p
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_gets(
-    numbered: bool, scorer: ClipScorer, test_data: Path
+    numbered: bool, scorer: ClipScorer, people: ClipResult
 ) -> None:
-    seen = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi001.mp4", Watcher())
     frames = [
         {
             "time_s": 1_700_000_000 + frame.time_s,
@@ -112,15 +140,17 @@ def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_ge
                 for person in frame.people
             ],
         }
-        for frame in seen.frames
+        for frame in people.frames
     ]
-    sequence = SkeletonSequence.model_validate({"width": seen.clip.width, "height": seen.clip.height, "frames": frames})
+    sequence = SkeletonSequence.model_validate(
+        {"width": people.clip.width, "height": people.clip.height, "frames": frames}
+    )
     result = scorer.score_skeletons(sequence, keypoints=False)
     assert inconsistency(result) is None
     assert result.model.pose_weights is None
-    assert result.clip.frames == seen.clip.frames
+    assert result.clip.frames == people.clip.frames
     scored = 0
-    for before, after in zip(seen.frames, result.frames, strict=True):
+    for before, after in zip(people.frames, result.frames, strict=True):
         assert after.time_s == pytest.approx(before.time_s, abs=1e-5)
         numbers = {person.box: person for person in before.people}
         for person in after.people:

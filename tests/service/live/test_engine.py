@@ -26,6 +26,9 @@ from service.metrics import Metrics
 from tests.doubles.servers import eventually
 from tests.doubles.walkers import RATE_HZ, Queue, person, walker
 
+BEGIN_S = 1.0
+"""When devices began to send: in the past of the clock of any machine, which counts from its start."""
+
 
 @dataclass
 class Endless:
@@ -116,7 +119,7 @@ def walk(camera_id: str, seconds: float, *, place: int = 0, tracks: Sequence[int
     keypoints = torch.from_numpy(walker(times, place)).to(torch.float32)
     boxes = np.tile(np.array([0, 0, 50, 100], np.float32), (len(tracks), 1))
     queue = Queue()
-    for i, moment in enumerate(times + 1000.0):
+    for i, moment in enumerate(times + BEGIN_S):
         people = TrackedPoses(list(tracks), boxes, keypoints[i].expand(len(tracks), 17, 3))
         queue.items.append(Sighting(camera_id, i, float(moment), 640, 480, people))
     return queue
@@ -246,8 +249,8 @@ def test_two_cameras_with_different_weights_are_scored_at_the_same_time_each_by_
     own = replace(base, state={name: value * 1.1 for name, value in base.state.items()})
     expected = {}
     for name, checkpoint in (("shared", base), ("own", own)):
-        times = np.arange(0, 3.0, 1 / RATE_HZ) + 1000.0
-        windows = slice_track(1, times, torch.from_numpy(walker(times - 1000.0)).float(), base.spec)
+        times = np.arange(0, 3.0, 1 / RATE_HZ) + BEGIN_S
+        windows = slice_track(1, times, torch.from_numpy(walker(times - BEGIN_S)).float(), base.spec)
         expected[name] = Scorer(checkpoint).nll(windows.tensor)
     assert abs(expected["own"] - expected["shared"]).min() > 1e-3
     lanes = {}
@@ -320,7 +323,7 @@ def test_a_camera_with_a_frame_a_second_is_told_to_be_too_slow(bench: Bench) -> 
     queue = Queue()
     for number in range(6):
         people = TrackedPoses([1], np.zeros((1, 4), np.float32), keypoints)
-        queue.items.append(Sighting("slow", number, 1000 + 1.05 * number, 640, 480, people))
+        queue.items.append(Sighting("slow", number, BEGIN_S + 1.05 * number, 640, 480, people))
     bench.add("slow", queue)
     delivered = bench.delivered["slow"]
     eventually(lambda: len(delivered) == 6, "all frames are delivered")
@@ -329,8 +332,8 @@ def test_a_camera_with_a_frame_a_second_is_told_to_be_too_slow(bench: Bench) -> 
 
 @pytest.mark.parametrize(("scale", "connection"), [(2, 0), (1, 1)])
 def test_no_window_holds_poses_on_two_scales_or_of_two_devices(bench: Bench, scale: int, connection: int) -> None:
-    times = np.arange(0, 6.0, 1 / RATE_HZ) + 1000.0
-    keypoints = torch.from_numpy(walker(times - 1000.0)).float()
+    times = np.arange(0, 6.0, 1 / RATE_HZ) + BEGIN_S
+    keypoints = torch.from_numpy(walker(times - BEGIN_S)).float()
     keypoints[45:, :, :2] = keypoints[45:, :, :2] * scale + 30 * connection
     queue = Queue()
     for number, moment in enumerate(times.tolist()):
