@@ -74,7 +74,8 @@ def test_the_service_sends_exactly_the_messages_of_the_union(
 def test_a_device_sends_frames_of_skeletons(document: dict[str, Any]) -> None:
     operation = document["operations"]["receiveCameraSkeletons"]
     (message,) = [resolve(document, message["$ref"]) for message in operation["messages"]]
-    assert set(resolve(document, message["payload"]["$ref"])["properties"]) == {"time_s", "people", "width", "height"}
+    properties = resolve(document, message["payload"]["$ref"])["properties"]
+    assert set(properties) == {"time_s", "people", "width", "height", "layout", "units"}
 
 
 def test_every_stream_of_the_service_is_described_and_nothing_else() -> None:
