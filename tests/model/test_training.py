@@ -22,7 +22,7 @@ class KilledError(Exception):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_training_set(tmp_path_factory.mktemp("people"))
+    return write_training_set(tmp_path_factory.mktemp("people"), frames=240)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_others(
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "adamax"])
 def test_a_killed_run_that_is_resumed_ends_in_the_same_bytes(
     settings: TrainingSettings, tmp_path: Path, optimizer: str
 ) -> None:

@@ -22,7 +22,7 @@ MIB = 1024**2
 def clip(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Long enough to be interrupted, and short enough to be scored twice."""
     source = test_data / "clips" / "ubnormal" / "normal_scene_16_scenario_2.mp4"
-    return media.reencode(source, tmp_path_factory.mktemp("clip") / "clip.mp4", every=3, scale=0.5, frames=180)
+    return media.reencode(source, tmp_path_factory.mktemp("clip") / "clip.mp4", every=2, scale=0.5, frames=240)
 
 
 def start(server: ServerProcess, clip: Path) -> str:
@@ -33,7 +33,7 @@ def start(server: ServerProcess, clip: Path) -> str:
 
 def test_a_kill_in_the_middle_costs_nothing_but_time(tmp_path: Path, pose_weights: Path, clip: Path) -> None:
     data = tmp_path / "data"
-    with server_process(data, pose_weights=pose_weights) as server:
+    with server_process(data, pose_weights=pose_weights, pose_image_size=320) as server:
         finished = server.client.post_clip(media.one_frame(tmp_path), wait=PATIENCE_S).json()
         with raw_connection(server.port, {"Content-Length": "1000000"}) as connection:
             connection.sendall(bytes(1000))
@@ -41,7 +41,7 @@ def test_a_kill_in_the_middle_costs_nothing_but_time(tmp_path: Path, pose_weight
             cut_short = start(server, clip)
             server.kill()
     (data / "clips" / "orphan").mkdir()
-    with server_process(data, pose_weights=pose_weights) as server:
+    with server_process(data, pose_weights=pose_weights, pose_image_size=320) as server:
         assert server.uploads() == []
         assert server.clip_folders() == sorted([finished["id"], cut_short])
         assert server.client.clip(finished["id"]) == finished

@@ -32,7 +32,7 @@ from tests.doubles.servers import (
 )
 
 MAX_BYTES = 4_000_000
-STALL_S = 10
+STALL_S = 6
 
 Maker = Callable[[Path], Path]
 
@@ -42,6 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path) -> Iter
     with server_process(
         tmp_path_factory.mktemp("faults") / "data",
         pose_weights=pose_weights,
+        pose_image_size=320,
         max_clip_bytes=MAX_BYTES,
         max_clip_seconds=60,
         max_clip_pixels=1280 * 720,
@@ -293,7 +294,7 @@ def test_missing_weights_are_told_by_everything_and_used_as_soon_as_they_appear(
     tmp_path: Path, pose_weights: Path, street_clip: Path
 ) -> None:
     late = tmp_path / f"late{pose_weights.suffix}"
-    with server_process(tmp_path / "data", ready=False, pose_weights=late) as server:
+    with server_process(tmp_path / "data", ready=False, pose_weights=late, pose_image_size=320) as server:
         eventually(lambda: "late" in server.client.get("/readyz").text, "loading has failed")
         (missing,) = refused(server.client.get("/readyz"), 503, "not-ready")["missing"]
         assert missing["setting"] == "DAFLOW_POSE_WEIGHTS"

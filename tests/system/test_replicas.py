@@ -55,7 +55,7 @@ class Service:
     replicas: list[LiveServer]
 
     def publish(self, camera: str, sequence: int) -> None:
-        self.engine.runtime.cameras.manager._post.scores.publish(camera, score(camera, sequence))
+        self.engine.runtime.streams.outgoing_scores.publish(camera, score(camera, sequence))
 
 
 @contextmanager

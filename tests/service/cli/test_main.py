@@ -134,7 +134,7 @@ def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: 
     clip = test_data / "clips" / "surveillance-fight" / "noFight" / "nofi089.mp4"
     files = {option: tmp_path / f"out.{option}" for option in ("json", "csv", "plot", "video")}
     options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
-    finished = run(tmp_path, "score", clip, *options, "--no-keypoints", pose_weights=pose_weights)
+    finished = run(tmp_path, "score", clip, *options, "--no-keypoints", pose_weights=pose_weights, pose_image_size=320)
     assert finished.returncode == 0, finished.stderr
     assert "36 frames" in finished.stdout
     result = ClipResult.model_validate_json(files["json"].read_bytes())
@@ -153,7 +153,8 @@ def test_videos_are_extracted_past_a_broken_one_and_the_poses_train_a_checkpoint
     broken = media.text_named_mp4(tmp_path)
     names = ("nofi001", "nofi003", "nofi005", "nofi007")
     clips = [media.reencode(fights / f"{name}.mp4", tmp_path / f"{name}.mp4", frames=30) for name in names]
-    finished = daflow("extract", broken, *clips, "--output", "poses", pose_weights=pose_weights)
+    settings = {"pose_weights": pose_weights, "pose_image_size": 320}
+    finished = daflow("extract", broken, *clips, "--output", "poses", **settings)
     assert finished.returncode == 1
     first, *others = finished.stderr.strip().splitlines()
     assert first.startswith(f"error: {broken}: the file is not a video")
