@@ -36,7 +36,7 @@ from model.parts import Footage, Parts
 from model.scorer import RawScorer, available_device
 from model.smoothing import DEFAULT_TAU_S
 from model.training import library_versions
-from pose.windows import WindowSpec
+from pose.windows import Windows, WindowSpec
 
 Floats = NDArray[np.float64]
 
@@ -386,9 +386,9 @@ def adapt_weights(
     unlearnt = tuple(block for block, turn in zip(blocks, _turns(len(blocks)), strict=True) if turn != "L")
     x, chosen_by = (_tensor(dealt[turn], base.spec) for turn in "LC")
     judged = [block.windows(base.spec) for block in dealt["J"]]
-    y = torch.cat([windows.tensor for windows in judged]) if judged else x[:0]
+    y = Windows.concatenate([Windows.empty(base.spec), *judged])
     stretches = _stretches([windows.end_times for windows in judged])
-    before = RawScorer(FusedFlow(base.flow(), place), base.spec).nll(y)
+    before = RawScorer(FusedFlow(base.flow(), place), base.spec).likelihood(y)
 
     def refused(reason: str, after: float = math.nan) -> AdaptedWeights:
         return AdaptedWeights(None, float(before.mean()) if len(before) else math.nan, after, reason, unlearnt)
@@ -418,7 +418,7 @@ def adapt_weights(
             versions=library_versions(),
         ),
     )
-    after = RawScorer(FusedFlow(adapted.flow(), place), base.spec).nll(y)
+    after = RawScorer(FusedFlow(adapted.flow(), place), base.spec).likelihood(y)
     gains = [float((before - after)[stretches == stretch].mean()) for stretch in np.unique(stretches)]
     gain, chance = float((before - after).mean()), float(ttest_1samp(gains, 0.0, alternative="greater").pvalue)
     figures = (

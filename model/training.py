@@ -303,7 +303,7 @@ def train(
             footage = [_footage(clip, settings, rate) for clip in held]
             if settings.parts:
                 scorer = RawScorer(fused, settings.spec)
-                parts = fit_parts(footage, [scorer.nll(own.windows.tensor) for own in footage], settings.spec)
+                parts = fit_parts(footage, [scorer.likelihood(own.windows) for own in footage], settings.spec)
             calibration = RawScorer(fused, settings.spec, parts).calibrated(footage)
     except CalibrationError as error:
         uncalibrated = str(error)

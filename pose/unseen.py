@@ -38,7 +38,7 @@ segments after Drillis and Contini, Body Segment Parameters (1966)."""
 
 
 def _figure() -> Tensor:
-    """The standing figure, ``(18,)`` complex: x to the right, y down. The left side of the body is on the right."""
+    """The standing figure from the front, ``(18,)`` complex: x to the right, y down. Its left side is on the right."""
     places = []
     for joint in JOINTS:
         if joint == "nose":
@@ -73,8 +73,9 @@ def hide_unseen(joints: Tensor) -> Tensor:
 def stand_in(joints: Tensor) -> Tensor:
     """Give unseen joints their place in a standing figure that is moved, turned and scaled onto the seen joints.
 
-    The fit is the least-squares similarity transform of the plane, which for complex coordinates is one division
-    (Umeyama, IEEE PAMI 13, 1991, in two dimensions).
+    The figure is fitted from the front and from behind, and the better fit counts. Each fit is the least-squares
+    similarity transform of the plane, which for complex coordinates is one division (Umeyama, IEEE PAMI 13, 1991, in
+    two dimensions).
 
     Args:
         joints: Shape ``(N, 18, 3)``.
@@ -86,14 +87,18 @@ def stand_in(joints: Tensor) -> Tensor:
     weight = seen.to(joints.dtype)
     number = weight.sum(dim=1, keepdim=True).clamp_min(1.0)
     places = torch.complex(joints[..., 0].contiguous(), joints[..., 1].contiguous())
-    figure = _FIGURE.to(joints.device).expand_as(places)
     centre = (places * weight).sum(dim=1, keepdim=True) / number
-    middle = (figure * weight).sum(dim=1, keepdim=True) / number
-    model, shape = figure - middle, places - centre
-    spread = (weight * model.abs().square()).sum(dim=1, keepdim=True).clamp_min(1e-9)
-    turn = (weight * model.conj() * shape).sum(dim=1, keepdim=True) / spread
-    fitted = torch.view_as_real(centre + turn * model)
-    return torch.cat([torch.where(seen[..., None], joints[..., :2], fitted), joints[..., 2:]], dim=-1)
+    shape = places - centre
+    figures = torch.stack([_FIGURE, -_FIGURE.conj()]).to(joints.device)[:, None].expand(2, *places.shape)
+    model = figures - (figures * weight).sum(dim=2, keepdim=True) / number
+    spread = (weight * model.abs().square()).sum(dim=2, keepdim=True).clamp_min(1e-9)
+    turn = (weight * model.conj() * shape).sum(dim=2, keepdim=True) / spread
+    explained = (spread * turn.abs().square())[..., 0]
+    view = explained.argmax(dim=0, keepdim=True)[..., None]
+    fitted = torch.take_along_dim(centre + turn * model, view.expand(1, *places.shape), dim=0)[0]
+    return torch.cat(
+        [torch.where(seen[..., None], joints[..., :2], torch.view_as_real(fitted)), joints[..., 2:]], dim=-1
+    )
 
 
 def complete(joints: Tensor, before: Tensor, held: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -382,18 +383,21 @@ def _completed(joints: Tensor, times: NDArray[np.float64], starts: set[int], spe
         starts: Numbers of the poses that begin a run.
         spec: What a window is.
     """
-    if bool((joints[..., 2] > 0).all()):
+    seen = (joints[..., 2] > 0).cpu().numpy()
+    if seen.all():
         return joints
-    moments = torch.from_numpy(times).to(joints.device)
-    completed = []
-    for number, pose in enumerate(joints):
-        if number in starts:
-            seen_at = torch.full_like(pose[:, 2], -torch.inf, dtype=torch.float64)
-            before = pose
-        before = complete(pose[None], before[None], (moments[number] - seen_at <= _longest_gap(spec))[None])[0]
-        seen_at = torch.where(pose[:, 2] > 0, moments[number], seen_at)
-        completed.append(before)
-    return torch.stack(completed)
+    # What was seen when does not depend on the guesses, so only poses with an unseen joint are visited one by one.
+    seen_at = np.where(seen, times[:, None], -np.inf)
+    bounds = [*sorted(starts), len(times)]
+    for start, end in pairwise(bounds):
+        seen_at[start:end] = np.maximum.accumulate(seen_at[start:end], axis=0)
+    held = torch.from_numpy(times[:, None] - seen_at <= _longest_gap(spec)).to(joints.device)
+    completed = joints.clone()
+    for number in np.flatnonzero(~seen.all(axis=1)).tolist():
+        before = number if number in starts else number - 1
+        rows = slice(number, number + 1)
+        completed[rows] = complete(joints[rows], completed[before : before + 1], held[rows])
+    return completed
 
 
 def _longest_gap(spec: WindowSpec) -> float:

@@ -78,6 +78,7 @@ class Camera:
         self.latest: Latest | None = None
         self.taps: tuple[Callable[[Scored], None], ...] = ()
         self._watchers: tuple[Callable[[], None], ...] = ()
+        self._watching = threading.Lock()
         self._post = post
         self._model: CameraModel | None = None
         self._lock = threading.Lock()
@@ -171,14 +172,15 @@ class Camera:
     @contextmanager
     def watched(self, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake`, from any thread, whenever `latest` changes and when the camera stops; at once if it has."""
-        with self._lock:
+        # A lock of its own: those who wait for pictures must not wait for a camera that is being started.
+        with self._watching:
             self._watchers = (*self._watchers, wake)
-            if self._closed:
-                wake()
+        if self._closed:
+            wake()
         try:
             yield
         finally:
-            with self._lock:
+            with self._watching:
                 self._watchers = tuple(known for known in self._watchers if known is not wake)
 
     @property
@@ -197,7 +199,7 @@ class Camera:
         """Status of the camera, as the API shows it."""
         post, source, lane = self._post, self.source, self.lane
         with self._lock:
-            if self._judge is None:
+            if self._judge is None or self._judge.calibration is not self.calibration():
                 self._renew()
             judge = self._judge
             incident = judge.open.id if judge is not None and judge.open is not None else None

@@ -74,7 +74,7 @@ class CameraModels:
             if weights is not None and file is not None:
                 weights.save(self._folder(camera.id) / file)
             version = self._store.add_calibration(camera.id, report, calibration, file)
-            self.equip(camera)
+            camera.set_model(CameraModel(Calibration.from_dict(dict(calibration)), weights))
         return version
 
     def roll_back(self, camera: Camera) -> None:

@@ -188,6 +188,7 @@ class ClipRunner:
         models = self._models.loaded
         if models is None:
             return False
+        scorer = self._scorer(models)
         with self._lock:
             job = self._store.claim()
             if job is None:
@@ -195,7 +196,7 @@ class ClipRunner:
             running = RunningClip(job, self._bus, self._metrics, self._stopping)
             self._active[job.id] = running
         try:
-            self._run(self._scorer(models), job, running)
+            self._run(scorer, job, running)
         finally:
             with self._lock:
                 del self._active[job.id]

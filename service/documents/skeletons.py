@@ -145,18 +145,28 @@ class Plane(Document):
                     f"{where}person {number} has {len(person.keypoints)} joints, but the layout {self.layout} has "
                     f"{expected}{advice}"
                 )
-        seen = [max(abs(x), abs(y)) for person in people for x, y, confidence in person.keypoints if confidence > 0]
-        if not seen:
-            return
-        if self.units == "fraction" and max(seen) > _BEYOND:
+        seen = _seen_coordinates(people)
+        sides = [value for person in people if person.box is not None for value in person.box]
+        farthest = max(map(abs, [*seen, *sides]), default=0.0)
+        if self.units == "fraction" and farthest > _BEYOND:
             raise ValueError(
-                f"{where}a joint lies {max(seen):g} widths or heights from the corner; set units to pixels, or send "
-                "fractions of the width and the height"
+                f"{where}a joint or a box lies {farthest:g} widths or heights from the corner; set units to pixels, "
+                "or send fractions of the width and the height"
             )
-        if self.units == "pixels" and max(seen) <= 1 < min(self.width, self.height):
+
+    def check_units(self, people: Sequence[SkeletonPerson]) -> None:
+        """Refuse pixels that are plainly fractions: everybody is smaller than two pixels, and not a single point.
+
+        Raises:
+            ValueError: They are; the text says what to send.
+        """
+        seen = _seen_coordinates(people)
+        if self.units == "fraction" or not seen or min(self.width, self.height) <= _BEYOND:
+            return
+        if max(map(abs, seen)) <= _BEYOND and max(seen) > min(seen):
             raise ValueError(
-                f"{where}all joints lie between 0 and 1; set units to fraction, or send pixels of the {self.width} by "
-                f"{self.height} picture"
+                f"all joints lie between 0 and {_BEYOND:g}; set units to fraction, or send pixels of the "
+                f"{self.width} by {self.height} picture"
             )
 
 
@@ -166,6 +176,7 @@ class SkeletonFrame(SequenceFrame, Plane):
     @model_validator(mode="after")
     def _fits_its_plane(self) -> Self:
         self.check(self.people, "")
+        self.check_units(self.people)
         return self
 
 
@@ -187,6 +198,7 @@ class SkeletonSequence(Plane):
             raise ValueError("either every frame with people has tracks or none")
         for i, frame in enumerate(self.frames):
             self.check(frame.people, f"frame {i}: ")
+        self.check_units([person for frame in self.frames for person in frame.people])
         return self
 
 
@@ -243,7 +255,8 @@ def complaint(error: ValidationError) -> str:
     first = found[0]
     place = ".".join(map(str, first["loc"]))
     more = f"; {len(found) - 1} more" if len(found) > 1 else ""
-    message = f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    text = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{place}: {text}{more}" if place else f"{text}{more}"
     return message[:_LONGEST_COMPLAINT]
 
 
@@ -260,15 +273,26 @@ def poses_of(frame: SequenceFrame, plane: Plane) -> Poses | TrackedPoses:
         -1, JOINTS_IN_LAYOUT[plane.layout], 3
     )
     placed = joints[:, COCO_FROM_LAYOUT[plane.layout]] * scale
+    for person in placed:
+        seen = person[person[:, 2] > 0, :2]
+        if len(seen) and not np.ptp(seen, axis=0).any():
+            # This is how some devices say that they did not see somebody.
+            person[:, 2] = 0
     keypoints = torch.from_numpy(placed.astype(np.float32))
     given = [None if person.box is None else np.array(person.box) * (*scale[:2], *scale[:2]) for person in people]
     boxes = np.array(
         [_around(points) if box is None else box for box, points in zip(given, placed, strict=True)], np.float32
     ).reshape(-1, 4)
+    # At least one pixel in each direction: the tracker compares areas.
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     if frame.tracked:
         return TrackedPoses([person.track for person in people if person.track is not None], boxes, keypoints)
     confidences = torch.tensor([1.0 if person.confidence is None else person.confidence for person in people])
     return Poses(torch.from_numpy(boxes), keypoints, confidences)
+
+
+def _seen_coordinates(people: Sequence[SkeletonPerson]) -> list[float]:
+    return [value for person in people for x, y, confidence in person.keypoints if confidence > 0 for value in (x, y)]
 
 
 def _most_certain(people: Sequence[SkeletonPerson]) -> Sequence[SkeletonPerson]:
@@ -283,6 +307,4 @@ def _most_certain(people: Sequence[SkeletonPerson]) -> Sequence[SkeletonPerson]:
 def _around(joints: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smallest box around the joints ``(17, 3)`` that were seen: left, top, right, bottom."""
     seen = joints[joints[:, 2] > 0] if (joints[:, 2] > 0).any() else joints
-    low, high = seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)
-    # At least one pixel in each direction: the tracker compares areas.
-    return np.concatenate([low, np.maximum(high, low + 1)])
+    return np.concatenate([seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +81,20 @@ def test_whatever_was_seen_every_place_is_finite(seen: int, seed: int) -> None:
     before = torch.zeros_like(joints)
     assert stand_in(joints).isfinite().all()
     assert complete(joints, before, torch.rand(3, 18, generator=source) < 0.5).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ("knee", "ankle", "hip"),
+        ("knee", "ankle", "hip", "eye", "nose", "ear"),
+        ("knee", "ankle", "hip", "elbow", "wrist"),
+    ],
+)
+def test_people_seen_from_behind_are_completed_as_upright_as_from_the_front(hidden: tuple[str, ...]) -> None:
+    front = standing()
+    behind = front * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([600.0, 0.0, 0.0])
+    lost = [joint for joint, name in enumerate(JOINTS) if name.split("_")[-1] in hidden]
+    for person in (front, behind):
+        placed = stand_in(without(person, *lost))
+        assert float((placed[0, ANKLES, 1] - person[0, ANKLES, 1]).abs().max()) < 30, "feet are about where they are"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
@@ -160,3 +161,14 @@ def test_weights_that_nothing_refers_to_are_removed(shelf: Shelf) -> None:
     assert shelf.files() == kept
     assert not (shelf.root / "nobody").exists()
     assert shelf.models.remove_orphans() == []
+
+
+def test_a_calibration_that_was_kept_is_used_though_the_database_cannot_be_read_just_then(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_camera_id: str) -> None:
+        raise OperationalError("SELECT", {}, Exception("the database is gone"))
+
+    monkeypatch.setattr(shelf.store, "active", fail)
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict())
+    assert shelf.camera.calibration == FIRST

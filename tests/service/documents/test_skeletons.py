@@ -81,10 +81,13 @@ def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
         (json.dumps(frame(person(box=[5, 5, 5, 9]))), "left < right"),
         (json.dumps(frame(*[person()] * 1025)), "at most 1024"),
         (
-            json.dumps(frame({"keypoints": [[0.5, 0.4, 0.9]] * 17})),
-            "all joints lie between 0 and 1; set units to fraction",
+            json.dumps(frame({"keypoints": [[0.5, 0.4, 0.9]] * 16 + [[0.6, 1.1, 0.9]]})),
+            "all joints lie between 0 and 2; set units to fraction",
         ),
-        (json.dumps(frame({"keypoints": [[0.0, 0.0, 1.0]] * 17})), "all joints lie between 0 and 1"),
+        (
+            json.dumps(frame({"keypoints": [[0.1, 0.2, 0.9]] * 17, "box": [9, 9, 40, 30]}, units="fraction")),
+            "a box lies 40",
+        ),
         (json.dumps(frame(person(), units="fraction")), "set units to pixels"),
         (
             json.dumps(frame({"keypoints": [[9.0, 9.0, 1.0]] * 18})),
@@ -130,6 +133,22 @@ def test_a_sequence_says_which_frame_does_not_fit() -> None:
     document = sequence((1.0, [person()]), (2.0, [{"keypoints": [[9.0, 9.0, 1.0]] * 18}]))
     with pytest.raises(ValidationError, match="frame 1: person 0 has 18 joints"):
         SkeletonSequence.model_validate(document)
+
+
+@pytest.mark.parametrize("joint", [[0.0, 0.0, 1.0], [0.0, 0.0, 0.1], [31.0, 20.0, 0.9]])
+def test_joints_that_all_lie_at_one_point_were_not_seen(joint: list[float]) -> None:
+    assert not read(frame({"keypoints": [joint] * 17})).keypoints[..., 2].any()
+
+
+def test_somebody_in_the_corner_of_one_frame_does_not_make_fractions_of_pixels() -> None:
+    corner = {"keypoints": [[0.2 + number / 20, 0.3, 0.9] for number in range(17)]}
+    SkeletonSequence.model_validate(sequence((1.0, [corner]), (2.0, [person()])))
+    with pytest.raises(ValidationError, match="set units to fraction"):
+        SkeletonSequence.model_validate(sequence((1.0, [corner]), (2.0, [corner])))
+
+
+def test_a_box_has_at_least_one_pixel_in_each_direction() -> None:
+    assert read(frame(person(box=[5, 5, 5 + 1e-12, 9]))).boxes.tolist() == [[5.0, 5.0, 6.0, 9.0]]
 
 
 def test_people_of_whom_no_joint_was_seen_are_no_reason_to_refuse() -> None:
