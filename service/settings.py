@@ -111,7 +111,8 @@ class Settings(BaseSettings):
         0.1,
         gt=0,
         lt=1,
-        description="Detections of people below this confidence are ignored; the tracker decides about the others.",
+        description="Detections of people below this confidence are ignored; the tracker may ignore some of the "
+        "others.",
     )
     pose_batch: int | None = Field(
         None, ge=1, le=256, description="Most frames in one call of YOLO-pose; unset means 1 on a CPU and 16 on a GPU."
@@ -123,7 +124,7 @@ class Settings(BaseSettings):
         True,
         validation_alias=AliasChoices(f"{ENV_PREFIX}SUM_PARTS", f"{ENV_PREFIX}WITNESSES"),
         description="`true` sums three parts of the score: `pose` (DA-Flow), `motion` and `pair`; `false` uses `pose` "
-        "alone.",
+        "alone. Calibrations of cameras are not used after a change; calibrate again, or change it back.",
     )
     database_url: str | None = Field(
         None,
@@ -156,8 +157,8 @@ class Settings(BaseSettings):
     )
     false_alarms_per_hour: PositiveFloat = Field(
         1.0,
-        description="False-alarm budget that sets the threshold: false alarms per hour of footage like the "
-        "calibration footage.",
+        description="False-alarm budget that sets the threshold of clips and of each camera: false alarms per hour of "
+        "footage like the calibration footage; a camera can have its own (`false_alarms_per_hour`).",
     )
     max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
@@ -230,7 +231,7 @@ class Settings(BaseSettings):
     evidence_max_s: float = Field(60.0, gt=0, le=600, description="Longest clip of an incident in seconds.")
     heartbeat_s: PositiveFloat = Field(15.0, description="Seconds of silence after which a stream sends a heartbeat.")
     log_level: LogLevel = Field(
-        LogLevel.INFO, description="Least severe records that are logged: `debug`, `info`, `warning` or `error`."
+        LogLevel.INFO, description="Lowest level of messages that are logged: `debug`, `info`, `warning` or `error`."
     )
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="`console` for people, `json` for machines.")
 

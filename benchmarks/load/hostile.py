@@ -46,7 +46,7 @@ def main() -> None:
     attacks: dict[str, Callable[[Service], contextlib.AbstractContextManager[None]]] = {
         "nobody": lambda _: contextlib.nullcontext(),
         "1,000 silent connections": _silent,
-        "1,000 heads that never end": _slow_heads,
+        "1,000 requests whose headers never end": _slow_heads,
         "16 uploads of a byte a second": _slow_uploads,
         "messages of 100 MB, one after another": _large_messages,
         "200 subscribers that read nothing": _idle_subscribers,

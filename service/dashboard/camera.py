@@ -27,7 +27,7 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.wall import GROUNDS, choice
-from service.dashboard.watch import STEP_S, Point, Watch
+from service.dashboard.watch import STEP_S, Point, Trace, Watch
 from service.dashboard.words import (
     DROPS,
     PARTS,
@@ -37,6 +37,7 @@ from service.dashboard.words import (
     camera_name,
     cover,
     duration,
+    no_people,
     number,
     rarity,
     rarity_words,
@@ -117,7 +118,7 @@ class _View:
             self._state = text("", "span", "pill")
             self._incident = ui.element("a").classes("act danger")
             with self._incident:
-                text("Open incident", "span")
+                text("View the open incident", "span")
             ui.element("span").classes("grow")
             choice(GROUNDS, "Display", screen.show)
         with ui.element("div").classes("columns"):
@@ -127,8 +128,9 @@ class _View:
                 with card("Level, last 5 minutes"):
                     self._trend = Trend(self._points(), self._limit(), f"Level of {name} in the last 5 minutes")
                     text(
-                        "Level of the most unusual person. At 0.99, one in a hundred normal movements is as unusual "
-                        "or more. An incident opens when the level stays at the threshold or above.",
+                        "Level of the most unusual person. At 0.99, one in a hundred normal movements (half a second "
+                        "of one person) is as unusual or more. An incident opens when the level stays at the threshold "
+                        "or above.",
                         "p",
                         "soft small",
                     )
@@ -169,7 +171,7 @@ class _View:
             self._sent = sent
 
     def _show(self) -> None:
-        status, latest = self._status, self._watch.trace(self._camera).latest
+        status, trace = self._status, self._watch.trace(self._camera)
         state = status["state"]
         self._state.set_content(STATES[state])
         self._state.classes(replace=f"pill {TONES.get(state, 'bad')}")
@@ -177,11 +179,11 @@ class _View:
         self._incident.set_visibility(incident is not None)
         if incident is not None:
             self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
-        self._screen.cover(cover(status, seen=latest is not None))
+        self._screen.cover(cover(status, seen=trace.latest is not None))
         self._figures.show(_figures(status))
         drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
         self._drops.set_content(f"Dropped frames: {', '.join(drops)}." if drops else "")
-        self._people.set_content(_people(latest) if state == "online" else _NOBODY)
+        self._people.set_content(_people(state, trace))
 
     def _points(self) -> list[list[float | None]]:
         trace = self._watch.trace(self._camera)
@@ -214,7 +216,7 @@ class _View:
                 f'outlined hint="sets the threshold; empty: {self._settings.false_alarms_per_hour:g}"'
             )
             alert = ui.number("Alert budget, per hour", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
-                'outlined hint="false alarms that are alerts; empty: a tenth"'
+                'outlined hint="false alarms rated as alerts; empty: a tenth of the false-alarm budget"'
             )
             held = ui.number("Minimum duration, seconds", value=config["min_duration_s"], min=0, max=60).props(
                 'outlined hint="at or above the threshold, before an incident opens"'
@@ -314,7 +316,7 @@ class _Calibration:
             wanted = ui.number("False-alarm budget, per hour", min=0.001).props(
                 'outlined hint="empty: as in the settings"'
             )
-        adapt = ui.checkbox("Also adapt the model weights to this camera")
+        adapt = ui.checkbox("Also fine-tune the model on this camera (used only if it fits normal footage better)")
 
         async def start() -> None:
             request = {
@@ -359,7 +361,7 @@ class _Calibration:
         Facts(
             [
                 ("False-alarm budget", rate(report["false_alarms_per_hour"])),
-                ("90 % interval", f"{low:.2g} to {high:.2g} per hour"),
+                ("Expected false alarms (90 % interval)", f"{low:.2g} to {high:.2g} per hour"),
                 ("Calibration footage", duration(report["footage_s"])),
                 ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
                 ("Version", str(version["version"])),
@@ -398,7 +400,7 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
                 await _View(Visitor(app, request), watch, camera, runtime.settings).open()
             except Refused as error:
                 with card(), empty("There is no such camera", str(error), "videocam_off"):
-                    ui.link("Back to the camera wall", path("/"))
+                    ui.link("Back to the cameras", path("/"))
 
 
 def _place(point: Point) -> list[float | None]:
@@ -417,7 +419,7 @@ def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("Reconnects", str(status["reconnects"])),
         ("Suppressed incidents", str(status["suppressed"])),
         ("False-alarm budget", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
-        ("Calibration footage", "-" if not thresholds else _origin(thresholds)),
+        ("Calibrated on", "-" if not thresholds else _origin(thresholds)),
     ]
 
 
@@ -427,12 +429,12 @@ def _origin(thresholds: dict[str, Any]) -> str:
     return "this camera, weights adapted" if thresholds["adapted"] else "this camera"
 
 
-_NOBODY: Final = '<li class="soft">Nobody in the picture</li>'
-
-
-def _people(latest: Any) -> str:
-    if latest is None or not latest.people:
-        return _NOBODY
+def _people(state: str, trace: Trace) -> str:
+    """The rows of the list of people, as HTML."""
+    latest = trace.latest
+    nobody = no_people(state, trace.age_s, 0 if latest is None else len(latest.people))
+    if latest is None or nobody:
+        return f'<li class="soft">{nobody}</li>'
     rows = []
     for person in sorted(latest.people, key=lambda one: -1.0 if one.level is None else one.level, reverse=True)[:12]:
         if person.level is None:
@@ -444,5 +446,6 @@ def _people(latest: Any) -> str:
         rows.append(bar(f"Person {person.track}", share, words, "hot" if hot else ""))
         if hot and person.parts:
             part = max(person.parts, key=lambda name: person.parts[name])
-            rows.append(f'<li class="soft small">Person {person.track}: highest part is {PARTS.get(part, part)}</li>')
+            name = PARTS.get(part, part)
+            rows.append(f'<li class="soft small">Person {person.track}: most unusual in {name}</li>')
     return "".join(rows)

@@ -17,7 +17,7 @@ from service.documents.messages import IncidentInfo
 
 _STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 _VIEWS: Final = (
-    ("Wall", "/", "grid_view"),
+    ("Cameras", "/", "grid_view"),
     ("Incidents", "/incidents", "notifications_none"),
     ("Clips", "/clips", "movie"),
     ("System", "/system", "monitor_heart"),
@@ -58,7 +58,7 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
     with ui.element("a").classes("skip").props('href="#content"'):
         ui.html("Skip to content", sanitize=False, tag="span")
     with ui.element("header").classes("top"):
-        with ui.element("a").classes("brand").props(f'href="{path("/")}" aria-label="DA-Flow Live, camera wall"'):
+        with ui.element("a").classes("brand").props(f'href="{path("/")}" aria-label="DA-Flow Live, cameras"'):
             ui.html(_LOGO, sanitize=False, tag="span")
             ui.html("DA-Flow Live", sanitize=False, tag="span")
         with ui.element("nav").props('aria-label="Views"'):

@@ -32,7 +32,7 @@ from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
 _PAGE: Final = 50
-_NO_PERSON: Final = '<li class="soft">No single person reached the closing level</li>'
+_NO_PERSON: Final = '<li class="soft">No person to list: nobody&#39;s own level reached the closing level</li>'
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
 _SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings"}
 _STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
@@ -229,13 +229,13 @@ class _View:
             )
             camera = path(f"/cameras/{incident['camera']}")
             with ui.element("a").classes("act").props(f'href="{camera}"'):
-                text("Open camera", "span")
+                text("View camera", "span")
         began, ended = incident["started_at"], incident["ended_at"]
         until = datetime.fromisoformat(ended or incident["updated_at"])
         lasted = (until - datetime.fromisoformat(began)).total_seconds()
         with ui.element("dl").classes("facts"):
             _fact("Started", began)
-            _fact("Peak", incident["peak_at"], "time")
+            _fact("Peak time", incident["peak_at"], "time")
             if incident["acknowledged_at"]:
                 _fact("Acknowledged", incident["acknowledged_at"])
         why = ENDS.get(incident["end_reason"] or "", "")
@@ -320,7 +320,10 @@ class _View:
         if self._shown is None:
             return
         wrong = not self._shown["false_alarm"]
-        learns = "Marked as a false alarm. The next calibration of this camera counts it as normal."
+        learns = (
+            "Marked as a false alarm. The next calibration of this camera takes it into account, unless its weights "
+            "are adapted."
+        )
         done = learns if wrong else "No longer marked as a false alarm."
         await attempt(
             self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
@@ -362,7 +365,7 @@ def _state_text(incident: dict[str, Any]) -> str:
         return "open"
     if incident["false_alarm"]:
         return "false alarm"
-    return "acknowledged" if incident["acknowledged_at"] else "new"
+    return "acknowledged" if incident["acknowledged_at"] else "not acknowledged"
 
 
 def _fact(name: str, at: str, style: str = "ago") -> None:

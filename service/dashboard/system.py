@@ -19,7 +19,7 @@ from service.doctor import Finding, examine
 from service.runtime import Runtime
 
 _STEP_S: Final = 2.0
-_STAGES: Final = {"pose": "Pose estimation", "track": "Tracking", "window": "Windows", "score": "Scoring",
+_STAGES: Final = {"pose": "Pose estimation", "track": "Tracking", "window": "Cutting windows", "score": "Scoring",
                   "publish": "Publishing"}  # fmt: skip
 
 

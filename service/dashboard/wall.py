@@ -14,7 +14,17 @@ from starlette.requests import Request
 from service.dashboard.frame import attempt, button, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import STEP_S, Watch
-from service.dashboard.words import STATES, TONES, camera_name, cover, number, rarity, rarity_words
+from service.dashboard.words import (
+    NO_LIVE_DATA,
+    STATES,
+    TONES,
+    camera_name,
+    cover,
+    is_current,
+    number,
+    rarity,
+    rarity_words,
+)
 from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
@@ -106,7 +116,7 @@ class _Wall:
         points = trace.since(max(self._sent.get(camera, 0), trace.count - _SPARK))
         self._sent[camera] = max(trace.count - 1, 0)
         thresholds, level = status["thresholds"], trace.latest.level if trace.latest else None
-        live = state == "online"
+        live, current = state == "online", is_current(state, trace.age_s)
         return {
             "id": camera,
             "name": camera_name(status),
@@ -116,7 +126,7 @@ class _Wall:
             "cover": cover(status, seen=trace.latest is not None),
             "shown": live and trace.latest is not None,
             "open": str(incident.severity) if incident else "",
-            "said": _said(level) if live else "",
+            "said": _said(level) if current else NO_LIVE_DATA if live else "",
             "fps": f"{number(status['fps_processed'])} fps" if live else "",
             "limit": rarity(thresholds["open"]) if thresholds else None,
             "points": [rarity(point.level) for point in points],
@@ -128,7 +138,7 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
 
     @ui.page("/")
     async def wall(request: Request) -> None:
-        with frame("Wall", watch):
+        with frame("Cameras", watch):
             await _Wall(Visitor(app, request), watch).open()
 
 

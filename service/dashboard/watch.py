@@ -7,6 +7,7 @@ and the next update only after it has acknowledged the last.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -55,11 +56,12 @@ class Trace:
     count: int = 0
     latest: Score | None = None
     _begun: float = 0.0
+    _heard: float = 0.0
 
     def add(self, score: Score) -> None:
         """Add a score."""
         at = score.captured_at.timestamp()
-        self.latest = score
+        self.latest, self._heard = score, time.monotonic()
         if self.points and at - self._begun < STEP_S:
             last = self.points[-1]
             known = [level for level in (last.level, score.level) if level is not None]
@@ -68,6 +70,11 @@ class Trace:
         self._begun = at
         self.points.append(Point(at, score.level, score.threshold))
         self.count += 1
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the frame of the newest score was captured; None if there is no score."""
+        return None if self.latest is None else self.latest.age_s + time.monotonic() - self._heard
 
     def since(self, count: int) -> list[Point]:
         """The kept points after the first `count`, without the newest, which may still change."""

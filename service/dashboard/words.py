@@ -10,7 +10,7 @@ STATES: Final = {
     "online": "Live",
     "stalled": "No frames",
     "reconnecting": "Reconnecting",
-    "failed": "Cannot connect",
+    "failed": "Failed: needs attention",
     "stopped": "Off",
 }
 """Names of the states of a camera, by `pose.live.SourceState`."""
@@ -19,7 +19,7 @@ TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet"}
 """Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
 ENDS: Final = {
-    "quiet": "the level fell below the closing threshold",
+    "quiet": "the level stayed below the closing level",
     "camera-lost": "the camera was lost",
     "camera-stopped": "the camera was stopped or changed",
     "service-stopped": "the service was stopped",
@@ -28,7 +28,7 @@ ENDS: Final = {
 """Why an incident ended, by `service.documents.base.EndReason`."""
 
 DROPS: Final = {
-    "rate_limit": "maximum frame rate",
+    "rate_limit": "above the maximum frame rate",
     "overload": "overload",
     "not_ready": "models not loaded",
     "out_of_order": "out of order",
@@ -39,7 +39,14 @@ DROPS: Final = {
 PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people close together)"}
 """Names of the parts of a score."""
 
-RARITY_NOTE: Final = "“1 in 100” means that one in 100 normal movements is as unusual or more."
+RARITY_NOTE: Final = (
+    "“1 in 100” means that one in 100 normal movements (half a second of one person) is as unusual or more."
+)
+
+FRESH_S: Final = 5.0
+"""An older score, in seconds, does not say what is happening now."""
+
+NO_LIVE_DATA: Final = "No live data"
 
 RAREST: Final = 6.0
 """Highest rarity: levels closer to 1 than a millionth are shown alike."""
@@ -100,6 +107,31 @@ def camera_name(status: dict[str, Any]) -> str:
     return str(status["config"]["name"] or status["id"])
 
 
+def is_current(state: str, age_s: float | None) -> bool:
+    """Whether the newest score of a camera says what is happening now.
+
+    Args:
+        state: State of the camera, a key of `STATES`.
+        age_s: Seconds since the frame of that score was captured; None if there is no score.
+    """
+    return state == "online" and age_s is not None and age_s <= FRESH_S
+
+
+def no_people(state: str, age_s: float | None, people: int) -> str:
+    """Why the list of people has no rows, as a text; empty if it has some.
+
+    Only a current score says that nobody is in the picture. Without one it is unknown.
+
+    Args:
+        state: State of the camera, a key of `STATES`.
+        age_s: Seconds since the frame of the newest score was captured; None if there is no score.
+        people: Number of people in that score.
+    """
+    if not is_current(state, age_s):
+        return NO_LIVE_DATA
+    return "" if people else "Nobody in the picture"
+
+
 def cover(status: dict[str, Any], *, seen: bool) -> str:
     """Why a camera has no picture, as a sentence; empty if it has one.
 
@@ -112,7 +144,7 @@ def cover(status: dict[str, Any], *, seen: bool) -> str:
         case "online":
             return "" if seen else "Processing the first frame…"
         case "stopped":
-            return "Switch it on in its settings."
+            return "Turn on “Enabled” in its settings."
         case "connecting":
             return "Waiting for the first frame…"
         case _:

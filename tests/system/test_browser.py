@@ -271,7 +271,7 @@ def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Brow
     assert [found["id"] for found in results.response["violations"] if found["impact"] in ("serious", "critical")] == []
     page.get_by_label("Access key").fill("dfl_wrong")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_contain_text("this key is not known")
+    expect(page.get_by_role("alert")).to_contain_text("this key is unknown, expired or revoked")
     page.get_by_label("Access key").fill(first.group())
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile("/dashboard/incidents$"))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
 
 from service.dashboard.watch import STEP_S, Trace
 from tests.doubles.scores import live_score
@@ -32,3 +35,16 @@ def test_old_points_are_forgotten() -> None:
     made = trace(*[0.5] * 2000, every=STEP_S)
     assert len(made.points) == 1200
     assert len(made.since(0)) == 1199
+
+
+def test_the_newest_score_grows_older_until_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("service.dashboard.watch.time", SimpleNamespace(monotonic=lambda: now))
+    assert Trace().age_s is None
+    made = Trace()
+    made.add(live_score(0.5).model_copy(update={"age_s": 0.25}))
+    assert made.age_s == 0.25
+    now = 107.0
+    assert made.age_s == 7.25
+    made.add(live_score(0.5).model_copy(update={"age_s": 0.5}))
+    assert made.age_s == 0.5
