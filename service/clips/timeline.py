@@ -10,11 +10,13 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.calibration import exceedance_runs
 from model.frames import frame_scores_of_track
 from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
+from pose.unseen import LEAST_JOINTS, seen_joints
 from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.documents.base import MissingScore
 from service.documents.results import (
@@ -67,7 +69,7 @@ class Timeline:
             persons = [
                 self._person(track, people, i, rows.get((index, track))) for i, track in enumerate(people.track_ids)
             ]
-            frames.append(self._frame(index, time, persons))
+            frames.append(self._frame(index, time, persons, people.keypoints))
         for history in self._history.values():
             history.forget_before(ready[-1][1])
         return frames
@@ -122,7 +124,7 @@ class Timeline:
             parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
         )
 
-    def _frame(self, index: int, time: float, people: list[PersonScore]) -> FrameScore:
+    def _frame(self, index: int, time: float, people: list[PersonScore], keypoints: Tensor) -> FrameScore:
         interval = time - self._last_time if self._last_time is not None else 0.0
         self._last_time = time
         nll = [person.score for person in people if person.score is not None]
@@ -130,7 +132,11 @@ class Timeline:
         reason: MissingScore | None = None
         if not levels:
             too_slow = interval > self._spec.max_gap_s
-            reason = "nobody" if not people else "frame_rate_too_low" if too_slow else "track_too_short"
+            visible = bool((seen_joints(keypoints) >= LEAST_JOINTS).any())
+            short: MissingScore = (
+                "frame_rate_too_low" if too_slow else "track_too_short" if visible else "too_few_joints"
+            )
+            reason = short if people else "nobody"
         return FrameScore(
             index=index,
             time_s=round(time, 6),
@@ -193,6 +199,8 @@ def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: 
             f"nobody could be scored: the frames lie further apart than the {spec.max_gap_s:g} s "
             "over which poses are interpolated"
         ]
+    if 2 * sum(frame.reason == "too_few_joints" for frame in people) > len(people):
+        return [f"nobody could be scored: fewer than {LEAST_JOINTS} joints of each person were seen"]
     window = f"{spec.length} points at {spec.rate_hz:g} per second, {spec.duration_s:.2f} s"
     if duration < spec.duration_s:
         return [f"nobody could be scored: the clip lasts {duration:.2f} s and is shorter than one window ({window})"]

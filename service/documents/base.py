@@ -34,7 +34,7 @@ class EndReason(StrEnum):
 Level = Annotated[float, Field(ge=0.0, le=1.0)]
 """Position of a score among the scores of normal life, 0 to 1, by the calibration."""
 
-MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low"]
+MissingScore = Literal["nobody", "track_too_short", "frame_rate_too_low", "too_few_joints"]
 
 
 class Document(BaseModel):

@@ -77,7 +77,7 @@ class FrameScore(Document):
         default=None,
         description="Why there is no score: `nobody` is in the picture; `track_too_short`, no person was followed for "
         "a whole window around this frame; `frame_rate_too_low`, the gap between frames is too long to interpolate "
-        "poses.",
+        "poses; `too_few_joints`, fewer than 6 joints of each person were seen.",
     )
     people: list[PersonScore] = Field(description="All tracked people in this frame.")
 

@@ -32,6 +32,7 @@ REASONS: Final[dict[MissingScore, str]] = {
     "nobody": "nobody in the picture",
     "track_too_short": "nobody followed for long enough",
     "frame_rate_too_low": "frame rate too low",
+    "too_few_joints": "too few joints in view",
 }
 
 _UNSCORED: Final = (190, 190, 190)

@@ -19,6 +19,7 @@ from model.scorer import ScoredWindow
 from pose.estimator import Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses, Tracker
+from pose.unseen import LEAST_JOINTS, seen_joints
 from pose.windows import WindowSpec
 from service.documents.base import MissingScore
 from service.live.frames import Inbox, Scored, Sighting, scene_of
@@ -186,7 +187,11 @@ class Lane:
         if math.isnan(score.raw):
             interval = 1 / self.rate if self.rate else self._gap
             too_slow = spec.max_gap_s < interval < math.inf
-            reason = "nobody" if not len(people) else "frame_rate_too_low" if too_slow else "track_too_short"
+            visible = bool((seen_joints(people.keypoints) >= LEAST_JOINTS).any())
+            short: MissingScore = (
+                "frame_rate_too_low" if too_slow else "track_too_short" if visible else "too_few_joints"
+            )
+            reason = short if len(people) else "nobody"
         height, width, _ = scene_of(item)
         self.deliver(
             Scored(

@@ -13,6 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.doubles import media
 from tests.doubles.live import device, lying
 from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
 
@@ -46,13 +47,18 @@ class Operator:
 def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_data: Path) -> Iterator[ServerProcess]:
     """Two cameras that play clips, and a device that sends skeletons."""
     folder, clips = tmp_path_factory.mktemp("page"), test_data / "clips"
+    media_dir = folder / "media"
+    media_dir.mkdir()
+    # Two frames a second are looked at; to decode more of them would take time from the browser.
     airport = clips / "ubnormal" / "normal_scene_16_scenario_2.mp4"
+    airport = media.reencode(airport, media_dir / "airport.mp4", every=6, scale=0.5)
     room = clips / "intel" / "one-by-one-person-detection.mp4"
+    room = media.reencode(room, media_dir / "room.mp4", every=2, frames=600)
     with server_process(
         folder / "data",
         pose_weights=pose_weights,
         pose_image_size=320,
-        media_dirs=clips,
+        media_dirs=media_dir,
         evidence_after_s=1,
         evidence_before_s=2,
     ) as running:

@@ -15,7 +15,7 @@ MERGE_S = 1.0
 
 
 def people(*tracks: int) -> TrackedPoses:
-    return TrackedPoses(list(tracks), np.zeros((len(tracks), 4), np.float32), torch.zeros(len(tracks), 17, 3))
+    return TrackedPoses(list(tracks), np.zeros((len(tracks), 4), np.float32), torch.ones(len(tracks), 17, 3))
 
 
 def windows(track: int, ends: list[float], nll: list[float]) -> WindowScores:
@@ -77,7 +77,11 @@ def test_a_frame_without_a_score_says_why() -> None:
     timeline.add_frame(0, 0.0, people())
     timeline.add_frame(1, 0.1, people(1))
     timeline.add_frame(2, 1.1, people(1))
-    assert [frame.reason for frame in timeline.settle(np.inf)] == ["nobody", "track_too_short", "frame_rate_too_low"]
+    heads = people(1)
+    heads.keypoints[:, 5:] = 0
+    timeline.add_frame(3, 1.2, heads)
+    reasons = ["nobody", "track_too_short", "frame_rate_too_low", "too_few_joints"]
+    assert [frame.reason for frame in timeline.settle(np.inf)] == reasons
 
 
 def test_tracks_tell_their_span_and_their_peak() -> None:
@@ -133,3 +137,12 @@ def test_a_result_without_scores_says_why_in_plain_words(
     (note,) = explain_missing_scores(frames, duration, SPEC)
     assert sentence in note
     assert explain_missing_scores([frame(0, 0.5)], duration, SPEC) == []
+
+
+def test_a_clip_that_shows_only_heads_says_so() -> None:
+    timeline, heads = Timeline(SPEC, keypoints=False), people(1)
+    heads.keypoints[:, 5:] = 0
+    for number in range(20):
+        timeline.add_frame(number, number / 10, heads)
+    (note,) = explain_missing_scores(timeline.settle(np.inf), 2.0, SPEC)
+    assert note == "nobody could be scored: fewer than 6 joints of each person were seen"
