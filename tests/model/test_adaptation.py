@@ -188,6 +188,7 @@ def test_false_alarms_do_not_replace_footage(base: Checkpoint, footage: list[Pos
         fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, false_alarms=[100.0] * 50, **RULES)
 
 
+@pytest.mark.slow
 def test_own_weights_do_not_use_false_alarms_scored_by_the_shared_weights(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:

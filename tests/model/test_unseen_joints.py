@@ -69,10 +69,23 @@ def scored(clips: list[PoseClip], scorer: Scorer, change: Callable[[Tensor], Ten
     return scorer.score(Windows.concatenate(batches), np.concatenate(cameras))
 
 
+@pytest.fixture(scope="module")
+def clips(test_data: Path) -> list[PoseClip]:
+    """Normal life in a shop."""
+    first = read_split(test_data / "poselift" / "pose" / "train")[:CLIPS]
+    assert sum(len(track.frames) for clip in first for track in clip.tracks) / 15 > 17 * 60
+    return first
+
+
+@pytest.fixture(scope="module")
+def untouched(clips: list[PoseClip], scorer: Scorer) -> WindowScores:
+    return scored(clips, scorer, lambda keypoints: keypoints)
+
+
 @pytest.mark.parametrize("lost", ["low confidence", "one joint"])
-def test_normal_life_stays_normal_where_joints_are_not_seen(lost: str, test_data: Path, scorer: Scorer) -> None:
-    clips = read_split(test_data / "poselift" / "pose" / "train")[:CLIPS]
-    assert sum(len(track.frames) for clip in clips for track in clip.tracks) / 15 > 17 * 60
+def test_normal_life_stays_normal_where_joints_are_not_seen(
+    lost: str, clips: list[PoseClip], untouched: WindowScores, scorer: Scorer
+) -> None:
     rng = np.random.default_rng(0)
 
     def lose(keypoints: Tensor) -> Tensor:
@@ -83,7 +96,7 @@ def test_normal_life_stays_normal_where_joints_are_not_seen(lost: str, test_data
             keypoints[rows, rng.integers(0, 17, len(rows))] = 0
         return keypoints
 
-    untouched, touched = scored(clips, scorer, lambda keypoints: keypoints), scored(clips, scorer, lose)
+    touched = scored(clips, scorer, lose)
     assert touched.level.max() < scorer.calibration.threshold(1.0)
     assert np.median(touched.level) == pytest.approx(np.median(untouched.level), abs=0.1)
     assert len(touched.level) > 0.85 * len(untouched.level)

@@ -158,6 +158,7 @@ def test_a_clip_is_dropped_scored_and_its_timeline_seeks(operator: Operator, tes
     assert download.value.path().read_text().startswith("frame,time_s,track")
 
 
+@pytest.mark.slow
 def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     server = operator.server
     page = operator.go("/cameras/gate")
@@ -188,6 +189,7 @@ def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     eventually(lambda: server.client.get("/v1/cameras/gate").json()["config"]["ignore"] == [], "the zone is gone")
 
 
+@pytest.mark.slow
 def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
     page = operator.go("/cameras/gate")
     field = page.get_by_label("Keep incidents for, hours")

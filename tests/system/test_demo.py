@@ -17,6 +17,7 @@ from tests.doubles.live import socket_reader
 from tests.doubles.servers import eventually, server_process
 
 
+@pytest.mark.slow
 def test_an_incident_comes_by_itself_and_a_film_can_be_scored(tmp_path: Path) -> None:
     with server_process(tmp_path / "data", name="demo") as server:
         incidents = socket_reader(f"ws://127.0.0.1:{server.port}/v1/incidents")

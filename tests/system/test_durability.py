@@ -31,6 +31,7 @@ def start(server: ServerProcess, clip: Path) -> str:
     return clip_id
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_costs_nothing_but_time(tmp_path: Path, pose_weights: Path, clip: Path) -> None:
     data = tmp_path / "data"
     with server_process(data, pose_weights=pose_weights, pose_image_size=320) as server:
@@ -75,7 +76,9 @@ def cramped_server(data: Path, wrapper: list[str], pose_weights: Path) -> Iterat
         yield server
 
 
-@pytest.mark.parametrize("limit", [small_disk, small_files], ids=lambda limit: limit.__name__)
+@pytest.mark.parametrize(
+    "limit", [small_disk, pytest.param(small_files, marks=pytest.mark.slow)], ids=lambda limit: limit.__name__
+)
 def test_a_disk_without_room_refuses_the_upload_and_serves_on(
     tmp_path: Path, pose_weights: Path, limit: Callable[[Path], list[str]]
 ) -> None:

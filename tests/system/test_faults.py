@@ -212,6 +212,7 @@ def test_a_decoder_that_dies_costs_one_clip(server: ServerProcess, long_clip: Pa
     assert server.client.post_clip(street_clip, wait=PATIENCE_S).json()["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_is_given_up(server: ServerProcess, long_clip: Path, street_clip: Path) -> None:
     clip_id = start(server, long_clip)
     for decoder in decoders(server):

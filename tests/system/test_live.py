@@ -112,6 +112,7 @@ def test_two_rtsp_cameras_give_scores_and_incidents_and_come_back_after_the_stre
         streams.thaw()
 
 
+@pytest.mark.slow
 def test_under_overload_scores_stay_fresh_drops_are_counted_and_every_camera_gets_its_share(
     tmp_path: Path, pose_weights: Path, airport: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

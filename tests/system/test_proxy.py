@@ -21,6 +21,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.doubles.backends import Proxy, Redis, running
 from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "docker" / "nginx" / "daflow.conf"
 SAMPLE = ROOT / "docker" / "rtsp" / "clips" / "sample.mp4"

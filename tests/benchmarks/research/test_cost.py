@@ -51,6 +51,7 @@ def test_a_measurement_has_a_latency_for_each_batch_and_fits_into_json() -> None
     assert document["threads"] == torch.get_num_threads()
 
 
+@pytest.mark.slow
 def test_scoring_many_windows_takes_memory() -> None:
     assert measure(DAFlowConfig(), batches=(4096,), repeats=1).peak_memory_bytes > 4096 * 2 * 24 * 18 * 4
 

@@ -68,7 +68,7 @@ def test_fights_that_break_tracks_are_found_and_tracking_says_so(clips: list[Fig
     assert len(main_parts) == 6
     assert {"tracking", "pair"} <= set(main_parts.values())
     assert {row["name"]: row["auc"] for row in result["baselines"]}["number of tracks"] == 1.0
-    assert "not above people per frame, number of tracks" in verdicts(result)[0]
+    assert "these baselines are not lower: people per frame, number of tracks" in verdicts(result)[0]
     result["provenance"] = {"command": "c", "versions": {}, "poses_sha256": "p", "made_with": []}
     result["provenance"] |= {"checkpoint_sha256": "c", "stgnf_sha256": None}
     write_figures(result, tmp_path / "fights.json")

@@ -10,6 +10,8 @@ from benchmarks.research.paper import main
 from benchmarks.research.tables import TABLES
 from tests.model.skeletons import write_test_set, write_training_set, write_ubnormal_test_set
 
+pytestmark = pytest.mark.slow
+
 FEW = ["--jobs", "1", "--epochs", "1", "--seeds", "1", "--untrained-seeds", "1"]
 
 
@@ -44,7 +46,7 @@ def test_tables_and_values_are_written_with_their_provenance(made: Path) -> None
     assert all(f"| {name} |" in text for name in names)
     presence = next(row for row in values["tables"]["main"]["rows"] if row["name"] == "presence")
     assert presence["cells"]["conditional"]["values"] == [0.5], "everybody is always in view"
-    assert "in [results.json](../results.json)." in text
+    assert "[results.json](../results.json)." in text
     assert "## Main results" in text
     assert "## Attention" not in text
     assert "Not computed" not in text

@@ -109,6 +109,7 @@ def test_a_short_surveillance_clip_gets_a_valid_result(name: str, scorer: ClipSc
     assert all(person.keypoints is None for frame in result.frames for person in frame.people)
 
 
+@pytest.mark.slow
 def test_the_batch_size_does_not_change_the_scores(
     settings: Settings, models: LoadedModels, people: ClipResult, test_data: Path
 ) -> None:
