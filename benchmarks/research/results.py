@@ -346,7 +346,12 @@ def _robustness(rows: Sequence[Row], results: Mapping[str, Any]) -> str:
             "noise",
             "**Noise**: every joint of the test clips is shifted independently; levels are in body heights.",
         ),
-        ("test", "joints", "**Lost joints**: this share of the joints is moved to a random place on the person."),
+        (
+            "test",
+            "joints",
+            "**Lost joints**: this share of the joints is moved to a random place on the person and gets confidence 0. "
+            "These values were computed before the score left out joints with confidence 0.",
+        ),
         ("test", "frames", "**Lost frames**: this share of each person's frames is missing."),
         (
             "test",
