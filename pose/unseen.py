@@ -37,6 +37,10 @@ _SIDE: Final = {
 segments after Drillis and Contini, Body Segment Parameters (1966)."""
 
 
+_CLEARLY: Final = 4.0
+"""The figure from behind counts if it explains this many times as much of the spread of the seen joints."""
+
+
 def _figure() -> Tensor:
     """The standing figure from the front, ``(18,)`` complex: x to the right, y down. Its left side is on the right."""
     places = []
@@ -73,7 +77,7 @@ def hide_unseen(joints: Tensor) -> Tensor:
 def stand_in(joints: Tensor) -> Tensor:
     """Give unseen joints their place in a standing figure that is moved, turned and scaled onto the seen joints.
 
-    The figure is fitted from the front and from behind, and the better fit counts. Each fit is the least-squares
+    The figure is fitted from the front, and from behind where that fits much better. Each fit is the least-squares
     similarity transform of the plane, which for complex coordinates is one division (Umeyama, IEEE PAMI 13, 1991, in
     two dimensions).
 
@@ -94,7 +98,7 @@ def stand_in(joints: Tensor) -> Tensor:
     spread = (weight * model.abs().square()).sum(dim=2, keepdim=True).clamp_min(1e-9)
     turn = (weight * model.conj() * shape).sum(dim=2, keepdim=True) / spread
     explained = (spread * turn.abs().square())[..., 0]
-    view = explained.argmax(dim=0, keepdim=True)[..., None]
+    view = (explained[1:] > _CLEARLY * explained[:1]).long()[..., None]
     fitted = torch.take_along_dim(centre + turn * model, view.expand(1, *places.shape), dim=0)[0]
     return torch.cat(
         [torch.where(seen[..., None], joints[..., :2], torch.view_as_real(fitted)), joints[..., 2:]], dim=-1

@@ -163,7 +163,7 @@ def test_skeletons_without_video_get_the_scores_that_the_video_they_came_from_ge
 
 
 def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScorer) -> None:
-    one = {"time_s": 5.0, "people": [{"keypoints": [(10.0, 10.0, 1.0)] * 17}]}
+    one = {"time_s": 5.0, "people": [{"keypoints": [(10.0 + joint, 10.0 + 2 * joint, 1.0) for joint in range(17)]}]}
     result = scorer.score_skeletons(SkeletonSequence.model_validate({"width": 64, "height": 48, "frames": [one]}))
     assert inconsistency(result) is None
     assert len(result.tracks) == 1

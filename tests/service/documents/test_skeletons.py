@@ -44,7 +44,10 @@ def test_poses_without_numbers_are_what_an_estimator_would_have_found(
     poses = read(frame(*given_people))
     assert isinstance(poses, Poses)
     assert poses.keypoints.shape == (len(everybody), 17, 3)
-    assert torch.equal(poses.keypoints, torch.tensor([k for k, _ in everybody]).reshape(-1, 17, 3))
+    sent = torch.tensor([k for k, _ in everybody]).reshape(-1, 17, 3)
+    one_point = [len({(x, y) for x, y, confidence in k if confidence > 0}) == 1 for k, _ in everybody]
+    sent[one_point, :, 2] = 0
+    assert torch.equal(poses.keypoints, sent)
     assert torch.equal(poses.confidences, torch.tensor([c for _, c in everybody]))
     assert (poses.boxes[:, :2] < poses.boxes[:, 2:]).all()
     seen = poses.keypoints[..., 2] > 0
