@@ -10,13 +10,12 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.calibration import exceedance_runs
 from model.frames import frame_scores_of_track
 from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
-from pose.unseen import LEAST_JOINTS, seen_joints
+from pose.unseen import LEAST_JOINTS
 from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.documents.base import MissingScore
 from service.documents.results import (
@@ -25,6 +24,7 @@ from service.documents.results import (
     PersonScore,
     Track,
 )
+from service.scoring.reasons import reason_of
 
 _LEVEL_DIGITS: Final = 9
 """Digits of a level. It is compared with the threshold after rounding, so thresholds of very few false alarms need many
@@ -69,7 +69,7 @@ class Timeline:
             persons = [
                 self._person(track, people, i, rows.get((index, track))) for i, track in enumerate(people.track_ids)
             ]
-            frames.append(self._frame(index, time, persons, people.keypoints))
+            frames.append(self._frame(index, time, persons, people))
         for history in self._history.values():
             history.forget_before(ready[-1][1])
         return frames
@@ -124,19 +124,14 @@ class Timeline:
             parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
         )
 
-    def _frame(self, index: int, time: float, people: list[PersonScore], keypoints: Tensor) -> FrameScore:
+    def _frame(self, index: int, time: float, people: list[PersonScore], tracked: TrackedPoses) -> FrameScore:
         interval = time - self._last_time if self._last_time is not None else 0.0
         self._last_time = time
         nll = [person.score for person in people if person.score is not None]
         levels = [person.level for person in people if person.level is not None]
         reason: MissingScore | None = None
         if not levels:
-            too_slow = interval > self._spec.max_gap_s
-            visible = bool((seen_joints(keypoints) >= LEAST_JOINTS).any())
-            short: MissingScore = (
-                "frame_rate_too_low" if too_slow else "track_too_short" if visible else "too_few_joints"
-            )
-            reason = short if people else "nobody"
+            reason = reason_of(tracked, too_slow=interval > self._spec.max_gap_s)
         return FrameScore(
             index=index,
             time_s=round(time, 6),

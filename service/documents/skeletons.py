@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
@@ -145,10 +145,11 @@ class Plane(Document):
                     f"{where}person {number} has {len(person.keypoints)} joints, but the layout {self.layout} has "
                     f"{expected}{advice}"
                 )
-        seen = _seen_coordinates(people)
-        sides = [value for person in people if person.box is not None for value in person.box]
-        farthest = max(map(abs, [*seen, *sides]), default=0.0)
-        if self.units == "fraction" and farthest > _BEYOND:
+        if self.units == "pixels":
+            return
+        sides = (value for person in people if person.box is not None for value in person.box)
+        farthest = max(map(abs, chain(_seen_coordinates(people), sides)), default=0.0)
+        if farthest > _BEYOND:
             raise ValueError(
                 f"{where}a joint or a box lies {farthest:g} widths or heights from the corner; set units to pixels, "
                 "or send fractions of the width and the height"
@@ -160,10 +161,13 @@ class Plane(Document):
         Raises:
             ValueError: They are; the text says what to send.
         """
-        seen = _seen_coordinates(people)
-        if self.units == "fraction" or not seen or min(self.width, self.height) <= _BEYOND:
+        if self.units == "fraction" or min(self.width, self.height) <= _BEYOND:
             return
-        if max(map(abs, seen)) <= _BEYOND and max(seen) > min(seen):
+        # Of pixels, one of the first joints usually ends this.
+        if any(abs(value) > _BEYOND for value in _seen_coordinates(people)):
+            return
+        seen = list(_seen_coordinates(people))
+        if seen and max(seen) > min(seen):
             raise ValueError(
                 f"all joints lie between 0 and {_BEYOND:g}; set units to fraction, or send pixels of the "
                 f"{self.width} by {self.height} picture"
@@ -291,8 +295,8 @@ def poses_of(frame: SequenceFrame, plane: Plane) -> Poses | TrackedPoses:
     return Poses(torch.from_numpy(boxes), keypoints, confidences)
 
 
-def _seen_coordinates(people: Sequence[SkeletonPerson]) -> list[float]:
-    return [value for person in people for x, y, confidence in person.keypoints if confidence > 0 for value in (x, y)]
+def _seen_coordinates(people: Sequence[SkeletonPerson]) -> Iterator[float]:
+    return (value for person in people for x, y, confidence in person.keypoints if confidence > 0 for value in (x, y))
 
 
 def _most_certain(people: Sequence[SkeletonPerson]) -> Sequence[SkeletonPerson]:

@@ -19,11 +19,11 @@ from model.scorer import ScoredWindow
 from pose.estimator import Poses
 from pose.source import Frame
 from pose.tracker import TrackedPoses, Tracker
-from pose.unseen import LEAST_JOINTS, seen_joints
 from pose.windows import WindowSpec
 from service.documents.base import MissingScore
 from service.live.frames import Inbox, Scored, Sighting, scene_of
 from service.live.zones import Zone, standing_in
+from service.scoring.reasons import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -187,11 +187,7 @@ class Lane:
         if math.isnan(score.raw):
             interval = 1 / self.rate if self.rate else self._gap
             too_slow = spec.max_gap_s < interval < math.inf
-            visible = bool((seen_joints(people.keypoints) >= LEAST_JOINTS).any())
-            short: MissingScore = (
-                "frame_rate_too_low" if too_slow else "track_too_short" if visible else "too_few_joints"
-            )
-            reason = short if len(people) else "nobody"
+            reason = reason_of(people, too_slow=too_slow)
         height, width, _ = scene_of(item)
         self.deliver(
             Scored(
