@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import ssl
@@ -15,14 +16,15 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 from tests.doubles.backends import Proxy, Redis, running
 from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
 
 pytestmark = pytest.mark.slow
 
+ELSEWHERE = "https://elsewhere.example"
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "docker" / "nginx" / "daflow.conf"
 SAMPLE = ROOT / "docker" / "rtsp" / "clips" / "sample.mp4"
@@ -60,8 +62,11 @@ class Proxied:
             timeout=PATIENCE_S,
         )
 
-    def socket(self, path: str, **headers: str) -> ClientConnection:
-        return connect(f"wss://{self.authority}{path}", ssl=self.trust, additional_headers=headers)
+    def socket(self, path: str, **headers: str) -> connect:
+        """A WebSocket. It sends and receives in one thread: two threads must not use one TLS connection at once."""
+        return connect(
+            f"wss://{self.authority}{path}", ssl=self.trust, additional_headers=headers, open_timeout=PATIENCE_S
+        )
 
     def passed_to(self, path: str) -> set[int]:
         """Ports of the servers that requests for a path were passed to; nginx notes a request once it is over."""
@@ -131,26 +136,37 @@ def test_websockets_pass_in_both_directions(proxied: Proxied) -> None:
     path, authorization = "/v1/cameras/door", f"Bearer {proxied.key}"
     with proxied.client(proxied.key) as client:
         assert client.put(path, json={"url": "skeletons:"}).status_code == 201
-        with (
-            proxied.socket(f"{path}/scores", Authorization=authorization) as scores,
-            proxied.socket(f"{path}/skeletons", Authorization=authorization) as feed,
-        ):
-            assert json.loads(scores.recv(PATIENCE_S))["type"] == "hello"
-            # A subscriber at another process is known to the cameras only after a moment.
-            for number in range(round(PATIENCE_S / 0.2)):
-                feed.send(json.dumps({"time_s": number / 5, "width": 640, "height": 480, "people": []}))
-                try:
-                    message = json.loads(scores.recv(0.2))
-                except TimeoutError:
-                    continue
-                if message["type"] == "score":
-                    break
-            assert (message["type"], message["camera"], message["reason"]) == ("score", "door", "nobody")
+        message = asyncio.run(_first_score(proxied, path, authorization))
+        assert (message["type"], message["camera"], message["reason"]) == ("score", "door", "nobody")
         assert client.delete(path).status_code == 204
     assert proxied.passed_to(f"{path}/scores") <= {server.port for server in proxied.streams}
     with pytest.raises(InvalidStatus) as refused:
-        proxied.socket("/v1/incidents", Authorization=authorization, Origin="https://elsewhere.example")
+        asyncio.run(_open(proxied.socket("/v1/incidents", Authorization=authorization, Origin=ELSEWHERE)))
     assert refused.value.response.status_code == 403
+
+
+async def _first_score(proxied: Proxied, path: str, authorization: str) -> dict[str, Any]:
+    """Send skeletons of nobody to a camera until its subscribers receive a score."""
+    async with (
+        proxied.socket(f"{path}/scores", Authorization=authorization) as scores,
+        proxied.socket(f"{path}/skeletons", Authorization=authorization) as feed,
+    ):
+        assert json.loads(await asyncio.wait_for(scores.recv(), PATIENCE_S))["type"] == "hello"
+        # A subscriber at another process is known to the cameras only after a moment.
+        for number in range(round(PATIENCE_S / 0.2)):
+            await feed.send(json.dumps({"time_s": number / 5, "width": 640, "height": 480, "people": []}))
+            try:
+                message: dict[str, Any] = json.loads(await asyncio.wait_for(scores.recv(), 0.2))
+            except TimeoutError:
+                continue
+            if message["type"] == "score":
+                return message
+    raise AssertionError("no score came")
+
+
+async def _open(socket: connect) -> None:
+    async with socket:
+        pass
 
 
 def test_events_are_passed_on_at_once(proxied: Proxied) -> None:
@@ -176,7 +192,7 @@ def test_a_browser_logs_in_with_a_cookie_that_goes_over_tls_only(proxied: Proxie
         assert answer.status_code == 200, answer.text
         assert {"Secure", "HttpOnly", "SameSite=strict"} <= set(answer.headers["set-cookie"].split("; "))
         assert browser.get("/v1/incidents").status_code == browser.get("/v1/cameras").status_code == 200
-        elsewhere = {"Origin": "https://elsewhere.example"}
+        elsewhere = {"Origin": ELSEWHERE}
         assert browser.post("/v1/session", json={"key": proxied.key}, headers=elsewhere).status_code == 403
 
 
