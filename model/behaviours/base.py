@@ -1,0 +1,49 @@
+"""What every behaviour has in common: its kind, and what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What happened, most severe first."""
+
+    FALL = "fall"
+    """Somebody went down fast and stayed down."""
+    FIGHT = "fight"
+    """Two or more people strike, push or wrestle."""
+    LYING = "lying"
+    """Somebody is down and stays down, whether seen to fall or not."""
+    RUNNING = "running"
+    """Somebody runs."""
+    UNUSUAL = "unusual"
+    """Movement that has no name here and is rare in normal life: the DA-Flow score and its other parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one behaviour saw of some people at one moment.
+
+    Attributes:
+        kind: The behaviour.
+        tracks: The people, in order of their track numbers.
+        score: From 0; the behaviour fires at 1 if the camera has no threshold of its own.
+        since: When it began, in seconds on the clock of the poses.
+        saw: What was measured, as a sentence without a full stop, such as "hips fell 0.6 body heights in 0.7 s".
+        facts: The same numbers by name; the unit ends the name (`_s` seconds, `_h` body heights, `_deg` degrees).
+        joints: Numbers of the COCO joints that contributed, increasing.
+
+    Example:
+        >>> Finding(Kind.RUNNING, (3,), 1.2, 4.0, "moves 1.3 body heights a second", {"speed_h_s": 1.3}).kind
+        <Kind.RUNNING: 'running'>
+    """
+
+    kind: Kind
+    tracks: tuple[int, ...]
+    score: float
+    since: float
+    saw: str
+    facts: Mapping[str, float]
+    joints: tuple[int, ...] = ()
