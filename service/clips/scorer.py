@@ -1,8 +1,8 @@
 """Scores a video file; the jobs of the API and the command line share this code.
 
 Frames come from the decoder process and go through pose estimation, tracking, the window buffer and the scorer. The
-timeline joins frames and scores again, and hands over each frame as soon as its scores are final. Skeletons without
-video take the same path from tracking on.
+timeline joins frames and scores again, and hands over each frame as soon as its scores are final. Beside the scorer,
+the named behaviours watch the same people. Skeletons without video take the same path from tracking on.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Final, Protocol, Self
 
 import torch
 
+from model.behaviours import Behaviours
 from pose.estimator import Poses
 from pose.source import VideoInfo
 from pose.tracker import Tracker
+from service.clips.anomalies import find_anomalies
 from service.clips.decoding import ClipLimits, frames, inspect
-from service.clips.timeline import ClipScoring, explain_missing_scores, find_anomalies
+from service.clips.timeline import ClipScoring, explain_missing_scores
 from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
 from service.documents.skeletons import MAX_PEOPLE, SkeletonSequence, poses_of
 from service.scoring.following import followed
@@ -99,7 +101,7 @@ class ClipScorer:
             ScoringCancelled: The observer asked to stop.
         """
         models, info = self._models, video or inspect(path, self._limits)
-        scoring = ClipScoring(models.scorer, models.estimator.device, observer.frame, keypoints=keypoints)
+        scoring = ClipScoring(models.scorer, Behaviours(), models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
@@ -108,7 +110,7 @@ class ClipScorer:
                 for frame, people in batch:
                     height, width = frame.image.shape[:2]
                     size = (width, height)
-                    scoring.add(frame.sequence, frame.captured_at, people)
+                    scoring.add(frame.sequence, frame.captured_at, people, size)
                 scoring.settle_some()
                 observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
         return self._result(models.info, info.fps, size, scoring)
@@ -127,13 +129,13 @@ class ClipScorer:
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = ClipScoring(scorer, torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = ClipScoring(scorer, Behaviours(), torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame, sequence)
             if isinstance(people, Poses):
                 people = tracker.update(people, size[::-1])
-            scoring.add(number, frame.time_s - first, people)
+            scoring.add(number, frame.time_s - first, people, size)
             scoring.settle_some()
         result = self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
         surplus = [frame.surplus for frame in sequence.frames if frame.surplus]
@@ -162,6 +164,6 @@ class ClipScorer:
             threshold=threshold,
             frames=scores,
             tracks=scoring.timeline.tracks(),
-            anomalies=find_anomalies(scores, threshold.level, scorer.calibration.merge_s),
+            anomalies=find_anomalies(scores, scoring.fired, threshold.level, scorer.calibration.merge_s),
             notes=[*self._notes, *explain_missing_scores(scores, duration, scorer.spec)],
         )

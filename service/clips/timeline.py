@@ -1,4 +1,4 @@
-"""Joins frames and window scores into frame scores, and frame scores into anomalies."""
+"""Joins frames, window scores and named behaviours into the scores of frames."""
 
 from __future__ import annotations
 
@@ -11,41 +11,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.calibration import exceedance_runs
+from model.behaviours import Behaviours, Finding, Kind
 from model.frames import frame_scores_of_track
 from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
 from pose.unseen import LEAST_JOINTS
 from pose.windows import WindowBuffer, Windows, WindowSpec
+from service.clips.anomalies import Fired, rounded
 from service.documents.base import MissingScore
-from service.documents.results import (
-    Anomaly,
-    FrameScore,
-    PersonScore,
-    Track,
-)
+from service.documents.results import FIRES, FrameScore, PersonScore, Track
 from service.scoring.reasons import reason_of
 
 _LEVEL_DIGITS: Final = 9
 """Digits of a level. It is compared with the threshold after rounding, so thresholds of very few false alarms need many
 digits."""
 
+_TIME_DIGITS: Final = 6
+
 
 class Timeline:
-    """Joins frames and window scores; hands over a frame once its scores are final."""
+    """Joins frames, window scores and named behaviours; hands over a frame once its scores are final."""
 
     def __init__(self, spec: WindowSpec, *, keypoints: bool) -> None:
         self._spec = spec
         self._keypoints = keypoints
-        self._waiting: deque[tuple[int, float, TrackedPoses]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._history: dict[int, _TrackHistory] = {}
         self._last_time: float | None = None
         # A window over a frame ends at most this much later, and is complete when the person is next seen after that.
         self._horizon = spec.duration_s + spec.max_gap_s + 1 / spec.rate_hz
 
-    def add_frame(self, sequence: int, time: float, people: TrackedPoses) -> None:
-        """Append the next frame: its number, its time in seconds, and its people."""
-        self._waiting.append((sequence, time, people))
+    def add_frame(self, sequence: int, time: float, people: TrackedPoses, findings: Iterable[Finding] = ()) -> None:
+        """Append the next frame: its number, its time in seconds, its people, and what the behaviours see in it."""
+        self._waiting.append(_Waiting(sequence, time, people, _behaviours(findings)))
         for track in people.track_ids:
             history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
             history.last_frame = sequence
@@ -59,19 +57,19 @@ class Timeline:
     def settle(self, scored_until: float) -> list[FrameScore]:
         """Hand over the frames that are final once all windows of frames up to `scored_until` seconds are scored."""
         ready = []
-        while self._waiting and self._waiting[0][1] + self._horizon <= scored_until:
+        while self._waiting and self._waiting[0].time + self._horizon <= scored_until:
             ready.append(self._waiting.popleft())
         if not ready:
             return []
         rows = self._person_rows(ready)
         frames = []
-        for index, time, people in ready:
+        for one in ready:
             persons = [
-                self._person(track, people, i, rows.get((index, track))) for i, track in enumerate(people.track_ids)
+                self._person(one, i, rows.get((one.index, track))) for i, track in enumerate(one.people.track_ids)
             ]
-            frames.append(self._frame(index, time, persons, people))
+            frames.append(self._frame(one, persons))
         for history in self._history.values():
-            history.forget_before(ready[-1][1])
+            history.forget_before(ready[-1].time)
         return frames
 
     def tracks(self) -> list[Track]:
@@ -87,11 +85,11 @@ class Timeline:
             for track, history in sorted(self._history.items())
         ]
 
-    def _person_rows(self, ready: Sequence[tuple[int, float, TrackedPoses]]) -> dict[tuple[int, int], _Score]:
+    def _person_rows(self, ready: Sequence[_Waiting]) -> dict[tuple[int, int], _Score]:
         seen: dict[int, list[tuple[int, float]]] = {}
-        for index, time, people in ready:
-            for track in people.track_ids:
-                seen.setdefault(track, []).append((index, time))
+        for one in ready:
+            for track in one.people.track_ids:
+                seen.setdefault(track, []).append((one.index, one.time))
         rows = {}
         for track, sightings in seen.items():
             history = self._history[track]
@@ -110,69 +108,38 @@ class Timeline:
         chosen = frame_scores_of_track(times, np.array(history.end_times), numbers, self._spec)
         return [None if np.isnan(window) else int(window) for window in chosen]
 
-    def _person(self, track: int, people: TrackedPoses, i: int, score: _Score | None) -> PersonScore:
+    def _person(self, frame: _Waiting, i: int, score: _Score | None) -> PersonScore:
+        people = frame.people
         left, top, right, bottom = (round(float(value), 2) for value in people.boxes[i])
         joints = None
         if self._keypoints:
             joints = [(round(x, 2), round(y, 2), round(c, 3)) for x, y, c in people.keypoints[i].tolist()]
         return PersonScore(
-            track=track,
+            track=people.track_ids[i],
             box=(left, top, right, bottom),
             keypoints=joints,
             score=None if score is None else round(score.nll, 5),
             level=None if score is None else round(score.level, _LEVEL_DIGITS),
             parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
+            behaviours=frame.behaviours.get(people.track_ids[i], {}),
         )
 
-    def _frame(self, index: int, time: float, people: list[PersonScore], tracked: TrackedPoses) -> FrameScore:
-        interval = time - self._last_time if self._last_time is not None else 0.0
-        self._last_time = time
+    def _frame(self, frame: _Waiting, people: list[PersonScore]) -> FrameScore:
+        interval = frame.time - self._last_time if self._last_time is not None else 0.0
+        self._last_time = frame.time
         nll = [person.score for person in people if person.score is not None]
         levels = [person.level for person in people if person.level is not None]
         reason: MissingScore | None = None
         if not levels:
-            reason = reason_of(tracked, too_slow=interval > self._spec.max_gap_s)
+            reason = reason_of(frame.people, too_slow=interval > self._spec.max_gap_s)
         return FrameScore(
-            index=index,
-            time_s=round(time, 6),
+            index=frame.index,
+            time_s=round(frame.time, _TIME_DIGITS),
             score=max(nll, default=None),
             level=max(levels, default=None),
             reason=reason,
             people=people,
         )
-
-
-def find_anomalies(scores: Sequence[FrameScore], threshold: float, merge_s: float) -> list[Anomaly]:
-    """Stretches of frames whose level is at or above the threshold.
-
-    Args:
-        scores: All frames, in order.
-        threshold: A level in 0..1.
-        merge_s: Stretches closer than this many seconds are one, as in `Calibration.merge_s`.
-
-    Returns:
-        The stretches in order of time.
-    """
-    times = np.array([frame.time_s for frame in scores])
-    levels = np.array([np.nan if frame.level is None else frame.level for frame in scores])
-    anomalies = []
-    for first, last in exceedance_runs(times, levels, threshold, merge_s):
-        stretch = scores[first : last + 1]
-        above = {
-            person.track
-            for frame in stretch
-            for person in frame.people
-            if person.level is not None and person.level >= threshold
-        }
-        anomalies.append(
-            Anomaly(
-                start_s=stretch[0].time_s,
-                end_s=stretch[-1].time_s,
-                peak_level=max(frame.level for frame in stretch if frame.level is not None),
-                tracks=sorted(above),
-            )
-        )
-    return anomalies
 
 
 def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: WindowSpec) -> list[str]:
@@ -200,6 +167,26 @@ def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: 
     if duration < spec.duration_s:
         return [f"nobody could be scored: the clip lasts {duration:.2f} s and is shorter than one window ({window})"]
     return [f"nobody could be scored: no person was followed without a break for a whole window ({window})"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A frame whose scores are not final yet."""
+
+    index: int
+    time: float
+    people: TrackedPoses
+    behaviours: dict[int, dict[Kind, float]]
+    """By track."""
+
+
+def _behaviours(findings: Iterable[Finding]) -> dict[int, dict[Kind, float]]:
+    """The score of each named behaviour of each track, most severe first."""
+    highest: dict[int, dict[Kind, float]] = {}
+    for finding in sorted(findings, key=lambda one: (list(Kind).index(one.kind), one.score)):
+        for track in finding.tracks:
+            highest.setdefault(track, {})[finding.kind] = rounded(finding)
+    return highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +230,33 @@ _SCORE_EVERY: Final = 16
 
 
 class ClipScoring:
-    """One clip while it is scored: takes tracked people frame by frame, hands over final scores of frames."""
+    """One clip while it is scored: takes tracked people frame by frame, hands over final scores of frames.
+
+    Args:
+        scorer: Scores windows of poses.
+        behaviours: The named behaviours of this clip, before its first frame.
+        device: Where the keypoints are.
+        on_frame: Called with the scores of the next frame as soon as they are final.
+        keypoints: Whether the scores carry the joints.
+
+    Attributes:
+        timeline: The frames and tracks so far.
+        fired: The findings so far whose behaviour fires.
+    """
 
     def __init__(
-        self, scorer: Scorer, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool
+        self,
+        scorer: Scorer,
+        behaviours: Behaviours,
+        device: torch.device,
+        on_frame: Callable[[FrameScore], None],
+        *,
+        keypoints: bool,
     ) -> None:
         self.timeline = Timeline(scorer.spec, keypoints=keypoints)
+        self.fired: list[Fired] = []
         self._scorer = scorer
+        self._behaviours = behaviours
         self._buffer = WindowBuffer(scorer.spec, device)
         self._on_frame = on_frame
         self._windows: list[Windows] = []
@@ -257,11 +264,21 @@ class ClipScoring:
         self._waiting = 0
         self._newest = 0.0
 
-    def add(self, sequence: int, time: float, people: TrackedPoses) -> None:
-        """Append the next frame."""
+    def add(self, sequence: int, time: float, people: TrackedPoses, size: tuple[int, int]) -> None:
+        """Append the next frame.
+
+        Args:
+            sequence: Its number.
+            time: Its presentation time in seconds.
+            people: The people in it.
+            size: Width and height of its picture in pixels.
+        """
         times = np.full(len(people), time)
         self._windows.append(self._buffer.push(times, people.track_ids, people.keypoints))
-        self.timeline.add_frame(sequence, time, people)
+        joints = people.keypoints.cpu().numpy()
+        findings = self._behaviours.observe(time, people.track_ids, people.boxes, joints, size)
+        self.timeline.add_frame(sequence, time, people, findings)
+        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if rounded(one) >= FIRES]
         self._waiting += 1
         self._newest = time
 

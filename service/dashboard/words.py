@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from service.documents.explanations import one_in
+
 STATES: Final = {
     "connecting": "Connecting",
     "online": "Live",
@@ -59,14 +61,7 @@ def rarity(level: float | None) -> float | None:
 
 def rarity_words(level: float) -> str:
     """How rare a level in 0..1 is, such as ``1 in 5,000``: one in 5,000 normal scores reaches it."""
-    share = 1 - level
-    if share >= 0.5:
-        return "normal"
-    if share < 1e-6:
-        return "rarer than 1 in 1,000,000"
-    times = 1 / share
-    digits = 10 ** max(0, math.floor(math.log10(times)) - 1)
-    return f"1 in {round(times / digits) * digits:,.0f}"
+    return "normal" if 1 - level >= 0.5 else one_in(level)
 
 
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
+from model.behaviours import Kind
 from service.documents.base import Document, Level, MissingScore
+from service.documents.kinds import TITLES
+
+FIRES: Final = 1.0
+"""Score of a named behaviour from which on it fires."""
 
 
 class ClipInfo(Document):
@@ -64,6 +71,16 @@ class PersonScore(Document):
         "nearby). The part with the highest level contributes most.",
         examples=[{"pose": 0.71, "motion": 0.42, "pair": 0.0}],
     )
+    behaviours: dict[Kind, float] = Field(
+        default_factory=dict,
+        description="How far each named behaviour of this person is from firing: 1 fires.",
+        examples=[{"fall": 1.4}],
+    )
+
+    @property
+    def firing(self) -> list[Kind]:
+        """The named behaviours of this person that fire, most severe first."""
+        return [kind for kind in Kind if self.behaviours.get(kind, 0.0) >= FIRES]
 
 
 class FrameScore(Document):
@@ -93,12 +110,49 @@ class Track(Document):
 
 
 class Anomaly(Document):
-    """A period at or above the threshold."""
+    """A period in which a named behaviour was seen, or in which the level was at or above the threshold."""
 
-    start_s: float = Field(description="Presentation time of its first frame, seconds.", examples=[12.4])
-    end_s: float = Field(description="Presentation time of its last frame, seconds.", examples=[15.1])
-    peak_level: Level = Field(description="Highest level in the period.", examples=[0.9998])
-    tracks: list[int] = Field(description="Tracks at or above the threshold in the period.", examples=[[3]])
+    kind: Kind = Field(
+        default=Kind.UNUSUAL,
+        description="What happened: a named behaviour, or `unusual` for a level at or above the threshold. Results of "
+        "versions that knew no behaviours have `unusual` only.",
+        examples=["fall"],
+    )
+    title: str = Field(
+        default=TITLES[Kind.UNUSUAL],
+        description="The kind and the number of people, in words.",
+        examples=["Fall, 1 person"],
+    )
+    start_s: float = Field(
+        description="Presentation time at which it began, seconds: for `unusual` that of its first frame, for a named "
+        "behaviour the time at which the movement began.",
+        examples=[12.4],
+    )
+    end_s: float = Field(
+        description="Presentation time of the last frame in which the behaviour fires or the level is at or above the "
+        "threshold, seconds.",
+        examples=[15.1],
+    )
+    explanation: str = Field(
+        default="",
+        description="What was seen when it was clearest, with numbers.",
+        examples=["hips fell 0.6 body heights in 0.7 s; lying for 2.1 s"],
+    )
+    facts: dict[str, float] = Field(
+        default_factory=dict,
+        description="The numbers of the explanation by name; the unit ends the name (`_s` seconds, `_h` body heights, "
+        "`_deg` degrees). For `unusual`, the level and that of each part of the score.",
+        examples=[{"fell_h": 0.6, "fall_s": 0.7, "lying_s": 2.1}],
+    )
+    joints: list[int] = Field(
+        default_factory=list,
+        description="Numbers of the COCO joints that contributed, from 0; empty for `unusual`.",
+        examples=[[5, 6, 11, 12]],
+    )
+    peak_level: Level = Field(
+        description="Highest level of a frame in the period; 0 if nobody was scored in it.", examples=[0.9998]
+    )
+    tracks: list[int] = Field(description="The people: tracks of which this was seen in the period.", examples=[[3]])
 
 
 class ClipResult(Document):
@@ -109,7 +163,7 @@ class ClipResult(Document):
     threshold: Threshold
     frames: list[FrameScore] = Field(description="Every frame, in order.")
     tracks: list[Track] = Field(description="All tracks, in order of appearance.")
-    anomalies: list[Anomaly] = Field(description="Periods at or above the threshold, in order of time.")
+    anomalies: list[Anomaly] = Field(description="What was seen, in order of time; kinds may overlap.")
     notes: list[str] = Field(
         default_factory=list, description="Limits of this result in words, for example that nobody was seen."
     )

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from model.behaviours import Behaviours, Finding, Kind
 from model.scorer import WindowScores
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
-from service.clips.timeline import Timeline, explain_missing_scores, find_anomalies
+from service.clips.anomalies import find_anomalies
+from service.clips.timeline import ClipScoring, Timeline, explain_missing_scores
 from service.documents.results import FrameScore
+from tests.doubles.findings import finding
+from tests.doubles.models import shipped_scorer
 
 SPEC = WindowSpec(length=4, rate_hz=10.0, max_gap_s=0.5)
-MERGE_S = 1.0
 
 
 def people(*tracks: int) -> TrackedPoses:
@@ -72,6 +78,62 @@ def test_a_frame_has_the_highest_score_and_level_over_people() -> None:
     assert frame.people[0].keypoints is None
 
 
+def test_a_person_has_the_highest_score_of_each_named_behaviour_and_others_have_none() -> None:
+    timeline = Timeline(SPEC, keypoints=False)
+    seen = [
+        finding(Kind.RUNNING, 0.7, tracks=(2,)),
+        finding(Kind.FIGHT, 0.9, tracks=(1, 2)),
+        finding(Kind.FIGHT, 1.23456, tracks=(2, 3)),
+    ]
+    timeline.add_frame(0, 0.0, people(1, 2, 4), seen)
+    (frame,) = timeline.settle(np.inf)
+    assert [person.behaviours for person in frame.people] == [
+        {Kind.FIGHT: 0.9},
+        {Kind.FIGHT: 1.235, Kind.RUNNING: 0.7},
+        {},
+    ]
+    assert [person.firing for person in frame.people] == [[], [Kind.FIGHT], []]
+    assert frame.reason == "track_too_short"
+
+
+class Watching(Behaviours):
+    """Keeps what it is shown, and sees everybody fall from the second frame on."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[float, list[int], tuple[int, ...], tuple[int, int]]] = []
+
+    def observe(
+        self,
+        time: float,
+        track_ids: Sequence[int],
+        boxes: NDArray[np.float32],
+        keypoints: NDArray[np.float32],
+        size: tuple[int, int],
+    ) -> list[Finding]:
+        self.shown.append((time, list(track_ids), keypoints.shape, size))
+        return [finding(Kind.FALL, time * 10, tracks=(track,)) for track in track_ids]
+
+
+def test_the_behaviours_watch_every_frame_of_a_clip_also_those_without_people() -> None:
+    behaviours, told = Watching(), list[FrameScore]()
+    scoring = ClipScoring(shipped_scorer(), behaviours, torch.device("cpu"), told.append, keypoints=False)
+    for number, tracks in enumerate([(1,), (1, 2), ()]):
+        scoring.add(number, number / 10, people(*tracks), (640, 480))
+    frames = scoring.finish()
+    assert behaviours.shown == [
+        (0.0, [1], (1, 17, 3), (640, 480)),
+        (0.1, [1, 2], (2, 17, 3), (640, 480)),
+        (0.2, [], (0, 17, 3), (640, 480)),
+    ]
+    assert [one.at for one in scoring.fired] == [0.1, 0.1]
+    assert [[person.behaviours for person in frame.people] for frame in frames] == [
+        [{Kind.FALL: 0.0}],
+        [{Kind.FALL: 1.0}] * 2,
+        [],
+    ]
+    assert told == frames
+
+
 def test_a_frame_without_a_score_says_why() -> None:
     timeline = Timeline(SPEC, keypoints=False)
     timeline.add_frame(0, 0.0, people())
@@ -91,30 +153,11 @@ def test_tracks_tell_their_span_and_their_peak() -> None:
     assert (track.id, track.first_frame, track.last_frame, track.windows, track.peak_level) == (4, 0, 9, 2, 0.9)
 
 
-def test_anomalies_are_stretches_at_or_above_the_threshold_and_close_ones_are_one() -> None:
-    levels = [0.1] * 5 + [0.95, 0.9] + [None] * 3 + [0.9] + [0.2] * (int(MERGE_S * 10) + 5) + [0.99]
-    frames = [frame(index, level) for index, level in enumerate(levels)]
-    first, second = find_anomalies(frames, 0.9, MERGE_S)
-    assert (first.start_s, first.end_s, first.peak_level) == (0.5, 1.0, 0.95)
-    assert (second.start_s, second.end_s) == (frames[-1].time_s, frames[-1].time_s)
-    assert find_anomalies(frames, 0.995, MERGE_S) == []
-    assert find_anomalies([], 0.5, MERGE_S) == []
-
-
-def test_an_anomaly_names_the_people_at_or_above_the_threshold() -> None:
-    timeline = Timeline(SPEC, keypoints=False)
-    timeline.add_frame(0, 0.2, people(1, 2))
-    timeline.add_scores(windows(1, [0.3], [1.0]))
-    timeline.add_scores(windows(2, [0.3], [9.5]))
-    (anomaly,) = find_anomalies(timeline.settle(np.inf), 0.9, MERGE_S)
-    assert anomaly.tracks == [2]
-
-
 def test_a_level_is_not_rounded_up_to_a_strict_threshold() -> None:
     timeline = Timeline(SPEC, keypoints=False)
     timeline.add_frame(0, 0.2, people(1))
     timeline.add_scores(windows(1, [0.3], [9.999996]))
-    assert find_anomalies(timeline.settle(np.inf), 0.9999998, MERGE_S) == []
+    assert find_anomalies(timeline.settle(np.inf), [], 0.9999998, merge_s=1.0) == []
 
 
 @pytest.mark.parametrize(
