@@ -471,7 +471,7 @@ def _print_summary(clip: Path, result: ClipResult) -> None:
     for anomaly in result.anomalies:
         tracks = ", ".join(map(str, anomaly.tracks))
         span = f"{anomaly.start_s:.2f} to {anomaly.end_s:.2f} s"
-        table.add_row("anomaly", f"{span}, level {anomaly.peak_level:.4f}, track {tracks}")
+        table.add_row("anomaly", escape(f"{anomaly.title}, {span}, track {tracks}: {anomaly.explanation}"))
     for note in result.notes:
         table.add_row("note", escape(note))
     out.print(table)

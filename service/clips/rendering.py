@@ -18,8 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from model.behaviours import Kind
 from service.clips import decoding
-from service.documents.results import ClipResult, FrameScore, PersonScore
+from service.documents.kinds import TITLES
+from service.documents.results import Anomaly, ClipResult, FrameScore, PersonScore
 from service.drawing.overlay import REASONS, Image, band_height, clock_text, draw_band, draw_chart, draw_people, rarity
 from service.drawing.video import VideoWriter
 from service.storage.writing import replacing
@@ -36,6 +38,7 @@ CSV_COLUMNS: Final = (
     "level",
     "anomalous",
     "reason",
+    "kinds",
 )
 """Columns of the CSV file, in order."""
 
@@ -45,11 +48,14 @@ _POINTS: Final = 2000
 _LANES: Final = 12
 """Most rows of tracks in which each row is high enough for the numbers of its tracks."""
 
-_CALM, _WARM, _INK, _PALE = "#1f7a8c", "#d9480f", "#22282e", "#c9ced3"
+_CALM, _WARM, _NAMED, _INK, _PALE = "#1f7a8c", "#d9480f", "#a21caf", "#22282e", "#c9ced3"
 
 
 def write_csv(result: ClipResult, stream: TextIO) -> None:
     """Write one row per frame and person; a frame without people is one row with its reason.
+
+    The column `kinds` has what fires for the person in the frame, separated by spaces, most severe first: named
+    behaviours, and `unusual` for a level at or above the threshold. `anomalous` says whether anything does.
 
     Args:
         result: Scores of the clip.
@@ -60,7 +66,7 @@ def write_csv(result: ClipResult, stream: TextIO) -> None:
     for frame in result.frames:
         start = (frame.index, f"{frame.time_s:.6f}")
         if not frame.people:
-            writer.writerow((*start, *[""] * 8, frame.reason or ""))
+            writer.writerow((*start, *[""] * 8, frame.reason or "", ""))
         for person in frame.people:
             writer.writerow((*start, *_person_cells(person, frame, result.threshold.level)))
 
@@ -69,6 +75,7 @@ def timeline_png(result: ClipResult) -> bytes:
     """Plot levels over time, with the threshold and the anomalies, above a strip with the times of each track.
 
     The axis of levels is logarithmic in ``1 - level``: at each tick the level is ten times as rare as at the one below.
+    If named behaviours were seen, a strip between the two has a row for each kind.
 
     Args:
         result: Scores of the clip.
@@ -78,10 +85,14 @@ def timeline_png(result: ClipResult) -> bytes:
     """
     lanes = _lanes(result)
     strip = 0.5 + 0.17 * min(max(len(lanes), 1), _LANES)
-    figure = Figure(figsize=(12, 3.9 + strip), dpi=120, facecolor="white", layout="constrained")
+    kinds = [kind for kind in Kind if kind != Kind.UNUSUAL and any(one.kind == kind for one in result.anomalies)]
+    heights = [3.2, *([0.1 + 0.2 * len(kinds)] if kinds else []), strip]
+    figure = Figure(figsize=(12, 0.7 + sum(heights)), dpi=120, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    levels, people = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, strip])
+    levels, *named, people = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _plot_levels(levels, result)
+    for axes in named:
+        _plot_named(axes, result, kinds)
     _plot_people(people, result, lanes)
     people.set_xlim(0.0, max(result.clip.duration_s, 1e-3))
     buffer = io.BytesIO()
@@ -145,25 +156,41 @@ class _Canvas:
 
     def draw(self, image: Image, score: FrameScore) -> Image:
         """The canvas with this frame on it."""
-        picture = self._canvas[self._picture]
+        picture, threshold = self._canvas[self._picture], self._result.threshold.level
+        joints = _joints(self._result.anomalies, score)
         if image.shape == picture.shape:
             picture[:] = image
-            draw_people(picture, score.people, self._result.threshold.level)
+            draw_people(picture, score.people, threshold, joints=joints)
         else:
             # Some streams change their resolution. Boxes are in pixels of their own frame: draw first, then scale.
             drawn = image.copy()
-            draw_people(drawn, score.people, self._result.threshold.level)
+            draw_people(drawn, score.people, threshold, joints=joints)
             picture[:] = cv2.resize(drawn, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
         draw_band(self._canvas[self._band], self._chart, score, self._result)
         return self._canvas
 
 
+def _joints(anomalies: Sequence[Anomaly], frame: FrameScore) -> dict[int, dict[Kind, list[int]]]:
+    """The joints that contributed to the anomalies of a frame, by track and kind."""
+    now = [one for one in anomalies if one.start_s <= frame.time_s <= one.end_s]
+    return {
+        person.track: {one.kind: one.joints for one in now if person.track in one.tracks} for person in frame.people
+    }
+
+
 def _person_cells(person: PersonScore, frame: FrameScore, threshold: float) -> tuple[object, ...]:
     box = [f"{side:.2f}" for side in person.box]
+    kinds = " ".join(_kinds(person, threshold))
     if person.level is None or person.score is None:
-        return (person.track, *box, "", "", "", frame.reason or "track_too_short")
-    anomalous = "true" if person.level >= threshold else "false"
-    return (person.track, *box, f"{person.score:.6f}", f"{person.level:.9g}", anomalous, "")
+        return (person.track, *box, "", "", "true" if kinds else "", frame.reason or "track_too_short", kinds)
+    anomalous = "true" if kinds else "false"
+    return (person.track, *box, f"{person.score:.6f}", f"{person.level:.9g}", anomalous, "", kinds)
+
+
+def _kinds(person: PersonScore, threshold: float) -> list[Kind]:
+    """What fires for a person in a frame, most severe first."""
+    unusual = person.level is not None and person.level >= threshold
+    return [*person.firing, Kind.UNUSUAL] if unusual else person.firing
 
 
 def _plot_levels(axes: Axes, result: ClipResult) -> None:
@@ -180,7 +207,8 @@ def _plot_levels(axes: Axes, result: ClipResult) -> None:
         axes.spines[side].set_visible(False)
     sliver = 0.002 * result.clip.duration_s
     for anomaly in result.anomalies:
-        axes.axvspan(anomaly.start_s - sliver, anomaly.end_s + sliver, color=_WARM, alpha=0.14, linewidth=0)
+        colour = _WARM if anomaly.kind == Kind.UNUSUAL else _NAMED
+        axes.axvspan(anomaly.start_s - sliver, anomaly.end_s + sliver, color=colour, alpha=0.14, linewidth=0)
     axes.axhline(limit, color=_WARM, linewidth=1.0, linestyle=(0, (5, 3)))
     axes.annotate(
         _threshold_text(result),
@@ -211,18 +239,33 @@ def _plot_levels(axes: Axes, result: ClipResult) -> None:
         )
 
 
+def _plot_named(axes: Axes, result: ClipResult, kinds: Sequence[Kind]) -> None:
+    """A row for each kind, with bars from the beginning to the end of each anomaly."""
+    for row, kind in enumerate(kinds):
+        bars = [(one.start_s, one.end_s - one.start_s) for one in result.anomalies if one.kind == kind]
+        # The outline keeps a single frame of a long clip visible.
+        axes.broken_barh(bars, (row - 0.35, 0.7), facecolors=_NAMED, edgecolors=_NAMED, linewidth=1.5)
+    axes.set_ylim(len(kinds) - 0.4, -0.6)
+    axes.set_yticks(range(len(kinds)), [TITLES[kind] for kind in kinds])
+    axes.tick_params(axis="both", length=0, colors=_INK, labelsize=9)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
 def _plot_people(axes: Axes, result: ClipResult, lanes: Sequence[Sequence[int]]) -> None:
     times = np.array([frame.time_s for frame in result.frames] + [result.clip.duration_s])
-    hot = _anomalous_spans(result, times)
+    limit = result.threshold.level
+    hot = _spans_by_track(result, times, lambda person: person.level is not None and person.level >= limit)
+    named = _spans_by_track(result, times, lambda person: bool(person.firing))
     labelled = 0.02 * result.clip.duration_s
     for lane, members in enumerate(lanes, start=1):
         tracks = [result.tracks[member] for member in members]
         begins = [times[track.first_frame] for track in tracks]
         spans = [(begin, times[track.last_frame + 1] - begin) for begin, track in zip(begins, tracks, strict=True)]
         axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=_CALM, alpha=0.75, linewidth=0)
-        warm = [span for track in tracks for span in hot.get(track.id, [])]
-        # The outline keeps a single frame of a long clip visible.
-        axes.broken_barh(warm, (lane - 0.4, 0.8), facecolors=_WARM, edgecolors=_WARM, linewidth=0.8)
+        for found, colour in ((hot, _WARM), (named, _NAMED)):
+            marked = [span for track in tracks for span in found.get(track.id, [])]
+            axes.broken_barh(marked, (lane - 0.4, 0.8), facecolors=colour, edgecolors=colour, linewidth=0.8)
         for track, (begin, length) in zip(tracks, spans, strict=True):
             if length > labelled and len(lanes) <= _LANES:
                 axes.text(
@@ -268,12 +311,14 @@ def _lanes(result: ClipResult) -> list[list[int]]:
     return lanes
 
 
-def _anomalous_spans(result: ClipResult, times: NDArray[np.float64]) -> dict[int, list[tuple[float, float]]]:
-    """By track, start and length in seconds of every stretch at or above the threshold."""
+def _spans_by_track(
+    result: ClipResult, times: NDArray[np.float64], chosen: Callable[[PersonScore], bool]
+) -> dict[int, list[tuple[float, float]]]:
+    """By track, start and length in seconds of every stretch of frames in which the person is chosen."""
     frames: dict[int, list[int]] = {}
     for index, frame in enumerate(result.frames):
         for person in frame.people:
-            if person.level is not None and person.level >= result.threshold.level:
+            if chosen(person):
                 frames.setdefault(person.track, []).append(index)
     spans: dict[int, list[tuple[float, float]]] = {}
     for track, indices in frames.items():
@@ -301,10 +346,13 @@ def _threshold_text(result: ClipResult) -> str:
 
 def _headline(result: ClipResult) -> str:
     clip, number = result.clip, len(result.anomalies)
-    if all(frame.level is None for frame in result.frames):
+    if number:
+        kinds = [TITLES[kind] for kind in Kind if any(one.kind == kind for one in result.anomalies)]
+        found = f"{number} anomal{'y' if number == 1 else 'ies'} ({', '.join(kinds).lower()})"
+    elif all(frame.level is None for frame in result.frames):
         found = "nobody scored"
     else:
-        found = "no anomaly" if not number else f"{number} anomal{'y' if number == 1 else 'ies'}"
+        found = "no anomaly"
     length = f"{clip.duration_s:.3g} s" if clip.duration_s < 60 else clock_text(clip.duration_s)
     return f"{found} in {length}   ({clip.width}x{clip.height}, {clip.fps:.4g} frames per second)"
 

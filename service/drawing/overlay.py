@@ -7,7 +7,7 @@ live pictures share them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Final
 
@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.behaviours import Finding, Kind
 from pose.skeleton import COCO_EDGES, COCO_JOINTS, NUM_JOINTS
 from service.documents.base import MissingScore
+from service.documents.kinds import TITLES, most_severe
 from service.documents.messages import LivePerson, Score
 from service.documents.results import ClipResult, FrameScore, PersonScore
 
@@ -24,6 +26,9 @@ Image = NDArray[np.uint8]
 """Shape ``(height, width, 3)``, BGR."""
 
 Colour = tuple[int, int, int]
+
+Contributions = Mapping[int, Mapping[Kind, Sequence[int]]]
+"""Numbers of the COCO joints that contributed to each named behaviour of each track."""
 
 RAREST: Final = 6.0
 """Greatest value of `rarity`: one window in a million is rarer than calibration footage can show."""
@@ -39,10 +44,12 @@ _UNSCORED: Final = (190, 190, 190)
 _CALM: Final = (190, 200, 60)
 _WARM: Final = (40, 150, 255)
 _HOT: Final = (50, 50, 245)
+_NAMED: Final = (245, 95, 225)
 _INK: Final = (20, 20, 20)
 _PAPER: Final = (245, 245, 245)
 _BAND: Final = (34, 30, 28)
 _BAND_ANOMALOUS: Final = (40, 40, 96)
+_BAND_NAMED: Final = (104, 36, 92)
 _BAND_UNSCORED: Final = (66, 60, 56)
 _GROUND: Final = 40
 
@@ -127,31 +134,58 @@ def limb_colour(level: float | None, threshold: float, heat: float) -> Colour:
     return _blend(_CALM, _WARM, 2 * heat) if heat < 0.5 else _blend(_WARM, _HOT, 2 * heat - 1)
 
 
+def contributions(findings: Iterable[Finding]) -> dict[int, dict[Kind, tuple[int, ...]]]:
+    """The joints that contributed to what the behaviours see in one frame.
+
+    Args:
+        findings: The findings of the frame.
+
+    Returns:
+        By track and kind, numbers of COCO joints, increasing.
+    """
+    joints: dict[int, dict[Kind, tuple[int, ...]]] = {}
+    for finding in findings:
+        for track in finding.tracks:
+            kinds = joints.setdefault(track, {})
+            kinds[finding.kind] = tuple(sorted({*kinds.get(finding.kind, ()), *finding.joints}))
+    return joints
+
+
 def draw_people(
-    image: Image, people: Sequence[PersonScore], threshold: float, scale: tuple[float, float] = (1.0, 1.0)
+    image: Image,
+    people: Sequence[PersonScore],
+    threshold: float,
+    scale: tuple[float, float] = (1.0, 1.0),
+    joints: Contributions | None = None,
 ) -> None:
     """Draw boxes, skeletons and labels on a picture.
 
-    Limbs of an anomalous person are coloured by `limb_colour` if it is known what each joint adds.
+    If a named behaviour of a person fires, the label has its name, the box has the colour of named behaviours, and so
+    have the joints that contributed and the limbs between them. Other limbs of an anomalous person are coloured by
+    `limb_colour` if it is known what each joint adds.
 
     Args:
         image: The picture, changed in place.
         people: The people to draw; without keypoints only the box is drawn.
         threshold: Levels at or above it are anomalous.
         scale: Factors from the people's coordinates to pixels of this picture, across and down.
+        joints: The joints that contributed to named behaviours, see `contributions`; only those of behaviours that fire
+            are emphasised.
     """
     stroke = max(1, round(image.shape[0] / 400))
-    # The person with the highest level is drawn last, on top of the others.
-    for person in sorted(people, key=lambda one: -1.0 if one.level is None else one.level):
-        colour = level_colour(person.level, threshold)
+    # People with named behaviours and then the person with the highest level are drawn last, on top of the others.
+    for person in sorted(people, key=lambda one: (bool(one.firing), -1.0 if one.level is None else one.level)):
+        firing = person.firing
+        colour = _NAMED if firing else level_colour(person.level, threshold)
         left, top, right, bottom = (
             round(side * factor) for side, factor in zip(person.box, (*scale, *scale), strict=True)
         )
-        cv2.rectangle(image, (left, top), (right, bottom), colour, stroke, cv2.LINE_AA)
+        cv2.rectangle(image, (left, top), (right, bottom), colour, stroke + bool(firing), cv2.LINE_AA)
         if person.keypoints is not None:
-            _draw_skeleton(image, person, threshold, scale, stroke)
-        label = f"#{person.track}" if person.level is None else f"#{person.track} {level_text(person.level)}"
-        _draw_label(image, label, (left, top), colour)
+            known = (joints or {}).get(person.track, {})
+            contributed = {joint for kind in firing for joint in known.get(kind, ())}
+            _draw_skeleton(image, person, threshold, scale, stroke, contributed)
+        _draw_label(image, _label(person), (left, top), colour)
 
 
 def band_height(height: int) -> int:
@@ -181,9 +215,10 @@ def draw_chart(result: ClipResult, width: int, height: int) -> Image:
     threshold_row = rows - round(rows * limit / top)
 
     plot[:, np.isnan(levels)] = _BAND_UNSCORED
-    for anomaly in result.anomalies:
+    # What has a name is drawn last, on top.
+    for anomaly in sorted(result.anomalies, key=lambda one: one.kind != Kind.UNUSUAL):
         begin, end = _column(anomaly.start_s, result, width), _column(anomaly.end_s, result, width)
-        plot[:, begin : end + 1] = _BAND_ANOMALOUS
+        plot[:, begin : end + 1] = _BAND_ANOMALOUS if anomaly.kind == Kind.UNUSUAL else _BAND_NAMED
     for column in np.flatnonzero(~np.isnan(levels)):
         colour = level_colour(float(levels[column]), result.threshold.level)
         plot[rows - round(rows * rare[column] / top) :, column] = colour
@@ -204,9 +239,10 @@ def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) 
     height, width = chart.shape[:2]
     caption = _caption_height(height)
     anomalous = frame.level is not None and frame.level >= result.threshold.level
+    named = _named(frame)
     band[:] = chart
-    if anomalous:
-        band[height - caption :] = _BAND_ANOMALOUS
+    if named is not None or anomalous:
+        band[height - caption :] = _BAND_ANOMALOUS if named is None else _BAND_NAMED
     at = _column(frame.time_s, result, width)
     thickness = max(1, round(height / 50))
     cv2.line(band, (at, 0), (at, height - caption - 1), _PAPER, thickness)
@@ -218,8 +254,8 @@ def draw_band(band: Image, chart: Image, frame: FrameScore, result: ClipResult) 
     words = _words(frame, anomalous=anomalous)
     size = _text_width(words, scale)
     if used + 2 * margin + size <= width - margin:
-        colour = level_colour(frame.level, result.threshold.level)
-        _write(band, words, (width - margin - size, height), caption, scale, _PAPER if anomalous else colour)
+        colour = _PAPER if named is not None or anomalous else level_colour(frame.level, result.threshold.level)
+        _write(band, words, (width - margin - size, height), caption, scale, colour)
 
 
 def blur_people(image: Image, boxes: Iterable[Sequence[float]], scale: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -260,15 +296,21 @@ def fitted_size(width: int, height: int, most: int) -> tuple[int, int]:
 
 
 def draw_live(
-    image: Image | None, score: Score, *, background: bool = True, size: tuple[int, int] | None = None
+    image: Image | None,
+    score: Score,
+    *,
+    background: bool = True,
+    size: tuple[int, int] | None = None,
+    joints: Contributions | None = None,
 ) -> Image:
-    """Draw a frame of a camera: skeletons, level, time, and a red border while an incident is open.
+    """Draw a frame of a camera: skeletons, what is seen, level, time, and a red border while an incident is open.
 
     Args:
         image: The camera's picture, of any size, which is not changed; None if there is none.
         score: Score, level and people of the frame.
         background: Draw on the picture; if False, or without a picture, draw on a plain background.
         size: Width and height of the drawing in pixels; None uses those in `score`.
+        joints: The joints that contributed to named behaviours of this frame, see `contributions`.
 
     Returns:
         A new picture. Without background it does not depend on `image`.
@@ -278,8 +320,8 @@ def draw_live(
         canvas = np.full((height, width, 3), _GROUND, np.uint8)
     else:
         canvas = resized(image, (width, height)).copy()
-    threshold = score.threshold
-    draw_people(canvas, score.people, threshold, (width / score.width, height / score.height))
+    scale = width / score.width, height / score.height
+    draw_people(canvas, score.people, score.threshold, scale, joints)
     _draw_caption(canvas, score)
     if score.incident is not None:
         thickness = max(2, round(height / 120))
@@ -314,7 +356,12 @@ def clock_text(seconds: float) -> str:
 
 
 def _draw_skeleton(
-    image: Image, person: PersonScore, threshold: float, scale: tuple[float, float], stroke: int
+    image: Image,
+    person: PersonScore,
+    threshold: float,
+    scale: tuple[float, float],
+    stroke: int,
+    contributed: set[int],
 ) -> None:
     across, down = scale
     points = [
@@ -326,15 +373,24 @@ def _draw_skeleton(
         inks = [limb_colour(person.level, threshold, (heat[first] + heat[last]) / 2) for first, last in COCO_EDGES]
     else:
         inks = [level_colour(person.level, threshold)] * len(COCO_EDGES)
-    bones = [(points[first], points[last], ink) for (first, last), ink in zip(COCO_EDGES, inks, strict=True)]
+    bones = [
+        (points[first], points[last], _NAMED, 3)
+        if contributed.issuperset((first, last))
+        else (points[first], points[last], ink, 1)
+        for (first, last), ink in zip(COCO_EDGES, inks, strict=True)
+    ]
     for outline in (True, False):
-        for first, last, ink in bones:
-            if first is not None and last is not None:
-                thickness = stroke + (3 if outline else 1)
-                cv2.line(image, first, last, _INK if outline else ink, thickness, cv2.LINE_AA)
-    for point in points:
-        if point is not None:
-            cv2.circle(image, point, stroke + 1, _PAPER, cv2.FILLED, cv2.LINE_AA)
+        for start, end, ink, extra in bones:
+            if start is not None and end is not None:
+                thickness = stroke + extra + 2 * outline
+                cv2.line(image, start, end, _INK if outline else ink, thickness, cv2.LINE_AA)
+    for joint, point in enumerate(points):
+        if point is None:
+            continue
+        if joint in contributed:
+            cv2.circle(image, point, 2 * stroke + 3, _INK, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(image, point, 2 * stroke + 2, _NAMED, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(image, point, stroke + 1, _PAPER, cv2.FILLED, cv2.LINE_AA)
 
 
 def _draw_caption(image: Image, score: Score) -> None:
@@ -342,8 +398,10 @@ def _draw_caption(image: Image, score: Score) -> None:
     height, width = image.shape[:2]
     room = min(height, max(_SMALLEST_TEXT + 6, round(0.05 * height)))
     anomalous = score.level is not None and score.level >= score.threshold
+    named = _named(score)
     strip = image[height - room :]
-    ground = np.array(_BAND_ANOMALOUS if anomalous else _BAND, np.float32)
+    plain = _BAND_ANOMALOUS if anomalous else _BAND
+    ground = np.array(plain if named is None else _BAND_NAMED, np.float32)
     strip[:] = (0.25 * strip + 0.75 * ground).astype(np.uint8)
 
     scale = _scale(max(_SMALLEST_TEXT, 0.5 * room))
@@ -352,7 +410,7 @@ def _draw_caption(image: Image, score: Score) -> None:
     words = _words(score, anomalous=anomalous)
     size = _text_width(words, scale)
     if size + 2 * margin <= width:
-        colour = _PAPER if anomalous else level_colour(score.level, score.threshold)
+        colour = _PAPER if named is not None or anomalous else level_colour(score.level, score.threshold)
         _write(image, words, (width - margin - size, height), room, scale, colour)
     for clock in (f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 100_000} UTC", f"{time:%H:%M:%S}"):
         if size + _text_width(clock, scale) + 3 * margin <= width:
@@ -392,7 +450,23 @@ def _scale(pixels: float) -> float:
     return float(cv2.getFontScaleFromHeight(_FONT, round(pixels), 1))
 
 
+def _label(person: PersonScore) -> str:
+    """The number of a person, with what is seen of the person, or else with the level."""
+    if person.firing:
+        return f"#{person.track} {TITLES[most_severe(person.firing)]}"
+    return f"#{person.track}" if person.level is None else f"#{person.track} {level_text(person.level)}"
+
+
+def _named(frame: FrameScore | Score) -> Kind | None:
+    """The most severe named behaviour that fires in a frame."""
+    firing = {kind for person in frame.people for kind in person.firing}
+    return most_severe(firing) if firing else None
+
+
 def _words(frame: FrameScore | Score, *, anomalous: bool) -> str:
+    named = _named(frame)
+    if named is not None:
+        return TITLES[named] if frame.level is None else f"{TITLES[named]}, level {level_text(frame.level)}"
     if frame.level is None:
         return REASONS[frame.reason or "nobody"]
     return f"{'anomaly' if anomalous else 'level'} {level_text(frame.level)}"

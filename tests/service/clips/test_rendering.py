@@ -10,12 +10,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from model.behaviours import Kind
+from service.clips.anomalies import Fired, find_anomalies
 from service.clips.decoding import ClipLimits, ClipRejected
 from service.clips.rendering import CSV_COLUMNS, annotate, timeline_png, write_csv
 from service.documents.base import MissingScore
 from service.documents.results import (
-    Anomaly,
     ClipInfo,
     ClipResult,
     FrameScore,
@@ -25,10 +27,13 @@ from service.documents.results import (
     Track,
 )
 from tests.doubles import media
+from tests.doubles.findings import finding
+from tests.doubles.scores import live_person
 
 LIMITS = ClipLimits(max_seconds=60, max_pixels=4_000_000, max_fps=240, stall_s=30, memory_bytes=4 << 30)
 THRESHOLD = 0.99
 BOX = (100.0, 80.0, 160.0, 200.0)
+KEYPOINTS = live_person(box=BOX).keypoints
 
 
 def scored(
@@ -38,13 +43,15 @@ def scored(
     fps: float = 30.0,
     size: tuple[int, int] = (320, 240),
     people: bool = True,
+    named: Sequence[Kind] = (),
 ) -> ClipResult:
-    """A result with one person, who has these levels."""
+    """A result with one person, who has these levels; the named behaviours fire from its middle on."""
     instants = [index / fps for index in range(len(levels))] if times is None else times
     frames = []
     for index, (time, level) in enumerate(zip(instants, levels, strict=True)):
         score = None if level is None else 1 + level
-        person = PersonScore(track=1, box=BOX, keypoints=None, score=score, level=level)
+        behaviours = dict.fromkeys(named, 1.5 if 2 * index >= len(levels) else 0.6)
+        person = PersonScore(track=1, box=BOX, keypoints=KEYPOINTS, score=score, level=level, behaviours=behaviours)
         reason: MissingScore | None = None if level is not None else "track_too_short" if people else "nobody"
         frames.append(
             FrameScore(
@@ -52,7 +59,11 @@ def scored(
             )
         )
     known = [level for level in levels if level is not None]
-    hot = [frame for frame in frames if frame.level is not None and frame.level >= THRESHOLD]
+    fired = [
+        Fired(frame.time_s, finding(kind, 1.5, frame.time_s, joints=(12, 14, 16)))
+        for frame in frames[(len(frames) + 1) // 2 :]
+        for kind in named
+    ]
     track = Track(
         id=1, first_frame=0, last_frame=len(frames) - 1, windows=len(known), peak_level=max(known, default=None)
     )
@@ -62,9 +73,7 @@ def scored(
         threshold=Threshold(level=THRESHOLD, false_alarms_per_hour=1.0),
         frames=frames,
         tracks=[track] if people else [],
-        anomalies=[Anomaly(start_s=hot[0].time_s, end_s=hot[-1].time_s, peak_level=max(known), tracks=[1])]
-        if hot
-        else [],
+        anomalies=find_anomalies(frames, fired, THRESHOLD, merge_s=1.0),
     )
 
 
@@ -92,6 +101,17 @@ def test_csv_says_why_a_frame_is_empty() -> None:
     assert row["reason"] == "nobody"
 
 
+def test_csv_names_what_fires_for_a_person_in_a_frame_whether_scored_or_not() -> None:
+    result = scored([0.5, 0.5, None, 0.995], named=[Kind.LYING, Kind.FALL])
+    assert [(row["anomalous"], row["kinds"]) for row in rows(result)] == [
+        ("false", ""),
+        ("false", ""),
+        ("true", "fall lying"),
+        ("true", "fall lying unusual"),
+    ]
+    assert [row["reason"] for row in rows(result)] == ["", "", "track_too_short", ""]
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -102,8 +122,20 @@ def test_csv_says_why_a_frame_is_empty() -> None:
         scored([None] * 40),
         scored([None] * 40, people=False),
         scored([0.3, None] * 20, fps=1.0),
+        scored([0.1, 0.995] * 3, named=list(Kind)[:-1]),
+        scored([None] * 40, named=[Kind.FALL]),
     ],
-    ids=["ordinary", "one frame", "one anomalous frame", "one unscored frame", "too short", "nobody", "one fps"],
+    ids=[
+        "ordinary",
+        "one frame",
+        "one anomalous frame",
+        "one unscored frame",
+        "too short",
+        "nobody",
+        "one fps",
+        "named",
+        "named and unscored",
+    ],
 )
 def test_timeline_is_a_picture_whatever_was_scored(result: ClipResult) -> None:
     image = cv2.imdecode(np.frombuffer(timeline_png(result), np.uint8), cv2.IMREAD_COLOR)
@@ -126,6 +158,21 @@ def test_timeline_shows_a_single_anomalous_frame_of_a_long_clip() -> None:
         columns = np.flatnonzero(part.any(axis=0)) / width
         assert len(columns)
         assert columns.mean() == pytest.approx(0.62, abs=0.02)
+
+
+def test_timeline_has_a_bar_for_a_named_behaviour_where_it_was_seen() -> None:
+    plain, named = (
+        np.asarray(cv2.imdecode(np.frombuffer(timeline_png(result), np.uint8), cv2.IMREAD_COLOR)).astype(int)
+        for result in (scored([0.5] * 60), scored([0.5] * 60, named=[Kind.FALL]))
+    )
+    assert named.shape[0] > plain.shape[0]
+    for image, there in ((plain, False), (named, True)):
+        blue, green, red = np.moveaxis(image, -1, 0)
+        violet = (blue - green > 100) & (red - green > 80)
+        assert violet.any() == there
+    columns = np.flatnonzero(violet.any(axis=0)) / named.shape[1]
+    assert columns.min() == pytest.approx(0.53, abs=0.05)
+    assert columns.max() > 0.95
 
 
 def test_timelines_are_drawn_in_several_threads_at_once() -> None:
@@ -190,6 +237,26 @@ def test_annotated_video_draws_people_and_moves_the_cursor(tmp_path: Path) -> No
     cursors = [int(image[240:250].mean(axis=(0, 2)).argmax()) for image in (calm, hot)]
     assert cursors[0] < 5
     assert cursors[1] == pytest.approx(304, abs=3)
+
+
+def test_annotated_video_names_what_is_seen_and_marks_the_joints_that_contributed(tmp_path: Path) -> None:
+    source = media.clip(tmp_path, frames=20, paint=media.black)
+    annotate(source, scored([0.2] * 20, named=[Kind.FALL]), tmp_path / "annotated.mp4", LIMITS)
+    with av.open(str(tmp_path / "annotated.mp4")) as container:
+        before, *_, after = (frame.to_ndarray(format="bgr24").astype(int) for frame in container.decode(video=0))
+
+    def violet(image: NDArray[np.int_], x: float, y: float) -> bool:
+        blue, green, red = image[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].mean(axis=(0, 1))
+        return bool(blue - green > 40 and red - green > 40)
+
+    assert KEYPOINTS is not None
+    shins = {}
+    for side, (knee, ankle) in (("left", (13, 15)), ("right", (14, 16))):
+        (knee_x, knee_y, _), (ankle_x, ankle_y, _) = KEYPOINTS[knee], KEYPOINTS[ankle]
+        shins[side] = (0.6 * knee_x + 0.4 * ankle_x, 0.6 * knee_y + 0.4 * ankle_y)
+    left_edge = (BOX[0], 0.5 * (BOX[1] + BOX[3]))
+    assert [violet(before, *at) for at in (left_edge, shins["left"], shins["right"])] == [False] * 3
+    assert [violet(after, *at) for at in (left_edge, shins["left"], shins["right"])] == [True, False, True]
 
 
 def test_frames_of_another_size_are_fitted(tmp_path: Path) -> None:
