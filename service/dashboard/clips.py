@@ -10,12 +10,15 @@ from nicegui import background_tasks, run, ui
 from nicegui.element import Element
 from starlette.requests import Request
 
+from model.behaviours import Kind
 from service.clips.messages import FinalEvent, Progress, State
 from service.dashboard.charts import Player
 from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import RARITY_NOTE, duration, rarity, rarity_words, rate, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rarity_words, rate, sentence, size
+from service.documents.base import Severity
+from service.documents.kinds import SEVERITIES, TITLES
 from service.documents.results import ClipResult
 from service.drawing.overlay import clock_text
 from service.runtime import Runtime
@@ -23,6 +26,8 @@ from service.runtime import Runtime
 _PAGE: Final = 50
 _POINTS: Final = 1200
 """Most points of the timeline that are sent to the browser."""
+_MARK_ROOM: Final = 0.15
+"""Room that the name of a mark needs, as a share of the timeline."""
 _STATES: Final = {
     "queued": "Queued",
     "running": "Scoring",
@@ -144,8 +149,7 @@ class _View:
                 self._advance(clip["frames_done"], clip["frames_total"])
                 self._follow(clip["id"])
             if clip["error"]:
-                detail = clip["error"]["detail"]
-                text(f"{detail[:1].upper()}{detail[1:]}.", "p", "trouble")
+                text(sentence(clip["error"]["detail"]), "p", "trouble")
 
     def _advance(self, done: int, total: int) -> None:
         if self._clip["state"] == "queued" and not done:
@@ -198,6 +202,7 @@ class _View:
                 points=found["points"],
                 limit=found["limit"],
                 spans=found["spans"],
+                marks=found["marks"],
                 ratio=found["ratio"],
             )
         with ui.element("div").classes("halves"):
@@ -207,13 +212,15 @@ class _View:
                 with ui.element("ul").classes("entries"):
                     for moment in found["anomalies"]:
                         with ui.element("li").classes("entry text").style("cursor: default"):
-                            text(moment["when"], "span", "name")
-                            text(moment["how"], "span", "pill alert")
-                            text(moment["who"], "span", "meta")
-                if found["anomalies"]:
+                            text(moment["title"], "span", "name")
+                            text(moment["when"], "span", f"pill {moment['tone']}")
+                            with ui.element("span").classes("meta").style("grid-column: 1 / -1"):
+                                text(moment["why"], "span")
+                                text(moment["who"], "span")
+                if found["rare"]:
                     text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
                 for note in found["notes"]:
-                    text(f"{note[:1].upper()}{note[1:]}.", "p", "soft small")
+                    text(sentence(note), "p", "soft small")
             with card("Details and downloads"):
                 Facts(found["facts"])
                 with ui.element("div").classes("row").style("margin-top: 1rem"):
@@ -285,15 +292,21 @@ def digest(result: ClipResult) -> dict[str, Any]:
         "seconds": clip.duration_s,
         "ratio": f"{clip.width} / {clip.height}",
         "spans": [[one.start_s, max(one.end_s, one.start_s + clip.duration_s / 500)] for one in result.anomalies],
+        "marks": _marks(result),
         "anomalies": [
             {
+                "title": one.title,
                 "when": f"{clock_text(one.start_s)} to {clock_text(one.end_s)}",
-                "how": rarity_words(one.peak_level),
+                "why": sentence(one.explanation or rarity_words(one.peak_level)),
                 "who": ", ".join(f"person {track}" for track in one.tracks),
+                "tone": SEVERITIES.get(one.kind, Severity.WARNING),
             }
             for one in result.anomalies
         ],
-        "nothing": "None: the level stayed below the threshold." if scored else "Nobody could be scored.",
+        "rare": any(one.kind == Kind.UNUSUAL for one in result.anomalies),
+        "nothing": "None: no named behaviour was seen, and the level stayed below the threshold."
+        if scored
+        else "No named behaviour was seen, and nobody could be scored.",
         "notes": result.notes,
         "facts": [
             ("Duration", f"{duration(clip.duration_s)}, {clip.frames:,} frames"),
@@ -304,3 +317,18 @@ def digest(result: ClipResult) -> dict[str, Any]:
             ("Model", f"{result.model.checkpoint}, {result.model.parameters} parameters"),
         ],
     }
+
+
+def _marks(result: ClipResult) -> list[dict[str, Any]]:
+    """Where named behaviours begin on the timeline; those that begin too close for their names share a mark."""
+    room = _MARK_ROOM * result.clip.duration_s
+    marks: list[dict[str, Any]] = []
+    for anomaly in result.anomalies:
+        name = TITLES[anomaly.kind]
+        if anomaly.kind == Kind.UNUSUAL:
+            continue
+        if not marks or anomaly.start_s - marks[-1]["at"] >= room:
+            marks.append({"at": anomaly.start_s, "name": name})
+        elif name not in marks[-1]["name"].split(", "):
+            marks[-1]["name"] += f", {name}"
+    return marks

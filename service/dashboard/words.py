@@ -64,6 +64,11 @@ def rarity_words(level: float) -> str:
     return "normal" if 1 - level >= 0.5 else one_in(level)
 
 
+def sentence(words: str) -> str:
+    """Words as a sentence, with a capital and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:
     """A number with its unit; a dash for None."""
     if value is None:
@@ -144,4 +149,4 @@ def cover(status: dict[str, Any], *, seen: bool) -> str:
             return "Waiting for the first frame…"
         case _:
             detail = problem["detail"] if problem else "no frames arrive"
-            return f"{detail[:1].upper()}{detail[1:]}."
+            return sentence(detail)

@@ -209,9 +209,10 @@ def _parsed(text: str) -> Any:
 
 
 def _keys(node: Any) -> set[str]:
-    """Names of all fields; keys of people are their numbers."""
+    """Names of all fields; keys of people are their numbers, and facts have the names that behaviours give them."""
     if isinstance(node, dict):
-        return {name for name in node if not name.isdecimal()}.union(*map(_keys, node.values()))
+        below = (_keys(value) for name, value in node.items() if name not in ("facts", "behaviours"))
+        return {name for name in node if not name.isdecimal()}.union(*below)
     return set().union(*map(_keys, node)) if isinstance(node, list) else set()
 
 

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from websockets.sync.client import ClientConnection, connect
 
+from model.behaviours import Kind
 from pose.source import VideoInfo
 from service.app import create_app
 from service.clips.decoding import ClipLimits, ClipRejected
@@ -63,7 +64,14 @@ def eventually(look: Callable[[], T | None], what: str) -> T:
 
 
 def frame_score(index: int) -> FrameScore:
-    person = PersonScore(track=1, box=(1.0, 2.0, 30.0, 40.0), score=1.5, level=0.5, parts={"pose": 0.5})
+    person = PersonScore(
+        track=1,
+        box=(1.0, 2.0, 30.0, 40.0),
+        score=1.5,
+        level=0.5,
+        parts={"pose": 0.5},
+        behaviours={Kind.FALL: 1.4 if index < 2 else 0.6},
+    )
     return FrameScore(index=index, time_s=index / 10, score=1.5, level=0.5, people=[person])
 
 
@@ -74,7 +82,19 @@ def clip_result(frames: int = FRAMES) -> ClipResult:
         threshold=Threshold(level=0.9, false_alarms_per_hour=1.0),
         frames=[frame_score(index) for index in range(frames)],
         tracks=[Track(id=1, first_frame=0, last_frame=frames - 1, windows=1, peak_level=0.5)],
-        anomalies=[Anomaly(start_s=0.0, end_s=0.1, peak_level=0.95, tracks=[1])],
+        anomalies=[
+            Anomaly(
+                kind=Kind.FALL,
+                title="Fall, 1 person",
+                start_s=0.0,
+                end_s=0.1,
+                explanation="hips fell 0.6 body heights in 0.7 s",
+                facts={"fell_h": 0.6, "fall_s": 0.7},
+                joints=[11, 12],
+                peak_level=0.5,
+                tracks=[1],
+            )
+        ],
     )
 
 

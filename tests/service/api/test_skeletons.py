@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from model.behaviours import Behaviours, Finding
+from model.behaviours import Kind as Behaviour
 from service.api import skeletons
 from service.api.problems import Kind
+from service.clips import scorer
 from service.documents.results import ClipResult
+from tests.doubles.findings import SAW, finding
 from tests.doubles.models import unavailable
 from tests.doubles.servers import (
     HELD_S,
@@ -43,6 +50,43 @@ def test_a_sequence_is_scored_like_a_clip(live: LiveServer) -> None:
     assert result.frames[0].people[0].keypoints is None
     whole = live.client.post("/v1/skeletons", json=sequence(3), params={"keypoints": True}).json()
     assert len(whole["frames"][0]["people"][0]["keypoints"]) == 17
+
+
+class Falling(Behaviours):
+    """Sees the first person lie from the second frame on."""
+
+    def observe(
+        self,
+        time: float,
+        track_ids: Sequence[int],
+        boxes: NDArray[np.float32],
+        keypoints: NDArray[np.float32],
+        size: tuple[int, int],
+    ) -> list[Finding]:
+        assert (boxes.shape, keypoints.shape, size) == ((1, 4), (1, 17, 3), (640, 480))
+        return [finding(Behaviour.LYING, 0.9 + 2 * time, 0.0, tracks=tuple(track_ids))]
+
+
+def test_what_happens_is_named_though_the_sequence_is_too_short_for_a_score(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "Behaviours", Falling)
+    answer = live.client.post("/v1/skeletons", json=sequence(3, start=100.0))
+    result = ClipResult.model_validate_json(answer.content)
+    assert all(frame.level is None for frame in result.frames)
+    assert [frame.people[0].firing for frame in result.frames] == [[], [Behaviour.LYING], [Behaviour.LYING]]
+    (anomaly,) = answer.json()["anomalies"]
+    assert anomaly == {
+        "kind": "lying",
+        "title": "Person lying, 1 person",
+        "start_s": 0.0,
+        "end_s": pytest.approx(2 / 15, abs=1e-6),
+        "explanation": SAW,
+        "facts": {"fell_h": 0.6, "fall_s": 0.7},
+        "joints": [11, 12],
+        "peak_level": 0.0,
+        "tracks": [1],
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -12,10 +13,12 @@ import pytest
 
 from model.checkpoint import Checkpoint
 from model.reports import Report
+from service.cli.console import out
 from service.cli.main import main
+from service.clips.scorer import ClipScorer
 from service.documents.results import ClipResult
 from tests.doubles import media
-from tests.doubles.servers import PATIENCE_S, command, environment, free_port
+from tests.doubles.servers import PATIENCE_S, CardboardScorer, command, environment, free_port
 from tests.model.skeletons import write_test_set, write_ubnormal_test_set
 
 Daflow = Callable[..., subprocess.CompletedProcess[str]]
@@ -128,6 +131,19 @@ def test_missing_weights_and_bad_clips_end_in_one_clear_line(
     text = media.text_named_mp4(tmp_path)
     assert "not a video" in one_line(daflow("score", text, pose_weights=pose_weights))
     assert "DAFLOW_POSE_WEIGHTS" in one_line(daflow("score", text, pose_weights=tmp_path / "none.onnx"))
+
+
+def test_the_summary_says_what_happened_when_and_what_was_seen(
+    daflow: Daflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClipScorer, "load", lambda _settings: CardboardScorer())
+    monkeypatch.setattr(out, "width", 120)
+    (tmp_path / "clip.mp4").write_bytes(b"a clip")
+    finished = daflow("score", "clip.mp4", "--csv", "scores.csv")
+    assert finished.returncode == 0, finished.stderr
+    assert "Fall, 1 person, 0.00 to 0.10 s, track 1: hips fell 0.6 body heights in 0.7 s" in finished.stdout
+    kinds = [row["kinds"] for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())]
+    assert kinds == ["fall", "fall", "", "", ""]
 
 
 def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: Path, test_data: Path) -> None:

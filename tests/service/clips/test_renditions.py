@@ -53,9 +53,9 @@ def during_drawing(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) 
     """Do something when the third frame is drawn; the numbers of the frames drawn."""
     drawn: list[int] = []
 
-    def draw(*arguments: Any) -> None:
+    def draw(*arguments: Any, **options: Any) -> None:
         drawn.append(len(drawn) + 1)
-        draw_people(*arguments)
+        draw_people(*arguments, **options)
         if len(drawn) == 3:
             action()
 

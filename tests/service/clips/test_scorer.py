@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.load.post_clips import inconsistency
+from model.behaviours import Behaviours, Finding, Kind
 from service.clips.decoding import ClipRejected
 from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
 from service.documents.results import ClipResult, FrameScore
@@ -15,6 +19,7 @@ from service.documents.skeletons import SkeletonSequence
 from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from tests.doubles import media
+from tests.doubles.findings import finding
 
 
 @dataclass
@@ -127,6 +132,34 @@ def test_an_empty_scene_is_a_valid_result_that_says_so(scorer: ClipScorer, tmp_p
     assert inconsistency(result) is None
     assert {frame.reason for frame in result.frames} == {"nobody"}
     assert result.notes == ["nobody was seen in the clip"]
+
+
+def test_what_the_behaviours_see_in_a_clip_is_named(
+    scorer: ClipScorer, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Running(Behaviours):
+        """Sees everybody run in the first second."""
+
+        def observe(
+            self,
+            time: float,
+            track_ids: Sequence[int],
+            boxes: NDArray[np.float32],
+            keypoints: NDArray[np.float32],
+            size: tuple[int, int],
+        ) -> list[Finding]:
+            assert (len(boxes), keypoints.shape[1:], size) == (len(track_ids), (17, 3), (704, 480))
+            return [finding(Kind.RUNNING, 1.2, tracks=(track,)) for track in track_ids if time <= 1.0]
+
+    monkeypatch.setattr("service.clips.scorer.Behaviours", Running)
+    result = scorer.score(test_data / "clips/surveillance-fight/noFight/nofi075.mp4", Watcher())
+    assert inconsistency(result) is None
+    (anomaly,) = [one for one in result.anomalies if one.kind == Kind.RUNNING]
+    seen = [frame for frame in result.frames if frame.people and frame.time_s <= 1.0]
+    assert (anomaly.start_s, anomaly.end_s) == (0.0, seen[-1].time_s)
+    assert anomaly.tracks == sorted({person.track for frame in seen for person in frame.people})
+    for frame in result.frames:
+        assert all(person.behaviours == ({Kind.RUNNING: 1.2} if frame in seen else {}) for person in frame.people)
 
 
 @pytest.mark.parametrize("numbered", [True, False])

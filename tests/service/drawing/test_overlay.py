@@ -6,13 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.behaviours import Kind
 from pose.skeleton import COCO_JOINTS
-from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold
+from service.documents.results import Anomaly, ClipInfo, ClipResult, FrameScore, ModelInfo, PersonScore, Threshold
 from service.drawing.overlay import (
     RAREST,
     Image,
     band_height,
     clock_text,
+    contributions,
     draw_band,
     draw_chart,
     draw_live,
@@ -24,6 +26,7 @@ from service.drawing.overlay import (
     limb_colour,
     rarity,
 )
+from tests.doubles.findings import finding
 from tests.doubles.scores import even_joints, live_person, live_score
 
 
@@ -31,8 +34,21 @@ def person(
     level: float | None = None,
     box: tuple[float, float, float, float] = (100.0, 80.0, 160.0, 200.0),
     keypoints: list[tuple[float, float, float]] | None = None,
+    **behaviours: float,
 ) -> PersonScore:
-    return PersonScore(track=7, box=box, keypoints=keypoints, score=level, level=level)
+    return PersonScore(
+        track=7,
+        box=box,
+        keypoints=keypoints,
+        score=level,
+        level=level,
+        behaviours={Kind(kind): score for kind, score in behaviours.items()},
+    )
+
+
+def violet(pixel: NDArray[np.uint8]) -> bool:
+    blue, green, red = pixel.astype(int)
+    return bool(blue - green > 80 and red - green > 80)
 
 
 def grey(height: int = 240, width: int = 320) -> Image:
@@ -99,6 +115,62 @@ def test_the_most_anomalous_person_lies_on_top() -> None:
     assert red > blue
 
 
+def test_a_person_of_whom_a_named_behaviour_fires_has_a_box_of_its_own_colour_on_top() -> None:
+    image = grey()
+    draw_people(image, [person(0.1, fall=1.0), person(0.9999), person(None)], 0.99)
+    assert violet(image[140, 100])
+    image = grey()
+    draw_people(image, [person(0.1, fall=0.999)], 0.99)
+    assert not violet(image[140, 100])
+
+
+def test_the_label_says_the_most_severe_behaviour_that_fires() -> None:
+    def labelled(**behaviours: float) -> Image:
+        image = grey()
+        draw_people(image, [person(0.5, **behaviours)], 0.99)
+        return image
+
+    both, fall, lying = labelled(lying=2.0, fall=1.1), labelled(fall=1.1), labelled(lying=2.0, fall=0.9)
+    np.testing.assert_array_equal(both, fall)
+    assert changed(lying).sum() > changed(fall).sum(), "the longer title has the wider label"
+
+
+def test_joints_of_behaviours_that_fire_are_emphasised_and_no_others() -> None:
+    knees_and_ankles = {7: {Kind.FALL: (13, 15), Kind.RUNNING: (14, 16)}}
+    keypoints = live_person(box=(100.0, 80.0, 160.0, 200.0)).keypoints
+    assert keypoints is not None
+    image = grey()
+    draw_people(image, [person(0.5, keypoints=keypoints, fall=1.2, running=0.8)], 0.99, joints=knees_and_ankles)
+    for (knee, ankle), emphasised in (((13, 15), True), ((14, 16), False)):
+        x, y = (round(0.6 * keypoints[knee][axis] + 0.4 * keypoints[ankle][axis]) for axis in (0, 1))
+        assert violet(image[y, x]) == emphasised
+
+
+def test_what_contributed_is_told_by_person_and_kind() -> None:
+    seen = [
+        finding(Kind.FIGHT, tracks=(1, 2), joints=(9, 10)),
+        finding(Kind.FIGHT, tracks=(2, 3), joints=(7, 9)),
+        finding(Kind.FALL, tracks=(1,), joints=(11, 12)),
+    ]
+    assert contributions(seen) == {
+        1: {Kind.FIGHT: (9, 10), Kind.FALL: (11, 12)},
+        2: {Kind.FIGHT: (7, 9, 10)},
+        3: {Kind.FIGHT: (7, 9)},
+    }
+
+
+def test_a_camera_shows_what_it_sees_also_of_people_who_are_not_scored() -> None:
+    fallen = live_person(None).model_copy(update={"behaviours": {Kind.FALL: 1.3}})
+    score = live_score(None, people=[fallen])
+    image = draw_live(None, score, joints={1: {Kind.FALL: (5, 6, 11, 12)}})
+    left, top, _, bottom = (round(side) for side in fallen.box)
+    assert violet(image[(top + bottom) // 2, left])
+    unnamed = draw_live(None, live_score(None, people=[live_person(None)]))
+    assert not any(violet(pixel) for pixel in unnamed.reshape(-1, 3)[::7])
+    strip, plain_strip = image[-3, 5].astype(int), unnamed[-3, 5].astype(int)
+    assert strip[0] - strip[1] > 30 > plain_strip[0] - plain_strip[1]
+
+
 @pytest.mark.parametrize("size", [(120, 160), (2160, 3840), (17, 9)])
 @pytest.mark.parametrize("box", [(-50.0, -40.0, 30.0, 60.0), (0.0, 0.0, 1.0, 1.0), (5000.0, 5000.0, 6000.0, 6000.0)])
 def test_boxes_beyond_the_picture_are_drawn_as_far_as_they_go(
@@ -133,6 +205,30 @@ def test_chart_shows_a_peak_at_any_length_and_width(width: int, count: int) -> N
     warm = (chart[..., 2].astype(int) - chart[..., 0] > 100).any(axis=0)
     assert warm.any()
     assert warm.sum() <= width / count + 2
+
+
+def test_the_chart_and_the_band_tell_a_named_anomaly_from_a_level() -> None:
+    clip, height = result([0.5] * 10, 10.0), band_height(240)
+    named = clip.model_copy(
+        update={
+            "frames": [frame.model_copy(update={"people": [person(0.5, fall=1.0)]}) for frame in clip.frames],
+            "anomalies": [
+                Anomaly(kind=Kind.FALL, start_s=5.0, end_s=7.0, peak_level=0.5, tracks=[7]),
+                Anomaly(kind=Kind.UNUSUAL, start_s=5.0, end_s=9.0, peak_level=0.5, tracks=[7]),
+            ],
+        }
+    )
+    chart = draw_chart(named, 320, height)
+    top = chart[1].astype(int)
+    before, both, level = top[100], top[190], top[280]
+    assert before.max() - before.min() < 20
+    assert both[0] > both[1] + 30
+    assert level[2] > level[0] + 30
+    bands = [np.zeros_like(chart) for _ in range(2)]
+    for band, one in zip(bands, (named, clip), strict=True):
+        draw_band(band, chart, one.frames[0], one)
+    ground, plain = (band[-2, 160].astype(int) for band in bands)
+    assert ground[0] - ground[1] > 30 > plain[0] - plain[1]
 
 
 def test_band_says_why_there_is_no_score_where_it_fits() -> None:
