@@ -18,7 +18,7 @@ from service.documents.results import Anomaly, FrameScore, PersonScore
 _KINDS: Final = list(Kind)
 
 _DIGITS: Final = 3
-"""Digits of a behaviour's score; it is compared with the score from which it fires after rounding."""
+"""Digits of a behaviour's facts, and of its score, which is compared with that from which it fires after rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _anomaly(kind: Kind, period: _Period, stretch: Sequence[FrameScore]) -> Anom
         start_s=period.start,
         end_s=period.end,
         explanation=clearest.saw,
-        facts=dict(clearest.facts),
+        facts={name: round(value, _DIGITS) for name, value in clearest.facts.items()},
         joints=list(clearest.joints),
         peak_level=max((frame.level for frame in stretch if frame.level is not None), default=0.0),
         tracks=tracks,

@@ -212,7 +212,7 @@ class _View:
                 with ui.element("ul").classes("entries"):
                     for moment in found["anomalies"]:
                         with ui.element("li").classes("entry text").style("cursor: default"):
-                            text(moment["title"], "span", "name")
+                            text(moment["title"], "span", "name").style("white-space: normal")
                             text(moment["when"], "span", f"pill {moment['tone']}")
                             with ui.element("span").classes("meta").style("grid-column: 1 / -1"):
                                 text(moment["why"], "span")

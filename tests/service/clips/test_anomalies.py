@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def test_the_peak_level_of_a_named_anomaly_is_the_highest_of_its_frames() -> Non
     assert anomaly.peak_level == 0.5
     (anomaly,) = find_anomalies(unscored(), falls(0.3), 0.9, MERGE_S)
     assert anomaly.peak_level == 0
+
+
+def test_facts_are_rounded_to_what_can_be_read() -> None:
+    seen = replace(finding(), facts={"torso_deg": 7.599853038787842})
+    (anomaly,) = find_anomalies(unscored(), [Fired(0.3, seen)], 0.9, MERGE_S)
+    assert anomaly.facts == {"torso_deg": 7.6}
 
 
 def test_a_movement_does_not_begin_before_the_clip_nor_after_the_frame() -> None:
