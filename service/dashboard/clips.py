@@ -15,7 +15,8 @@ from service.dashboard.charts import Player
 from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import RARITY_NOTE, duration, rarity, rarity_words, rate, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, size
+from service.documents.kinds import rarity_words
 from service.documents.results import ClipResult
 from service.drawing.overlay import clock_text
 from service.runtime import Runtime

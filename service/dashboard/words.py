@@ -57,18 +57,6 @@ def rarity(level: float | None) -> float | None:
     return None if level is None else round(-math.log10(min(max(1 - level, 10**-RAREST), 1.0)), 3)
 
 
-def rarity_words(level: float) -> str:
-    """How rare a level in 0..1 is, such as ``1 in 5,000``: one in 5,000 normal scores reaches it."""
-    share = 1 - level
-    if share >= 0.5:
-        return "normal"
-    if share < 1e-6:
-        return "rarer than 1 in 1,000,000"
-    times = 1 / share
-    digits = 10 ** max(0, math.floor(math.log10(times)) - 1)
-    return f"1 in {round(times / digits) * digits:,.0f}"
-
-
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:
     """A number with its unit; a dash for None."""
     if value is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from model.behaviours import Kind
 from service.documents.base import Document, Level, MissingScore
 
 
@@ -63,6 +64,11 @@ class PersonScore(Document):
         description="Level of each part of the score: `pose` (the DA-Flow score), `motion`, and `pair` (with a person "
         "nearby). The part with the highest level contributes most.",
         examples=[{"pose": 0.71, "motion": 0.42, "pair": 0.0}],
+    )
+    behaviours: dict[Kind, float] = Field(
+        default_factory=dict,
+        description="Score of each named behaviour of this person, from 0.5; the behaviour fires at 1.",
+        examples=[{"fall": 1.214}],
     )
 
 

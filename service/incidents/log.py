@@ -12,8 +12,10 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from model.behaviours import Kind
 from pose.live import StateChange
 from service.addresses.redaction import redact
+from service.documents.kinds import title, unusual_words
 from service.documents.messages import (
     CameraState,
     Event,
@@ -24,6 +26,7 @@ from service.documents.messages import (
     IncidentReviewed,
     IncidentStarted,
     IncidentUpdated,
+    KindSeen,
 )
 from service.incidents.feed import EventFeed
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
@@ -226,9 +229,23 @@ class IncidentLog:
         started = self._clock.utc(incident.started)
         peak = max(started, self._clock.utc(incident.peak))
         updated = max(peak, self._clock.utc(incident.updated))
+        words = unusual_words(incident.peak_level, {})
+        seen = KindSeen(
+            kind=Kind.UNUSUAL,
+            first_at=started,
+            last_at=updated,
+            people=sorted(incident.people),
+            score=incident.peak_level,
+            explanation=words,
+            facts={},
+        )
         return IncidentInfo(
             id=incident.id,
             camera=incident.camera_id,
+            kind=Kind.UNUSUAL,
+            title=title(Kind.UNUSUAL, len(incident.people)),
+            explanation=words,
+            kinds=[seen],
             severity=incident.severity,
             started_at=started,
             updated_at=updated,

@@ -11,13 +11,16 @@ from typing import Any, Final
 from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import EndReason, Severity
-from service.documents.messages import Event, EvidenceState, IncidentInfo, event_adapter
+from service.documents.kinds import title
+from service.documents.messages import Event, EvidenceState, IncidentInfo, KindSeen, event_adapter
 from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 from service.storage.evidence import EvidenceKind
 
 _KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
+_KIND_FIELDS: Final = frozenset({"kind", "title", "explanation", "kinds"})
 _PROBLEM: Final = 1000
 
 
@@ -60,7 +63,11 @@ class HeldPeak:
 
 
 class IncidentRow(Base):
-    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns."""
+    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns.
+
+    `kinds` maps each kind that was seen to the other fields of its `KindSeen`. It is empty for incidents from before
+    there were kinds. Title and explanation follow from it.
+    """
 
     __tablename__ = "incidents"
     __table_args__ = (Index("ix_incidents_camera_id_sequence", "camera_id", "sequence"),)
@@ -76,6 +83,8 @@ class IncidentRow(Base):
     peak_level: Mapped[float] = mapped_column(Double)
     peak_at: Mapped[datetime] = mapped_column(Utc)
     people: Mapped[dict[str, float]] = mapped_column(JSON)
+    kind: Mapped[str] = mapped_column(String(16), server_default=Kind.UNUSUAL)
+    kinds: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, server_default="{}")
     suppressed: Mapped[int]
     snapshot: Mapped[EvidenceState] = mapped_column(String(16))
     clip: Mapped[EvidenceState] = mapped_column(String(16))
@@ -87,8 +96,10 @@ class IncidentRow(Base):
 
     def info(self) -> IncidentInfo:
         """A copy that outlives the session."""
-        names = IncidentInfo.model_fields.keys() - {"camera"}
-        return IncidentInfo.model_validate({name: getattr(self, name) for name in names} | {"camera": self.camera_id})
+        names = IncidentInfo.model_fields.keys() - {"camera", *_KIND_FIELDS}
+        known = {name: getattr(self, name) for name in names} | {"camera": self.camera_id}
+        # An incident from before there were kinds has none here, and is read as `unusual`.
+        return IncidentInfo.model_validate(known | (_kind_fields(self.kinds) if self.kinds else {}))
 
 
 class EventRow(Base):
@@ -131,8 +142,14 @@ class IncidentStore:
         Raises:
             IncidentExists: It has started already.
         """
-        values = incident.model_dump(exclude={"camera", "people"})
-        row = IncidentRow(**values, camera_id=incident.camera, people=_json(incident.people))
+        values = incident.model_dump(exclude={"camera", "people", *_KIND_FIELDS})
+        row = IncidentRow(
+            **values,
+            camera_id=incident.camera,
+            people=_json(incident.people),
+            kind=incident.kind,
+            kinds=_kinds_json(incident.kinds),
+        )
         with self._writing() as session:
             if _find(session, incident.id) is not None:
                 raise IncidentExists(incident.id)
@@ -143,7 +160,7 @@ class IncidentStore:
     def updated(self, incident: IncidentInfo) -> Event | None:
         """Store a change of an open incident; None if it has ended.
 
-        Severity, peak, people and the time of the update are taken over; start, evidence and review stay.
+        Severity, kinds, peak, people and the time of the update are taken over; start, evidence and review stay.
 
         Raises:
             UnknownIncident: It never started, or was removed.
@@ -277,6 +294,7 @@ class IncidentStore:
         before: int | None = None,
         camera: str | None = None,
         severity: Severity | None = None,
+        kind: Kind | None = None,
         open: bool | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -289,6 +307,7 @@ class IncidentStore:
             before: The value returned with the page before; None for the first page.
             camera: Only incidents of this camera.
             severity: Only incidents of this severity.
+            kind: Only incidents in which this kind was seen, whether it gives the title or not.
             open: Only incidents that are open, or only those that have ended; None for both.
             since: Only incidents that started at this time or later.
             until: Only incidents that started before this time.
@@ -306,6 +325,9 @@ class IncidentStore:
             query = query.where(IncidentRow.camera_id.in_(sorted(cameras)))
         if severity is not None:
             query = query.where(IncidentRow.severity == severity)
+        if kind is not None:
+            seen = IncidentRow.kinds[kind.value]["explanation"].as_string().is_not(None)
+            query = query.where(or_(IncidentRow.kind == kind, seen))
         if open is not None:
             query = query.where(IncidentRow.ended_at.is_(None) if open else IncidentRow.ended_at.is_not(None))
         if since is not None:
@@ -432,6 +454,7 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     if incident.peak_level > row.peak_level:
         row.peak_level, row.peak_at = incident.peak_level, max(row.started_at, incident.peak_at)
     row.people = _json(incident.people)
+    row.kind, row.kinds = incident.kind, _kinds_json(incident.kinds)
 
 
 def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
@@ -442,6 +465,22 @@ def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
 
 def _json(people: dict[int, float]) -> dict[str, float]:
     return {str(track): level for track, level in people.items()}
+
+
+def _kinds_json(kinds: Collection[KindSeen]) -> dict[str, dict[str, Any]]:
+    return {seen.kind: seen.model_dump(mode="json", exclude={"kind"}) for seen in kinds}
+
+
+def _kind_fields(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of `_KIND_FIELDS` from the column `kinds`."""
+    seen = [KindSeen.model_validate({"kind": kind, **stored[kind]}) for kind in Kind if kind in stored]
+    first = seen[0]
+    return {
+        "kind": first.kind,
+        "title": title(first.kind, len(first.people)),
+        "explanation": first.explanation,
+        "kinds": seen,
+    }
 
 
 def _find(session: Session, incident_id: str) -> IncidentRow | None:
