@@ -167,8 +167,8 @@ class IncidentInfo(Document):
     evidence_problem: str | None = Field(description="Why evidence is missing or incomplete; null if it is not.")
     acknowledged_at: datetime | None = Field(description="When an operator acknowledged it; null if nobody has.")
     false_alarm: bool = Field(
-        description="Whether an operator marked it as a false alarm; the next calibration of the camera then counts it "
-        "as normal life."
+        description="Whether an operator marked it as a false alarm; the next calibration of the camera then "
+        "counts its `unusual` movement as normal life."
     )
 
     @model_validator(mode="before")

@@ -14,13 +14,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import EndReason, Severity
-from service.documents.kinds import title
-from service.documents.messages import Event, EvidenceState, IncidentInfo, KindSeen, event_adapter
+from service.documents.messages import Event, EvidenceState, IncidentInfo, event_adapter
+from service.incidents.kinds import KIND_FIELDS, kind_fields, stored_kinds
 from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 from service.storage.evidence import EvidenceKind
 
 _KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
-_KIND_FIELDS: Final = frozenset({"kind", "title", "explanation", "kinds"})
 _PROBLEM: Final = 1000
 
 
@@ -96,10 +95,10 @@ class IncidentRow(Base):
 
     def info(self) -> IncidentInfo:
         """A copy that outlives the session."""
-        names = IncidentInfo.model_fields.keys() - {"camera", *_KIND_FIELDS}
+        names = IncidentInfo.model_fields.keys() - {"camera", *KIND_FIELDS}
         known = {name: getattr(self, name) for name in names} | {"camera": self.camera_id}
         # An incident from before there were kinds has none here, and is read as `unusual`.
-        return IncidentInfo.model_validate(known | (_kind_fields(self.kinds) if self.kinds else {}))
+        return IncidentInfo.model_validate(known | (kind_fields(self.kinds) if self.kinds else {}))
 
 
 class EventRow(Base):
@@ -142,13 +141,13 @@ class IncidentStore:
         Raises:
             IncidentExists: It has started already.
         """
-        values = incident.model_dump(exclude={"camera", "people", *_KIND_FIELDS})
+        values = incident.model_dump(exclude={"camera", "people", *KIND_FIELDS})
         row = IncidentRow(
             **values,
             camera_id=incident.camera,
             people=_json(incident.people),
             kind=incident.kind,
-            kinds=_kinds_json(incident.kinds),
+            kinds=stored_kinds(incident.kinds),
         )
         with self._writing() as session:
             if _find(session, incident.id) is not None:
@@ -451,10 +450,12 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     """Take over the changes of an incident. Stored times never run backwards, even if the clock was set back."""
     row.severity = incident.severity
     row.updated_at = max(row.updated_at, incident.updated_at)
-    if incident.peak_level > row.peak_level:
-        row.peak_level, row.peak_at = incident.peak_level, max(row.started_at, incident.peak_at)
+    before = row.kinds.get(incident.kind)
+    if before is None or row.kind != incident.kind or incident.kinds[0].score > before["score"]:
+        row.peak_at = max(row.started_at, incident.peak_at)
+    row.peak_level = max(row.peak_level, incident.peak_level)
     row.people = _json(incident.people)
-    row.kind, row.kinds = incident.kind, _kinds_json(incident.kinds)
+    row.kind, row.kinds = incident.kind, stored_kinds(incident.kinds, row.kinds)
 
 
 def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
@@ -465,22 +466,6 @@ def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
 
 def _json(people: dict[int, float]) -> dict[str, float]:
     return {str(track): level for track, level in people.items()}
-
-
-def _kinds_json(kinds: Collection[KindSeen]) -> dict[str, dict[str, Any]]:
-    return {seen.kind: seen.model_dump(mode="json", exclude={"kind"}) for seen in kinds}
-
-
-def _kind_fields(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The fields of `_KIND_FIELDS` from the column `kinds`."""
-    seen = [KindSeen.model_validate({"kind": kind, **stored[kind]}) for kind in Kind if kind in stored]
-    first = seen[0]
-    return {
-        "kind": first.kind,
-        "title": title(first.kind, len(first.people)),
-        "explanation": first.explanation,
-        "kinds": seen,
-    }
 
 
 def _find(session: Session, incident_id: str) -> IncidentRow | None:

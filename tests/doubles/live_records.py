@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from model.behaviours import Kind
 from pose.live import SourceState, StateChange
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import unusual_words
 from service.documents.messages import IncidentInfo, KindSeen
-from service.live.detector import Incident
+from service.live.incident import Incident, Seen
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -63,10 +64,24 @@ def over(incident: IncidentInfo, seconds: float = 5.0, **values: object) -> Inci
     )
 
 
-def incident(name: str, camera: str = "door", start: float = 0.0, *, peak_level: float = 0.95) -> Incident:
+def incident(
+    name: str, camera: str = "door", start: float = 0.0, *, peak_level: float = 0.95, kind: Kind = Kind.UNUSUAL
+) -> Incident:
     """An incident that is open, in moments of the monotonic clock."""
+    score, saw = (peak_level, unusual_words(peak_level, {})) if kind is Kind.UNUSUAL else (1.25, f"saw a {kind}")
+    facts = {} if kind is Kind.UNUSUAL else {"speed_h_s": 1.25}
     return Incident(
-        name, camera, Severity.WARNING, start, start + 1, None, None, peak_level, start + 0.5, {1: peak_level}, 0
+        id=name,
+        camera_id=camera,
+        severity=Severity.WARNING,
+        started=start,
+        updated=start + 1,
+        ended=None,
+        end_reason=None,
+        peak_level=peak_level,
+        people={1: peak_level},
+        suppressed=0,
+        kinds={kind: Seen(start, start + 1, {1: score}, score, start + 0.5, saw, facts)},
     )
 
 

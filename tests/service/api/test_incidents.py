@@ -20,7 +20,7 @@ from service.api import sockets
 from service.api.problems import Kind
 from service.documents.base import EndReason, Severity
 from service.documents.messages import IncidentInfo, event_stream_adapter
-from service.live.detector import Ended, Started, Updated
+from service.live.incident import Ended, Started, Updated
 from tests.doubles.live_records import incident, state_change
 from tests.doubles.servers import PATIENCE_S, LiveServer, Serve, eventually
 from tests.doubles.subscribers import open_socket, read, server_events, silent_reader

@@ -19,8 +19,8 @@ from service.cameras.config import CameraConfig
 from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Score
-from service.live.detector import Ended, Started, Updated
 from service.live.frames import Scored
+from service.live.incident import Ended, Started, Updated
 from tests.doubles.scores import scored_frame
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from tests.doubles.servers import eventually
 def shot(moment: float, rank: float = 0.5) -> Shot:
     """A frame without a picture."""
     score = live_score(rank, size=SIZE, people=[]).model_dump_json().encode()
-    return Shot(moment, SIZE, None, score, (rank, rank))
+    return Shot(moment, SIZE, None, score, (0, rank, rank))
 
 
 class Told(list[tuple[object, ...]]):

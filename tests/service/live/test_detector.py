@@ -17,23 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from model.behaviours import Kind
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import unusual_words
 from service.documents.messages import Event, IncidentEnded, IncidentStarted, IncidentUpdated
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
 from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
-from service.live.detector import (
-    MAX_PEOPLE,
-    Change,
-    Ended,
-    Incident,
-    IncidentDetector,
-    Observation,
-    Rules,
-    Started,
-    Updated,
-)
+from service.live.detector import MAX_PEOPLE, IncidentDetector, Observation, Rules
+from service.live.incident import Change, Ended, Incident, Seen, Started, Updated
 from service.storage.database import Database
 
 RULES = Rules(open_level=0.9, close_level=0.8, alert_level=0.99)
@@ -69,8 +62,21 @@ def test_an_incident_opens_when_the_level_has_stayed_and_began_with_the_first_of
     ((moment, change),), _ = show(detector(), [(2, LOW), (1, OPEN)])
     assert moment == 2.5
     assert change == Started(
-        Incident("incident1", "door", Severity.WARNING, 2.0, 2.5, None, None, OPEN, 2.0, {}, 0),
+        Incident(
+            id="incident1",
+            camera_id="door",
+            severity=Severity.WARNING,
+            started=2.0,
+            updated=2.5,
+            ended=None,
+            end_reason=None,
+            peak_level=OPEN,
+            people={},
+            suppressed=0,
+            kinds={Kind.UNUSUAL: Seen(2.0, 2.5, {}, OPEN, 2.0, unusual_words(OPEN, {}), {})},
+        )
     )
+    assert (change.incident.kind, change.incident.peak) == (Kind.UNUSUAL, 2.0)
 
 
 def test_a_level_that_dips_before_its_time_opens_nothing() -> None:
@@ -313,7 +319,8 @@ class Account:
                 assert incident.ended is None
                 assert incident.id not in {past.id for past in self.ended}
                 if self.ended:
-                    assert incident.started > self.ended[-1].updated
+                    last = self.ended[-1].updated
+                    assert incident.started > last or (incident.started == last and incident.kind is not Kind.UNUSUAL)
             case Updated():
                 assert self.open is not None
                 self._continues(self.open, incident)
