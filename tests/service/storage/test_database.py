@@ -90,8 +90,8 @@ def test_incidents_and_events_from_before_there_were_kinds_are_unusual(database_
         tables.reflect(connection, only=["incidents", "events"])
         assert "kind" not in tables.tables["incidents"].columns
         row = seen.model_dump(exclude={"camera", "kind", "title", "explanation", "kinds"})
-        connection.execute(insert(tables.tables["incidents"]).values(row | {"camera_id": "door", "sequence": 1}))
-        event = {"id": 1, "at": at(1), "camera_id": "door", "incident_id": "old", "type": "incident.started"}
+        connection.execute(insert(tables.tables["incidents"]).values(row | {"camera_id": "door"}))
+        event = {"at": at(1), "camera_id": "door", "incident_id": "old", "type": "incident.started"}
         connection.execute(insert(tables.tables["events"]).values(event | {"payload": {"incident": payload}}))
     engine.dispose()
     database = Database.open(database_url)
