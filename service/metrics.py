@@ -54,8 +54,8 @@ class Metrics:
         )
         self.incidents = Counter(
             "daflow_incidents",
-            "Incidents that started, by severity at the start.",
-            ["camera", "severity"],
+            "Incidents that started, by kind and severity at the start.",
+            ["camera", "kind", "severity"],
             registry=self.registry,
         )
         self.engine_seconds = Histogram(

@@ -45,7 +45,8 @@ from pose.windows import WindowBuffer
 from service.cameras.config import CameraConfig
 from service.cameras.judge import rules_of
 from service.documents.base import EndReason
-from service.live.detector import Change, Ended, IncidentDetector, Observation, Started
+from service.live.detector import IncidentDetector, Observation
+from service.live.incident import Change, Ended, Started
 from simulation.rendering import OUTSIDE, SimulatedFrame
 from simulation.scene import DEMO_FPS, EVENTS, Event, Scene, normal_scene, scene_with
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator
 
+from model.behaviours import Kind as IncidentKind
 from service.access.policy import Principal
 from service.api.dependencies import Background, Cursor, IncidentId, PrincipalDep, RuntimeDep
 from service.api.documents import FalseAlarm, IncidentPage
@@ -62,6 +63,10 @@ def list_incidents(
     cursor: Cursor = None,
     camera: Annotated[str | None, Query(description="Only incidents of this camera.")] = None,
     severity: Annotated[Severity | None, Query(description="Only incidents of this severity.")] = None,
+    kind: Annotated[
+        IncidentKind | None,
+        Query(description="Only incidents in which this kind was seen, whether it gives the title or not."),
+    ] = None,
     open: Annotated[
         bool | None, Query(description="`true`: only open incidents; `false`: only those that have ended.")
     ] = None,
@@ -79,6 +84,7 @@ def list_incidents(
         before=int(cursor) if cursor else None,
         camera=camera,
         severity=severity,
+        kind=kind,
         open=open,
         since=since,
         until=until,

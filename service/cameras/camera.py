@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from model.behaviours import Kind
 from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
@@ -29,9 +30,9 @@ from service.incidents.log import IncidentLog
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import HeldPeak
 from service.live.clock import SteadyClock
-from service.live.detector import Change, Ended, Started
 from service.live.engine import Engine
 from service.live.frames import Scored
+from service.live.incident import Change, Ended, Started
 from service.live.lane import Lane
 from service.metrics import Metrics
 from service.scoring.keeper import ModelKeeper
@@ -302,9 +303,11 @@ class Camera:
     def _record(self, changes: list[Change], peak: float) -> None:
         for change in changes:
             incident = change.incident
-            self._post.log.record(change, peak=self._held_peak(peak) if isinstance(change, Ended) else None)
+            # Only a high level says something about the calibration; a named behaviour alone does not.
+            is_unusual = isinstance(change, Ended) and Kind.UNUSUAL in incident.kinds
+            self._post.log.record(change, peak=self._held_peak(peak) if is_unusual else None)
             if isinstance(change, Started):
-                self._post.metrics.incidents.labels(self.id, incident.severity).inc()
+                self._post.metrics.incidents.labels(self.id, incident.kind, incident.severity).inc()
                 self._post.evidence.started(self.id, incident.id, self.config.picture, incident.started)
             elif isinstance(change, Ended):
                 self._post.evidence.ended(self.id, incident.id)

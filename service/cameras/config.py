@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
+from model.behaviours import Kind
+from service.documents.base import Severity
+from service.documents.kinds import SEVERITIES
 from service.documents.messages import CAMERA_ID
 from service.live.zones import MOST_ZONES, Zone
 
 MOST_FPS: Final = 60.0
 LONGEST_RETENTION_HOURS: Final = 87_600.0
 """Ten years."""
+
+BehaviourMode = Annotated[
+    # YAML reads a plain `off` as false.
+    Literal["off", "warning", "alert"],
+    BeforeValidator(lambda mode: "off" if mode is False else mode),
+]
 
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID)]
 
@@ -32,7 +43,7 @@ class CamerasFileError(ValueError):
 
 
 class CameraConfig(BaseModel):
-    """Configuration of a camera: its source, its zones, its false-alarm budget and its incidents."""
+    """Configuration of a camera: its source, zones, behaviours, false-alarm budget and incidents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -70,6 +81,21 @@ class CameraConfig(BaseModel):
         description="Zones of the picture in which people are not scored: polygons, with corners as fractions of its "
         "width and height. A person is in a zone if the middle of the lower edge of the bounding box is in it.",
         examples=[[[[0.6, 0.0], [1.0, 0.0], [1.0, 0.4], [0.6, 0.4]]]],
+    )
+    rest: tuple[Zone, ...] = Field(
+        default=(),
+        max_length=MOST_ZONES,
+        description="Zones of the picture in which lying is normal, such as a bed or a sofa: people there raise no "
+        "`lying` and no `fall`, but are scored. A person is in a zone if the middle of the bounding box is in it.",
+        examples=[[[[0.1, 0.5], [0.4, 0.5], [0.4, 0.8], [0.1, 0.8]]]],
+    )
+    behaviours: dict[Kind, BehaviourMode] = Field(
+        default_factory=dict,
+        description="Severity of incidents of a named behaviour on this camera: `warning`, `alert`, or `off` to switch "
+        "it off. Behaviours left out have their usual severity: "
+        + ", ".join(f"`{kind}` {severity}" for kind, severity in SEVERITIES.items())
+        + ".",
+        examples=[{"running": "off", "lying": "warning"}],
     )
     false_alarms_per_hour: float | None = Field(
         default=None,
@@ -109,6 +135,16 @@ class CameraConfig(BaseModel):
         examples=[72],
     )
 
+    @field_validator("behaviours")
+    @classmethod
+    def _only_named_behaviours(cls, behaviours: dict[Kind, BehaviourMode]) -> dict[Kind, BehaviourMode]:
+        if Kind.UNUSUAL in behaviours:
+            raise ValueError(
+                "unusual is no named behaviour and cannot be switched; set false_alarms_per_hour and "
+                "alert_false_alarms_per_hour instead"
+            )
+        return behaviours
+
     @model_validator(mode="after")
     def _alert_is_rarer(self) -> Self:
         asked, alert = self.false_alarms_per_hour, self.alert_false_alarms_per_hour
@@ -118,9 +154,15 @@ class CameraConfig(BaseModel):
             )
         return self
 
+    @property
+    def severities(self) -> dict[Kind, Severity]:
+        """Severity of each named behaviour that is not switched off."""
+        modes: dict[Kind, str] = {**SEVERITIES, **self.behaviours}
+        return {kind: Severity(mode) for kind, mode in modes.items() if mode != "off"}
+
 
 def _like_config(schema: dict[str, Any]) -> None:
-    fields = CameraConfig.model_json_schema()["properties"]
+    fields = CameraConfig.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
     schema["properties"] = {
         name: {key: value for key, value in field.items() if key != "default"} for name, field in fields.items()
     }

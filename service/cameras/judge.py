@@ -1,4 +1,4 @@
-"""Turns the scored frames of a camera into levels and incidents.
+"""Turns the scored frames of a camera into levels, behaviours and incidents.
 
 This module is pure: it reads no clock, takes no lock and writes nothing. `service.cameras.camera` does that.
 """
@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 import numpy as np
 
+from model.behaviours import Finding, Kind
 from model.calibration import Calibration
 from model.online import HeldScore
 from service.cameras.config import CameraConfig
 from service.cameras.status import Thresholds
 from service.documents.base import EndReason
 from service.documents.messages import LivePerson, Score
-from service.live.detector import Change, Incident, IncidentDetector, Observation, Rules, Started
+from service.live.detector import IncidentDetector, Observation, Rules
 from service.live.frames import Scored
+from service.live.incident import Change, Incident, Started
+from service.live.zones import resting_in
 
 _CLOSING: Final = 4.0
 """The closing level costs this many times as many false alarms per hour as the opening level."""
 
 _ALERT: Final = 0.1
 """False alarms per hour at the alert level, as a share of those at the opening level; the default."""
+
+_RESTING: Final = frozenset({Kind.FALL, Kind.LYING})
+"""Behaviours that mean nothing where lying is normal."""
 
 _DIGITS: Final = 9
 """Digits of a level: enough to tell one false alarm in years from none."""
@@ -115,6 +121,7 @@ class Judge:
         self._held = HeldScore(config.min_duration_s)
         self._peak = math.nan
         self._observed_at = -math.inf
+        self._rest = config.rest
 
     def change(self, config: CameraConfig, meaning: Meaning) -> None:
         """Use another configuration or calibration from now on; an open incident stays open.
@@ -124,6 +131,7 @@ class Judge:
         rules = rules_of(config, meaning)
         self.thresholds = _thresholds(rules, meaning)
         self.calibration = meaning.calibration
+        self._rest = config.rest
         if self._detector.rules != rules:
             self._detector.rules = rules
             self._held, self._peak = HeldScore(config.min_duration_s), math.nan
@@ -156,15 +164,17 @@ class Judge:
             for track, window in zip(scored.track_ids, scored.newest, strict=True)
             if window is not None
         }
+        parts = {} if level is None else _parts(scored)
+        findings = self._wanted(scored)
         # A frame captured earlier may still arrive after the camera was reported lost.
         self._observed_at = max(scored.captured_at, self._observed_at)
-        changes = self._detector.observe(Observation(self._observed_at, level, people))
+        changes = self._detector.observe(Observation(self._observed_at, level, people, parts, findings))
         peak, held = self._peak, self._held.update(self._observed_at, scored.smoothed)
         if any(isinstance(change, Started) for change in changes):
             self._peak = math.nan
         if self.open is not None:
             self._peak = float(np.fmax(self._peak, held))
-        return Verdict(self._score(scored, times, level), changes, peak)
+        return Verdict(self._score(scored, times, level, parts, findings), changes, peak)
 
     def lost(self, now: float) -> list[Change]:
         """Note that the camera has delivered nothing up to now.
@@ -184,7 +194,24 @@ class Judge:
         """
         return self._detector.end(max(now, self._observed_at), reason)
 
-    def _score(self, scored: Scored, times: Times, level: float | None) -> Score:
+    def _wanted(self, scored: Scored) -> list[Finding]:
+        """The findings that count: not of behaviours that are switched off, and of nobody who rests."""
+        severities = self._detector.rules.severities
+        findings = [one for one in scored.findings if one.kind in severities]
+        if not self._rest or not any(one.kind in _RESTING for one in findings):
+            return findings
+        at_rest = resting_in(scored.boxes, self._rest, (scored.width, scored.height))
+        resting = {track for track, rests in zip(scored.track_ids, at_rest, strict=True) if rests}
+        return [one for one in findings if one.kind not in _RESTING or not resting.issuperset(one.tracks)]
+
+    def _score(
+        self,
+        scored: Scored,
+        times: Times,
+        level: float | None,
+        parts: dict[str, float],
+        findings: Sequence[Finding],
+    ) -> Score:
         return Score(
             camera=self._camera_id,
             sequence=scored.sequence,
@@ -195,10 +222,10 @@ class Judge:
             height=scored.height,
             score=None if np.isnan(scored.nll) else round(scored.nll, 5),
             level=None if level is None else round(level, _DIGITS),
-            parts={} if level is None else _parts(scored),
+            parts=parts,
             threshold=self.thresholds.open,
             reason=scored.reason,
-            people=[_person(scored, index) for index in range(len(scored.track_ids))],
+            people=[_person(scored, index, findings) for index in range(len(scored.track_ids))],
             incident=None if self.open is None else self.open.id,
         )
 
@@ -219,6 +246,7 @@ def rules_of(config: CameraConfig, meaning: Meaning) -> Rules:
         min_duration_s=config.min_duration_s,
         quiet_s=config.quiet_s,
         cooldown_s=config.cooldown_s,
+        severities=config.severities,
     )
 
 
@@ -242,16 +270,25 @@ def _parts(scored: Scored) -> dict[str, float]:
     return highest
 
 
-def _person(scored: Scored, index: int) -> LivePerson:
+def _person(scored: Scored, index: int, findings: Sequence[Finding]) -> LivePerson:
     left, top, right, bottom = (round(float(side), 2) for side in scored.boxes[index])
     window = scored.newest[index]
     joints = None if window is None or window.joints is None else [round(value, 5) for value in window.joints]
+    track = scored.track_ids[index]
     return LivePerson(
-        track=scored.track_ids[index],
+        track=track,
         box=(left, top, right, bottom),
         keypoints=[(round(x, 2), round(y, 2), round(c, 3)) for x, y, c in scored.keypoints[index].tolist()],
         score=None if window is None else round(window.nll, 5),
         level=None if window is None else round(window.level, _DIGITS),
         parts={} if window is None else {name: round(value, _DIGITS) for name, value in window.parts.items()},
+        behaviours=_behaviours(track, findings),
         joints=joints,
     )
+
+
+def _behaviours(track: int, findings: Sequence[Finding]) -> dict[Kind, float]:
+    """The highest score of each behaviour of a person, most severe first."""
+    own = [one for one in findings if track in one.tracks]
+    scores = {kind: [one.score for one in own if one.kind is kind] for kind in Kind}
+    return {kind: round(max(found), 3) for kind, found in scores.items() if found}

@@ -11,8 +11,7 @@ import numpy as np
 
 from model.behaviours import Finding, Kind
 from model.calibration import exceedance_runs
-from service.documents.explanations import unusual
-from service.documents.kinds import title
+from service.documents.kinds import title, unusual_words
 from service.documents.results import Anomaly, FrameScore, PersonScore
 
 _KINDS: Final = list(Kind)
@@ -133,7 +132,7 @@ def _unusual(scores: Sequence[FrameScore], threshold: float, merge_s: float) -> 
                 title=title(Kind.UNUSUAL, len(above)),
                 start_s=stretch[0].time_s,
                 end_s=stretch[-1].time_s,
-                explanation=unusual(_level(peak), parts),
+                explanation=unusual_words(_level(peak), parts),
                 facts={"level": _level(peak), **parts},
                 peak_level=_level(peak),
                 tracks=sorted(above),

@@ -40,9 +40,9 @@ from service.dashboard.words import (
     no_people,
     number,
     rarity,
-    rarity_words,
     rate,
 )
+from service.documents.kinds import rarity_words
 from service.runtime import Runtime
 
 _TREND_S: Final = 300.0

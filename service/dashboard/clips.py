@@ -16,9 +16,9 @@ from service.dashboard.charts import Player
 from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import RARITY_NOTE, duration, rarity, rarity_words, rate, sentence, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size
 from service.documents.base import Severity
-from service.documents.kinds import SEVERITIES, TITLES
+from service.documents.kinds import SEVERITIES, TITLES, rarity_words
 from service.documents.results import ClipResult
 from service.drawing.overlay import clock_text
 from service.runtime import Runtime

@@ -26,7 +26,8 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, RARITY_NOTE, camera_name, duration, rarity, rarity_words
+from service.dashboard.words import ENDS, RARITY_NOTE, camera_name, duration, rarity
+from service.documents.kinds import rarity_words
 from service.documents.messages import IncidentInfo
 from service.drawing.overlay import level_text
 from service.runtime import Runtime

@@ -23,8 +23,8 @@ from service.dashboard.words import (
     is_current,
     number,
     rarity,
-    rarity_words,
 )
+from service.documents.kinds import rarity_words
 from service.drawing.overlay import level_text
 from service.runtime import Runtime
 

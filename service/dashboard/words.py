@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from service.documents.explanations import one_in
-
 STATES: Final = {
     "connecting": "Connecting",
     "online": "Live",
@@ -57,11 +55,6 @@ RAREST: Final = 6.0
 def rarity(level: float | None) -> float | None:
     """``-log10(1 - level)`` in 0..6, which spreads levels near 1: 0.9 becomes 1, 0.99 becomes 2; None stays None."""
     return None if level is None else round(-math.log10(min(max(1 - level, 10**-RAREST), 1.0)), 3)
-
-
-def rarity_words(level: float) -> str:
-    """How rare a level in 0..1 is, such as ``1 in 5,000``: one in 5,000 normal scores reaches it."""
-    return "normal" if 1 - level >= 0.5 else one_in(level)
 
 
 def sentence(words: str) -> str:

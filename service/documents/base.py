@@ -19,7 +19,7 @@ class EndReason(StrEnum):
     """Why an incident ended."""
 
     QUIET = "quiet"
-    """Levels stayed below the closing level for the quiet period."""
+    """No behaviour fired and levels stayed below the closing level for the quiet period."""
     CAMERA_LOST = "camera-lost"
     """The camera delivered no frame for the quiet period."""
     CAMERA_STOPPED = "camera-stopped"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from model.behaviours import Kind
@@ -41,10 +42,42 @@ def most_severe(kinds: Collection[Kind]) -> Kind:
 
 
 def title(kind: Kind, people: int) -> str:
-    """The title of an incident or anomaly.
+    """The title of an incident or anomaly; without a number where nobody is known to be in it.
 
     Example:
-        >>> title(Kind.FALL, 1), title(Kind.FIGHT, 2)
-        ('Fall, 1 person', 'Fight, 2 people')
+        >>> title(Kind.FALL, 1), title(Kind.FIGHT, 2), title(Kind.UNUSUAL, 0)
+        ('Fall, 1 person', 'Fight, 2 people', 'Unusual movement')
     """
+    if not people:
+        return TITLES[kind]
     return f"{TITLES[kind]}, {people} {'person' if people == 1 else 'people'}"
+
+
+def rarity_words(level: float) -> str:
+    """How rare a level in 0..1 is, such as ``1 in 5,000``: one in 5,000 normal scores reaches it."""
+    share = 1 - level
+    if share >= 0.5:
+        return "normal"
+    if share < 1e-6:
+        return "rarer than 1 in 1,000,000"
+    times = 1 / share
+    digits = 10 ** max(0, math.floor(math.log10(times)) - 1)
+    return f"1 in {round(times / digits) * digits:,.0f}"
+
+
+def unusual_words(level: float, parts: Mapping[str, float]) -> str:
+    """The explanation of `unusual`: the level, how rare it is, and the part of the score with the highest level.
+
+    Args:
+        level: Level in 0..1.
+        parts: Level of each part of the score at the same moment; empty if they are not known.
+
+    Example:
+        >>> unusual_words(0.99961, {"pose": 0.71, "motion": 0.9996})
+        'level 0.99961 (1 in 2,600 moments of normal life); strongest part: motion'
+    """
+    share = 1 - level
+    digits = 2 if share >= 0.1 or share < 1e-9 else 1 - math.floor(math.log10(share))
+    rare = rarity_words(level)
+    words = f"level {level:.{digits}f} ({rare if rare == 'normal' else f'{rare} moments of normal life'})"
+    return f"{words}; strongest part: {max(parts, key=lambda name: parts[name])}" if parts else words

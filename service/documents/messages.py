@@ -7,12 +7,14 @@ reconnects with the last id that it received gets all events since.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import Document, EndReason, Level, MissingScore, Severity
+from service.documents.kinds import title, unusual_words
 from service.documents.results import PersonScore
 
 PROTOCOL_VERSION: Final = 1
@@ -100,22 +102,62 @@ class Score(Document):
     )
 
 
+class KindSeen(Document):
+    """One kind of event within an incident."""
+
+    kind: Kind = Field(description="What was seen; `unusual` is a level at or above the threshold.")
+    first_at: Moment = Field(description="When it began.")
+    last_at: Moment = Field(description="Last time that it was seen.")
+    people: list[int] = Field(
+        description="Track numbers of the people who did it, increasing; at most 64.", examples=[[3]]
+    )
+    score: float = Field(
+        description="Highest score: of a named behaviour, which fires at 1; of `unusual`, the highest level.",
+        examples=[1.214],
+    )
+    explanation: str = Field(
+        description="What was seen at the highest score, in words with numbers.",
+        examples=["hips fell 0.6 body heights in 0.7 s"],
+    )
+    facts: dict[str, float] = Field(
+        description="The numbers of the explanation by name, with the unit at the end: `_s` seconds, `_h` body "
+        "heights, `_deg` degrees. Of `unusual`, the level of each part of the score.",
+        examples=[{"hips_fell_h": 0.6, "fall_s": 0.7}],
+    )
+
+
 class IncidentInfo(Document):
-    """The present state of an incident."""
+    """The present state of an incident.
+
+    An incident that was stored before incidents had a kind is read as `unusual`.
+    """
 
     id: IncidentName
     camera: CameraName
+    kind: Kind = Field(description="The most severe kind so far; it gives the title.")
+    title: str = Field(description="What happened, in words.", examples=["Fall, 1 person"])
+    explanation: str = Field(
+        description="What was seen of `kind`, in words with numbers.", examples=["hips fell 0.6 body heights in 0.7 s"]
+    )
+    kinds: list[KindSeen] = Field(description="Every kind that was seen, most severe first.")
     severity: Severity = Field(description="Highest severity so far: `warning` or `alert`.")
-    started_at: Moment = Field(description="From when the level stayed at or above the threshold.")
-    updated_at: Moment = Field(description="Last time that the level was at or above the closing level.")
+    started_at: Moment = Field(
+        description="When the behaviour began, or from when the level stayed at or above the threshold."
+    )
+    updated_at: Moment = Field(
+        description="Last time that a behaviour fired or the level was at or above the closing level."
+    )
     ended_at: datetime | None = Field(
         description="Equal to `updated_at` once the incident has ended, after the quiet period; null while it is open."
     )
     end_reason: EndReason | None = Field(description="Why it ended; null while it is open.")
-    peak_level: Level = Field(description="Highest level of a frame.")
-    peak_at: Moment = Field(description="When the peak was.")
+    peak_level: Level = Field(description="Highest level of a frame; 0 if nobody was scored.")
+    peak_at: Moment = Field(
+        description="The moment of the snapshot: of the highest score of `kind`; of `unusual`, of the highest level."
+    )
     people: dict[int, Level] = Field(
-        description="Highest level of each track that reached the closing level; the 64 highest if there are more."
+        description="Highest level of each track that reached the closing level or did what `kinds` names; 0 for one "
+        "that was not scored. The 64 highest if there are more."
     )
     suppressed: int = Field(
         description="Incidents suppressed by the cooldown between the incident before and this one."
@@ -125,9 +167,28 @@ class IncidentInfo(Document):
     evidence_problem: str | None = Field(description="Why evidence is missing or incomplete; null if it is not.")
     acknowledged_at: datetime | None = Field(description="When an operator acknowledged it; null if nobody has.")
     false_alarm: bool = Field(
-        description="Whether an operator marked it as a false alarm; the next calibration of the camera then counts it "
-        "as normal life."
+        description="Whether an operator marked it as a false alarm; the next calibration of the camera then "
+        "counts its `unusual` movement as normal life."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unusual_without_a_kind(cls, values: Any) -> Any:
+        """Give an incident its kind if it was stored before there were kinds."""
+        if not isinstance(values, dict) or "kind" in values or not {"peak_level", "people"} <= values.keys():
+            return values
+        words = unusual_words(values["peak_level"], {})
+        seen = {
+            "kind": Kind.UNUSUAL,
+            "first_at": values.get("started_at"),
+            "last_at": values.get("updated_at"),
+            "people": sorted(int(track) for track in values["people"]),
+            "score": values["peak_level"],
+            "explanation": words,
+            "facts": {},
+        }
+        named = {"kind": Kind.UNUSUAL, "title": title(Kind.UNUSUAL, len(values["people"])), "explanation": words}
+        return values | named | {"kinds": [seen]}
 
 
 class _Event(Document):
@@ -147,7 +208,7 @@ class IncidentStarted(_IncidentEvent):
 
 
 class IncidentUpdated(_IncidentEvent):
-    """An open incident became more severe, reached a new peak, involves other people, or continues.
+    """An open incident became more severe, changed its kind, reached a new peak, involves other people, or continues.
 
     Sent at most about once a second; an incident that only continues is sent after each quiet period.
     """

@@ -73,7 +73,7 @@ class PersonScore(Document):
     )
     behaviours: dict[Kind, float] = Field(
         default_factory=dict,
-        description="How far each named behaviour of this person is from firing: 1 fires.",
+        description="Score of each named behaviour of this person, from 0.5; the behaviour fires at 1.",
         examples=[{"fall": 1.4}],
     )
 

@@ -7,13 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from model.behaviours import Kind
 from pose.live import StateChange
 from service.addresses.redaction import redact
+from service.documents.kinds import title
 from service.documents.messages import (
     CameraState,
     Event,
@@ -24,11 +27,12 @@ from service.documents.messages import (
     IncidentReviewed,
     IncidentStarted,
     IncidentUpdated,
+    KindSeen,
 )
 from service.incidents.feed import EventFeed
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
 from service.live.clock import SteadyClock
-from service.live.detector import Change, Ended, Incident, Started, Updated
+from service.live.incident import Change, Ended, Incident, Started, Updated
 from service.storage.database import reason
 from service.storage.evidence import EvidenceKind
 
@@ -226,9 +230,29 @@ class IncidentLog:
         started = self._clock.utc(incident.started)
         peak = max(started, self._clock.utc(incident.peak))
         updated = max(peak, self._clock.utc(incident.updated))
+
+        def within(moment: float) -> datetime:
+            return min(max(started, self._clock.utc(moment)), updated)
+
+        kinds = [
+            KindSeen(
+                kind=kind,
+                first_at=within(seen.first),
+                last_at=within(seen.last),
+                people=sorted(seen.people),
+                score=seen.score if kind is Kind.UNUSUAL else round(seen.score, 3),
+                explanation=seen.saw,
+                facts=dict(seen.facts),
+            )
+            for kind, seen in sorted(incident.kinds.items(), key=lambda item: list(Kind).index(item[0]))
+        ]
         return IncidentInfo(
             id=incident.id,
             camera=incident.camera_id,
+            kind=kinds[0].kind,
+            title=title(kinds[0].kind, len(kinds[0].people)),
+            explanation=kinds[0].explanation,
+            kinds=kinds,
             severity=incident.severity,
             started_at=started,
             updated_at=updated,
@@ -374,17 +398,19 @@ def _identity(event: Event) -> dict[str, object]:
     return names if isinstance(event, CameraState) else names | {"incident": event.incident.id}
 
 
+def _course(incident: IncidentInfo) -> dict[str, object]:
+    return {"kind": incident.kind, "severity": incident.severity, "peak_level": incident.peak_level}
+
+
 def _tell(event: Event) -> None:
     told = log.bind(**_identity(event))
     match event:
         case IncidentStarted(incident=incident):
-            told.info("incident started", severity=incident.severity, peak_level=incident.peak_level)
+            told.info("incident started", **_course(incident))
         case IncidentUpdated(incident=incident):
-            told.debug("incident updated", severity=incident.severity, peak_level=incident.peak_level)
+            told.debug("incident updated", **_course(incident))
         case IncidentEnded(incident=incident):
-            told.info(
-                "incident ended", reason=incident.end_reason, severity=incident.severity, peak_level=incident.peak_level
-            )
+            told.info("incident ended", reason=incident.end_reason, **_course(incident))
         case IncidentEvidence(incident=incident):
             told.info(
                 "incident evidence",

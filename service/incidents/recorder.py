@@ -19,7 +19,7 @@ import structlog
 from service.documents.messages import Score
 from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image, fitted_size, resized
-from service.incidents.recording import VERSIONS, Film, IncidentRecording, Outcome, Report, Shot
+from service.incidents.recording import VERSIONS, Film, IncidentRecording, Outcome, Report, Shot, rank_of
 from service.storage.evidence import EvidenceKind, EvidenceStore
 
 log = structlog.get_logger(__name__)
@@ -254,7 +254,7 @@ class EvidenceRecorder:
             size=size,
             jpeg=None if frame.image is None else encode_jpeg(resized(frame.image, size)),
             score=score.model_dump_json().encode(),
-            rank=(-1.0 if score.level is None else score.level, score.score or 0.0),
+            rank=rank_of(score),
         )
         ring = self._rings.setdefault(frame.camera_id, Film())
         ring.append(shot)

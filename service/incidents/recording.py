@@ -13,11 +13,14 @@ import cv2
 import numpy as np
 import structlog
 
+from model.behaviours import Kind
+from service.documents.kinds import most_severe
 from service.documents.messages import Score
 from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image, draw_live
 from service.drawing.video import VideoWriter
 from service.errors import StorageFull
+from service.live.detector import FIRES
 from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind, EvidenceStore
 from service.storage.writing import atomic_write, is_storage_full, replacing
 
@@ -47,6 +50,27 @@ _NOTHING: Final = "no picture of it was taken"
 _CUT_SHORT: Final = "the clip ends before the incident does, because it has reached its longest duration"
 
 
+Rank = tuple[int, float, float]
+
+
+def rank_of(score: Score) -> Rank:
+    """How well a frame shows an incident, as a tuple to compare: the most severe kind first, then its score.
+
+    Args:
+        score: Score of the frame. Without a behaviour that fires, its level counts.
+    """
+    level = -1.0 if score.level is None else score.level
+    best: dict[Kind, float] = {}
+    for person in score.people:
+        for kind, value in person.behaviours.items():
+            if value >= FIRES:
+                best[kind] = max(value, best.get(kind, 0.0))
+    if not best:
+        return 0, level, score.score or 0.0
+    kind = most_severe(best)
+    return len(Kind) - list(Kind).index(kind), best[kind], level
+
+
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One frame, kept small.
@@ -56,14 +80,14 @@ class Shot:
         size: Width and height in pixels, both even.
         jpeg: The picture; None if there is none.
         score: The score message of the frame, as JSON.
-        rank: Level and score; the frame with the highest rank is the peak.
+        rank: See `rank_of`; the frame with the highest rank is the peak.
     """
 
     moment: float
     size: tuple[int, int]
     jpeg: bytes | None
     score: bytes
-    rank: tuple[float, float]
+    rank: Rank
 
     @property
     def bytes(self) -> int:

@@ -11,9 +11,11 @@ from typing import Any, Final
 from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Event, EvidenceState, IncidentInfo, event_adapter
+from service.incidents.kinds import KIND_FIELDS, kind_fields, stored_kinds
 from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 from service.storage.evidence import EvidenceKind
 
@@ -60,7 +62,11 @@ class HeldPeak:
 
 
 class IncidentRow(Base):
-    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns."""
+    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns.
+
+    `kinds` maps each kind that was seen to the other fields of its `KindSeen`. It is empty for incidents from before
+    there were kinds. Title and explanation follow from it.
+    """
 
     __tablename__ = "incidents"
     __table_args__ = (Index("ix_incidents_camera_id_sequence", "camera_id", "sequence"),)
@@ -76,6 +82,8 @@ class IncidentRow(Base):
     peak_level: Mapped[float] = mapped_column(Double)
     peak_at: Mapped[datetime] = mapped_column(Utc)
     people: Mapped[dict[str, float]] = mapped_column(JSON)
+    kind: Mapped[str] = mapped_column(String(16), server_default=Kind.UNUSUAL)
+    kinds: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, server_default="{}")
     suppressed: Mapped[int]
     snapshot: Mapped[EvidenceState] = mapped_column(String(16))
     clip: Mapped[EvidenceState] = mapped_column(String(16))
@@ -87,8 +95,10 @@ class IncidentRow(Base):
 
     def info(self) -> IncidentInfo:
         """A copy that outlives the session."""
-        names = IncidentInfo.model_fields.keys() - {"camera"}
-        return IncidentInfo.model_validate({name: getattr(self, name) for name in names} | {"camera": self.camera_id})
+        names = IncidentInfo.model_fields.keys() - {"camera", *KIND_FIELDS}
+        known = {name: getattr(self, name) for name in names} | {"camera": self.camera_id}
+        # An incident from before there were kinds has none here, and is read as `unusual`.
+        return IncidentInfo.model_validate(known | (kind_fields(self.kinds) if self.kinds else {}))
 
 
 class EventRow(Base):
@@ -131,8 +141,14 @@ class IncidentStore:
         Raises:
             IncidentExists: It has started already.
         """
-        values = incident.model_dump(exclude={"camera", "people"})
-        row = IncidentRow(**values, camera_id=incident.camera, people=_json(incident.people))
+        values = incident.model_dump(exclude={"camera", "people", *KIND_FIELDS})
+        row = IncidentRow(
+            **values,
+            camera_id=incident.camera,
+            people=_json(incident.people),
+            kind=incident.kind,
+            kinds=stored_kinds(incident.kinds),
+        )
         with self._writing() as session:
             if _find(session, incident.id) is not None:
                 raise IncidentExists(incident.id)
@@ -143,7 +159,7 @@ class IncidentStore:
     def updated(self, incident: IncidentInfo) -> Event | None:
         """Store a change of an open incident; None if it has ended.
 
-        Severity, peak, people and the time of the update are taken over; start, evidence and review stay.
+        Severity, kinds, peak, people and the time of the update are taken over; start, evidence and review stay.
 
         Raises:
             UnknownIncident: It never started, or was removed.
@@ -277,6 +293,7 @@ class IncidentStore:
         before: int | None = None,
         camera: str | None = None,
         severity: Severity | None = None,
+        kind: Kind | None = None,
         open: bool | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -289,6 +306,7 @@ class IncidentStore:
             before: The value returned with the page before; None for the first page.
             camera: Only incidents of this camera.
             severity: Only incidents of this severity.
+            kind: Only incidents in which this kind was seen, whether it gives the title or not.
             open: Only incidents that are open, or only those that have ended; None for both.
             since: Only incidents that started at this time or later.
             until: Only incidents that started before this time.
@@ -306,6 +324,9 @@ class IncidentStore:
             query = query.where(IncidentRow.camera_id.in_(sorted(cameras)))
         if severity is not None:
             query = query.where(IncidentRow.severity == severity)
+        if kind is not None:
+            seen = IncidentRow.kinds[kind.value]["explanation"].as_string().is_not(None)
+            query = query.where(or_(IncidentRow.kind == kind, seen))
         if open is not None:
             query = query.where(IncidentRow.ended_at.is_(None) if open else IncidentRow.ended_at.is_not(None))
         if since is not None:
@@ -429,9 +450,12 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     """Take over the changes of an incident. Stored times never run backwards, even if the clock was set back."""
     row.severity = incident.severity
     row.updated_at = max(row.updated_at, incident.updated_at)
-    if incident.peak_level > row.peak_level:
-        row.peak_level, row.peak_at = incident.peak_level, max(row.started_at, incident.peak_at)
+    before = row.kinds.get(incident.kind)
+    if before is None or row.kind != incident.kind or incident.kinds[0].score > before["score"]:
+        row.peak_at = max(row.started_at, incident.peak_at)
+    row.peak_level = max(row.peak_level, incident.peak_level)
     row.people = _json(incident.people)
+    row.kind, row.kinds = incident.kind, stored_kinds(incident.kinds, row.kinds)
 
 
 def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:

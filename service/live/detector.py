@@ -1,21 +1,35 @@
-"""The incident detector: one state machine per camera that turns levels into incidents, without I/O or a clock."""
+"""The incident detector: one state machine per camera that turns levels and named behaviours into incidents.
+
+It does no I/O and has no clock.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from model.behaviours import Finding, Kind
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import SEVERITIES, most_severe, unusual_words
+from service.live.incident import Change, Ended, Incident, Seen, Started, Updated
 
 MAX_PEOPLE: Final = 64
 """Most people listed in one incident, which may last for days; those with the highest levels are kept."""
+
+FIRES: Final = 1.0
+"""A behaviour fires at this score."""
+
+_LONGEST_PAST_S: Final = 30.0
+"""An incident begins at most this many seconds before the frame that opens it, even if a behaviour began earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When an incident opens, changes and ends.
+
+    A named behaviour holds its own durations: it opens an incident with the first frame in which it fires.
 
     Attributes:
         open_level: An incident opens when the level has stayed at or above this for `min_duration_s`.
@@ -23,10 +37,12 @@ class Rules:
         alert_level: An incident becomes an alert when the level has stayed at or above this for `min_duration_s`; at
             least `open_level`.
         min_duration_s: Seconds that the level must stay at or above `open_level` or `alert_level`.
-        quiet_s: An incident ends after this many seconds without a level at or above `close_level`. Two runs of high
-            levels at least this far apart are two incidents, as the calibration counts them as two false alarms.
-        cooldown_s: Seconds after the end of an incident in which only a more severe one opens.
-        update_s: Shortest time in seconds between two updates of the same severity.
+        quiet_s: An incident ends after this many seconds in which no behaviour fires and no level is at or above
+            `close_level`. Two runs of high levels at least this far apart are two incidents, as the calibration counts
+            them as two false alarms.
+        cooldown_s: Seconds after the end of an incident in which only one of a more severe kind or severity opens.
+        update_s: Shortest time in seconds between two updates of the same kind and severity.
+        severities: Severity of each named behaviour; one that is missing is switched off.
 
     Raises:
         ValueError: The levels are not in order or not within 0..1, a time is negative or not finite, or `quiet_s` is 0.
@@ -39,6 +55,7 @@ class Rules:
     quiet_s: float = 10.0
     cooldown_s: float = 30.0
     update_s: float = 1.0
+    severities: Mapping[Kind, Severity] = field(default_factory=lambda: SEVERITIES)
 
     def __post_init__(self) -> None:
         if not 0 <= self.close_level <= self.open_level <= self.alert_level <= 1:
@@ -55,81 +72,33 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The levels of one frame of a camera.
+    """The levels of one frame of a camera, and what the behaviours see in it.
 
     Attributes:
         moment: Capture time in seconds on the monotonic clock.
         level: Smoothed level of the frame; None if nobody was scored.
         people: Level of each scored track.
+        parts: Highest level of each part of the score.
+        findings: What named behaviours see; those with a score of `FIRES` and above fire.
 
     Raises:
-        ValueError: The moment is not finite or a level is not within 0..1.
+        ValueError: The moment, or a score or start of a finding is not finite, or a level is not within 0..1.
     """
 
     moment: float
     level: float | None
     people: Mapping[int, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
     def __post_init__(self) -> None:
         _check_moment(self.moment)
         levels = (*self.people.values(), *([] if self.level is None else [self.level]))
         if not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"levels must lie within 0..1, got {self.level} and {dict(self.people)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """The present state of one incident. Moments are seconds on the monotonic clock.
-
-    Attributes:
-        id: Id of the incident.
-        camera_id: Id of the camera.
-        severity: Highest severity so far.
-        started: Moment from which the level stayed at or above the opening level.
-        updated: Last moment with a level at or above the closing level.
-        ended: Equal to `updated` once the incident has ended, after the quiet period; None while it is open.
-        end_reason: Why it ended; None while it is open.
-        peak_level: Highest level of a frame.
-        peak: Moment of the peak.
-        people: Highest level of each track that reached the closing level.
-        suppressed: Incidents suppressed by the cooldown between the incident before and this one.
-    """
-
-    id: str
-    camera_id: str
-    severity: Severity
-    started: float
-    updated: float
-    ended: float | None
-    end_reason: EndReason | None
-    peak_level: float
-    peak: float
-    people: Mapping[int, float]
-    suppressed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """An incident opened."""
-
-    incident: Incident
-
-
-@dataclass(frozen=True, slots=True)
-class Updated:
-    """An open incident became more severe, reached a new peak, involves other people, or continues."""
-
-    incident: Incident
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An incident ended."""
-
-    incident: Incident
-
-
-Change = Started | Updated | Ended
+        for finding in self.findings:
+            if not (math.isfinite(finding.score) and math.isfinite(finding.since)):
+                raise ValueError(f"score and start of {finding.kind} must be finite: {finding.score}, {finding.since}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +106,12 @@ class _Run:
     """A run of levels at or above the opening level, up to now.
 
     Attributes:
-        since: Its first moment.
         alert: Moment from which the levels were also at or above the alert level; None if the newest is not.
-        peak_level: Highest level in the run.
-        peak: Moment of the peak.
-        people: Highest level of each track that reached the closing level.
+        seen: The run as `unusual`.
     """
 
-    since: float
     alert: float | None
-    peak_level: float
-    peak: float
-    people: Mapping[int, float]
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +121,22 @@ class _Cooldown:
     Attributes:
         until: Its end; before that only a more severe incident opens.
         severity: Severity of the incident that ended.
+        kind: Its kind.
         seen: Last moment of the incident that is being suppressed now; None if there is none.
     """
 
     until: float
     severity: Severity
+    kind: Kind
     seen: float | None = None
 
 
 class IncidentDetector:
-    """Turns the levels of one camera into incidents; at most one is open at a time.
+    """Turns the levels and behaviours of one camera into incidents; at most one is open at a time.
 
     The detector has no clock: time is what the caller passes in, and it must not run backwards. An incident that the
     cooldown suppresses has a quiet period like any other but is not reported; it is counted once, when it has ended.
-    If it lasts longer than the cooldown, or becomes an alert after a warning, it opens and is not counted.
+    If it lasts longer than the cooldown, or becomes more severe than the incident before, it opens and is not counted.
 
     Args:
         camera_id: Id of the camera.
@@ -190,6 +155,7 @@ class IncidentDetector:
         self._told: Incident | None = None
         self._told_at = -math.inf
         self._cooldown: _Cooldown | None = None
+        self._last_end = -math.inf
         self._suppressed = 0
         self._suppressed_total = 0
 
@@ -216,7 +182,7 @@ class IncidentDetector:
         return self._suppressed_total
 
     def observe(self, observation: Observation) -> list[Change]:
-        """Process the levels of a frame.
+        """Process a frame.
 
         Returns:
             Incidents that started, changed or ended, in order.
@@ -232,8 +198,9 @@ class IncidentDetector:
         changes = self._settle(observation.moment, EndReason.CAMERA_LOST if unseen else EndReason.QUIET)
         self._pictured = observation.moment
         self._run = self._continued(observation)
-        if observation.level is not None and observation.level >= self._rules.close_level:
-            changes += self._high(observation, observation.level)
+        firing = [one for one in observation.findings if one.score >= FIRES and one.kind in self._rules.severities]
+        if firing or self._is_high(observation):
+            changes += self._active(observation, firing)
         return changes + self._update(observation.moment)
 
     def lost(self, moment: float) -> list[Change]:
@@ -264,82 +231,136 @@ class IncidentDetector:
             raise ValueError(f"moment {moment} of camera {self._camera_id} lies before {self._now}")
         self._now = moment
 
+    def _is_high(self, observation: Observation) -> bool:
+        return observation.level is not None and observation.level >= self._rules.close_level
+
     def _continued(self, observation: Observation) -> _Run | None:
-        level, moment, rules = observation.level, observation.moment, self._rules
+        level, moment, run, rules = observation.level, observation.moment, self._run, self._rules
         if level is None or level < rules.open_level:
             return None
-        run = self._run or _Run(moment, None, level, moment, {})
-        higher = level > run.peak_level
+        alert = moment if run is None or run.alert is None else run.alert
+        now = _unusual(observation, level, rules.close_level)
         return _Run(
-            since=run.since,
-            alert=None if level < rules.alert_level else moment if run.alert is None else run.alert,
-            peak_level=level if higher else run.peak_level,
-            peak=moment if higher else run.peak,
-            people=_merged(run.people, observation.people, rules.close_level),
+            alert=None if level < rules.alert_level else alert,
+            seen=now if run is None else _joined(run.seen, now),
         )
 
-    def _high(self, observation: Observation, level: float) -> list[Change]:
-        moment, severity = observation.moment, self._severity(observation.moment)
+    def _active(self, observation: Observation, firing: Sequence[Finding]) -> list[Change]:
+        """Process a frame in which a behaviour fires or the level is at or above the closing level."""
+        moment = observation.moment
+        severities = {one.kind: self._rules.severities[one.kind] for one in firing}
+        unusual = self._unusual_severity(moment)
+        if unusual is not None:
+            severities[Kind.UNUSUAL] = unusual
         if self._open is not None:
-            peaked = level > self._open.peak_level
-            self._open = replace(
-                self._open,
-                severity=severity if severity is Severity.ALERT else self._open.severity,
-                updated=moment,
-                peak_level=level if peaked else self._open.peak_level,
-                peak=moment if peaked else self._open.peak,
-                people=_merged(self._open.people, observation.people, self._rules.close_level),
-            )
+            self._open = self._grown(self._open, observation, firing, severities)
             return []
         if self._cooldown is not None:
             self._release(moment, self._rules.quiet_s)
-            if severity is not None and self._suppresses(moment, severity):
+            if severities and self._suppresses(moment, severities):
                 self._cooldown = replace(self._cooldown, seen=moment)
                 return []
             if self._cooldown.seen is not None:
                 self._cooldown = replace(self._cooldown, seen=moment)
-        return self._start(moment, severity, self._run) if severity is not None and self._run is not None else []
+        return self._start(observation, firing, severities) if severities else []
 
-    def _severity(self, moment: float) -> Severity | None:
+    def _unusual_severity(self, moment: float) -> Severity | None:
         """Severity of the present run; None until it has lasted for the minimum duration."""
         run, duration = self._run, self._rules.min_duration_s
-        if run is None or moment - run.since < duration:
+        if run is None or moment - run.seen.first < duration:
             return None
         return Severity.ALERT if run.alert is not None and moment - run.alert >= duration else Severity.WARNING
 
-    def _suppresses(self, moment: float, severity: Severity) -> bool:
+    def _suppresses(self, moment: float, severities: Mapping[Kind, Severity]) -> bool:
         cooldown = self._cooldown
         if cooldown is None or moment >= cooldown.until:
             return False
-        return not (severity is Severity.ALERT and cooldown.severity is Severity.WARNING)
+        is_more_urgent = _highest(severities.values()) is Severity.ALERT and cooldown.severity is Severity.WARNING
+        return not is_more_urgent and most_severe([*severities, cooldown.kind]) is cooldown.kind
 
-    def _start(self, moment: float, severity: Severity, run: _Run) -> list[Change]:
-        self._open = Incident(
+    def _start(
+        self, observation: Observation, firing: Sequence[Finding], severities: Mapping[Kind, Severity]
+    ) -> list[Change]:
+        moment = observation.moment
+        began = [max(one.since, moment - _LONGEST_PAST_S) for one in firing]
+        if Kind.UNUSUAL in severities and self._run is not None:
+            began.append(self._run.seen.first)
+        nothing = Incident(
             id=self._new_id(),
             camera_id=self._camera_id,
-            severity=severity,
-            started=run.since,
+            severity=_highest(severities.values()),
+            started=min(moment, max(self._last_end, min(began))),
             updated=moment,
             ended=None,
             end_reason=None,
-            peak_level=run.peak_level,
-            peak=run.peak,
-            people=run.people,
+            peak_level=0.0,
+            people={},
             suppressed=self._suppressed,
+            kinds={},
         )
+        self._open = self._grown(nothing, observation, firing, severities)
         self._cooldown, self._suppressed = None, 0
         self._told, self._told_at = self._open, moment
         return [Started(self._open)]
 
+    def _grown(
+        self,
+        incident: Incident,
+        observation: Observation,
+        firing: Sequence[Finding],
+        severities: Mapping[Kind, Severity],
+    ) -> Incident:
+        """The incident with this frame.
+
+        Args:
+            incident: The incident.
+            observation: The frame.
+            firing: The findings that fire.
+            severities: Severity of each kind that is seen now.
+        """
+        moment, level, levels = observation.moment, observation.level or 0.0, observation.people
+        kinds, peak_level, people = dict(incident.kinds), max(incident.peak_level, level), incident.people
+        if self._is_high(observation):
+            now = _unusual(observation, level, self._rules.close_level)
+            people = _merged(people, now.people)
+            if Kind.UNUSUAL in kinds:
+                kinds[Kind.UNUSUAL] = _joined(kinds[Kind.UNUSUAL], now)
+            elif Kind.UNUSUAL in severities and self._run is not None:
+                run = self._run.seen
+                first, peak = max(run.first, incident.started), max(run.peak, incident.started)
+                kinds[Kind.UNUSUAL] = replace(run, first=first, peak=peak)
+                people, peak_level = _merged(people, run.people), max(peak_level, run.score)
+        for one in firing:
+            seen = Seen(
+                first=min(max(one.since, incident.started), moment),
+                last=moment,
+                people=_merged({}, dict.fromkeys(one.tracks, one.score)),
+                score=one.score,
+                peak=moment,
+                saw=one.saw,
+                facts=one.facts,
+            )
+            kinds[one.kind] = _joined(kinds[one.kind], seen) if one.kind in kinds else seen
+            people = _merged(people, {track: levels.get(track, 0.0) for track in one.tracks})
+        return replace(
+            incident,
+            severity=_highest([incident.severity, *severities.values()]),
+            updated=moment,
+            peak_level=peak_level,
+            people=people,
+            kinds=kinds,
+        )
+
     def _update(self, moment: float) -> list[Change]:
-        """Report changes of the open incident: a higher severity at once, the rest at intervals."""
+        """Report changes of the open incident: a higher severity or another kind at once, the rest at intervals."""
         incident, told = self._open, self._told
         if incident is None or told is None or incident is told:
             return []
         waited = moment - self._told_at
-        news = incident.peak_level != told.peak_level or incident.people.keys() != told.people.keys()
+        urgent = (incident.severity, incident.kind) != (told.severity, told.kind)
+        news = _news(incident) != _news(told)
         goes_on = incident.updated == moment and waited >= max(self._rules.quiet_s, self._rules.update_s)
-        if incident.severity is not told.severity or (news and waited >= self._rules.update_s) or goes_on:
+        if urgent or (news and waited >= self._rules.update_s) or goes_on:
             self._told, self._told_at = incident, moment
             return [Updated(incident)]
         return []
@@ -355,7 +376,8 @@ class IncidentDetector:
         if self._open is None:
             return []
         ended = replace(self._open, ended=self._open.updated, end_reason=reason)
-        self._cooldown = _Cooldown(moment + self._rules.cooldown_s, ended.severity)
+        self._cooldown = _Cooldown(moment + self._rules.cooldown_s, ended.severity, ended.kind)
+        self._last_end = ended.updated
         self._open = self._told = None
         return [Ended(ended)]
 
@@ -368,17 +390,39 @@ class IncidentDetector:
             self._cooldown = replace(cooldown, seen=None)
 
 
-def _merged(people: Mapping[int, float], levels: Mapping[int, float], lowest: float) -> Mapping[int, float]:
-    """Merge levels at or above `lowest` into the highest level of each track; the same object if nothing changes."""
-    grown = {
-        track: level for track, level in levels.items() if level >= lowest and level > people.get(track, -math.inf)
-    }
+def _unusual(observation: Observation, level: float, close_level: float) -> Seen:
+    """A frame at or above the closing level as `unusual`."""
+    moment, parts = observation.moment, observation.parts
+    people = {track: one for track, one in observation.people.items() if one >= close_level}
+    return Seen(moment, moment, _merged({}, people), level, moment, unusual_words(level, parts), parts)
+
+
+def _joined(before: Seen, now: Seen) -> Seen:
+    """What was seen of one kind up to now."""
+    people = _merged(before.people, now.people)
+    best = now if now.score > before.score else before
+    return replace(best, first=min(before.first, now.first), last=now.last, people=people)
+
+
+def _merged(people: Mapping[int, float], now: Mapping[int, float]) -> Mapping[int, float]:
+    """Merge scores into the highest of each track; the same object if nothing changes."""
+    grown = {track: score for track, score in now.items() if score > people.get(track, -math.inf)}
     if not grown:
         return people
     merged = {**people, **grown}
     if len(merged) <= MAX_PEOPLE:
         return merged
     return dict(sorted(merged.items(), key=lambda item: -item[1])[:MAX_PEOPLE])
+
+
+def _highest(severities: Collection[Severity]) -> Severity:
+    return Severity.ALERT if Severity.ALERT in severities else Severity.WARNING
+
+
+def _news(incident: Incident) -> object:
+    """What subscribers are told of an incident when it changes."""
+    kinds = {kind: (seen.score, seen.people.keys()) for kind, seen in incident.kinds.items()}
+    return incident.peak_level, incident.people.keys(), kinds
 
 
 def _check_moment(moment: float) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.behaviours import Finding
 from model.scorer import ScoredWindow
 from pose.estimator import Poses
 from pose.source import Frame
@@ -67,6 +68,7 @@ class Scored:
         nll: Highest negative log-likelihood over people, in bits per dimension; nan if nobody is scored.
         smoothed: Highest raw score over people (`ScoredWindow.raw`), causally smoothed; nan if nobody is scored.
         reason: Why nobody is scored; None if somebody is.
+        findings: What named behaviours see in the people of this frame, with scores of 0.5 and above.
     """
 
     camera_id: str
@@ -82,6 +84,7 @@ class Scored:
     nll: float
     smoothed: float
     reason: MissingScore | None
+    findings: list[Finding]
 
 
 def scene_of(item: Frame | Sighting) -> tuple[int, int, int]:

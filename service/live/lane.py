@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from model.behaviours import Behaviours
 from model.online import OnlineFrameScore
 from model.scorer import ScoredWindow
 from pose.estimator import Poses
@@ -94,6 +95,8 @@ class Lane:
         self._gap = math.inf
         self._complained = -math.inf
         self._online: OnlineFrameScore | None = None
+        self._behaviours: tuple[int, Behaviours] | None = None
+        """The behaviours, with the number of the scene that they follow."""
 
     def arrived(self, *, ready: bool) -> None:
         """Count the frames that a new frame has replaced; called on the thread that delivers frames.
@@ -189,6 +192,12 @@ class Lane:
             too_slow = spec.max_gap_s < interval < math.inf
             reason = reason_of(people, too_slow=too_slow)
         height, width, _ = scene_of(item)
+        if self._behaviours is None or self._behaviours[0] != self._scenes:
+            # Track numbers of two scenes are unrelated.
+            self._behaviours = self._scenes, Behaviours()
+        findings = self._behaviours[1].observe(
+            item.captured_at, people.track_ids, people.boxes, keypoints, (width, height)
+        )
         self.deliver(
             Scored(
                 camera_id=self.camera_id,
@@ -204,6 +213,7 @@ class Lane:
                 nll=score.nll,
                 smoothed=score.smoothed,
                 reason=reason,
+                findings=findings,
             )
         )
         self.processed += 1
@@ -214,8 +224,8 @@ class Lane:
         self._rescored = True
 
     def forget(self) -> None:
-        """Forget people and scores: from the next frame on, track numbers and windows start again."""
-        self._tracker, self._online, self._last = None, None, -math.inf
+        """Forget people and scores: from the next frame on, tracks, windows and behaviours start again."""
+        self._tracker, self._online, self._behaviours, self._last = None, None, None, -math.inf
 
     def fail(self, error: Exception) -> None:
         """Count a frame that could not be processed, log the error, and forget people and scores."""

@@ -5,6 +5,7 @@
 | ``<prefix>/available`` | ``online``, or ``offline`` (also the last will) | yes |
 | ``<prefix>/events`` | every event, as JSON | no |
 | ``<prefix>/<camera>/incidents`` | events of incidents, as JSON | no |
+| ``<prefix>/<camera>/event`` | each kind that an incident shows for the first time, as JSON | no |
 | ``<prefix>/<camera>/state`` | ``online``, ``reconnecting`` … | yes |
 | ``<prefix>/<camera>/incident`` | ``ON`` while an incident is open, else ``OFF`` | yes |
 | ``homeassistant/<component>/<prefix>_<camera>/<name>/config`` | discovery, as JSON | yes |
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -24,9 +25,19 @@ import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
+from model.behaviours import Kind
 from service.addresses.backends import BrokerUrl
 from service.cameras.status import CameraStatus
-from service.documents.messages import CameraState, Event, IncidentEnded, IncidentStarted
+from service.documents.kinds import title
+from service.documents.messages import (
+    CameraState,
+    Event,
+    IncidentEnded,
+    IncidentInfo,
+    IncidentStarted,
+    IncidentUpdated,
+    KindSeen,
+)
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.store import NotificationStore
@@ -53,14 +64,23 @@ class Message:
     retain: bool = False
 
 
-def messages_of(event: Event, prefix: str) -> Iterator[Message]:
-    """The messages for one event."""
+def messages_of(event: Event, prefix: str, told: Collection[Kind] = ()) -> Iterator[Message]:
+    """The messages for one event.
+
+    Args:
+        event: The event.
+        prefix: First level of all topics.
+        told: Kinds that were already told of the incident.
+    """
     text = event.model_dump_json()
     yield Message(f"{prefix}/events", text)
     if isinstance(event, CameraState):
         yield Message(f"{prefix}/{event.camera}/state", event.state.value, retain=True)
         return
     yield Message(f"{prefix}/{event.camera}/incidents", text)
+    for seen in event.incident.kinds:
+        if seen.kind not in told:
+            yield Message(f"{prefix}/{event.camera}/event", json.dumps(_occurrence(event.incident, seen)))
     if isinstance(event, IncidentStarted | IncidentEnded):
         open = "ON" if isinstance(event, IncidentStarted) else "OFF"
         yield Message(f"{prefix}/{event.camera}/incident", open, retain=True)
@@ -84,7 +104,7 @@ def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
 
 
 def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Component, name and configuration of the two entities of a camera in Home Assistant."""
+    """Component, name and configuration of the entities of a camera in Home Assistant."""
     node = _node(camera_id, prefix)
     shared = {
         "availability_topic": f"{prefix}/available",
@@ -111,7 +131,15 @@ def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[s
         "icon": "mdi:cctv",
         "entity_category": "diagnostic",
     }
+    event = {
+        "name": "Event",
+        "unique_id": f"{node}_event",
+        "state_topic": f"{prefix}/{camera_id}/event",
+        "event_types": [kind.value for kind in Kind],
+        "icon": "mdi:motion-sensor",
+    }
     yield "binary_sensor", "incident", incident | shared
+    yield "event", "event", event | shared
     yield "sensor", "state", state | shared
 
 
@@ -147,6 +175,8 @@ class Mqtt:
         self._stopping = threading.Event()
         self._greeted = False
         self._known: set[str] = set()
+        self._told: dict[str, frozenset[Kind]] = {}
+        """Kinds that were told of each open incident."""
         self._answered = threading.Condition()
         self._taken: set[int] = set()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -213,14 +243,22 @@ class Mqtt:
         if not events:
             return False
         changes = self._changes(greeted=self._known)
-        messages = [
-            message
-            for event in events
-            for message in messages_of(event, self._prefix)
+        messages: list[Message] = []
+        told = dict(self._told)
+        for event in events:
+            known = _told_before(event, told)
             # Nothing is retained for a camera that was removed.
-            if event.camera in self._known or not message.retain
-        ]
+            messages += [
+                message
+                for message in messages_of(event, self._prefix, known)
+                if event.camera in self._known or not message.retain
+            ]
+            if isinstance(event, IncidentEnded):
+                told.pop(event.incident.id, None)
+            elif isinstance(event, IncidentStarted | IncidentUpdated):
+                told[event.incident.id] = frozenset(seen.kind for seen in event.incident.kinds)
         if self._publish([*messages, *changes]):
+            self._told = told
             self._store.advance(SINK, events[-1].id)
             self._metrics.notifications.labels(SINK, "delivered").inc(len(events))
         return True
@@ -283,6 +321,29 @@ class Mqtt:
         if self._problem is None:
             self._problem = f"the connection to the broker was lost: {code}"
         log.warning("the connection to the MQTT broker was lost", reason=str(code))
+
+
+def _told_before(event: Event, told: Mapping[str, Collection[Kind]]) -> Collection[Kind]:
+    """The kinds that were told of the incident of an event.
+
+    Of an incident that opened before this process published anything, it is unknown which: all are taken as told.
+    """
+    if isinstance(event, CameraState | IncidentStarted):
+        return ()
+    return told.get(event.incident.id, tuple(Kind))
+
+
+def _occurrence(incident: IncidentInfo, seen: KindSeen) -> dict[str, Any]:
+    """The payload of an event entity: its type, and its attributes."""
+    return {
+        "event_type": seen.kind.value,
+        "title": title(seen.kind, len(seen.people)),
+        "explanation": seen.explanation,
+        "severity": incident.severity.value,
+        "incident": incident.id,
+        "people": seen.people,
+        "at": seen.first_at.isoformat(),
+    }
 
 
 def _node(camera_id: str, prefix: str) -> str:

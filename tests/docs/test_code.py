@@ -19,7 +19,7 @@ from service.api.asyncapi import asyncapi
 from service.cameras.config import read_cameras
 from service.clips import uploads
 from service.documents.base import EndReason
-from service.live.detector import Ended, Started
+from service.live.incident import Ended, Started
 from service.notifications.webhook import sign
 from service.settings import Settings
 from tests.docs.calls import HERE, Call, listen

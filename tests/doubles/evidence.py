@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from service.documents.messages import Score
 from service.drawing.overlay import Image
 from service.incidents.recorder import EvidenceRecorder
 from service.storage.evidence import EvidenceKind, EvidenceStore
@@ -54,8 +55,11 @@ class Stage:
             self.now = round(self.now + 1 / fps, 6)
 
     def frame(self, level: float | None, *, camera: str = CAMERA, picture: bool = True) -> None:
+        self.score(live_score(level, camera=camera, size=SIZE, people=[]), picture=picture)
+
+    def score(self, score: Score, *, picture: bool = True) -> None:
         image = numbered(len(self.shown), *SIZE) if picture else None
-        self.recorder.frame(camera, image, live_score(level, camera=camera, size=SIZE, people=[]))
+        self.recorder.frame(score.camera, image, score)
         self.shown.append(self.now)
         deadline = time.monotonic() + PATIENCE_S
         while self.recorder.waiting:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from model.behaviours import Kind
 from pose.live import SourceState, StateChange
 from service.documents.base import EndReason, Severity
-from service.documents.messages import IncidentInfo
-from service.live.detector import Incident
+from service.documents.kinds import unusual_words
+from service.documents.messages import IncidentInfo, KindSeen
+from service.live.incident import Incident, Seen
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -19,9 +21,22 @@ def at(seconds: float) -> datetime:
 
 def incident_info(name: str, camera: str = "door", start: float = 0.0, **values: object) -> IncidentInfo:
     """An incident that is open."""
+    seen = KindSeen(
+        kind=Kind.UNUSUAL,
+        first_at=at(start),
+        last_at=at(start + 1),
+        people=[1],
+        score=0.95,
+        explanation="level 0.950 (1 in 20 moments of normal life)",
+        facts={},
+    )
     incident = IncidentInfo(
         id=name,
         camera=camera,
+        kind=Kind.UNUSUAL,
+        title="Unusual movement, 1 person",
+        explanation=seen.explanation,
+        kinds=[seen],
         severity=Severity.WARNING,
         started_at=at(start),
         updated_at=at(start + 1),
@@ -43,15 +58,30 @@ def incident_info(name: str, camera: str = "door", start: float = 0.0, **values:
 def over(incident: IncidentInfo, seconds: float = 5.0, **values: object) -> IncidentInfo:
     """The incident when it has ended."""
     end = incident.started_at + timedelta(seconds=seconds)
+    kinds = [seen.model_copy(update={"last_at": end}) for seen in incident.kinds]
     return incident.model_copy(
-        update={"updated_at": end, "ended_at": end, "end_reason": EndReason.QUIET} | values,
+        update={"updated_at": end, "ended_at": end, "end_reason": EndReason.QUIET, "kinds": kinds} | values,
     )
 
 
-def incident(name: str, camera: str = "door", start: float = 0.0, *, peak_level: float = 0.95) -> Incident:
+def incident(
+    name: str, camera: str = "door", start: float = 0.0, *, peak_level: float = 0.95, kind: Kind = Kind.UNUSUAL
+) -> Incident:
     """An incident that is open, in moments of the monotonic clock."""
+    score, saw = (peak_level, unusual_words(peak_level, {})) if kind is Kind.UNUSUAL else (1.25, f"saw a {kind}")
+    facts = {} if kind is Kind.UNUSUAL else {"speed_h_s": 1.25}
     return Incident(
-        name, camera, Severity.WARNING, start, start + 1, None, None, peak_level, start + 0.5, {1: peak_level}, 0
+        id=name,
+        camera_id=camera,
+        severity=Severity.WARNING,
+        started=start,
+        updated=start + 1,
+        ended=None,
+        end_reason=None,
+        peak_level=peak_level,
+        people={1: peak_level},
+        suppressed=0,
+        kinds={kind: Seen(start, start + 1, {1: score}, score, start + 0.5, saw, facts)},
     )
 
 

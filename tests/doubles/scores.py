@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from model.behaviours import Finding, Kind
 from model.scorer import ScoredWindow
 from pose.skeleton import COCO_JOINTS
 from service.documents.base import MissingScore
@@ -45,6 +46,7 @@ def live_person(
     box: tuple[float, float, float, float] = (100.0, 40.0, 180.0, 200.0),
     joints: Sequence[float] | None = None,
     track: int = 1,
+    behaviours: Mapping[Kind, float] | None = None,
 ) -> LivePerson:
     left, top, right, bottom = box
     keypoints = [(left + (right - left) * x / 100, top + (bottom - top) * y / 100, 0.9) for x, y in STANDING]
@@ -54,6 +56,7 @@ def live_person(
         keypoints=keypoints,
         score=level if joints is None else sum(joints),
         level=level,
+        behaviours=dict(behaviours or {}),
         joints=None if joints is None else list(joints),
     )
 
@@ -102,6 +105,7 @@ def scored_frame(
     nll: float = math.nan,
     smoothed: float = math.nan,
     reason: MissingScore | None = None,
+    findings: Sequence[Finding] = (),
 ) -> Scored:
     """A frame as the engine delivers it.
 
@@ -113,6 +117,7 @@ def scored_frame(
         nll: Score of the frame.
         smoothed: Its smoothed raw score.
         reason: Why nobody is scored.
+        findings: What named behaviours see.
     """
     people = people or {}
     return Scored(
@@ -129,4 +134,5 @@ def scored_frame(
         nll=nll,
         smoothed=smoothed,
         reason=reason,
+        findings=list(findings),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from service.documents.base import EndReason
-from service.live.detector import Ended, Started
+from service.live.incident import Ended, Started
 from service.settings import Settings
 from tests.doubles.backends import Servers, program
 from tests.doubles.live_records import incident

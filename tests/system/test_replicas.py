@@ -16,7 +16,7 @@ from service.documents.base import EndReason
 from service.documents.messages import Score
 from service.errors import StartupError
 from service.incidents.store import IncidentStore
-from service.live.detector import Ended, Started
+from service.live.incident import Ended, Started
 from service.runtime import Runtime
 from service.settings import Role, Settings
 from tests.doubles.backends import Postgres, Redis, running

@@ -15,20 +15,23 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from model.behaviours import Kind as Behaviour
 from pose.live import SourceState
 from service.api import sockets
 from service.api.problems import Kind
 from service.documents.base import EndReason, Severity
 from service.documents.messages import IncidentInfo, event_stream_adapter
-from service.live.detector import Ended, Started, Updated
+from service.live.incident import Ended, Started, Updated
 from tests.doubles.live_records import incident, state_change
 from tests.doubles.servers import PATIENCE_S, LiveServer, Serve, eventually
 from tests.doubles.subscribers import open_socket, read, server_events, silent_reader
 from tests.service.api.test_clips import problem
 
 
-def start(live: LiveServer, name: str, camera: str = "door", start: float = 0.0) -> None:
-    live.runtime.streams.log.record(Started(incident(name, camera, start)))
+def start(
+    live: LiveServer, name: str, camera: str = "door", start: float = 0.0, kind: Behaviour = Behaviour.UNUSUAL
+) -> None:
+    live.runtime.streams.log.record(Started(incident(name, camera, start, kind=kind)))
     stored(live, lambda: live.runtime.streams.incidents.get(name))
 
 
@@ -80,6 +83,21 @@ def test_incidents_are_listed_newest_first_page_by_page_and_filtered(live: LiveS
     problem(get("/v1/incidents", params={"limit": 0, "severity": "mild"}), Kind.INVALID_REQUEST)
     for bound in ({"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-14:00"}):
         problem(get("/v1/incidents", params=bound), Kind.INVALID_REQUEST)
+
+
+def test_incidents_are_found_by_what_was_seen_and_say_it(live: LiveServer) -> None:
+    for number, kind in enumerate((Behaviour.FALL, Behaviour.UNUSUAL, Behaviour.RUNNING, Behaviour.FALL)):
+        start(live, f"i{number}", start=100.0 * number, kind=kind)
+    get = live.client.get
+    assert ids(get("/v1/incidents", params={"kind": "fall"})) == ["i3", "i0"]
+    assert ids(get("/v1/incidents", params={"kind": "unusual"})) == ["i1"]
+    assert ids(get("/v1/incidents", params={"kind": "fight"})) == []
+    problem(get("/v1/incidents", params={"kind": "dance"}), Kind.INVALID_REQUEST)
+    found = get("/v1/incidents/i0").json()
+    assert (found["kind"], found["title"], found["explanation"]) == ("fall", "Fall, 1 person", "saw a fall")
+    (seen,) = found["kinds"]
+    assert (seen["kind"], seen["people"], seen["score"], seen["facts"]) == ("fall", [1], 1.25, {"speed_h_s": 1.25})
+    assert found["started_at"] == seen["first_at"] <= seen["last_at"] == found["updated_at"]
 
 
 def test_an_incident_is_looked_at_acknowledged_and_judged(live: LiveServer) -> None:

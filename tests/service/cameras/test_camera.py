@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.behaviours import Finding, Kind
 from pose.live import SourceState
 from service.cameras.camera import Latest
 from service.documents.base import EndReason
@@ -94,6 +96,37 @@ def test_a_feed_opens_an_incident_which_ends_with_the_device_that_then_comes_bac
         eventually(lambda: status(live)["state"] == "online", "the device is back")
     reached = iter([change.state for change in states(live)])
     assert all(state in reached for state in ("connecting", "online", "stalled", "reconnecting", "online"))
+
+
+class Falling:
+    """Behaviours that see everybody fall in every frame, ever more clearly."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def observe(self, time: float, track_ids: Sequence[int], *_: object) -> list[Finding]:
+        self.frames += 1
+        saw, facts = "hips fell 0.6 body heights in 0.7 s", {"hips_fell_h": 0.6, "fall_s": 0.7}
+        return [Finding(Kind.FALL, (track,), 1 + self.frames / 1000, time - 0.5, saw, facts) for track in track_ids]
+
+
+def test_a_fall_is_named_to_every_subscriber_and_counted_as_one(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.live.lane.Behaviours", Falling)
+    live = serve()
+    add(live, cooldown_s=0, quiet_s=1)
+    scores = socket_reader(f"{sockets(live)}/v1/cameras/gate/scores")
+    events = socket_reader(f"{sockets(live)}/v1/incidents?last_event_id=0")
+    with device(sockets(live), "gate", lying):
+        started = eventually(lambda: events.of("incident.started"), "an incident opens")[0]["incident"]
+        (person,) = eventually(lambda: scores.of("score"), "scores come")[-1]["people"]
+    assert (started["kind"], started["title"], started["severity"]) == ("fall", "Fall, 1 person", "alert")
+    assert started["explanation"] == "hips fell 0.6 body heights in 0.7 s"
+    assert started["kinds"][0]["facts"] == {"hips_fell_h": 0.6, "fall_s": 0.7}
+    assert person["behaviours"]["fall"] > 1
+    (found,) = live.client.get("/v1/incidents", params={"kind": "fall"}).json()["incidents"]
+    assert found["id"] == started["id"]
+    counted = 'daflow_incidents_total{camera="gate",kind="fall",severity="alert"} 1.0'
+    assert counted in live.client.get("/metrics").text
 
 
 @pytest.mark.parametrize("change", ["another rate", "disabled", "deleted"])

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from model.behaviours import Kind
 from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, read_cameras
+from service.documents.base import Severity
+from service.documents.kinds import SEVERITIES
 from service.errors import StartupError
 from service.runtime import Runtime
 from service.settings import Settings
@@ -61,11 +64,35 @@ def test_an_error_does_not_repeat_the_address() -> None:
         {"max_fps": 61},
         {"name": "a" * 101},
         {"unknown": 1},
+        {"rest": [[[0.1, 0.1], [0.2, 0.2]]]},
+        {"behaviours": {"fall": "loud"}},
+        {"behaviours": {"dancing": "off"}},
     ],
 )
 def test_impossible_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CameraConfig(url="skeletons:", **fields)
+
+
+def test_behaviours_have_their_usual_severity_unless_the_camera_says_otherwise() -> None:
+    config = CameraConfig(url="skeletons:", behaviours={"running": "off", "lying": "warning"})
+    assert CameraConfig(url="skeletons:").severities == SEVERITIES
+    assert config.severities == {Kind.FALL: Severity.ALERT, Kind.FIGHT: Severity.ALERT, Kind.LYING: Severity.WARNING}
+    assert CameraConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_unusual_movement_is_no_behaviour_that_can_be_switched_off() -> None:
+    with pytest.raises(ValidationError, match=r"unusual is no named behaviour .* set false_alarms_per_hour"):
+        CameraConfig(url="skeletons:", behaviours={"unusual": "off"})
+
+
+def test_a_plain_off_in_yaml_switches_a_behaviour_off(tmp_path: Path) -> None:
+    text = """
+    ward:
+      url: "skeletons:"
+      behaviours: {running: off, lying: warning}
+    """
+    assert read_cameras(written(tmp_path, text))["ward"].behaviours == {Kind.RUNNING: "off", Kind.LYING: "warning"}
 
 
 def test_a_patch_changes_what_it_names_and_is_checked_as_a_whole() -> None:

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from model.behaviours import Finding, Kind
 from model.calibration import Calibration
 from model.scorer import ScoredWindow
 from service.cameras.config import CameraConfig
 from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Score
-from service.live.detector import Ended, Started, Updated
 from service.live.frames import Scored
+from service.live.incident import Ended, Started, Updated
 from tests.doubles.scores import scored_frame
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -272,6 +274,86 @@ def test_suppressed_incidents_are_counted() -> None:
         show(judge, moment, raw(0.9995))
     show(judge, 40.0)
     assert (judge.open, judge.suppressed) == (None, 3)
+
+
+def finding(kind: Kind, *tracks: int, score: float = 1.0) -> Finding:
+    return Finding(kind, tracks, score, 0.0, f"saw a {kind}", {"fall_s": 0.5})
+
+
+def standing(*tracks: int) -> dict[int, NDArray[np.float64]]:
+    return {track: np.zeros((17, 3)) for track in tracks}
+
+
+def test_a_behaviour_that_fires_opens_an_incident_although_nobody_is_scored() -> None:
+    verdict = show(judge_of(config(min_duration_s=5)), 1.0, people=standing(3), findings=[finding(Kind.FALL, 3)])
+    assert incidents([verdict]) == [(Started, "1")]
+    started = verdict.changes[0].incident
+    assert (started.kind, started.severity, started.people) == (Kind.FALL, Severity.ALERT, {3: 0.0})
+    assert started.kinds[Kind.FALL].saw == "saw a fall"
+    assert verdict.score.incident == "1"
+
+
+def test_each_person_has_the_scores_of_the_own_behaviours() -> None:
+    findings = [
+        finding(Kind.RUNNING, 5, score=0.71239),
+        finding(Kind.FIGHT, 3, 5, score=1.5),
+        finding(Kind.FIGHT, 5, 7, score=1.25),
+    ]
+    score = show(judge_of(), 1.0, people=standing(3, 5, 9), findings=findings).score
+    assert [person.behaviours for person in score.people] == [
+        {Kind.FIGHT: 1.5},
+        {Kind.FIGHT: 1.5, Kind.RUNNING: 0.712},
+        {},
+    ]
+    assert list(score.people[1].behaviours) == [Kind.FIGHT, Kind.RUNNING]
+
+
+def test_a_camera_can_change_the_severity_of_a_behaviour_or_switch_it_off() -> None:
+    judge = judge_of(config(behaviours={"fall": "warning", "running": "off"}))
+    off = show(judge, 1.0, people=standing(3), findings=[finding(Kind.RUNNING, 3, score=2.0)])
+    assert (off.changes, off.score.people[0].behaviours) == ([], {})
+    milder = show(judge, 2.0, people=standing(3), findings=[finding(Kind.FALL, 3)])
+    assert milder.changes[0].incident.severity is Severity.WARNING
+    judge.change(config(), meaning())
+    usual = show(judge, 3.0, people=standing(3), findings=[finding(Kind.RUNNING, 3), finding(Kind.FALL, 3)])
+    assert usual.changes[0].incident.severity is Severity.ALERT
+    assert set(usual.changes[0].incident.kinds) == {Kind.FALL, Kind.RUNNING}
+
+
+BED = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tracks", "left", "opens"),
+    [
+        (Kind.FALL, (3,), 100, False),
+        (Kind.LYING, (3,), 100, False),
+        (Kind.FALL, (3,), 400, True),
+        (Kind.RUNNING, (3,), 100, True),
+        (Kind.LYING, (3, 5), 100, True),
+    ],
+)
+def test_who_lies_in_a_rest_zone_raises_no_fall_and_no_lying(
+    kind: Kind, tracks: tuple[int, ...], left: float, opens: bool
+) -> None:
+    frame = scored_frame(
+        1.0, standing(3, 5), [window(3, 0.7, {}), None], smoothed=1.0, findings=[finding(kind, *tracks)]
+    )
+    frame.boxes[0] = (left, 100, left + 100, 140)
+    frame.boxes[1] = (500, 100, 600, 400)
+    verdict = judge_of(config(rest=[BED])).judge(frame, times())
+    assert [type(change) for change in verdict.changes] == [Started] * opens
+    assert (kind in verdict.score.people[0].behaviours) == opens
+    assert (verdict.score.level, verdict.score.people[0].level) == (0.5, 0.7)
+
+
+def test_a_rest_zone_counts_from_the_next_frame_after_it_was_drawn() -> None:
+    judge = judge_of()
+    lying = {"people": standing(3), "findings": [finding(Kind.LYING, 3)]}
+    judge.change(config(rest=[BED]), meaning())
+    assert show(judge, 1.0, **lying).changes == []
+    judge.change(config(), meaning())
+    assert incidents([show(judge, 2.0, **lying)]) == [(Started, "1")]
 
 
 def window(track: int, level: float, parts: dict[str, float], joints: tuple[float, ...] | None = None) -> ScoredWindow:

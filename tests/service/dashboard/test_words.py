@@ -6,14 +6,6 @@ from service.dashboard import words
 
 
 @pytest.mark.parametrize(
-    ("level", "said"),
-    [(0.2, "normal"), (0.9, "1 in 10"), (0.9998, "1 in 5,000"), (0.9999999, "rarer than 1 in 1,000,000")],
-)
-def test_levels_are_said_as_how_rare_they_are(level: float, said: str) -> None:
-    assert words.rarity_words(level) == said
-
-
-@pytest.mark.parametrize(
     ("seconds", "said"),
     [(4.4, "4 s"), (125, "2 min 5 s"), (120, "2 min"), (12_000, "3 h 20 min"), (7200, "2 h"), (604_800, "7 days")],
 )

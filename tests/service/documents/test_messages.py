@@ -57,6 +57,14 @@ def test_no_other_message_is_an_event(message: Document) -> None:
         event_adapter.validate_json(message.model_dump_json())
 
 
+@pytest.mark.parametrize("event", [one for one in EVENTS if "incident" in one.type], ids=lambda one: one.type)
+def test_an_event_that_was_stored_before_incidents_had_a_kind_is_unusual(event: Document) -> None:
+    stored = event.model_dump(mode="json")
+    for name in ("kind", "title", "explanation", "kinds"):
+        del stored["incident"][name]
+    assert event_adapter.validate_python(stored) == event
+
+
 def test_a_message_cannot_be_changed_and_has_no_unknown_field() -> None:
     message = Heartbeat(at=at(0))
     with pytest.raises(ValidationError):

@@ -22,7 +22,7 @@ from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
 from service.incidents.store import IncidentStore, UnknownIncident
 from service.live.clock import SteadyClock
-from service.live.detector import Ended, Incident, Started, Updated
+from service.live.incident import Ended, Incident, Started, Updated
 from service.storage.database import Database
 from tests.doubles.live_records import incident, state_change
 from tests.doubles.servers import PATIENCE_S, eventually

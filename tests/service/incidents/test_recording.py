@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from model.behaviours import Kind
+from service.documents.messages import Score
 from service.incidents import recording
-from service.incidents.recording import VERSIONS, IncidentRecording, Shot
+from service.incidents.recording import VERSIONS, IncidentRecording, Shot, rank_of
 from service.storage.evidence import EvidenceStore
 from tests.doubles.evidence import CAMERA, SIZE, Stage
 from tests.doubles.media import frame_number
-from tests.doubles.scores import live_score
+from tests.doubles.scores import live_person, live_score
 from tests.doubles.servers import eventually
 
 
 def shot(moment: float, rank: float = 0.5) -> Shot:
     """A frame without a picture."""
     score = live_score(rank, size=SIZE, people=[]).model_dump_json().encode()
-    return Shot(moment, SIZE, None, score, (rank, rank))
+    return Shot(moment, SIZE, None, score, (0, rank, rank))
 
 
 class Told(list[tuple[object, ...]]):
@@ -88,6 +90,49 @@ def test_the_snapshot_follows_the_peak_to_the_end_of_the_incident(stage: Stage) 
     assert frame_number(stage.snapshot("a")) == 6
     assert stage.snapshot("a", background=False)[:48].max() < 90
     assert [news[1] for news in stage.done].count("snapshot") == 1
+
+
+def test_the_snapshot_of_a_behaviour_shows_its_highest_score(stage: Stage) -> None:
+    stage.begin("a")
+    for level, behaviours in (
+        (0.9999, {}),
+        (0.2, {Kind.RUNNING: 3.0}),
+        (0.3, {Kind.FALL: 1.25, Kind.RUNNING: 1.0}),
+        (None, {Kind.FALL: 1.5}),
+        (0.99999, {Kind.FALL: 1.25, Kind.LYING: 2.0}),
+        (0.2, {Kind.FIGHT: 9.0, Kind.FALL: 0.99}),
+    ):
+        person = live_person(level, box=(70, 50, 90, 70), behaviours=behaviours)
+        stage.score(live_score(level, camera=CAMERA, size=SIZE, people=[person]))
+        stage.now += 0.1
+    stage.recorder.ended(CAMERA, "a")
+    stage.show([0.1] * 20)
+    stage.outcome("a", "clip")
+    assert frame_number(stage.snapshot("a")) == 3
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        (live_score(None, people=[]), live_score(0.1, people=[])),
+        (live_score(0.1, people=[]), live_score(0.2, people=[])),
+        (live_score(0.9999), live_score(0.1, people=[live_person(behaviours={Kind.RUNNING: 1.0})])),
+        (
+            live_score(0.1, people=[live_person(behaviours={Kind.RUNNING: 9.0})]),
+            live_score(0.1, people=[live_person(behaviours={Kind.LYING: 1.0})]),
+        ),
+        (
+            live_score(0.1, people=[live_person(behaviours={Kind.FALL: 0.999})]),
+            live_score(0.2, people=[live_person(behaviours={Kind.FALL: 0.5})]),
+        ),
+        (
+            live_score(0.1, people=[live_person(behaviours={Kind.FALL: 1.5})]),
+            live_score(0.2, people=[live_person(behaviours={Kind.FALL: 1.5})]),
+        ),
+    ],
+)
+def test_the_most_severe_behaviour_ranks_first_then_its_score_then_the_level(worse: Score, better: Score) -> None:
+    assert rank_of(worse) < rank_of(better)
 
 
 def test_a_peak_that_grows_with_every_frame_is_written_once_a_second(

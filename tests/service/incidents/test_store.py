@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import title
 from service.documents.messages import (
     CameraState,
     Event,
@@ -18,6 +20,7 @@ from service.documents.messages import (
     IncidentReviewed,
     IncidentStarted,
     IncidentUpdated,
+    KindSeen,
 )
 from service.incidents.store import HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.storage.database import Database
@@ -217,6 +220,72 @@ def test_evidence_that_is_not_wanted_is_not_missed(store: IncidentStore) -> None
     add(store, "one", snapshot="off", clip="off")
     store.settle_interrupted()
     assert store.get("one").evidence_problem is None
+
+
+def kinds_of(*seen: Kind, score: float = 1.25, first: float = 0.0, last: float = 1.0) -> dict[str, object]:
+    """The kinds of an incident, most severe first."""
+    kinds = [
+        KindSeen(
+            kind=kind,
+            first_at=at(first),
+            last_at=at(last),
+            people=[1, 3],
+            score=score,
+            explanation=f"saw a {kind}",
+            facts={"fall_s": 0.7},
+        )
+        for kind in seen
+    ]
+    words = {"title": title(seen[0], 2), "explanation": f"saw a {seen[0]}"}
+    return {"kind": seen[0], "kinds": kinds, **words}
+
+
+def test_the_kinds_of_an_incident_are_kept_most_severe_first(store: IncidentStore) -> None:
+    named = add(store, "one", **kinds_of(Kind.RUNNING, Kind.UNUSUAL))
+    assert store.get("one") == named
+    worse = named.model_copy(update=kinds_of(Kind.FALL, Kind.RUNNING, Kind.UNUSUAL, last=2.0) | {"peak_at": at(0.75)})
+    told = store.updated(worse)
+    assert isinstance(told, IncidentUpdated)
+    assert told.incident == store.get("one") == worse
+    assert (worse.kind, worse.title, worse.explanation) == (Kind.FALL, "Fall, 2 people", "saw a fall")
+
+
+def test_the_moment_of_the_snapshot_follows_the_best_moment_of_the_kind(store: IncidentStore) -> None:
+    def peak(moment: float, level: float, *seen: Kind, score: float) -> datetime:
+        values = kinds_of(*seen, score=score) | {"peak_at": at(moment), "peak_level": level}
+        store.updated(incident_info("one", **values))
+        return store.get("one").peak_at
+
+    add(store, "one", peak_level=0.9, peak_at=at(0.25), **kinds_of(Kind.RUNNING, score=1.5))
+    assert peak(0.5, 0.95, Kind.RUNNING, score=1.5) == at(0.25)
+    assert peak(0.75, 0.5, Kind.RUNNING, score=1.75) == at(0.75)
+    assert peak(0.5, 0.5, Kind.FALL, Kind.RUNNING, score=1.0) == at(0.5)
+    assert store.get("one").peak_level == 0.95
+
+
+def test_a_wall_clock_that_was_set_back_does_not_turn_a_kind_round(store: IncidentStore) -> None:
+    add(store, "one", start=3600.0, **kinds_of(Kind.RUNNING, first=3600.0, last=3601.0))
+    store.updated(incident_info("one", start=0.0, **kinds_of(Kind.RUNNING, first=0.0, last=10.0)))
+    (seen,) = store.get("one").kinds
+    assert (seen.first_at, seen.last_at) == (at(3600), at(3601))
+
+
+def test_a_page_holds_the_incidents_in_which_a_kind_was_seen(store: IncidentStore, database: Database) -> None:
+    add(store, "fall", start=0.0, **kinds_of(Kind.FALL))
+    add(store, "both", start=100.0, **kinds_of(Kind.FALL, Kind.RUNNING, Kind.UNUSUAL))
+    add(store, "unusual", start=200.0)
+    add(store, "before kinds", start=300.0)
+    with database.sessions.begin() as session:
+        session.execute(text("UPDATE incidents SET kinds = '{}' WHERE id = 'before kinds'"))
+
+    def found(kind: Kind) -> list[str]:
+        return [incident.id for incident in store.page(limit=9, kind=kind)[0]]
+
+    assert found(Kind.FALL) == ["both", "fall"]
+    assert found(Kind.RUNNING) == ["both"]
+    assert found(Kind.UNUSUAL) == ["before kinds", "unusual", "both"]
+    assert found(Kind.LYING) == []
+    assert [one.id for one in store.page(limit=9, kind=Kind.FALL, until=at(50))[0]] == ["fall"]
 
 
 def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStore) -> None:

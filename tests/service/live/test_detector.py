@@ -17,23 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from model.behaviours import Finding, Kind
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import SEVERITIES, most_severe, title, unusual_words
 from service.documents.messages import Event, IncidentEnded, IncidentStarted, IncidentUpdated
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
 from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
-from service.live.detector import (
-    MAX_PEOPLE,
-    Change,
-    Ended,
-    Incident,
-    IncidentDetector,
-    Observation,
-    Rules,
-    Started,
-    Updated,
-)
+from service.live.detector import MAX_PEOPLE, IncidentDetector, Observation, Rules
+from service.live.incident import Change, Ended, Incident, Seen, Started, Updated
 from service.storage.database import Database
 
 RULES = Rules(open_level=0.9, close_level=0.8, alert_level=0.99)
@@ -69,8 +62,21 @@ def test_an_incident_opens_when_the_level_has_stayed_and_began_with_the_first_of
     ((moment, change),), _ = show(detector(), [(2, LOW), (1, OPEN)])
     assert moment == 2.5
     assert change == Started(
-        Incident("incident1", "door", Severity.WARNING, 2.0, 2.5, None, None, OPEN, 2.0, {}, 0),
+        Incident(
+            id="incident1",
+            camera_id="door",
+            severity=Severity.WARNING,
+            started=2.0,
+            updated=2.5,
+            ended=None,
+            end_reason=None,
+            peak_level=OPEN,
+            people={},
+            suppressed=0,
+            kinds={Kind.UNUSUAL: Seen(2.0, 2.5, {}, OPEN, 2.0, unusual_words(OPEN, {}), {})},
+        )
     )
+    assert (change.incident.kind, change.incident.peak) == (Kind.UNUSUAL, 2.0)
 
 
 def test_a_level_that_dips_before_its_time_opens_nothing() -> None:
@@ -196,6 +202,212 @@ def test_ending_on_demand_is_immediate_and_once() -> None:
     assert watched.end(6.0, EndReason.CAMERA_STOPPED) == []
 
 
+def finding(
+    kind: Kind, *tracks: int, score: float = 1.0, since: float = 0.0, saw: str = "seen", **facts: float
+) -> Finding:
+    return Finding(kind, tracks, score, since, saw, facts)
+
+
+Scene = list[tuple[float, float | None, list[Finding]]]
+"""Stretches of seconds, level and findings."""
+
+
+def watch(watched: IncidentDetector, scene: Scene, start: float = 0.0) -> tuple[list[tuple[float, Change]], float]:
+    """Show stretches to a detector; returns what changed and when, and the next moment."""
+    told, moment = [], start
+    for seconds, level, findings in scene:
+        for _ in range(round(seconds / STEP)):
+            told += [(moment, change) for change in watched.observe(Observation(moment, level, {}, {}, findings))]
+            moment += STEP
+    return told, moment
+
+
+def plot(told: list[tuple[float, Change]]) -> list[tuple[str, float, Kind, Severity]]:
+    return [(type(change).__name__, moment, change.incident.kind, change.incident.severity) for moment, change in told]
+
+
+FALL, FIGHT, LYING, RUNNING = Kind.FALL, Kind.FIGHT, Kind.LYING, Kind.RUNNING
+WARN, ALARM = Severity.WARNING, Severity.ALERT
+
+
+@pytest.mark.parametrize(
+    ("scene", "expected"),
+    [
+        ([(1, None, [finding(FALL, 1, score=0.99)])], []),
+        ([(STEP, None, [finding(FALL, 1)])], [("Started", 0.0, FALL, ALARM)]),
+        ([(STEP, LOW, [finding(RUNNING, 1)])], [("Started", 0.0, RUNNING, WARN)]),
+        # Only the level has to stay for the minimum duration.
+        (
+            [(0.5, OPEN, []), (STEP, OPEN, [finding(LYING, 1)])],
+            [("Started", 0.5, LYING, ALARM)],
+        ),
+        # An incident of a level becomes one of a behaviour at once, and back to no other kind.
+        (
+            [(0.75, OPEN, []), (STEP, LOW, [finding(RUNNING, 1)]), (0.5, OPEN, [])],
+            [("Started", 0.5, Kind.UNUSUAL, WARN), ("Updated", 0.75, RUNNING, WARN)],
+        ),
+        # The most severe kind gives the name, whatever comes later.
+        (
+            [
+                (STEP, None, [finding(RUNNING, 1)]),
+                (STEP, None, [finding(FALL, 1)]),
+                (STEP, None, [finding(LYING, 1), finding(RUNNING, 2)]),
+            ],
+            [("Started", 0.0, RUNNING, WARN), ("Updated", STEP, FALL, ALARM)],
+        ),
+        # A less severe kind is news like another person.
+        (
+            [(STEP, None, [finding(FALL, 1)]), (2, None, []), (STEP, None, [finding(LYING, 1)])],
+            [("Started", 0.0, FALL, ALARM), ("Updated", 2 + STEP, FALL, ALARM)],
+        ),
+        # It goes on while the behaviour fires, and for the quiet period after that.
+        (
+            [(4, LOW, [finding(RUNNING, 1)]), (9, LOW, []), (STEP, LOW, [finding(RUNNING, 1)]), (11, LOW, [])],
+            [
+                ("Started", 0.0, RUNNING, WARN),
+                ("Updated", 13.0, RUNNING, WARN),
+                ("Ended", 23.0, RUNNING, WARN),
+            ],
+        ),
+        # A level at the closing level keeps any incident open.
+        (
+            [(STEP, LOW, [finding(FALL, 1)]), (9, LOW, []), (STEP, CLOSE, []), (9, LOW, [])],
+            [("Started", 0.0, FALL, ALARM), ("Updated", 9 + STEP, FALL, ALARM)],
+        ),
+    ],
+)
+def test_a_behaviour_that_fires_opens_an_incident_and_names_it(
+    scene: Scene, expected: list[tuple[str, float, Kind, Severity]]
+) -> None:
+    assert plot(watch(detector(), scene)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "opens"),
+    [
+        ([finding(RUNNING, 1)], [finding(RUNNING, 2)], False),
+        ([finding(RUNNING, 1)], [finding(LYING, 2)], True),
+        ([finding(FIGHT, 1)], [finding(LYING, 1)], False),
+        ([finding(LYING, 1)], [finding(FIGHT, 1, 2)], True),
+        ([finding(LYING, 1)], [finding(RUNNING, 1), finding(FALL, 1)], True),
+    ],
+)
+def test_within_the_cooldown_only_a_more_severe_kind_opens(
+    first: list[Finding], second: list[Finding], opens: bool
+) -> None:
+    watched = detector()
+    told, _ = watch(watched, [(STEP, LOW, first), (11, LOW, []), (STEP, LOW, second), (11, LOW, [])])
+    assert [type(change) for _, change in told] == [Started, Ended] + [Started, Ended] * opens
+    assert watched.suppressed_total == (not opens)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "opens"),
+    [(OPEN, [finding(RUNNING, 1)], True), (ALERT, [finding(RUNNING, 1)], True), (ALERT, [], False)],
+)
+def test_a_name_is_more_severe_than_a_level(first: float, second: list[Finding], opens: bool) -> None:
+    told, _ = watch(detector(), [(1, first, []), (11, LOW, []), (1, ALERT if not second else LOW, second)])
+    assert [type(change) for _, change in told].count(Started) == 1 + opens
+
+
+def test_a_level_within_the_cooldown_of_a_behaviour_is_suppressed_unless_it_is_more_urgent() -> None:
+    def openings(findings: list[Finding]) -> list[Kind]:
+        told, _ = watch(detector(), [(STEP, LOW, findings), (11, LOW, []), (1, ALERT, [])])
+        return [change.incident.kind for _, change in told if isinstance(change, Started)]
+
+    assert openings([finding(FALL, 1)]) == [FALL]
+    assert openings([finding(RUNNING, 1)]) == [RUNNING, Kind.UNUSUAL]
+
+
+@pytest.mark.parametrize(
+    ("since", "started"), [(99.0, 99.0), (30.0, 70.0), (101.0, 100.0)], ids=["its start", "30 s ago", "no later"]
+)
+def test_an_incident_of_a_behaviour_starts_when_the_behaviour_began(since: float, started: float) -> None:
+    (change,) = detector().observe(Observation(100.0, None, findings=[finding(FALL, 1, since=since)]))
+    assert (change.incident.started, change.incident.kinds[FALL].first) == (started, started)
+    assert change.incident.updated == change.incident.peak == 100.0
+
+
+def test_an_incident_never_starts_before_the_end_of_the_one_before() -> None:
+    watched = detector()
+    watch(watched, [(1, LOW, [finding(RUNNING, 1)])], start=100.0)
+    watched.lost(120.0)
+    (change,) = watched.observe(Observation(121.0, LOW, findings=[finding(FALL, 1, since=95.0)]))
+    assert change.incident.started == 100.875
+
+
+def test_an_incident_collects_each_kind_with_its_times_people_and_best_moment() -> None:
+    watched = detector()
+    levels = {1: CLOSE, 2: LOW}
+    scenes = [
+        (0.0, CLOSE, [finding(FALL, 1, score=1.5, since=-1.0, saw="fell", fall_s=0.5)]),
+        (1.0, None, [finding(FALL, 1, score=1.2, since=-1.0), finding(LYING, 1, 4, score=1.0, since=0.5, saw="lies")]),
+        (2.0, LOW, [finding(LYING, 1, score=2.0, since=0.5, saw="lies on"), finding(RUNNING, 2, score=1.1, since=2.0)]),
+        (3.0, LOW, [finding(RUNNING, 2, score=0.9, since=2.0)]),
+    ]
+    for moment, level, findings in scenes:
+        watched.observe(Observation(moment, level, levels if level else {}, {"pose": 0.5}, findings))
+    incident = watched.open
+    assert incident is not None
+    assert (incident.kind, incident.peak, incident.started, incident.updated) == (FALL, 0.0, -1.0, 2.0)
+    assert incident.peak_level == CLOSE
+    assert incident.people == {1: CLOSE, 4: 0.0, 2: LOW}
+    assert incident.kinds == {
+        FALL: Seen(-1.0, 1.0, {1: 1.5}, 1.5, 0.0, "fell", {"fall_s": 0.5}),
+        LYING: Seen(0.5, 2.0, {1: 2.0, 4: 1.0}, 2.0, 2.0, "lies on", {}),
+        RUNNING: Seen(2.0, 2.0, {2: 1.1}, 1.1, 2.0, "seen", {}),
+    }
+
+
+def test_a_level_within_an_incident_of_a_behaviour_is_a_kind_of_its_own() -> None:
+    watched = detector()
+    watched.observe(Observation(0.0, LOW, {1: LOW}, {"pose": LOW}))
+    for step in range(1, 7):
+        level = OPEN + step * 1e-3
+        parts = {"pose": LOW, "motion": level}
+        findings = [finding(RUNNING, 2, since=0.25)] if step == 2 else []
+        watched.observe(Observation(step * STEP, level, {1: level}, parts, findings))
+    incident = watched.open
+    assert incident is not None
+    unusual = incident.kinds[Kind.UNUSUAL]
+    assert incident.kind is RUNNING
+    assert incident.started == 0.25
+    # The level was high before the incident began.
+    assert (unusual.first, unusual.last, unusual.score) == (0.25, 0.75, incident.peak_level)
+    assert unusual.saw == unusual_words(0.956, {"motion": 0.956})
+    assert unusual.facts == {"pose": LOW, "motion": 0.956}
+    assert incident.people == {1: 0.956, 2: 0.0}
+
+
+def test_nobody_scored_means_a_peak_level_of_0() -> None:
+    (change,) = detector().observe(Observation(0.0, None, findings=[finding(FALL, 1)]))
+    assert (change.incident.peak_level, change.incident.people) == (0.0, {1: 0.0})
+
+
+def test_the_camera_decides_how_urgent_a_behaviour_is_and_which_count() -> None:
+    rules = replace(RULES, severities={FALL: WARN, RUNNING: ALARM})
+    scene: Scene = [(STEP, LOW, [finding(kind, 1)]) for kind in (LYING, FALL, RUNNING)]
+    assert plot(watch(detector(rules), scene)[0]) == [
+        ("Started", STEP, FALL, WARN),
+        ("Updated", 2 * STEP, FALL, ALARM),
+    ]
+
+
+def test_a_behaviour_of_many_people_keeps_a_bounded_number_of_them() -> None:
+    watched = detector()
+    for step in range(200):
+        watched.observe(Observation(step * STEP, LOW, {}, {}, [finding(RUNNING, step, score=1 + step * 1e-3)]))
+    assert watched.open is not None
+    assert set(watched.open.kinds[RUNNING].people) == set(range(200 - MAX_PEOPLE, 200))
+    assert len(watched.open.people) == MAX_PEOPLE
+
+
+@pytest.mark.parametrize("wrong", [{"score": math.nan}, {"score": math.inf}, {"since": -math.inf}])
+def test_findings_without_a_finite_score_and_start_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="score and start of fall must be finite"):
+        Observation(0.0, None, findings=[finding(FALL, 1, **wrong)])
+
+
 def test_new_thresholds_hold_from_the_next_frame() -> None:
     watched = detector()
     show(watched, [(0.5, OPEN)])
@@ -313,7 +525,8 @@ class Account:
                 assert incident.ended is None
                 assert incident.id not in {past.id for past in self.ended}
                 if self.ended:
-                    assert incident.started > self.ended[-1].updated
+                    last = self.ended[-1].updated
+                    assert incident.started > last or (incident.started == last and incident.kind is not Kind.UNUSUAL)
             case Updated():
                 assert self.open is not None
                 self._continues(self.open, incident)
@@ -333,6 +546,10 @@ class Account:
         assert now.updated >= before.updated
         assert now.peak_level >= before.peak_level
         assert now.severity is Severity.ALERT or before.severity is Severity.WARNING
+        assert most_severe([now.kind, before.kind]) is now.kind
+        for kind, seen in before.kinds.items():
+            assert now.started <= now.kinds[kind].first <= now.kinds[kind].last <= now.updated
+            assert now.kinds[kind].score >= seen.score
         assert all(now.people[track] >= level for track, level in before.people.items())
 
 
@@ -388,11 +605,29 @@ class IncidentMachine(RuleBasedStateMachine):
         frames=st.integers(1, 100),
         level=st.none() | st.sampled_from([LOW, CLOSE, OPEN, ALERT]),
         people=st.dictionaries(st.integers(1, 5), st.sampled_from([LOW, CLOSE, OPEN]), max_size=3),
+        seen=st.lists(
+            st.tuples(
+                st.sampled_from(sorted(SEVERITIES)),
+                st.integers(1, 5),
+                st.sampled_from([0.5, 1.0, 1.5]),
+                st.floats(0, 60),
+            ),
+            max_size=2,
+        ),
     )
-    def see(self, camera: str, frames: int, level: float | None, people: dict[int, float]) -> None:
+    def see(
+        self,
+        camera: str,
+        frames: int,
+        level: float | None,
+        people: dict[int, float],
+        seen: list[tuple[Kind, int, float, float]],
+    ) -> None:
+        findings = [finding(kind, track, score=score, since=self.moment - ago) for kind, track, score, ago in seen]
         for _ in range(frames):
             self.moment += STEP
-            self.tell(camera, self.detectors[camera].observe(Observation(self.moment, level, people)))
+            observation = Observation(self.moment, level, people, {}, findings)
+            self.tell(camera, self.detectors[camera].observe(observation))
 
     @rule(camera=cameras, seconds=st.integers(0, 20))
     def lose(self, camera: str, seconds: int) -> None:
@@ -478,6 +713,9 @@ class IncidentMachine(RuleBasedStateMachine):
             kept = self.store.get(past.id)
             assert (kept.severity, kept.end_reason) == (past.severity, past.end_reason)
             assert (kept.peak_level, kept.people) == (past.peak_level, past.people)
+            assert {seen.kind: (seen.people, seen.score) for seen in kept.kinds} == {
+                kind: (sorted(seen.people), seen.score) for kind, seen in past.kinds.items()
+            }
 
 
 def check_story(events: Sequence[Event]) -> None:
@@ -489,6 +727,11 @@ def check_story(events: Sequence[Event]) -> None:
         if isinstance(told, IncidentStarted | IncidentUpdated | IncidentEnded):
             incident = told.incident
             assert incident.started_at <= incident.peak_at <= incident.updated_at
+            assert [seen.kind for seen in incident.kinds] == sorted(
+                (seen.kind for seen in incident.kinds), key=list(Kind).index
+            )
+            assert incident.kind is incident.kinds[0].kind
+            assert incident.title == title(incident.kind, len(incident.kinds[0].people))
             if isinstance(told, IncidentStarted):
                 assert told.camera not in open_incidents
                 assert incident.id not in seen

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from model.behaviours import Finding
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.scorer import CameraModel, Scorer
 from pose.estimator import Poses
@@ -283,6 +284,20 @@ def test_own_weights_that_do_not_fit_cost_no_restart(bench: Bench) -> None:
     bench.add("picture", Endless("picture"))
     eventually(lambda: bench.delivered["picture"], "frames are processed again")
     assert bench.engine.restarts == 1
+
+
+def test_behaviours_that_fail_cost_their_camera_that_frame_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def observe(self, time: float, *_: object) -> list[Finding]:
+            if time == BEGIN_S + 1.0:
+                raise ZeroDivisionError("a joint")
+            return []
+
+    monkeypatch.setattr("service.live.lane.Behaviours", Failing)
+    lanes = [bench.add(name, walk(name, 2.0)) for name in ("hall", "door")]
+    eventually(lambda: all(lane.processed == 29 for lane in lanes), "all other frames are delivered")
+    assert [lane.dropped for lane in lanes] == [{"error": 1}] * 2
+    assert bench.engine.restarts == 0
 
 
 def test_every_frame_that_was_taken_is_processed_or_dropped_once_whatever_fails() -> None:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.behaviours import Finding, Kind
 from model.scorer import ScoredWindow
 from pose.source import Frame
 from pose.tracker import TrackedPoses
@@ -71,6 +72,80 @@ def test_scores_of_the_weights_before_are_not_used_for_frames_of_the_new_ones() 
     frame(10.3, 1.0)
     assert [one.nll for one in delivered] == pytest.approx([9.0, 9.0, np.nan, 1.0], nan_ok=True)
     assert delivered[-1].smoothed == pytest.approx(1.0)
+
+
+@dataclass
+class Watcher:
+    """Behaviours that see what they are told to."""
+
+    seen: list[tuple[float, list[int], tuple[int, int]]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def observe(
+        self, time: float, track_ids: list[int], boxes: object, keypoints: object, size: tuple[int, int]
+    ) -> list[Finding]:
+        self.seen.append((time, list(track_ids), size))
+        return self.findings
+
+
+@dataclass
+class Hall:
+    """A lane whose behaviours are watchers, fed by a device that follows people itself."""
+
+    watchers: list[Watcher] = field(default_factory=list)
+    delivered: list[Scored] = field(default_factory=list)
+    lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lane = Lane("hall", Queue(), self.delivered.append, max_fps=15)
+
+    def watcher(self) -> Watcher:
+        self.watchers.append(Watcher())
+        return self.watchers[-1]
+
+    def frame(self, moment: float, *, width: int = 640, connection: int = 0, tracks: tuple[int, ...] = (1,)) -> None:
+        count = len(tracks)
+        people = TrackedPoses(list(tracks), np.zeros((count, 4), np.float32), torch.zeros(count, 17, 3))
+        item = Sighting("hall", 0, moment, width, 480, people, connection)
+        kept = self.lane.follow(item, people)
+        if kept is not None:
+            self.lane.finish(item, kept, np.zeros((len(kept), 17, 3), np.float32), [], WindowSpec())
+
+
+@pytest.fixture
+def hall(monkeypatch: pytest.MonkeyPatch) -> Hall:
+    hall = Hall()
+    monkeypatch.setattr("service.live.lane.Behaviours", hall.watcher)
+    return hall
+
+
+def test_behaviours_see_every_frame_in_order_and_their_findings_are_delivered(hall: Hall) -> None:
+    fall = Finding(Kind.FALL, (4,), 1.2, 10.0, "fell", {})
+    hall.frame(10.0)
+    hall.watchers[0].findings = [fall]
+    for moment in (10.1, 10.05, 10.2):
+        hall.frame(moment, tracks=(1, 4))
+    (watcher,) = hall.watchers
+    assert watcher.seen == [(10.0, [1], (640, 480)), (10.1, [1, 4], (640, 480)), (10.2, [1, 4], (640, 480))]
+    assert [one.findings for one in hall.delivered] == [[], [fall], [fall]]
+
+
+def test_behaviours_do_not_see_who_stands_in_a_zone_to_ignore(hall: Hall) -> None:
+    hall.lane.ignore = (((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),)
+    hall.frame(10.0)
+    assert hall.watchers[0].seen == [(10.0, [], (640, 480))]
+
+
+def test_behaviours_start_anew_where_track_numbers_do(hall: Hall) -> None:
+    hall.frame(10.0)
+    hall.frame(10.1, width=320)
+    hall.frame(10.2, width=320, connection=1)
+    hall.frame(10.3, width=320, connection=1)
+    hall.lane.rescore()
+    hall.frame(10.4, width=320, connection=1)
+    hall.lane.forget()
+    hall.frame(10.5, width=320, connection=1)
+    assert [[time for time, _, _ in one.seen] for one in hall.watchers] == [[10.0], [10.1], [10.2, 10.3, 10.4], [10.5]]
 
 
 @dataclass

@@ -11,10 +11,12 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.addresses.backends import broker_url
 from service.cameras.config import CameraConfig
 from service.cameras.status import CameraStatus
+from service.documents.base import Severity
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.mqtt import SINK, Mqtt
@@ -139,6 +141,38 @@ def test_events_go_to_the_topics_of_all_and_of_their_camera(scene: Scene, broker
     assert json.loads(heard.of("daflow/door/incidents")[0])["incident"]["camera"] == "door"
 
 
+def test_each_kind_of_an_incident_is_an_event_of_its_type_once(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/available") == "online", "it is announced")
+        unusual = incident_info("one")
+        scene.incidents.started(unusual)
+        (seen,) = unusual.kinds
+        fall = seen.model_copy(update={"kind": Kind.FALL, "explanation": "hips fell 0.6 body heights in 0.7 s"})
+        fallen = unusual.model_copy(
+            update={"kind": Kind.FALL, "title": "Fall, 1 person", "severity": Severity.ALERT, "kinds": [fall, seen]}
+        )
+        scene.incidents.updated(fallen)
+        scene.incidents.updated(fallen.model_copy(update={"peak_level": 0.99}))
+        scene.incidents.evidence("one", "snapshot", "ready")
+        scene.incidents.ended(over(fallen))
+        scene.incidents.acknowledge("one")
+        mqtt.wake()
+        eventually(scene.told, "all is told")
+        eventually(lambda: len(heard.of("daflow/door/incidents")) == 6, "and heard")
+    first, second = (json.loads(payload) for payload in heard.of("daflow/door/event"))
+    assert (first["event_type"], first["severity"]) == ("unusual", "warning")
+    assert second == {
+        "event_type": "fall",
+        "title": "Fall, 1 person",
+        "explanation": "hips fell 0.6 body heights in 0.7 s",
+        "severity": "alert",
+        "incident": "one",
+        "people": [1],
+        "at": "2026-01-31T12:00:00+00:00",
+    }
+    assert json.loads(heard.of("daflow/door/incidents")[1])["incident"]["kind"] == "fall"
+
+
 def test_who_comes_late_is_told_how_cameras_are_and_that_the_service_left(scene: Scene, broker: Broker) -> None:
     scene.cameras = [camera("door", SourceState.STALLED, incident="one"), camera("yard")]
     with scene.mqtt(broker) as mqtt:
@@ -159,14 +193,20 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
         state = json.loads(
             eventually(lambda: heard.last("homeassistant/sensor/daflow_door/state/config"), "and the state")
         )
-        for config, topic in ((incident, "daflow/door/incident"), (state, "daflow/door/state")):
+        event = json.loads(eventually(lambda: heard.last("homeassistant/event/daflow_door/event/config"), "and events"))
+        assert event["event_types"] == ["fall", "fight", "lying", "running", "unusual"]
+        for config, topic in (
+            (incident, "daflow/door/incident"),
+            (state, "daflow/door/state"),
+            (event, "daflow/door/event"),
+        ):
             assert config["state_topic"] == topic
             assert config["availability_topic"] == "daflow/available"
             assert config["device"]["identifiers"] == ["daflow_door"]
             assert config["device"]["name"] == "Front door"
             assert config["origin"]["name"]
         assert incident["device_class"] == "problem"
-        assert incident["unique_id"] != state["unique_id"]
+        assert len({incident["unique_id"], state["unique_id"], event["unique_id"]}) == 3
         scene.cameras = [camera("yard")]
         scene.incidents.camera_state("door", SourceState.STOPPED, SourceState.ONLINE)
         scene.incidents.camera_state("yard", SourceState.ONLINE, None)

@@ -67,6 +67,18 @@ def names(posted: list[Posted]) -> list[str]:
     return [one.message["incident"]["id"] for one in posted]
 
 
+def test_a_body_says_what_happened_and_why(scene: Scene) -> None:
+    with receiver() as web, scene.hook(web.url) as hook:
+        scene.happen("one")
+        hook.wake()
+        eventually(lambda: web.posted, "it has arrived")
+        scene.settled()
+    incident = web.posted[0].message["incident"]
+    assert (incident["kind"], incident["title"]) == ("unusual", "Unusual movement, 1 person")
+    assert incident["explanation"] == "level 0.950 (1 in 20 moments of normal life)"
+    assert [(seen["kind"], seen["people"], seen["score"]) for seen in incident["kinds"]] == [("unusual", [1], 0.95)]
+
+
 def test_events_are_posted_in_order_signed_and_with_the_time(scene: Scene) -> None:
     with receiver() as web, scene.hook(web.url) as hook:
         scene.happen("one", "two")

@@ -10,18 +10,21 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, event, insert, inspect, text
+from sqlalchemy import Engine, MetaData, create_engine, event, insert, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from model.behaviours import Kind
 from pose.source import VideoInfo
 from service.access import keys
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
 from service.clips.store import ClipRow, ClipStore
+from service.documents.messages import IncidentStarted
 from service.errors import StartupError
 from service.incidents.store import EventRow, IncidentRow, IncidentStore
 from service.notifications import store as notifications
 from service.storage import lease
 from service.storage.database import Base, Database, is_database_full, migrate
+from tests.doubles.live_records import at, incident_info, over
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
 
@@ -73,6 +76,33 @@ def test_a_database_of_the_first_release_keeps_its_clips_and_gains_the_tables_of
     assert (job.sequence, job.video, job.created_at) == (7, VIDEO, datetime(2026, 1, 31, 9, 26, 53, tzinfo=UTC))
     assert CameraStore(database).put("door", {"url": 0})
     assert IncidentStore(database).newest_event_id() is None
+    database.close()
+
+
+def test_incidents_and_events_from_before_there_were_kinds_are_unusual(database_url: str) -> None:
+    engine = create_engine(database_url)
+    migrate(engine)
+    move(engine, command.downgrade, "0005")
+    seen = incident_info("old")
+    payload = seen.model_dump(mode="json", exclude={"kind", "title", "explanation", "kinds"})
+    with engine.begin() as connection:
+        tables = MetaData()
+        tables.reflect(connection, only=["incidents", "events"])
+        assert "kind" not in tables.tables["incidents"].columns
+        row = seen.model_dump(exclude={"camera", "kind", "title", "explanation", "kinds"})
+        connection.execute(insert(tables.tables["incidents"]).values(row | {"camera_id": "door"}))
+        event = {"at": at(1), "camera_id": "door", "incident_id": "old", "type": "incident.started"}
+        connection.execute(insert(tables.tables["events"]).values(event | {"payload": {"incident": payload}}))
+    engine.dispose()
+    database = Database.open(database_url)
+    store = IncidentStore(database)
+    assert store.get("old") == seen
+    assert store.events_after(0, 9) == [IncidentStarted(id=1, at=at(1), camera="door", incident=seen)]
+    assert [one.id for one in store.page(limit=9, kind=Kind.UNUSUAL)[0]] == ["old"]
+    assert store.page(limit=9, kind=Kind.FALL)[0] == []
+    # It goes on as any other.
+    assert store.ended(over(seen)) is not None
+    assert store.get("old") == over(seen)
     database.close()
 
 
