@@ -49,6 +49,10 @@ class Tolerance:
 
     Raises:
         ValueError: One of them is negative or not finite.
+
+    Example:
+        >>> Tolerance(after_s=10.0)
+        Tolerance(before_s=1.0, after_s=10.0)
     """
 
     before_s: float = 1.0
@@ -77,6 +81,10 @@ class Event:
 
     Raises:
         ValueError: It does not begin before it ends, or a time is not finite.
+
+    Example:
+        >>> Event(Kind.FALL, 4.0, 9.0, reached=5.0).kind
+        <Kind.FALL: 'fall'>
     """
 
     kind: Kind
@@ -102,6 +110,10 @@ class Alarm:
 
     Raises:
         ValueError: It ends or is known before it starts.
+
+    Example:
+        >>> Alarm(Kind.FALL, start=4.0, end=5.0, known=5.5).last
+        5.5
     """
 
     kind: Kind
@@ -132,6 +144,11 @@ class WatchedClip:
         people_s: Seconds of it with somebody in view.
         events: What happened, in any order; events may overlap.
         alarms: What was reported, in any order.
+
+    Example:
+        >>> clip = WatchedClip("hall", 60.0, 42.0, (Event(Kind.FALL, 4.0, 9.0),))
+        >>> len(clip.events), len(clip.alarms)
+        (1, 0)
     """
 
     name: str
@@ -149,6 +166,11 @@ class EventOutcome:
         event: The event.
         alarms: The alarms that match it, in the order in which they were known.
         name: What it was called; None if it was not found.
+
+    Example:
+        >>> alarm = Alarm(Kind.FALL, 4.0, 8.0, known=6.0)
+        >>> EventOutcome(Event(Kind.FALL, 4.0, 9.0, reached=5.0), (alarm,), Kind.FALL).delay_from_reached()
+        1.0
     """
 
     event: Event
@@ -179,6 +201,10 @@ class ClipOutcome:
         clip: The clip.
         events: Outcome of each event, in order of their starts.
         false_alarms: Alarms that touch no event, in the order in which they were known.
+
+    Example:
+        >>> match(WatchedClip("hall", 60.0, 42.0)).flawless
+        True
     """
 
     clip: WatchedClip
@@ -219,6 +245,10 @@ class Rate:
         of: The denominator: events, or hours.
         value: Their quotient; None if the denominator is 0.
         interval: 95 % interval over clips; None if there is no value, or no samples were drawn.
+
+    Example:
+        >>> Rate(14.0, 15.0, 14 / 15, None).count
+        14.0
     """
 
     count: float
@@ -245,6 +275,10 @@ class Row:
         f1: Event F1. Alarms of the row's kind that overlap or lie less than `EVENT_GAP_S` apart are one incident, as
             the service opens one; incidents and events of the kind are matched one to one. For all kinds, all alarms
             and events. None where the title asks for several names.
+
+    Example:
+        >>> judge([WatchedClip("hall", 3600.0, 1800.0)]).whole.title
+        'all kinds'
     """
 
     title: str
@@ -275,6 +309,11 @@ class EventReport:
         confusion: For each kind of event with an event, how many were given which name or `NOT_FOUND`; and for
             `NO_EVENT` the false alarms of each name.
         outcomes: Of every clip, in the order given.
+
+    Example:
+        >>> report = judge([WatchedClip("hall", 3600.0, 1800.0, alarms=(Alarm(Kind.FALL, 3.0, 4.0, 4.0),))])
+        >>> report.hours, [(row.title, row.false_alarms_with_people.value) for row in report.rows]
+        (1.0, [('fall', 2.0)])
     """
 
     clips: int
