@@ -146,8 +146,8 @@ def page(sections: Sequence[Section], variants: Sequence[Variant], provenance: d
         f"<!-- Written by `{provenance['command']}`; change the generator, not this file. -->",
         "",
         "What the service finds on labelled footage, what it calls it, how soon, and how often it is wrong. All "
-        "figures come from the functions behind `daflow evaluate --events`, which measures the same on your own "
-        "cameras; see [cameras.md](cameras.md#acceptance-on-your-own-footage).",
+        "figures come from the functions behind `daflow evaluate --events FOLDER`, which measures the same on your "
+        "own cameras; see [cameras.md](cameras.md#acceptance-on-your-own-footage).",
         "",
         "## All footage",
         "",
