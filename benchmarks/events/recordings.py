@@ -64,6 +64,11 @@ class PoseRecording:
         """Frames per second."""
         return float((len(self.times) - 1) / (self.times[-1] - self.times[0])) if len(self.times) > 1 else 1.0
 
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last."""
+        return float(self.times[-1] - self.times[0]) + 1 / self.fps
+
     @cached_property
     def people(self) -> list[slice]:
         """Of each frame, which rows are its people."""
