@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.cli.console import DataDir, complain, err, fail, one_line_for, out
+from service.cli.console import ClipBar, DataDir, complain, err, fail, one_line_for, out, progress_bar
 from service.cli.keys import app as keys_app
 from service.cli.keys import first_key
 from service.errors import StartupError
@@ -26,7 +25,7 @@ from service.settings import Settings, SettingsError, load_settings, unknown_var
 
 if TYPE_CHECKING:
     from service.doctor import Finding
-    from service.documents.results import ClipResult, FrameScore
+    from service.documents.results import ClipResult
     from service.runtime import Runtime
 
 _STARTUP_FAILED: Final = 3
@@ -162,10 +161,10 @@ def score(
     from service.scoring.loading import ModelUnavailable
     from service.storage.writing import atomic_write
 
-    with one_line_for(ModelUnavailable, ClipRejected, OSError), _progress() as progress:
+    with one_line_for(ModelUnavailable, ClipRejected, OSError), progress_bar() as progress:
         task = progress.add_task("loading models", total=None)
         scorer = ClipScorer.load(settings)
-        result = scorer.score(clip, _Bar(progress, task), keypoints=keypoints or video_file is not None)
+        result = scorer.score(clip, ClipBar(progress, task), keypoints=keypoints or video_file is not None)
         if json_file:
             document = result.model_dump_json(exclude=None if keypoints else _JOINTS)
             with atomic_write(json_file) as stream:
@@ -276,11 +275,21 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set.", show_default=False)] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a data set: folder of videos and skeletons with their events in events.csv; see "
+            "docs/cameras.md.",
+            show_default=False,
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="The checkpoint to evaluate; default: the one that ships with the package.", show_default=False
+            help="The checkpoint to evaluate; default: the one that ships with the package, with --events the one of "
+            "the settings.",
+            show_default=False,
         ),
     ] = None,
     layout: Layout = "poselift",
@@ -289,10 +298,33 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all results to this file, as JSON.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for the samples of clips.", min=0)] = 0,
     replicates: Annotated[int, typer.Option(help="Number of samples of clips for each 95 % interval.", min=0)] = 1000,
-    device: Annotated[str, typer.Option(help="Device for scoring: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device for scoring: cpu or cuda; default: cpu, with --events that of the settings.",
+            show_default=False,
+        ),
+    ] = None,
+    pose_weights: PoseWeights = None,
 ) -> None:
-    """Evaluate a checkpoint on labelled skeletons, beside two baselines: presence and number of people."""
+    """Evaluate a checkpoint on labelled skeletons, or the whole service on your own labelled footage."""
     _check_files(None, [json_file] if json_file else [])
+    if (data is None) == (events is None):
+        fail("name either a data set with --data or a folder of footage with --events")
+    command = shlex.join(["daflow", *sys.argv[1:]])
+    if events is not None:
+        settings = _settings(device=device, pose_weights=pose_weights, checkpoint=checkpoint)
+
+        from service.cli.events import evaluate as run_events
+        from service.cli.events import grids
+
+        found = run_events(events, settings, replicates=replicates, seed=seed, command=command)
+        _write_json(json_file, found.to_dict())
+        for grid in grids(found):
+            out.print(grid.table())
+        for name, why in found.refused.items():
+            complain(f"{name}: {why}")
+        raise typer.Exit(1 if found.refused else 0)
 
     from model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError
     from model.dataset import DatasetError
@@ -300,24 +332,21 @@ def evaluate(
     from model.scorer import DeviceUnavailableError
     from service.cli.evaluation import evaluate as run
     from service.cli.evaluation import tables
-    from service.storage.writing import atomic_write
 
     with one_line_for(CheckpointError, DatasetError, DeviceUnavailableError, ValueError, OSError):
         evaluation = run(
-            data,
+            data or Path(),
             checkpoint or DEFAULT_CHECKPOINT,
             layout=layout_named(layout),
             frame_rate_hz=frame_rate,
             axes=axes,
             extractor=_make_poses,
-            device=device,
+            device=device or "cpu",
             replicates=replicates,
             seed=seed,
-            command=shlex.join(["daflow", *sys.argv[1:]]),
+            command=command,
         )
-        if json_file:
-            with atomic_write(json_file) as stream:
-                stream.write(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False).encode())
+        _write_json(json_file, evaluation.to_dict())
     for table in tables(evaluation):
         out.print(table)
 
@@ -369,23 +398,6 @@ def doctor(
 _JOINTS = {"frames": {"__all__": {"people": {"__all__": {"keypoints"}}}}}
 
 
-class _Bar:
-    """Shows the progress of a clip; the observer of `ClipScorer.score`."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def progress(self, done: int, total: int) -> None:
-        self._progress.update(self._task, description="scoring", completed=done, total=total)
-
-    def frame(self, frame: FrameScore) -> None:
-        return None
-
-    def cancelled(self) -> bool:
-        return False
-
-
 def _extract(
     settings: Settings, sources: Sequence[Path], output: Path, rate: float | None, *, force: bool = False
 ) -> int:
@@ -399,7 +411,7 @@ def _extract(
     from service.scoring.loading import ModelUnavailable
 
     failed = 0
-    with one_line_for(ExtractionError, ModelUnavailable, OSError), _progress() as progress:
+    with one_line_for(ExtractionError, ModelUnavailable, OSError), progress_bar() as progress:
         check_sources(sources)
         task = progress.add_task("loading models", total=None)
         extractor = PoseExtractor.load(settings, picture_rate_hz=rate)
@@ -421,22 +433,18 @@ def _extract(
     return failed
 
 
+def _write_json(path: Path | None, document: dict[str, object]) -> None:
+    from service.storage.writing import atomic_write
+
+    if path is not None:
+        with atomic_write(path) as stream:
+            stream.write(json.dumps(document, indent=2, allow_nan=False).encode())
+
+
 def _make_poses(sources: Sequence[Path], folder: Path, rate: float | None) -> None:
     """Extracts missing poses for commands that read data sets; a `model.layouts.Extractor`."""
     if _extract(_settings(), sources, folder, rate):
         raise typer.Exit(1)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_interactive,
-    )
 
 
 def _settings(**overrides: object) -> Settings:

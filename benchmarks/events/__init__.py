@@ -1,0 +1,1 @@
+"""Events found, named and missed on labelled footage, by the functions of ``daflow evaluate --events``."""

@@ -1,0 +1,235 @@
+"""The small world: cameras that are calibrated on their own normal life, and then see events of every kind.
+
+A camera is one place seen from one point; its people and what they do change from scene to scene. Scenes are rendered
+and their poses extracted once; the recordings are kept under a digest of the scene, of the pose weights and of the
+simulation's source. The demo's models score them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.assets.small_pose import at_demo_rate, follow
+from benchmarks.events.recordings import Collector, PoseRecording, sha256
+from model.adaptation import CameraFit, fit_camera, live_recording
+from model.behaviours import Kind
+from model.calibration import exceedance_runs
+from model.checkpoint import Checkpoint
+from model.events import Alarm, Event, WatchedClip
+from model.scorer import RawScorer, Scorer
+from service.cameras.config import CameraConfig
+from service.cli.events import watched
+from service.clips.decoding import ClipLimits
+from service.clips.scorer import ClipScorer
+from service.scoring.loading import LoadedModels, threshold_of
+from simulation.scene import EVENTS, Scene, normal_scene
+from simulation.scene import Event as SceneEvent
+from simulation.weights import CHECKPOINT, POSE_WEIGHTS
+
+KINDS: Final[dict[SceneEvent, Kind]] = {
+    "running": Kind.RUNNING,
+    "fall": Kind.FALL,
+    "fight": Kind.FIGHT,
+    "throw": Kind.UNUSUAL,
+    "crawl": Kind.UNUSUAL,
+}
+"""What an event of the small world is to be called; those without a behaviour of their own are unusual."""
+
+CAMERAS: Final = 8
+CALIBRATION_S: Final = 1800.0
+EVENTS_EACH: Final = 3
+"""Events of each kind on each camera, all in one scene."""
+
+NORMAL_S: Final = 240.0
+"""Seconds without events on each camera, beside those it is calibrated on."""
+
+BUDGET_PER_HOUR: Final = 1.0
+"""24 false alarms a day."""
+
+_FIRST_SEED: Final = 60_000
+"""Beyond the seeds of the demo and of `benchmarks.research.simulation`, before those of training."""
+
+_PIECE_S: Final = 120.0
+_EVERY_S: Final = 30.0
+_PEOPLE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WorldClip:
+    """A scene on one camera.
+
+    Attributes:
+        name: Its name.
+        scene: The scene.
+        event: The kind of its events; None if it has none.
+    """
+
+    name: str
+    scene: Scene
+    event: SceneEvent | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happens in it."""
+        return tuple(Event(KINDS[one.event], one.onset_s, one.end_s) for one in self.scene.schedule())
+
+
+@dataclass(frozen=True, slots=True)
+class WorldCamera:
+    """A camera with its scenes.
+
+    Attributes:
+        name: Its name.
+        calibration: Normal life that it is calibrated on.
+        clips: What is judged.
+    """
+
+    name: str
+    calibration: tuple[WorldClip, ...]
+    clips: tuple[WorldClip, ...]
+
+
+def cameras(count: int = CAMERAS, calibration_s: float = CALIBRATION_S) -> list[WorldCamera]:
+    """The cameras.
+
+    Args:
+        count: How many.
+        calibration_s: Seconds of normal life that each is calibrated on.
+    """
+    return [_camera(number, calibration_s) for number in range(count)]
+
+
+def record(clips: Sequence[WorldClip], folder: Path, processes: int, console: Console) -> list[PoseRecording]:
+    """The recordings of scenes, those that are missing rendered now.
+
+    Args:
+        clips: The scenes.
+        folder: Where recordings are kept.
+        processes: Scenes rendered at a time.
+        console: Where the progress goes.
+    """
+    made_with = _made_with()
+    paths = [_path(folder, clip, made_with) for clip in clips]
+    missing = [(clip.scene, path) for clip, path in zip(clips, paths, strict=True) if not path.exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            done = pool.map(partial(_film, folder), missing)
+            for _ in track(done, "filming", total=len(missing), console=console):
+                pass
+    return [PoseRecording.load(path) for path in paths]
+
+
+def watch(
+    camera: WorldCamera, recordings: Mapping[str, PoseRecording], models: LoadedModels, limits: ClipLimits
+) -> list[WatchedClip]:
+    """Calibrate a camera on its normal life and watch its scenes.
+
+    Named behaviours come from the path of clips. Unusual movement is judged as a live camera judges it: smoothed
+    causally, held for the minimum duration, by the camera's own calibration and budget.
+
+    Args:
+        camera: The camera.
+        recordings: Of all its scenes, by name.
+        models: Of the service; its scorer is replaced by the demo's, with the camera's calibration.
+        limits: On clips.
+
+    Raises:
+        CalibrationError: There is too little normal life for the budget.
+    """
+    config = CameraConfig(url="skeletons:")
+    base = Checkpoint.load(CHECKPOINT)
+    fit = fit_camera(
+        [recordings[clip.name].footage() for clip in camera.calibration],
+        base,
+        false_alarms_per_hour=BUDGET_PER_HOUR,
+        merge_s=config.quiet_s,
+        min_duration_s=config.min_duration_s,
+    )
+    calibrated = replace(base, calibration=fit.calibration)
+    scorer = Scorer(calibrated)
+    clip_scorer = ClipScorer(replace(models, scorer=scorer, threshold=threshold_of(scorer, BUDGET_PER_HOUR)), limits)
+    seen = []
+    for clip in camera.clips:
+        recording = recordings[clip.name]
+        result = clip_scorer.score_skeletons(recording.sequence(), keypoints=False)
+        told = watched(clip.name, result, clip.events)
+        named = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
+        unusual = _unusual(recording, calibrated, fit, config)
+        seen.append(replace(told, alarms=(*named, *unusual)))
+    return seen
+
+
+def _camera(number: int, calibration_s: float) -> WorldCamera:
+    # The seed of the place; its scenes have seeds of their own, which decide the people.
+    base = _FIRST_SEED + 1000 * number
+    place = at_demo_rate(normal_scene(base))
+    name = f"camera {number + 1}"
+
+    def scene(seed: int, seconds: float, event: SceneEvent | None = None) -> Scene:
+        normal = replace(place, seed=base + seed, people=_PEOPLE, duration_s=seconds)
+        return normal if event is None else replace(normal, incident_every_s=_EVERY_S, events=(event,))
+
+    pieces = max(1, round(calibration_s / _PIECE_S))
+    calibration = [
+        WorldClip(f"{name}, calibration {piece + 1}", scene(1 + piece, min(_PIECE_S, calibration_s)))
+        for piece in range(pieces)
+    ]
+    events = [
+        WorldClip(f"{name}, {event}", scene(500 + index, EVENTS_EACH * _EVERY_S, event), event)
+        for index, event in enumerate(EVENTS)
+    ]
+    normal = [
+        WorldClip(f"{name}, ordinary {piece + 1}", scene(600 + piece, _PIECE_S))
+        for piece in range(round(NORMAL_S / _PIECE_S))
+    ]
+    return WorldCamera(name, tuple(calibration), (*events, *normal))
+
+
+def _unusual(
+    recording: PoseRecording, checkpoint: Checkpoint, fit: CameraFit, config: CameraConfig
+) -> tuple[Alarm, ...]:
+    """Alarms of the level, known once the level has been held for the minimum duration."""
+    held, _ = live_recording(
+        recording.footage(), RawScorer.of_checkpoint(checkpoint), min_duration_s=config.min_duration_s
+    )
+    scored = ~np.isnan(held.highest)
+    levels = np.full(len(scored), np.nan)
+    levels[scored] = fit.calibration.level(held.highest[scored])
+    alarms = []
+    for first, last in exceedance_runs(held.times, levels, fit.threshold, config.quiet_s + config.min_duration_s):
+        known = float(held.times[first])
+        peak = float(np.nanmax(levels[first : last + 1]))
+        start = max(known - config.min_duration_s, 0.0)
+        alarms.append(Alarm(Kind.UNUSUAL, start, float(held.times[last]), known, f"level {peak:.5f}"))
+    return tuple(alarms)
+
+
+def _film(folder: Path, work: tuple[Scene, Path]) -> None:
+    scene, path = work
+    collector = Collector()
+    for frame, poses, _ in follow(scene, POSE_WEIGHTS, folder):
+        collector.add(frame.time_s, poses)
+    collector.recording((scene.camera.width, scene.camera.height)).save(path)
+
+
+def _made_with() -> str:
+    """Digest of the pose weights and of the source of the simulation."""
+    source = sorted((Path(__file__).parents[2] / "simulation").glob("*.py"))
+    return hashlib.sha256("".join(sha256(path) for path in [POSE_WEIGHTS, *source]).encode()).hexdigest()
+
+
+def _path(folder: Path, clip: WorldClip, made_with: str) -> Path:
+    key = hashlib.sha256(f"{made_with} {clip.scene!r}".encode()).hexdigest()[:24]
+    return folder / f"{clip.name.replace(', ', '-').replace(' ', '')}-{key}.npz"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.events.world import BUDGET_PER_HOUR, EVENTS_EACH, KINDS, WorldClip, cameras, record
+from model.behaviours import Kind
+from simulation.scene import EVENTS, SceneIncident
+
+
+def test_every_event_of_the_simulation_is_to_be_called_something() -> None:
+    assert set(KINDS) == set(EVENTS)
+    assert BUDGET_PER_HOUR * 24 == 24
+
+
+def test_a_camera_sees_all_its_scenes_from_one_point_with_other_people() -> None:
+    every = cameras()
+    scenes = [clip.scene for camera in every for clip in (*camera.calibration, *camera.clips)]
+    assert len({scene.seed for scene in scenes}) == len(scenes)
+    for camera in every:
+        assert len({clip.scene.camera for clip in (*camera.calibration, *camera.clips)}) == 1
+        assert sum(clip.scene.duration_s for clip in camera.calibration) == 1800
+        assert not any(clip.events for clip in camera.calibration)
+    assert len({camera.clips[0].scene.camera for camera in every}) == len(every) == 8
+
+
+def test_there_are_enough_events_of_every_kind_each_whole() -> None:
+    clips = [clip for camera in cameras() for clip in camera.clips]
+    for event in EVENTS:
+        own = [clip for clip in clips if clip.event == event]
+        assert sum(len(clip.events) for clip in own) == 8 * EVENTS_EACH >= 20
+        assert all(one.kind == KINDS[event] for clip in own for one in clip.events)
+        assert all(one.end <= clip.scene.duration_s for clip in own for one in clip.events)
+    assert sum(clip.scene.duration_s for clip in clips if clip.event is None) == 8 * 240
+
+
+def test_scenes_are_rendered_once(tmp_path: Path) -> None:
+    scene = cameras(1)[0].clips[0].scene
+    short = replace(scene, duration_s=1.0, incident_every_s=None, incidents=(SceneIncident("fall", 0.2, 0.8),))
+    clip = WorldClip("camera 1, fall", short, "fall")
+    assert [event.kind for event in clip.events] == [Kind.FALL]
+    console = Console(quiet=True)
+    (recording,) = record([clip], tmp_path, 1, console)
+    assert (len(recording.times), recording.size) == (10, (640, 360))
+    (kept,) = tmp_path.glob("camera1-fall-*.npz")
+    made = kept.stat().st_mtime_ns
+    record([clip], tmp_path, 1, console)
+    assert kept.stat().st_mtime_ns == made
