@@ -1,0 +1,416 @@
+"""What people do with their bodies over seconds, in body heights and seconds.
+
+`Kinematics` follows the people of one camera on a time grid of `RATE_HZ`, whatever the frame rate is, and keeps the
+last `HISTORY_S` seconds of each. Clips, live cameras and skeleton feeds use it alike. Lengths come in pixels and leave
+as body heights, so that neither resolution nor distance matters; a person's height is estimated from the limbs that
+were seen, and remembered while the body is foreshortened. A joint that was not seen counts nowhere, and every measure
+that rests on unseen joints is nan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.skeleton import COCO_JOINTS
+
+Floats = NDArray[np.float64]
+
+RATE_HZ: Final = 10.0
+"""Moments per second. Human movement has little above 5 Hz (Winter, Biomechanics and Motor Control, 2009)."""
+
+HISTORY_S: Final = 6.0
+"""Seconds that are kept of each person."""
+
+MOMENTS: Final = round(HISTORY_S * RATE_HZ)
+
+SEEN: Final = 0.3
+"""Confidence from which a joint counts as seen."""
+
+MOST_GAP_S: Final = 0.6
+"""Longest time between two sightings of a person that is bridged; at 2 frames per second there are 0.5 s."""
+
+_ADOPT_S: Final = 1.5
+_ADOPT_H: Final = 0.6
+"""A new track that begins so soon after and so near to where a person was lost, in seconds and body heights, is taken
+for the same person: trackers lose people who fall, because their boxes change shape."""
+
+_TWIN_IOU: Final = 0.5
+"""A new track whose box overlaps that of a person in view by this much, as intersection over union, also starts with the
+past of that person: for a moment, trackers give one person two numbers and then keep the new one."""
+
+_FORGET_S: Final = 5.0
+
+_TORSO: Final = 0.32
+_THIGH: Final = 0.23
+_SHANK: Final = 0.22
+"""Lengths in body heights, as in `pose.unseen`."""
+
+_HEIGHT_MEMORY_S: Final = 20.0
+"""Time constant in seconds with which a remembered height shrinks towards the present estimate."""
+
+_BORDER: Final = 0.01
+"""Share of the picture's side within which a box touches its border."""
+
+
+class Measure(IntEnum):
+    """Columns of `Bodies.past`. Places and lengths are in pixels, y downwards."""
+
+    HEAD_X = 0
+    HEAD_Y = 1
+    SHOULDER_X = 2
+    SHOULDER_Y = 3
+    HIP_X = 4
+    HIP_Y = 5
+    FOOT_X = 6
+    FOOT_Y = 7
+    """Mean of the ankles, or of the knees where no ankle was seen."""
+    TILT = 8
+    """Angle of the torso from upright in degrees: 0 upright, 90 horizontal, 180 upside down."""
+    TORSO = 9
+    """From hips to shoulders."""
+    BOX_X = 10
+    """Middle of the box."""
+    BOX_Y = 11
+    WIDTH = 12
+    TALL = 13
+    """Sides of the box."""
+    STATURE = 14
+    """Body height, estimated from all that was seen so far."""
+    CUT = 15
+    """1 where the box touches the lower border or a side of the picture; else 0."""
+    LEFT_WRIST = 16
+    RIGHT_WRIST = 17
+    LEFT_ANKLE = 18
+    RIGHT_ANKLE = 19
+    """Speed of these joints against the torso, in pixels per second."""
+    LEFT_WRIST_X = 20
+    LEFT_WRIST_Y = 21
+    RIGHT_WRIST_X = 22
+    RIGHT_WRIST_Y = 23
+    LEFT_ANKLE_X = 24
+    LEFT_ANKLE_Y = 25
+    RIGHT_ANKLE_X = 26
+    RIGHT_ANKLE_Y = 27
+    CONFIDENCE = 28
+    """Mean confidence over the 17 joints."""
+    JOINTS = 29
+    """Number of joints that were seen."""
+
+
+_COLUMNS: Final = len(Measure)
+
+
+def _joints(*names: str) -> list[int]:
+    return [COCO_JOINTS.index(name) for name in names]
+
+
+_HEAD: Final = _joints("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_SHOULDERS: Final = _joints("left_shoulder", "right_shoulder")
+_HIPS: Final = _joints("left_hip", "right_hip")
+_KNEES: Final = _joints("left_knee", "right_knee")
+_ANKLES: Final = _joints("left_ankle", "right_ankle")
+_LIMBS: Final = _joints("left_wrist", "right_wrist", "left_ankle", "right_ankle")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bodies:
+    """The people of a camera at one moment of the grid, and what they did before.
+
+    Attributes:
+        time: The moment in seconds, on the clock of the poses.
+        track_ids: M track numbers.
+        past: Shape ``(M, MOMENTS, len(Measure))``; the last moment is `time`. nan where nothing was seen.
+        stature: Shape ``(M,)``: body heights in pixels.
+        size: Width and height of the picture in pixels.
+    """
+
+    time: float
+    track_ids: list[int]
+    past: Floats
+    stature: Floats
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    def series(self, measure: Measure, seconds: float = HISTORY_S) -> Floats:
+        """One measure over the last seconds, shape ``(M, moments)``, the newest last."""
+        return self.past[:, -moments(seconds) :, measure]
+
+    def lengths(self, measure: Measure, seconds: float = HISTORY_S) -> Floats:
+        """A place or length over the last seconds, in body heights, shape ``(M, moments)``."""
+        return self.series(measure, seconds) / self.stature[:, None]
+
+
+def moments(seconds: float) -> int:
+    """How many moments of the grid lie in some seconds, the present one included.
+
+    Example:
+        >>> moments(1.0)
+        11
+    """
+    return min(round(seconds * RATE_HZ) + 1, MOMENTS)
+
+
+class Kinematics:
+    """Follows the people of one camera or clip.
+
+    Example:
+        >>> watch = Kinematics()
+        >>> pose = np.ones((1, 17, 3)) * [100.0, 200.0, 0.9]
+        >>> box = np.array([[90.0, 100.0, 110.0, 300.0]])
+        >>> [len(watch.observe(frame / 10, [7], box, pose, (640, 480))) for frame in range(3)]
+        [1, 1, 1]
+    """
+
+    def __init__(self) -> None:
+        self._people: dict[int, int] = {}
+        self._free: list[int] = []
+        self._ring = np.full((0, 2 * MOMENTS, _COLUMNS), np.nan)
+        self._joints = np.zeros((0, len(COCO_JOINTS), 3))
+        self._boxes = np.zeros((0, 4))
+        self._times = np.zeros(0)
+        self._grid = np.zeros(0, np.int64)
+        self._heights = np.zeros(0)
+        self._places = np.zeros((0, len(_LIMBS), 2))
+        self._size = (0, 0)
+
+    def observe(
+        self,
+        time: float,
+        track_ids: Sequence[int],
+        boxes: NDArray[np.floating],
+        keypoints: NDArray[np.floating],
+        size: tuple[int, int],
+    ) -> list[Bodies]:
+        """Take the people of the next frame.
+
+        Args:
+            time: Capture time in seconds, after that of the last frame.
+            track_ids: M different track numbers.
+            boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+            keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence; 0 is unseen.
+            size: Width and height of the picture in pixels.
+
+        Returns:
+            The moments of the grid that this frame completes, in order: none between two moments, several after a gap.
+            Each holds the people who are known at it.
+
+        Raises:
+            ValueError: Shapes disagree or the time is not finite.
+        """
+        boxes, keypoints = np.asarray(boxes, np.float64), np.asarray(keypoints, np.float64)
+        if boxes.shape != (len(track_ids), 4) or keypoints.shape != (len(track_ids), len(COCO_JOINTS), 3):
+            raise ValueError(
+                f"expected boxes and keypoints of {len(track_ids)} people, got {boxes.shape} and {keypoints.shape}"
+            )
+        if not math.isfinite(time):
+            raise ValueError(f"a time must be finite, got {time}")
+        usable = np.isfinite(boxes).all(axis=1) & np.isfinite(keypoints).all(axis=(1, 2))
+        track_ids = [track for track, good in zip(track_ids, usable, strict=True) if good]
+        boxes, keypoints = boxes[usable], keypoints[usable]
+        self._size = size
+        self._forget(time)
+        slots = self._slots(time, track_ids, boxes)
+        now = math.floor(time * RATE_HZ + 1e-6)
+        if not len(slots):
+            return []
+        previous = self._times[slots]
+        fresh = ~(time - previous <= MOST_GAP_S)
+        start = np.where(fresh, now, self._grid[slots] + 1)
+        first = int(start.min())
+        result = []
+        for grid in range(max(first, now - MOMENTS + 1), now + 1):
+            rows = np.flatnonzero(start <= grid)
+            part = self._interpolate(grid / RATE_HZ, time, slots[rows], boxes[rows], keypoints[rows], fresh[rows])
+            self._write(grid, slots[rows], fresh[rows], *part)
+            result.append(self._bodies(grid, [track_ids[row] for row in rows], slots[rows]))
+        self._grid[slots] = np.maximum(self._grid[slots], now)
+        self._times[slots] = time
+        self._boxes[slots], self._joints[slots] = boxes, keypoints
+        return result
+
+    def _interpolate(
+        self,
+        moment: float,
+        time: float,
+        slots: NDArray[np.int64],
+        boxes: Floats,
+        keypoints: Floats,
+        fresh: NDArray[np.bool_],
+    ) -> tuple[Floats, Floats]:
+        """Boxes and keypoints at a moment between the last sighting and this one."""
+        earlier = np.where(fresh, time - 1.0, self._times[slots])
+        share = np.where(fresh, 1.0, (moment - earlier) / (time - earlier)).clip(0.0, 1.0)
+        before, joints_before = self._boxes[slots], self._joints[slots]
+        box = before + share[:, None] * (boxes - before)
+        joints = joints_before + share[:, None, None] * (keypoints - joints_before)
+        # A joint that was seen on one side only is where it was seen.
+        old, new = joints_before[..., 2] >= SEEN, keypoints[..., 2] >= SEEN
+        joints = np.where((new & ~old)[..., None], keypoints, joints)
+        joints = np.where((old & ~new)[..., None], joints_before, joints)
+        alone = fresh[:, None, None] | np.isclose(share, 1.0)[:, None, None]
+        return np.where(alone[..., 0], boxes, box), np.where(alone, keypoints, joints)
+
+    def _write(
+        self, grid: int, slots: NDArray[np.int64], fresh: NDArray[np.bool_], boxes: Floats, joints: Floats
+    ) -> None:
+        at = grid % MOMENTS
+        # Moments that nobody filled since the person was last seen belong to an earlier turn of the ring.
+        for row, slot in enumerate(slots.tolist()):
+            if fresh[row]:
+                missed = np.arange(max(int(self._grid[slot]) + 1, grid - MOMENTS + 1), grid) % MOMENTS
+                self._ring[slot, missed] = self._ring[slot, missed + MOMENTS] = np.nan
+        measures = _measure(joints, boxes, self._size)
+        known = self._heights[slots]
+        estimate = measures[:, Measure.STATURE]
+        shrunk = known * math.exp(-1 / RATE_HZ / _HEIGHT_MEMORY_S)
+        height = np.fmax(np.where(known > 0, known + 0.3 * (estimate - known), estimate), shrunk)
+        height = np.where(np.isnan(height), known, height)
+        self._heights[slots] = height
+        measures[:, Measure.STATURE] = height
+        places = _limbs(joints) - _torso(joints)[:, None]
+        speed = np.linalg.norm(places - self._places[slots], axis=2) * RATE_HZ
+        speed[fresh] = np.nan
+        measures[:, Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] = speed
+        self._places[slots] = places
+        self._ring[slots, at] = self._ring[slots, at + MOMENTS] = measures
+        self._grid[slots] = grid
+
+    def _bodies(self, grid: int, track_ids: list[int], slots: NDArray[np.int64]) -> Bodies:
+        begin = (grid + 1) % MOMENTS
+        return Bodies(
+            time=grid / RATE_HZ,
+            track_ids=track_ids,
+            past=self._ring[slots, begin : begin + MOMENTS],
+            stature=np.maximum(self._heights[slots], 1.0),
+            size=self._size,
+        )
+
+    def _slots(self, time: float, track_ids: Sequence[int], boxes: Floats) -> NDArray[np.int64]:
+        present = set(track_ids)
+        for track, box in zip(track_ids, boxes, strict=True):
+            if track not in self._people:
+                adopted = self._adopted(time, box, present)
+                if adopted is None:
+                    adopted = self._new_slot()
+                    twin = self._twin(time, box)
+                    if twin is not None:
+                        self._copy(twin, adopted)
+                self._people[track] = adopted
+        return np.array([self._people[track] for track in track_ids], np.int64)
+
+    def _adopted(self, time: float, box: Floats, present: set[int]) -> int | None:
+        """The slot of a person who was lost just now where this one begins; takes it from its track."""
+        middle = (box[:2] + box[2:]) / 2
+        nearest: tuple[float, int] | None = None
+        for track, slot in self._people.items():
+            if track in present or not time - self._times[slot] <= _ADOPT_S:
+                continue
+            old = self._boxes[slot]
+            away = float(np.linalg.norm((old[:2] + old[2:]) / 2 - middle)) / max(self._heights[slot], 1.0)
+            if away <= _ADOPT_H and (nearest is None or away < nearest[0]):
+                nearest = away, track
+        return None if nearest is None else self._people.pop(nearest[1])
+
+    def _twin(self, time: float, box: Floats) -> int | None:
+        """The slot of a person in view whose box this one nearly covers."""
+        overlaps = [
+            (_overlap(self._boxes[slot], box), slot)
+            for slot in self._people.values()
+            if time - self._times[slot] <= MOST_GAP_S
+        ]
+        best = max(overlaps, default=(0.0, -1))
+        return best[1] if best[0] >= _TWIN_IOU else None
+
+    def _copy(self, source: int, target: int) -> None:
+        for array in (self._ring, self._joints, self._boxes, self._times, self._grid, self._heights, self._places):
+            array[target] = array[source]
+
+    def _new_slot(self) -> int:
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        self._ring[slot] = np.nan
+        self._times[slot], self._grid[slot], self._heights[slot] = -math.inf, np.iinfo(np.int64).min // 2, 0.0
+        return slot
+
+    def _grow(self) -> None:
+        old = len(self._times)
+        more = max(16, old)
+        self._ring = np.concatenate([self._ring, np.full((more, *self._ring.shape[1:]), np.nan)])
+        self._joints = np.concatenate([self._joints, np.zeros((more, *self._joints.shape[1:]))])
+        self._boxes = np.concatenate([self._boxes, np.zeros((more, 4))])
+        self._places = np.concatenate([self._places, np.full((more, *self._places.shape[1:]), np.nan)])
+        self._times = np.concatenate([self._times, np.zeros(more)])
+        self._grid = np.concatenate([self._grid, np.zeros(more, np.int64)])
+        self._heights = np.concatenate([self._heights, np.zeros(more)])
+        self._free.extend(range(old + more - 1, old - 1, -1))
+
+    def _forget(self, time: float) -> None:
+        for track in [track for track, slot in self._people.items() if time - self._times[slot] > _FORGET_S]:
+            self._free.append(self._people.pop(track))
+
+
+def _overlap(one: Floats, other: Floats) -> float:
+    """Intersection over union of two boxes."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    shared = float(np.prod(sides.clip(0.0)))
+    return shared / max(float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared, 1e-9)
+
+
+def _seen_mean(joints: Floats, chosen: list[int]) -> Floats:
+    """Mean place of some joints, weighted by confidence, shape ``(M, 2)``; nan where none of them was seen."""
+    weight = np.where(joints[:, chosen, 2] >= SEEN, joints[:, chosen, 2], 0.0)
+    total = weight.sum(axis=1)
+    place = (joints[:, chosen, :2] * weight[..., None]).sum(axis=1) / np.where(total > 0, total, np.nan)[:, None]
+    return np.asarray(place)
+
+
+def _limbs(joints: Floats) -> Floats:
+    """Wrists and ankles, shape ``(M, 4, 2)``; nan where unseen."""
+    return np.where(joints[:, _LIMBS, 2:] >= SEEN, joints[:, _LIMBS, :2], np.nan)
+
+
+def _torso(joints: Floats) -> Floats:
+    """Middle of shoulders and hips, shape ``(M, 2)``; of the shoulders alone where no hip was seen."""
+    shoulders, hips = _seen_mean(joints, _SHOULDERS), _seen_mean(joints, _HIPS)
+    middle = (shoulders + hips) / 2
+    return np.where(np.isnan(middle), shoulders, middle)
+
+
+def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:
+    """All measures of some poses that need no past, shape ``(M, len(Measure))``."""
+    result = np.full((len(joints), _COLUMNS), np.nan)
+    head, shoulders, hips = (_seen_mean(joints, chosen) for chosen in (_HEAD, _SHOULDERS, _HIPS))
+    knees, ankles = _seen_mean(joints, _KNEES), _seen_mean(joints, _ANKLES)
+    result[:, Measure.HEAD_X : Measure.HEAD_Y + 1] = head
+    result[:, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1] = shoulders
+    result[:, Measure.HIP_X : Measure.HIP_Y + 1] = hips
+    result[:, Measure.FOOT_X : Measure.FOOT_Y + 1] = np.where(np.isnan(ankles), knees, ankles)
+    up = shoulders - hips
+    result[:, Measure.TILT] = np.degrees(np.arctan2(np.abs(up[:, 0]), -up[:, 1]))
+    torso = np.linalg.norm(up, axis=1)
+    result[:, Measure.TORSO] = torso
+    left, top, right, bottom = boxes.T
+    result[:, Measure.BOX_X], result[:, Measure.BOX_Y] = (left + right) / 2, (top + bottom) / 2
+    result[:, Measure.WIDTH], result[:, Measure.TALL] = right - left, bottom - top
+    thigh, shank = np.linalg.norm(hips - knees, axis=1), np.linalg.norm(knees - ankles, axis=1)
+    lengths = np.stack([torso, thigh, np.where(np.isnan(thigh), np.nan, shank)])
+    shares = np.where(np.isnan(lengths), 0.0, np.array([_TORSO, _THIGH, _SHANK])[:, None])
+    total = shares.sum(axis=0)
+    result[:, Measure.STATURE] = np.nansum(lengths, axis=0) / np.where(total > 0, total, np.nan)
+    width, height = size
+    across, down = _BORDER * width, _BORDER * height
+    result[:, Measure.CUT] = (left <= across) | (right >= width - across) | (bottom >= height - down)
+    result[:, Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1] = _limbs(joints).reshape(len(joints), -1)
+    result[:, Measure.CONFIDENCE] = joints[..., 2].mean(axis=1)
+    result[:, Measure.JOINTS] = (joints[..., 2] >= SEEN).sum(axis=1)
+    return result
