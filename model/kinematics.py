@@ -36,13 +36,16 @@ SEEN: Final = 0.3
 MOST_GAP_S: Final = 0.6
 """Longest time between two sightings of a person that is bridged; at 2 frames per second there are 0.5 s."""
 
+_HOLD_S: Final = 0.12
+"""A joint that a device lost, with confidence 0, and that was seen so recently moves with the rest of the body until it is seen again."""
+
 _ADOPT_S: Final = 1.5
 _ADOPT_H: Final = 0.6
 """A new track that begins so soon after and so near to where a person was lost, in seconds and body heights, is taken
 for the same person: trackers lose people who fall, because their boxes change shape."""
 
 _TWIN_IOU: Final = 0.5
-"""A new track whose box overlaps that of a person in view by this much, as intersection over union, also starts with the
+"""A new track whose box overlaps that of a person in view by this much (intersection over union) also starts with the
 past of that person: for a moment, trackers give one person two numbers and then keep the new one."""
 
 _FORGET_S: Final = 5.0
@@ -54,6 +57,12 @@ _SHANK: Final = 0.22
 
 _HEIGHT_MEMORY_S: Final = 20.0
 """Time constant in seconds with which a remembered height shrinks towards the present estimate."""
+
+_HEIGHT_UPRIGHT_S: Final = 1.0
+"""The same while the whole body is in view and upright, as of somebody who walks away."""
+
+_HEIGHT_STEP: Final = 0.3
+"""Share of a larger estimate that is taken over at each moment."""
 
 _BORDER: Final = 0.01
 """Share of the picture's side within which a box touches its border."""
@@ -70,7 +79,7 @@ class Measure(IntEnum):
     HIP_Y = 5
     FOOT_X = 6
     FOOT_Y = 7
-    """Mean of the ankles, or of the knees where no ankle was seen."""
+    """Mean of the ankles."""
     TILT = 8
     """Angle of the torso from upright in degrees: 0 upright, 90 horizontal, 180 upside down."""
     TORSO = 9
@@ -102,6 +111,7 @@ class Measure(IntEnum):
     """Mean confidence over the 17 joints."""
     JOINTS = 29
     """Number of joints that were seen."""
+    KNEE_Y = 30
 
 
 _COLUMNS: Final = len(Measure)
@@ -175,6 +185,7 @@ class Kinematics:
         self._free: list[int] = []
         self._ring = np.full((0, 2 * MOMENTS, _COLUMNS), np.nan)
         self._joints = np.zeros((0, len(COCO_JOINTS), 3))
+        self._seen_at = np.zeros((0, len(COCO_JOINTS)))
         self._boxes = np.zeros((0, 4))
         self._times = np.zeros(0)
         self._grid = np.zeros(0, np.int64)
@@ -222,6 +233,7 @@ class Kinematics:
         now = math.floor(time * RATE_HZ + 1e-6)
         if not len(slots):
             return []
+        keypoints = self._held(time, slots, keypoints)
         previous = self._times[slots]
         fresh = ~(time - previous <= MOST_GAP_S)
         start = np.where(fresh, now, self._grid[slots] + 1)
@@ -236,6 +248,17 @@ class Kinematics:
         self._times[slots] = time
         self._boxes[slots], self._joints[slots] = boxes, keypoints
         return result
+
+    def _held(self, time: float, slots: NDArray[np.int64], keypoints: Floats) -> Floats:
+        """The keypoints, with joints that were seen just before in place of those that are not seen now."""
+        seen = keypoints[..., 2] >= SEEN
+        recent = (keypoints[..., 2] <= 0) & (time - self._seen_at[slots] <= _HOLD_S)
+        self._seen_at[slots] = np.where(seen, time, self._seen_at[slots])
+        before = self._joints[slots]
+        both = (seen & (before[..., 2] >= SEEN))[..., None]
+        shift = ((keypoints - before) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+        moved = before + shift[:, None] * (1.0, 1.0, 0.0)
+        return np.where(recent[..., None], moved, keypoints)
 
     def _interpolate(
         self,
@@ -271,8 +294,10 @@ class Kinematics:
         measures = _measure(joints, boxes, self._size)
         known = self._heights[slots]
         estimate = measures[:, Measure.STATURE]
-        shrunk = known * math.exp(-1 / RATE_HZ / _HEIGHT_MEMORY_S)
-        height = np.fmax(np.where(known > 0, known + 0.3 * (estimate - known), estimate), shrunk)
+        # A whole, upright body shows its height; any other is foreshortened, and only shrinks the memory slowly.
+        memory = np.where(_whole(measures), _HEIGHT_UPRIGHT_S, _HEIGHT_MEMORY_S)
+        followed = np.where(known > 0, known + _HEIGHT_STEP * (estimate - known), estimate)
+        height = np.fmax(followed, known * np.exp(-1 / RATE_HZ / memory))
         height = np.where(np.isnan(height), known, height)
         self._heights[slots] = height
         measures[:, Measure.STATURE] = height
@@ -331,14 +356,17 @@ class Kinematics:
         return best[1] if best[0] >= _TWIN_IOU else None
 
     def _copy(self, source: int, target: int) -> None:
-        for array in (self._ring, self._joints, self._boxes, self._times, self._grid, self._heights, self._places):
+        for array in (
+            *(self._ring, self._joints, self._seen_at, self._boxes),
+            *(self._times, self._grid, self._heights, self._places),
+        ):
             array[target] = array[source]
 
     def _new_slot(self) -> int:
         if not self._free:
             self._grow()
         slot = self._free.pop()
-        self._ring[slot] = np.nan
+        self._ring[slot], self._seen_at[slot] = np.nan, -math.inf
         self._times[slot], self._grid[slot], self._heights[slot] = -math.inf, np.iinfo(np.int64).min // 2, 0.0
         return slot
 
@@ -347,6 +375,7 @@ class Kinematics:
         more = max(16, old)
         self._ring = np.concatenate([self._ring, np.full((more, *self._ring.shape[1:]), np.nan)])
         self._joints = np.concatenate([self._joints, np.zeros((more, *self._joints.shape[1:]))])
+        self._seen_at = np.concatenate([self._seen_at, np.full((more, len(COCO_JOINTS)), -math.inf)])
         self._boxes = np.concatenate([self._boxes, np.zeros((more, 4))])
         self._places = np.concatenate([self._places, np.full((more, *self._places.shape[1:]), np.nan)])
         self._times = np.concatenate([self._times, np.zeros(more)])
@@ -386,6 +415,19 @@ def _torso(joints: Floats) -> Floats:
     return np.where(np.isnan(middle), shoulders, middle)
 
 
+def _whole(measures: Floats) -> NDArray[np.bool_]:
+    """Whose pose has the proportions of a body that stands, shape ``(M,)``.
+
+    The legs are below an upright torso, and the box is slender and as tall as the limbs say.
+    """
+    torso, estimate = measures[:, Measure.TORSO], measures[:, Measure.STATURE]
+    tall, width = measures[:, Measure.TALL], measures[:, Measure.WIDTH]
+    legs = measures[:, Measure.FOOT_Y] - measures[:, Measure.HIP_Y]
+    proportion = (legs >= 1.1 * torso) & (legs <= 2.0 * torso)
+    box = (tall >= 0.9 * estimate) & (tall <= 1.3 * estimate) & (width <= 0.7 * tall)
+    return proportion & box & (measures[:, Measure.TILT] <= 25.0) & (measures[:, Measure.CUT] == 0)
+
+
 def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:
     """All measures of some poses that need no past, shape ``(M, len(Measure))``."""
     result = np.full((len(joints), _COLUMNS), np.nan)
@@ -394,7 +436,7 @@ def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:
     result[:, Measure.HEAD_X : Measure.HEAD_Y + 1] = head
     result[:, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1] = shoulders
     result[:, Measure.HIP_X : Measure.HIP_Y + 1] = hips
-    result[:, Measure.FOOT_X : Measure.FOOT_Y + 1] = np.where(np.isnan(ankles), knees, ankles)
+    result[:, Measure.FOOT_X : Measure.FOOT_Y + 1], result[:, Measure.KNEE_Y] = ankles, knees[:, 1]
     up = shoulders - hips
     result[:, Measure.TILT] = np.degrees(np.arctan2(np.abs(up[:, 0]), -up[:, 1]))
     torso = np.linalg.norm(up, axis=1)

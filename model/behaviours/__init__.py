@@ -1,19 +1,75 @@
-"""Behaviours that have a name: what a person would say of them, read from seconds of movement."""
+"""Behaviours that have a name: what a person would say of them, read from seconds of movement.
+
+A behaviour is one file: a frozen class with its kind, `start` and a pure `update`. The registry `BEHAVIOURS` names all
+of them. They fire on physical thresholds, so a camera needs no calibration for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.behaviours.base import Finding, Kind
+from model.behaviours.fall import Fall
+from model.behaviours.lying import Lying
+from model.behaviours.posture import Posture
+from model.behaviours.running import Running
+from model.kinematics import MOST_GAP_S, Bodies, Kinematics
 
-__all__ = ["Behaviours", "Finding", "Kind"]
+__all__ = ["BEHAVIOURS", "LEAST_SCORE", "Behaviour", "Behaviours", "Finding", "Kind"]
+
+LEAST_SCORE: Final = 0.5
+"""Scores below this are not reported."""
+
+
+class Behaviour(Protocol):
+    """One named behaviour. Its state is whatever it needs to remember; `update` changes nothing else."""
+
+    @property
+    def kind(self) -> Kind:
+        """Its name."""
+
+    def start(self) -> Any:
+        """The state before anything was seen."""
+
+    def update(self, state: Any, bodies: Bodies, posture: Posture) -> tuple[Any, list[Finding]]:
+        """Take the next moment.
+
+        Args:
+            state: The state before.
+            bodies: The people at this moment.
+            posture: Their postures.
+
+        Returns:
+            The state after, and what is seen of the people of this moment.
+        """
+
+
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Lying(), Running())
+"""All named behaviours."""
 
 
 class Behaviours:
-    """All behaviours of one camera or clip."""
+    """All behaviours of one camera or clip.
+
+    Args:
+        behaviours: The behaviours to look for.
+
+    Example:
+        >>> watch = Behaviours()
+        >>> pose, box = np.zeros((1, 17, 3), np.float32), np.array([[10, 10, 50, 110]], np.float32)
+        >>> watch.observe(0.0, [7], box, pose, (640, 480))
+        []
+    """
+
+    def __init__(self, behaviours: Sequence[Behaviour] = BEHAVIOURS) -> None:
+        self._behaviours = behaviours
+        self._kinematics = Kinematics()
+        self._states = [behaviour.start() for behaviour in behaviours]
+        self._newest: dict[tuple[Kind, tuple[int, ...]], tuple[float, Finding]] = {}
 
     def observe(
         self,
@@ -33,6 +89,24 @@ class Behaviours:
             size: Width and height of the picture in pixels.
 
         Returns:
-            What the behaviours see now, with scores of 0.5 and above.
+            What the behaviours see now, with scores of `LEAST_SCORE` and above. Between two moments of the kinematics'
+            grid this is what was seen at the last one.
+
+        Raises:
+            ValueError: As `Kinematics.observe`.
         """
-        return []
+        for bodies in self._kinematics.observe(time, track_ids, boxes, keypoints, size):
+            self._advance(bodies)
+        present = set(track_ids)
+        self._newest = {key: (at, finding) for key, (at, finding) in self._newest.items() if time - at <= MOST_GAP_S}
+        return [finding for _, finding in self._newest.values() if present.issuperset(finding.tracks)]
+
+    def _advance(self, bodies: Bodies) -> None:
+        posture = Posture.of(bodies)
+        known = set(bodies.track_ids)
+        self._newest = {key: value for key, value in self._newest.items() if known.isdisjoint(key[1])}
+        for number, behaviour in enumerate(self._behaviours):
+            self._states[number], findings = behaviour.update(self._states[number], bodies, posture)
+            for finding in findings:
+                if finding.score >= LEAST_SCORE:
+                    self._newest[finding.kind, finding.tracks] = bodies.time, finding

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from pose.skeleton import COCO_JOINTS
 
 
 class Kind(StrEnum):
@@ -47,3 +50,7 @@ class Finding:
     saw: str
     facts: Mapping[str, float]
     joints: tuple[int, ...] = ()
+
+
+TORSO: Final = tuple(COCO_JOINTS.index(f"{side}_{name}") for name in ("shoulder", "hip") for side in ("left", "right"))
+"""Shoulders and hips, as `Finding.joints`."""

@@ -22,7 +22,11 @@ _SHORT: Final = 0.22
 0.32."""
 
 _LEGS_UP: Final = 0.3
-"""Hips this far above the feet, in body heights, are carried by legs: such a person bends over."""
+_THIGHS_UP: Final = 0.15
+"""Hips this far above the feet or the knees, in body heights, are carried by legs: such a person bends over."""
+
+_SHANK: Final = 0.22
+"""From knee to ankle, in body heights."""
 
 _WIDE: Final = 1.2
 _LOW: Final = 0.5
@@ -41,14 +45,21 @@ class Posture:
         upright: The torso is upright, as in standing, walking and sitting.
         sunk: The torso is known and not upright.
         down: The body lies, or is as low as one that lies.
+        flat: The body is down and lies across the picture. Somebody who is half hidden seldom looks like that.
+        standing: The legs carry the hips, as in standing, walking and bending over.
         height: Place of the shoulders in body heights, downwards; of the head or the upper end of the box where no
             shoulder was seen. nan where the person was not seen.
+        rise: How far the shoulders are above the feet, in body heights: about 0.8 in standing. An ankle that was not
+            seen is assumed below the knee. nan where neither was seen.
     """
 
     upright: Booleans
     sunk: Booleans
     down: Booleans
+    flat: Booleans
+    standing: Booleans
     height: Floats
+    rise: Floats
 
     @classmethod
     def of(cls, bodies: Bodies) -> Posture:
@@ -56,15 +67,23 @@ class Posture:
         tilt, torso = bodies.series(Measure.TILT), bodies.lengths(Measure.TORSO)
         tall, width = bodies.lengths(Measure.TALL), bodies.lengths(Measure.WIDTH)
         cut = bodies.series(Measure.CUT) > 0
-        legs = bodies.lengths(Measure.FOOT_Y) - bodies.lengths(Measure.HIP_Y)
+        hips, knees, feet = (bodies.lengths(each) for each in (Measure.HIP_Y, Measure.KNEE_Y, Measure.FOOT_Y))
+        standing = np.where(np.isnan(feet), knees - hips >= _THIGHS_UP, feet - hips >= _LEGS_UP)
         known = (bodies.series(Measure.JOINTS) >= _LEAST_JOINTS) & ~np.isnan(tilt)
         straight = (tilt <= _UPRIGHT_DEG) & (torso >= _SHORT) & (width < tall)
         sunk = known & ~straight
-        lies = (tilt >= _DOWN_DEG) & ~(legs >= _LEGS_UP)
+        lies = (tilt >= _DOWN_DEG) & ~standing
         wide = (width >= _WIDE * tall) & (width >= _SPAN)
         low = (tall <= _LOW) & ~cut
+        down = sunk & (lies | wide | low)
         return cls(
-            upright=known & straight & (tall > _LOW), sunk=sunk, down=sunk & (lies | wide | low), height=_height(bodies)
+            upright=known & straight & (tall > _LOW),
+            sunk=sunk,
+            down=down,
+            flat=down & (width >= tall),
+            standing=standing,
+            height=_height(bodies),
+            rise=np.where(np.isnan(feet), knees + _SHANK, feet) - bodies.lengths(Measure.SHOULDER_Y),
         )
 
 

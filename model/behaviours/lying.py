@@ -1,0 +1,94 @@
+"""Lying: somebody is down and stays down, whether seen to fall or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from model.behaviours.base import TORSO, Finding, Kind
+from model.behaviours.descent import Descent
+from model.behaviours.fall import held_down
+from model.behaviours.posture import Booleans, Posture
+from model.kinematics import RATE_HZ, Bodies, Measure, moments
+
+_SEEN_S: Final = 1.0
+"""Seconds on the ground after which the behaviour fires if the person was seen to go down."""
+
+_HELD_S: Final = 3.0
+"""The same if not. The body must then lie across the picture: a person who is half hidden looks short as well."""
+
+_BEFORE_S: Final = 5.0
+_DROP: Final = 0.4
+"""Going down lowers the shoulders by so many body heights within this time; sitting down lowers them by 0.3."""
+
+_SHARE: Final = 0.8
+_KNOWN: Final = 0.8
+"""Share of the moments seen in which the person is down, and share of all moments in which they were seen."""
+
+_BEGINNING: Final = 4
+"""The person is down in at least one of so many first moments of that time."""
+
+_STILL_H: Final = 0.15
+"""Body heights within which the shoulders stay; those of somebody who does push-ups do not."""
+
+State = Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """The behaviour `lying`; its state is since when each person who is down lies, in seconds.
+
+    Example:
+        >>> Lying().start()
+        {}
+    """
+
+    kind = Kind.LYING
+
+    def start(self) -> State:
+        """Nobody lies."""
+        return {}
+
+    def update(self, state: State, bodies: Bodies, posture: Posture) -> tuple[State, list[Finding]]:
+        """Take the next moment; see `model.behaviours.Behaviour`."""
+        seen_down = Descent.of(bodies, posture, _BEFORE_S).drop >= _DROP
+        held = np.where(seen_down, _held(posture.down, posture, _SEEN_S), _held(posture.flat, posture, _HELD_S))
+        still = np.isin(bodies.track_ids, list(state)) | _still(posture)
+        down = held & still
+        lying = {track: since for track, since in state.items() if track not in bodies.track_ids}
+        findings = []
+        for row in np.flatnonzero(down).tolist():
+            track = bodies.track_ids[row]
+            span = moments(_SEEN_S if seen_down[row] else _HELD_S)
+            first = int(np.argmax(posture.down[row, -span:]))
+            since = lying[track] = state.get(track, bodies.time - (span - 1 - first) / RATE_HZ)
+            lasted, needed = bodies.time - since, _SEEN_S if seen_down[row] else _HELD_S
+            tilt = float(np.nanmedian(bodies.series(Measure.TILT, _SEEN_S)[row]))
+            findings.append(
+                Finding(
+                    kind=Kind.LYING,
+                    tracks=(track,),
+                    score=float(np.clip(lasted / needed, 1.0, 3.0)),
+                    since=since,
+                    saw=f"down for {lasted:.0f} s, with the torso {tilt:.0f} degrees from upright",
+                    facts={"down_s": lasted, "tilt_deg": tilt},
+                    joints=TORSO,
+                )
+            )
+        return lying, findings
+
+
+def _held(down: Booleans, posture: Posture, seconds: float) -> Booleans:
+    span = moments(seconds)
+    began = down[:, -span : -span + _BEGINNING].any(axis=1)
+    return began & held_down(down, posture, seconds, _SHARE, round(_SHARE * _KNOWN * span))
+
+
+def _still(posture: Posture) -> Booleans:
+    """Whose shoulders have kept their height over the last second, shape ``(M,)``."""
+    height = posture.height[:, -moments(_SEEN_S) :]
+    highest, lowest = np.fmax.reduce(height, axis=1), np.fmin.reduce(height, axis=1)
+    return np.asarray(highest - lowest <= _STILL_H)
