@@ -37,7 +37,7 @@ MOST_GAP_S: Final = 0.6
 """Longest time between two sightings of a person that is bridged; at 2 frames per second there are 0.5 s."""
 
 _HOLD_S: Final = 0.12
-"""A joint that a device lost, with confidence 0, and that was seen so recently moves with the rest of the body until it is seen again."""
+"""A joint with confidence 0 that was seen so recently moves with the rest of the body until it is seen again."""
 
 _ADOPT_S: Final = 1.5
 _ADOPT_H: Final = 0.6
@@ -217,23 +217,22 @@ class Kinematics:
         Raises:
             ValueError: Shapes disagree or the time is not finite.
         """
-        boxes, keypoints = np.asarray(boxes, np.float64), np.asarray(keypoints, np.float64)
         if boxes.shape != (len(track_ids), 4) or keypoints.shape != (len(track_ids), len(COCO_JOINTS), 3):
             raise ValueError(
                 f"expected boxes and keypoints of {len(track_ids)} people, got {boxes.shape} and {keypoints.shape}"
             )
         if not math.isfinite(time):
             raise ValueError(f"a time must be finite, got {time}")
-        usable = np.isfinite(boxes).all(axis=1) & np.isfinite(keypoints).all(axis=(1, 2))
+        usable: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1) & np.isfinite(keypoints).all(axis=(1, 2))
         track_ids = [track for track, good in zip(track_ids, usable, strict=True) if good]
-        boxes, keypoints = boxes[usable], keypoints[usable]
+        places, joints = boxes[usable].astype(np.float64), keypoints[usable].astype(np.float64)
         self._size = size
         self._forget(time)
-        slots = self._slots(time, track_ids, boxes)
+        slots = self._slots(time, track_ids, places)
         now = math.floor(time * RATE_HZ + 1e-6)
         if not len(slots):
             return []
-        keypoints = self._held(time, slots, keypoints)
+        joints = self._held(time, slots, joints)
         previous = self._times[slots]
         fresh = ~(time - previous <= MOST_GAP_S)
         start = np.where(fresh, now, self._grid[slots] + 1)
@@ -241,12 +240,12 @@ class Kinematics:
         result = []
         for grid in range(max(first, now - MOMENTS + 1), now + 1):
             rows = np.flatnonzero(start <= grid)
-            part = self._interpolate(grid / RATE_HZ, time, slots[rows], boxes[rows], keypoints[rows], fresh[rows])
+            part = self._interpolate(grid / RATE_HZ, time, slots[rows], places[rows], joints[rows], fresh[rows])
             self._write(grid, slots[rows], fresh[rows], *part)
             result.append(self._bodies(grid, [track_ids[row] for row in rows], slots[rows]))
         self._grid[slots] = np.maximum(self._grid[slots], now)
         self._times[slots] = time
-        self._boxes[slots], self._joints[slots] = boxes, keypoints
+        self._boxes[slots], self._joints[slots] = places, joints
         return result
 
     def _held(self, time: float, slots: NDArray[np.int64], keypoints: Floats) -> Floats:
@@ -425,7 +424,8 @@ def _whole(measures: Floats) -> NDArray[np.bool_]:
     legs = measures[:, Measure.FOOT_Y] - measures[:, Measure.HIP_Y]
     proportion = (legs >= 1.1 * torso) & (legs <= 2.0 * torso)
     box = (tall >= 0.9 * estimate) & (tall <= 1.3 * estimate) & (width <= 0.7 * tall)
-    return proportion & box & (measures[:, Measure.TILT] <= 25.0) & (measures[:, Measure.CUT] == 0)
+    upright = (measures[:, Measure.TILT] <= 25.0) & (measures[:, Measure.CUT] == 0)
+    return np.asarray(proportion & box & upright)
 
 
 def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:

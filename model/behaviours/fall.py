@@ -84,7 +84,7 @@ class Fall:
         scores = np.where(held_down(posture.down, posture, _HELD_S, _SHARE, _LEAST), ended, 0.0)
         scores = np.where(posture.sunk[:, -2:].all(axis=1), np.maximum(scores, under_way), scores)
         scores = np.where(descent.known, scores, 0.0)
-        risen = posture.upright[:, -moments(_RISEN_S) :].all(axis=1)
+        risen = np.asarray(posture.upright[:, -moments(_RISEN_S) :].all(axis=1))
         fallen, findings = dict(state), []
         for row in np.flatnonzero((scores > 0) | np.isin(bodies.track_ids, list(state))).tolist():
             track = bodies.track_ids[row]

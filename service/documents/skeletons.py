@@ -277,6 +277,8 @@ def poses_of(frame: SequenceFrame, plane: Plane) -> Poses | TrackedPoses:
         -1, JOINTS_IN_LAYOUT[plane.layout], 3
     )
     placed = joints[:, COCO_FROM_LAYOUT[plane.layout]] * scale
+    # The very corner of the picture is how many devices say that they did not see a joint, whatever the confidence.
+    placed[(placed[..., :2] == 0).all(axis=-1), 2] = 0
     for person in placed:
         seen = person[person[:, 2] > 0, :2]
         if len(seen) and not np.ptp(seen, axis=0).any():
