@@ -61,7 +61,13 @@ def test_poses_with_numbers_are_what_a_tracker_would_have_said() -> None:
     poses = read(frame(person(track=7, box=box), person(track=2)))
     assert isinstance(poses, TrackedPoses)
     assert poses.track_ids == [7, 2]
-    assert poses.boxes.tolist() == [list(box), [0.0, 0.0, 16.0, 32.0]]
+    assert poses.boxes.tolist() == [list(box), [1.0, 2.0, 16.0, 32.0]]
+
+
+def test_a_joint_at_the_very_corner_of_the_picture_was_not_seen_whatever_its_confidence() -> None:
+    poses = read(frame({"keypoints": [[0.0, 0.0, 1.0], *[[10.0 + i, 20.0, 1.0] for i in range(16)]]}))
+    assert poses.keypoints[0, :, 2].tolist() == [0.0, *[1.0] * 16]
+    assert poses.boxes.tolist() == [[10.0, 20.0, 25.0, 21.0]]
 
 
 def test_a_joint_that_was_not_seen_does_not_stretch_the_box() -> None:
