@@ -65,7 +65,7 @@ class SkeletonPerson(Document):
         min_length=len(COCO_JOINTS),
         max_length=max(JOINTS_IN_LAYOUT.values()),
         description="The joints in the order of `layout`, each as x, y in `units` and confidence in 0..1. Confidence 0 "
-        "means that the joint was not seen; its coordinates are ignored.",
+        "means that the joint was not seen, and so does the place 0, 0; such coordinates are ignored.",
     )
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = Field(
         default=None,
