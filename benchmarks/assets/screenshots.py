@@ -92,15 +92,16 @@ def _score(running: Service) -> str:
 
 
 def _incident(running: Service) -> str:
-    """The first incident with a video."""
+    """The first fall with a video."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        for incident in running.client.get("/v1/incidents").raise_for_status().json()["incidents"]:
+        falls = running.client.get("/v1/incidents", params={"kind": "fall"}).raise_for_status().json()["incidents"]
+        for incident in falls:
             if incident["clip"] == "ready":
                 incident_id: str = incident["id"]
                 return incident_id
         time.sleep(1)
-    raise SystemExit(f"no incident happened in {_PATIENCE_S:.0f} s")
+    raise SystemExit(f"no fall was seen in {_PATIENCE_S:.0f} s")
 
 
 def _settle(page: Page) -> None:

@@ -128,7 +128,7 @@ def fact(name: str, value: float) -> tuple[str, str]:
     """
     end = next((end for end in _UNITS if name.endswith(end)), "")
     words = name.removesuffix(end).replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}", f"{value:,.3g}{_UNITS.get(end, '')}"
+    return f"{words[:1].upper()}{words[1:]}", f"{value:{',.0f' if abs(value) >= 10 else '.2g'}}{_UNITS.get(end, '')}"
 
 
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:

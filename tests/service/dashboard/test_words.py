@@ -84,10 +84,10 @@ def test_the_severity_of_a_kind_is_that_of_the_camera() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("drop_h", 0.6213, ("Drop", "0.621 body heights")),
+        ("drop_h", 0.6213, ("Drop", "0.62 body heights")),
         ("top_speed_h_s", 1.3, ("Top speed", "1.3 body heights per second")),
-        ("down_s", 125.0, ("Down", "125 s")),
-        ("tilt_deg", 82.4, ("Tilt", "82.4°")),
+        ("down_s", 1250.4, ("Down", "1,250 s")),
+        ("tilt_deg", 82.4, ("Tilt", "82°")),
         ("strikes", 4.0, ("Strikes", "4")),
     ],
 )
