@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
@@ -24,6 +24,15 @@ PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
 EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0, "throw": 7.0, "crawl": 8.0}
 """Seconds that an event lasts unless its incident says otherwise."""
+
+EVENT_WORDS: Final[dict[Event, str]] = {
+    "running": "somebody runs",
+    "fall": "somebody falls",
+    "fight": "two people fight",
+    "throw": "somebody throws things",
+    "crawl": "somebody crawls",
+}
+"""What happens in an event."""
 
 MOST_PEOPLE: Final = 8
 
@@ -72,7 +81,7 @@ class Scene:
         duration_s: Seconds of video; infinite for a scene without an end.
         incidents: Anomalous events, in order of time and without overlap.
         incident_every_s: Seconds between further incidents; the first comes half a period after the start.
-        events: Kinds of these incidents, in random order.
+        events: Kinds of these incidents, which come in turn.
 
     Raises:
         ValueError: A setting is out of its range, or incidents overlap.
@@ -120,11 +129,11 @@ class Scene:
         yield from self.incidents
         if self.incident_every_s is None:
             return
-        rng = np.random.default_rng((self.seed, 1))
         possible = [event for event in self.events if event != "fight" or self.people > 1]
         onset = self.incident_every_s / 2
-        while onset < self.duration_s:
-            event = possible[rng.integers(len(possible))]
+        for event in itertools.cycle(possible):
+            if onset >= self.duration_s:
+                return
             yield SceneIncident(event, onset, onset + EVENT_S[event])
             onset += self.incident_every_s
 
@@ -166,7 +175,7 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
 
 
 def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = EVENTS) -> Scene:
-    """A scene without an end at `DEMO_FPS`, with one of the events every `incident_every_s` seconds, or never.
+    """A scene without an end at `DEMO_FPS`, with the next of the events every `incident_every_s` seconds, or never.
 
     Raises:
         ValueError: The seed is negative, there is no such event, or there is too little time between incidents.
@@ -181,6 +190,21 @@ def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[E
         incident_every_s=incident_every_s,
         events=events,
     )
+
+
+def story(every_s: float, events: Sequence[Event]) -> str:
+    """What happens in a scene with incidents, as words.
+
+    Example:
+        >>> story(30.0, ["fall", "fight", "running"])
+        'every 30 seconds one of these happens, in turn: somebody falls, two people fight, somebody runs'
+        >>> story(45.0, ["fall"])
+        'every 45 seconds somebody falls'
+    """
+    words = [EVENT_WORDS[event] for event in events]
+    if len(words) == 1:
+        return f"every {every_s:g} seconds {words[0]}"
+    return f"every {every_s:g} seconds one of these happens, in turn: {', '.join(words)}"
 
 
 def random_camera(rng: np.random.Generator) -> SceneCamera:

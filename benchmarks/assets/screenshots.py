@@ -24,7 +24,7 @@ from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 _FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 _SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
 _CAMERAS = {
-    "Hall": "simulation:13?incident_every=45&event=fall",
+    "Hall": "simulation:13?incident_every=30&event=fall&event=fight&event=running",
     "Street": "simulation:8",
     "Park": "simulation:14?incident_every=60&event=fall",
     "Shop": "simulation:22",
@@ -92,15 +92,16 @@ def _score(running: Service) -> str:
 
 
 def _incident(running: Service) -> str:
-    """The first incident with a video."""
+    """The first fall with a video."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        for incident in running.client.get("/v1/incidents").raise_for_status().json()["incidents"]:
+        falls = running.client.get("/v1/incidents", params={"kind": "fall"}).raise_for_status().json()["incidents"]
+        for incident in falls:
             if incident["clip"] == "ready":
                 incident_id: str = incident["id"]
                 return incident_id
         time.sleep(1)
-    raise SystemExit(f"no incident happened in {_PATIENCE_S:.0f} s")
+    raise SystemExit(f"no fall was seen in {_PATIENCE_S:.0f} s")
 
 
 def _settle(page: Page) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.behaviours import Kind
+from model.behaviours import Finding, Kind
 from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
@@ -50,10 +50,12 @@ class Latest:
     Attributes:
         image: The picture, BGR; read-only. None if there is no picture or it must not be shown.
         score: Score, level and people of the frame.
+        findings: What named behaviours see in it.
     """
 
     image: NDArray[np.uint8] | None
     score: Score
+    findings: Sequence[Finding]
 
 
 class Camera:
@@ -288,10 +290,10 @@ class Camera:
         verdict = judge.judge(scored, times)
         score, picture = verdict.score, scored.image if self.config.picture else None
         self._delivered_at = now
-        self.latest = Latest(picture, score)
+        self.latest = Latest(picture, score, scored.findings)
         self._wake_watchers()
         self._score_at, self._score_age = score.captured_at, score.age_s
-        post.evidence.frame(self.id, picture, score)
+        post.evidence.frame(self.id, picture, score, scored.findings)
         self._record(verdict.changes, verdict.peak)
         post.scores.publish(self.id, score)
         post.metrics.score_age.labels(self.id).observe(score.age_s)

@@ -92,10 +92,10 @@ def announce(settings: Settings, address: tuple[str, int]) -> None:
             f"curl -s{key} -F file=@{settings.data_dir / CLIP} 'http://{place}/v1/clips?wait=60&keypoints=false'",
         ),
     ]
-    eventful = [camera for camera in DEMO_CAMERAS if camera.incident_every_s is not None]
     err.print("\n[bold]DA-Flow Live, demo[/]: two simulated cameras.", highlight=False)
-    for camera in eventful:
-        err.print(f"A person falls at {camera.name} every {camera.incident_every_s:g} seconds.\n", highlight=False)
+    for camera in DEMO_CAMERAS:
+        err.print(f"At {camera.name}, {camera.story or 'nothing unusual happens'}.", highlight=False)
+    err.print("The page and every incident say what was seen, when, and why.\n", highlight=False)
     for name, line in lines:
         err.print(f"  {name:<10}", line, style=None, markup=False, highlight=False, soft_wrap=True)
     err.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -10,11 +11,12 @@ from nicegui import ui
 from nicegui.element import Element
 from starlette.requests import Request
 
+from service.addresses.urls import parse
 from service.cameras.config import LONGEST_RETENTION_HOURS
+from service.dashboard.calibration import CalibrationCard
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
     Facts,
-    Moment,
     attempt,
     bar,
     button,
@@ -30,6 +32,7 @@ from service.dashboard.wall import GROUNDS, choice
 from service.dashboard.watch import STEP_S, Point, Trace, Watch
 from service.dashboard.words import (
     DROPS,
+    MODES,
     PARTS,
     RARITY_NOTE,
     STATES,
@@ -37,21 +40,26 @@ from service.dashboard.words import (
     camera_name,
     cover,
     duration,
+    happening,
+    is_current,
     no_people,
     number,
     rarity,
     rate,
+    sentence,
+    tone,
 )
-from service.documents.kinds import rarity_words
+from service.documents.kinds import SEVERITIES, TITLES, most_severe, rarity_words
 from service.runtime import Runtime
+from simulation.scene import story
 
 _TREND_S: Final = 300.0
 _ASK_EVERY: Final = 4
 """Steps between two requests for the state of the camera."""
 _TAKEN_S: Final = 10.0
 """Seconds in which a browser must acknowledge an update."""
-_RUNNING: Final = {"gathering": "Gathering calibration footage", "fitting": "Fitting the calibration"}
-"""States of a calibration that is not finished."""
+_ZONES: Final = {"ignore": "Ignore: nobody is scored", "rest": "Rest: lying is normal"}
+"""Kinds of zones, by the fields of `CameraConfig`."""
 
 
 class Screen(Element, component="components/screen.js"):
@@ -80,21 +88,28 @@ class Zones(Element, component="components/zones.js"):
 
     Args:
         camera: Id of the camera.
-        zones: The zones to begin with, as corners in shares of width and height.
+        zones: The zones to begin with: of each kind in `_ZONES` a list of polygons, with corners in shares of width and
+            height.
         seen: Whether the camera has a picture yet.
     """
 
-    def __init__(self, camera: str, zones: list[Any], *, seen: bool) -> None:
+    def __init__(self, camera: str, zones: dict[str, list[Any]], *, seen: bool) -> None:
         super().__init__()
-        self.zones = zones
+        self._zones = [{"kind": kind, "corners": zone} for kind in _ZONES for zone in zones[kind]]
         self._props.update(
             {
                 "picture": f"/v1/cameras/{camera}/snapshot.jpg" if seen else "",
                 "alt": "Current picture of the camera",
-                "value": zones,
+                "value": self._zones,
+                "kinds": _ZONES,
             }
         )
-        self.on("zones", lambda event: setattr(self, "zones", event.args))
+        self.on("zones", lambda event: setattr(self, "_zones", event.args))
+
+    @property
+    def zones(self) -> dict[str, list[Any]]:
+        """The zones as they are drawn now, of each kind in `_ZONES`."""
+        return {kind: [zone["corners"] for zone in self._zones if zone["kind"] == kind] for kind in _ZONES}
 
 
 class _View:
@@ -116,21 +131,24 @@ class _View:
         with ui.element("div").classes("head"):
             heading(name, 1)
             self._state = text("", "span", "pill")
+            self._now = ui.html("", sanitize=False, tag="span").classes("row").props('role="status"')
             self._incident = ui.element("a").classes("act danger")
             with self._incident:
-                text("View the open incident", "span")
+                self._incident_words = text("", "span")
             ui.element("span").classes("grow")
             choice(GROUNDS, "Display", screen.show)
         with ui.element("div").classes("columns"):
             with ui.element("div").classes("stack"):
                 with card(classes="live") as shown:
                     screen.move(shown)
+                    if told := _story(status["config"]["url"]):
+                        text(told, "p", "soft small").style("margin-top: .6rem")
                 with card("Level, last 5 minutes"):
                     self._trend = Trend(self._points(), self._limit(), f"Level of {name} in the last 5 minutes")
                     text(
                         "Level of the most unusual person. At 0.99, one in a hundred normal movements (half a second "
                         "of one person) is as unusual or more. An incident opens when the level stays at the threshold "
-                        "or above.",
+                        "or above, or at once when a named behaviour is seen.",
                         "p",
                         "soft small",
                     )
@@ -143,7 +161,7 @@ class _View:
                 with card("Status"):
                     self._figures = Facts()
                     self._drops = text("", "p", "soft small")
-                self._calibration = _Calibration(self._visitor, self._camera)
+                self._calibration = CalibrationCard(self._visitor, self._camera)
                 await self._calibration.open()
         self._show()
         self._watch.camera.subscribe(self._changed)
@@ -179,6 +197,8 @@ class _View:
         self._incident.set_visibility(incident is not None)
         if incident is not None:
             self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
+            self._incident_words.set_content(escape(f"View the open incident: {incident.title}"))
+        self._now.set_content(_now(state, trace, status["config"]["behaviours"]))
         self._screen.cover(cover(status, seen=trace.latest is not None))
         self._figures.show(_figures(status))
         drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
@@ -196,9 +216,14 @@ class _View:
         return rarity(thresholds["open"]) if thresholds else None
 
     def _settings_form(self, config: dict[str, Any]) -> None:
-        heading("Ignored zones", 3)
-        text("People whose feet are in a zone are not scored. Draw a zone with the pointer.", "p", "soft small")
-        zones = Zones(self._camera, config["ignore"], seen=self._watch.trace(self._camera).latest is not None)
+        heading("Zones", 3)
+        text(
+            "Draw a zone with the pointer, then choose its kind. People whose feet are in a zone to ignore are not "
+            "scored. In a rest zone, such as a bed, lying is normal: no fall and nobody lying is reported there.",
+            "p",
+            "soft small",
+        )
+        zones = Zones(self._camera, config, seen=self._watch.trace(self._camera).latest is not None)
         heading("Source", 3)
         with ui.element("div").classes("form"):
             name = ui.input("Name", value=config["name"] or "").props("outlined maxlength=100")
@@ -210,6 +235,17 @@ class _View:
             enabled = ui.switch("Enabled", value=config["enabled"])
             picture = ui.switch("Show and keep pictures", value=config["picture"])
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
+        heading("Named behaviours", 3)
+        text("How urgent each is on this camera. They need no calibration.", "p", "soft small").style(
+            "margin-bottom: .5rem"
+        )
+        with ui.element("div").classes("form"):
+            modes = {
+                kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, severity)).props(
+                    f'outlined options-dense behavior=menu hint="usually: {MODES[severity].lower()}"'
+                )
+                for kind, severity in SEVERITIES.items()
+            }
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
             opens = ui.number("False-alarm budget, per hour", value=config["false_alarms_per_hour"], min=0.001).props(
@@ -222,7 +258,7 @@ class _View:
                 'outlined hint="at or above the threshold, before an incident opens"'
             )
             quiet = ui.number("Quiet period, seconds", value=config["quiet_s"], min=0.1).props(
-                'outlined hint="below the closing level, before an incident ends"'
+                'outlined hint="with nothing named and below the closing level, before an incident ends"'
             )
             cooldown = ui.number("Cooldown, seconds", value=config["cooldown_s"], min=0).props(
                 'outlined hint="after an incident; only a more severe one opens"'
@@ -246,7 +282,12 @@ class _View:
                 "quiet_s": quiet.value,
                 "cooldown_s": cooldown.value,
                 "retention_hours": kept.value,
-                "ignore": zones.zones,
+                "behaviours": {
+                    kind: mode.value
+                    for kind, mode in modes.items()
+                    if kind in config["behaviours"] or mode.value != SEVERITIES[kind]
+                },
+                **zones.zones,
             }
             await attempt(self._visitor.patch(f"/v1/cameras/{self._camera}", patch), "Saved.")
             self._stale = 0
@@ -267,127 +308,6 @@ class _View:
             with ui.element("div").classes("row"):
                 button("Remove", remove, kind="danger")
                 button("Cancel", dialog.close)
-
-
-class _Calibration:
-    """The card with the calibration of a camera: the report, a calibration that runs, and the form to start one."""
-
-    def __init__(self, visitor: Visitor, camera: str) -> None:
-        self._visitor = visitor
-        self._address = f"/v1/cameras/{camera}/calibration"
-        self._status: dict[str, Any] = {}
-
-    async def open(self) -> None:
-        self._status = await self._visitor.get(self._address)
-        with card("Calibration"):
-            self._body()
-
-    async def step(self) -> None:
-        before = self._status
-        self._status = await self._visitor.get(self._address)
-        if self._status != before:
-            self._body.refresh()
-
-    @ui.refreshable_method
-    def _body(self) -> None:
-        status = self._status
-        state = status["state"]
-        if state in _RUNNING:
-            self._running()
-            return
-        active = next((one for one in status["versions"] if one["active"]), None)
-        if active is None:
-            text(
-                "This camera uses the calibration that ships with the checkpoint. Calibrate it on its own footage, "
-                "at a time when nothing unusual happens.",
-                "p",
-                "soft",
-            )
-        else:
-            self._report(active)
-        if state == "refused" and status["refusal"]:
-            refusal = status["refusal"]
-            more = f" About {duration(refusal['needed_s'])} more footage is needed." if refusal["needed_s"] else ""
-            text(f"{refusal['detail'][:1].upper()}{refusal['detail'][1:]}.{more}", "p", "trouble")
-        if state == "failed":
-            text(f"Calibration failed: {status['problem']}.", "p", "trouble")
-        with ui.element("div").classes("form").style("margin-top: .8rem"):
-            minutes = ui.number("Calibration footage, minutes", value=60, min=0.2, max=10_080).props("outlined")
-            wanted = ui.number("False-alarm budget, per hour", min=0.001).props(
-                'outlined hint="empty: as in the settings"'
-            )
-        adapt = ui.checkbox("Also fine-tune the model on this camera (used only if it fits normal footage better)")
-
-        async def start() -> None:
-            request = {
-                "seconds": 60 * (minutes.value or 0),
-                "false_alarms_per_hour": wanted.value,
-                "adapt": adapt.value,
-            }
-            await attempt(self._visitor.post(self._address, request), "Calibration started.")
-            await self.step()
-
-        async def roll_back() -> None:
-            await attempt(self._visitor.post(f"{self._address}/rollback"), "Rolled back to the previous calibration.")
-            await self.step()
-
-        with ui.element("div").classes("row"):
-            button("Calibrate", start, kind="primary")
-            if active is not None:
-                button("Roll back", roll_back)
-
-    def _running(self) -> None:
-        status = self._status
-        gathering = status["state"] == "gathering"
-        asked = (status["request"] or {}).get("seconds")
-        share = min(status["gathered_s"] / asked, 1.0) if gathering and asked else status["progress"]
-        words = _RUNNING[status["state"]]
-        if gathering and asked:
-            words += f": {duration(status['gathered_s'])} of {duration(asked)}, {status['gathered_poses']:,} poses"
-        text(f"{words}…").props('role="status"')
-        value = "" if share is None else f' value="{share:.3f}"'
-        ui.element("progress").props(f'max="1" aria-label="{words}"{value}')
-
-        async def cancel() -> None:
-            await attempt(self._visitor.delete(self._address), "Cancelled.")
-            await self.step()
-
-        with ui.element("div").classes("row").style("margin-top: .8rem"):
-            button("Cancel", cancel)
-
-    def _report(self, version: dict[str, Any]) -> None:
-        report = version["report"]
-        low, high = report["interval"]
-        Facts(
-            [
-                ("False-alarm budget", rate(report["false_alarms_per_hour"])),
-                ("Expected false alarms (90 % interval)", f"{low:.2g} to {high:.2g} per hour"),
-                ("Calibration footage", duration(report["footage_s"])),
-                ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
-                ("Version", str(version["version"])),
-            ]
-        )
-        with ui.element("p").classes("soft small"):
-            text("Calibrated ", "span")
-            Moment(version["created_at"])
-        adaptation = report["adaptation"]
-        if adaptation is None:
-            return
-        heading("Adaptation", 3)
-        outcome = "in use" if adaptation["accepted"] else "rejected"
-        text(
-            f"Adapted weights {outcome}: {adaptation['reason']}.",
-            "p",
-            "small",
-        )
-        before, after = adaptation["before"], adaptation["after"]
-        if before is not None and after is not None:
-            low, span = min(before, after, 0), max(abs(before), abs(after), 1e-9) - min(before, after, 0)
-            rows = bar("before", (before - low) / span, f"{before:.3f} bits") + bar(
-                "after", (after - low) / span, f"{after:.3f} bits"
-            )
-            ui.html(rows, sanitize=False, tag="ul").classes("bars")
-            text("Mean score of footage that was not used to adapt the weights; lower is better.", "p", "soft small")
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -429,6 +349,26 @@ def _origin(thresholds: dict[str, Any]) -> str:
     return "this camera, weights adapted" if thresholds["adapted"] else "this camera"
 
 
+def _story(url: str | int) -> str:
+    """What happens at a simulated camera, as a sentence; empty for others and where nothing unusual happens."""
+    try:
+        source = parse(url)
+    except ValueError:
+        return ""
+    if source.incident_every_s is None:
+        return ""
+    return sentence(f"simulated: {story(source.incident_every_s, source.events)}")
+
+
+def _now(state: str, trace: Trace, modes: dict[str, str]) -> str:
+    """The named behaviours that fire now, as HTML."""
+    latest = trace.latest
+    if latest is None or not is_current(state, trace.age_s):
+        return ""
+    named = happening(latest.people)
+    return "".join(f'<span class="pill {tone(kind, modes)}">{words}</span>' for kind, words in named.items())
+
+
 def _people(state: str, trace: Trace) -> str:
     """The rows of the list of people, as HTML."""
     latest = trace.latest
@@ -436,7 +376,12 @@ def _people(state: str, trace: Trace) -> str:
     if latest is None or nobody:
         return f'<li class="soft">{nobody}</li>'
     rows = []
-    for person in sorted(latest.people, key=lambda one: -1.0 if one.level is None else one.level, reverse=True)[:12]:
+    order = sorted(latest.people, key=lambda one: (bool(one.firing), -1.0 if one.level is None else one.level))
+    for person in order[:-13:-1]:
+        if person.firing:
+            share = (rarity(person.level) or 0.0) / 4
+            rows.append(bar(f"Person {person.track}", share, TITLES[most_severe(person.firing)], "hot"))
+            continue
         if person.level is None:
             rows.append(bar(f"Person {person.track}", 0.0, "not yet scored"))
             continue

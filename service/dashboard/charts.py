@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 # Importing it tells browsers where to find ECharts, which the components of this module import.
 import nicegui.elements.echart  # noqa: F401
 from nicegui.element import Element
+
+_MARK_ROOM: Final = 0.3
+"""Room that the name of a mark needs, as a share of the timeline."""
 
 
 class Trend(Element, component="components/trend.js"):
@@ -37,3 +41,19 @@ class Player(Element, component="components/player.js"):
     def __init__(self, source: str, title: str, **more: Any) -> None:
         super().__init__()
         self._props.update({"source": source, "title": title, **more})
+
+
+def marks(starts: Iterable[tuple[float, str]], length_s: float) -> list[dict[str, Any]]:
+    """Marks of a timeline; those that begin too close to each other for their names share one.
+
+    Args:
+        starts: Seconds and names, in order of time.
+        length_s: Length of the timeline.
+    """
+    found: list[dict[str, Any]] = []
+    for at, name in starts:
+        if not found or at - found[-1]["at"] >= _MARK_ROOM * length_s:
+            found.append({"at": at, "name": name})
+        elif name not in found[-1]["name"].split(", "):
+            found[-1]["name"] += f", {name}"
+    return found

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from model.behaviours import Kind
 from service.clips.messages import FinalEvent, Progress, State
-from service.dashboard.charts import Player
+from service.dashboard.charts import Player, marks
 from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
@@ -26,8 +26,6 @@ from service.runtime import Runtime
 _PAGE: Final = 50
 _POINTS: Final = 1200
 """Most points of the timeline that are sent to the browser."""
-_MARK_ROOM: Final = 0.15
-"""Room that the name of a mark needs, as a share of the timeline."""
 _STATES: Final = {
     "queued": "Queued",
     "running": "Scoring",
@@ -292,7 +290,9 @@ def digest(result: ClipResult) -> dict[str, Any]:
         "seconds": clip.duration_s,
         "ratio": f"{clip.width} / {clip.height}",
         "spans": [[one.start_s, max(one.end_s, one.start_s + clip.duration_s / 500)] for one in result.anomalies],
-        "marks": _marks(result),
+        "marks": marks(
+            [(one.start_s, TITLES[one.kind]) for one in result.anomalies if one.kind != Kind.UNUSUAL], clip.duration_s
+        ),
         "anomalies": [
             {
                 "title": one.title,
@@ -317,18 +317,3 @@ def digest(result: ClipResult) -> dict[str, Any]:
             ("Model", f"{result.model.checkpoint}, {result.model.parameters} parameters"),
         ],
     }
-
-
-def _marks(result: ClipResult) -> list[dict[str, Any]]:
-    """Where named behaviours begin on the timeline; those that begin too close for their names share a mark."""
-    room = _MARK_ROOM * result.clip.duration_s
-    marks: list[dict[str, Any]] = []
-    for anomaly in result.anomalies:
-        name = TITLES[anomaly.kind]
-        if anomaly.kind == Kind.UNUSUAL:
-            continue
-        if not marks or anomaly.start_s - marks[-1]["at"] >= room:
-            marks.append({"at": anomaly.start_s, "name": name})
-        elif name not in marks[-1]["name"].split(", "):
-            marks[-1]["name"] += f", {name}"
-    return marks

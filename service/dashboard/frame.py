@@ -89,7 +89,7 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
     def announce(incident: IncidentInfo) -> None:
         count()
         if incident.ended_at is None and incident.updated_at == incident.started_at:
-            announcement.set_content(f"New incident at {incident.camera}")
+            announcement.set_content(f"New incident at {incident.camera}: {incident.title}")
 
     count()
     watch.incident.subscribe(announce)

@@ -1,4 +1,4 @@
-"""Incidents: the list, and one incident with its evidence, its people and its feedback."""
+"""Incidents: the list, and one incident: what happened and why, its evidence, its people and its feedback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from nicegui import ui
 from nicegui.element import Element
 from starlette.requests import Request
 
-from service.dashboard.charts import Player
+from model.behaviours import Kind
+from service.dashboard.charts import Player, marks
 from service.dashboard.frame import (
     Facts,
     Moment,
@@ -26,14 +27,19 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, RARITY_NOTE, camera_name, duration, rarity
-from service.documents.kinds import rarity_words
+from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence
+from service.documents.kinds import TITLES, rarity_words, title
 from service.documents.messages import IncidentInfo
 from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
 _PAGE: Final = 50
 _NO_PERSON: Final = '<li class="soft">No person to list: nobody&#39;s own level reached the closing level</li>'
+_KINDS: Final = {"": "Any kind", **{kind.value: TITLES[kind] for kind in Kind}}
+_NAMED: Final = 12
+"""Most people that are named."""
+_SHORTEST_SPAN_S: Final = 0.5
+"""Seconds of the timeline in which a moment can be seen."""
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
 _SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings"}
 _STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
@@ -65,7 +71,7 @@ class _View:
         self._watch = watch
         self._selected = selected
         self._before_s, self._after_s = clip
-        self._filter = {"camera": "", "severity": "", "since": "", "state": ""}
+        self._filter = {"camera": "", "kind": "", "severity": "", "since": "", "state": ""}
         self._names: dict[str, str] = {}
         self._shown: dict[str, Any] | None = None
         self._player: str | None = None
@@ -78,6 +84,7 @@ class _View:
             heading("Incidents", 1)
             ui.element("span").classes("grow")
             self._pick("camera", "Camera", {"": "All cameras", **self._names})
+            self._pick("kind", "Kind", _KINDS)
             self._pick("severity", "Severity", _SEVERITIES)
             self._pick("since", "Time", _SINCE)
             self._pick("state", "State", _STATES)
@@ -105,8 +112,8 @@ class _View:
             else:
                 with empty(
                     "No incident yet",
-                    "New incidents appear here automatically. Calibrate each camera, so that the service knows what is "
-                    "normal there.",
+                    "New incidents appear here automatically. Named behaviours, such as falls, are recognised at once. "
+                    "Calibrate each camera, so that the service also knows what is unusual there.",
                     "notifications_none",
                 ):
                     ui.link("Go to the cameras", path("/"))
@@ -127,7 +134,7 @@ class _View:
         ).style("min-width: 9.5rem")
 
     def _query(self) -> dict[str, str]:
-        query = {name: self._filter[name] for name in ("camera", "severity") if self._filter[name]}
+        query = {name: self._filter[name] for name in ("camera", "kind", "severity") if self._filter[name]}
         if self._filter["since"]:
             query["since"] = (datetime.now(UTC) - timedelta(hours=int(self._filter["since"]))).isoformat()
         if self._filter["state"] == "open":
@@ -139,6 +146,7 @@ class _View:
         since = datetime.now(UTC) - timedelta(hours=int(chosen["since"] or 0))
         return (
             chosen["camera"] in ("", incident["camera"])
+            and chosen["kind"] in ("", *(seen["kind"] for seen in incident["kinds"]))
             and chosen["severity"] in ("", incident["severity"])
             and (not chosen["since"] or datetime.fromisoformat(incident["started_at"]) >= since)
             and (chosen["state"] != "open" or incident["ended_at"] is None)
@@ -150,9 +158,10 @@ class _View:
         return {
             "id": incident["id"],
             "href": path(f"/incidents/{incident['id']}"),
-            "name": self._name(incident),
+            "title": incident["title"],
+            "camera": self._name(incident),
             "severity": incident["severity"],
-            "at": incident["started_at"],
+            "at": incident["kinds"][0]["first_at"],
             "words": _state_text(incident),
             "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
         }
@@ -215,10 +224,13 @@ class _View:
         with ui.element("div").classes("head").style("margin-bottom: .4rem"):
             with ui.element("a").classes("plain backlink").props(f'href="{path("/incidents")}"'):
                 text("All incidents", "span")
-            heading(self._name(incident)).classes("name")
+            with ui.element("h2").classes("name"):
+                text(f"{incident['title']}, ", "span")
+                Moment(incident["kinds"][0]["first_at"], "time")
             alert = incident["severity"] == "alert"
             text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
-            text(_state_text(incident), "span", "soft")
+            text(f"{self._name(incident)}, {_state_text(incident)}", "span", "soft")
+        text(sentence(incident["explanation"]), "p", "why")
         with ui.element("div").classes("row").style("margin-bottom: 1rem"):
             if incident["acknowledged_at"] is None:
                 button("Acknowledge", self._acknowledge, icon="check", kind="primary")
@@ -239,20 +251,30 @@ class _View:
             _fact("Peak time", incident["peak_at"], "time")
             if incident["acknowledged_at"]:
                 _fact("Acknowledged", incident["acknowledged_at"])
-        why = ENDS.get(incident["end_reason"] or "", "")
+        end = ENDS.get(incident["end_reason"] or "", "")
+        peak = incident["peak_level"]
         Facts(
             [
                 ("Duration" if ended else "Duration so far", duration(max(lasted, 1))),
-                ("Peak level", f"{level_text(incident['peak_level'])} ({rarity_words(incident['peak_level'])})"),
-                *([("End reason", why)] if why else []),
+                ("Peak level", f"{level_text(peak)} ({rarity_words(peak)})" if peak else "nobody was scored"),
+                *([("End reason", end)] if end else []),
                 *([("Suppressed by cooldown", str(incident["suppressed"]))] if incident["suppressed"] else []),
             ]
         ).style("margin-top: .8rem")
-        heading("People", 3)
+        heading("What was seen", 3)
+        with ui.element("ul").classes("kinds"):
+            for seen in incident["kinds"]:
+                _kind(seen)
+        heading("Levels of the people", 3)
         people = sorted(incident["people"].items(), key=lambda one: -one[1])
         rows = [
-            bar(f"Person {track}", (rarity(level) or 0) / 4, rarity_words(level), "hot" if index == 0 else "")
-            for index, (track, level) in enumerate(people[:12])
+            bar(
+                f"Person {track}",
+                (rarity(level) or 0) / 4,
+                rarity_words(level) if level else "not scored",
+                "hot" if level and index == 0 else "",
+            )
+            for index, (track, level) in enumerate(people[:_NAMED])
         ]
         ui.html("".join(rows) or _NO_PERSON, sanitize=False, tag="ul").classes("bars")
         text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
@@ -268,20 +290,13 @@ class _View:
         self._video.clear()
         with self._video:
             if incident["clip"] == "ready":
-                began = datetime.fromisoformat(incident["started_at"])
-                at = {
-                    name: self._before_s + (datetime.fromisoformat(incident[moment]) - began).total_seconds()
-                    for name, moment in (("start", "started_at"), ("peak", "peak_at"), ("end", "ended_at"))
-                    if incident[moment]
-                }
+                spans = self._spans(incident)
                 Player(
                     _file(incident, "clip"),
-                    f"the incident at {self._name(incident)}",
-                    marks=[
-                        {"at": at["start"], "name": "start"},
-                        *([{"at": at["peak"], "name": "peak"}] if at["peak"] - at["start"] > 1 else []),
-                    ],
-                    spans=[[at["start"], max(at.get("end", at["start"]), at["start"] + 0.5)]],
+                    f"{incident['title']} at {self._name(incident)}",
+                    poster=_file(incident, "snapshot") if incident["snapshot"] == "ready" else None,
+                    marks=self._marks(incident),
+                    spans=spans,
                     points=self._curve(incident),
                     limit=None,
                 )
@@ -293,7 +308,9 @@ class _View:
                 return
             if incident["snapshot"] == "ready":
                 with ui.element("div").classes("view"):
-                    ui.element("img").props(f'src="{_file(incident, "snapshot")}" alt="The incident at its peak"')
+                    ui.element("img").props(
+                        f'src="{_file(incident, "snapshot")}" alt="{incident["title"]}: the picture of the peak"'
+                    )
             problem = incident["evidence_problem"]
             words = {
                 "pending": "The video is made after the incident has ended.",
@@ -302,6 +319,26 @@ class _View:
                 "ready": "",
             }[incident["clip"]]
             text(words, "p", "soft").style("margin-top: .6rem")
+
+    def _second(self, incident: dict[str, Any], at: str) -> float:
+        """The second of the clip at a moment."""
+        began = datetime.fromisoformat(incident["started_at"])
+        return self._before_s + (datetime.fromisoformat(at) - began).total_seconds()
+
+    def _spans(self, incident: dict[str, Any]) -> list[list[float]]:
+        """First and last second of each kind in the clip."""
+        ends = [[self._second(incident, seen[at]) for at in ("first_at", "last_at")] for seen in incident["kinds"]]
+        return [[first, max(last, first + _SHORTEST_SPAN_S)] for first, last in ends]
+
+    def _marks(self, incident: dict[str, Any]) -> list[dict[str, Any]]:
+        """Where named behaviours begin in the clip; without any, where the incident begins and has its peak."""
+        named = [seen for seen in incident["kinds"] if seen["kind"] != Kind.UNUSUAL]
+        starts = [(self._second(incident, seen["first_at"]), TITLES[seen["kind"]]) for seen in named] or [
+            (self._second(incident, incident["started_at"]), "start"),
+            (self._second(incident, incident["peak_at"]), "peak"),
+        ]
+        length = self._second(incident, incident["ended_at"] or incident["updated_at"]) + self._after_s
+        return marks(sorted(starts), length)
 
     def _curve(self, incident: dict[str, Any]) -> list[list[float | None]]:
         """Seconds and rarities around the incident; empty if the page no longer keeps its beginning."""
@@ -321,11 +358,8 @@ class _View:
         if self._shown is None:
             return
         wrong = not self._shown["false_alarm"]
-        learns = (
-            "Marked as a false alarm. The next calibration of this camera takes it into account, unless its weights "
-            "are adapted."
-        )
-        done = learns if wrong else "No longer marked as a false alarm."
+        marked = f"Marked as a false alarm. {_advice(self._shown)}"
+        done = marked if wrong else "No longer marked as a false alarm."
         await attempt(
             self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
             done,
@@ -367,6 +401,38 @@ def _state_text(incident: dict[str, Any]) -> str:
     if incident["false_alarm"]:
         return "false alarm"
     return "acknowledged" if incident["acknowledged_at"] else "not acknowledged"
+
+
+def _advice(incident: dict[str, Any]) -> str:
+    """What a mark as a false alarm does, and what else helps against such alarms."""
+    kinds = {seen["kind"] for seen in incident["kinds"]}
+    if Kind.UNUSUAL in kinds:
+        return "The next calibration of this camera takes it into account, unless its weights are adapted."
+    return "If it happens again, change the behaviour or draw a rest zone in the settings of the camera."
+
+
+def _kind(seen: dict[str, Any]) -> None:
+    """One kind: its time, its people, what was seen, and the numbers; of `unusual`, each part beside what is usual."""
+    kind, people = Kind(seen["kind"]), seen["people"]
+    with ui.element("li"):
+        with ui.element("p"):
+            text(title(kind, len(people)), "span", "strong")
+            with ui.element("span").classes("soft"):
+                text(" ", "span")
+                Moment(seen["first_at"], "time")
+                text(" to ", "span")
+                Moment(seen["last_at"], "time")
+                text("".join(f", person {track}" for track in people[:_NAMED]), "span")
+        text(sentence(seen["explanation"]), "p")
+        if kind == Kind.UNUSUAL:
+            parts = sorted(seen["facts"].items(), key=lambda one: -one[1])
+            rows = [
+                bar(PARTS.get(name, name).partition(" (")[0].title(), (rarity(level) or 0) / 4, rarity_words(level))
+                for name, level in parts
+            ]
+            ui.html("".join(rows), sanitize=False, tag="ul").classes("bars")
+        elif seen["facts"]:
+            Facts([fact(name, value) for name, value in seen["facts"].items()])
 
 
 def _fact(name: str, at: str, style: str = "ago") -> None:

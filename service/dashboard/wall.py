@@ -21,11 +21,10 @@ from service.dashboard.words import (
     camera_name,
     cover,
     is_current,
+    now_words,
     number,
     rarity,
 )
-from service.documents.kinds import rarity_words
-from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
 GROUNDS: Final = {"picture": "Picture", "blurred": "Blurred people", "none": "Skeletons only"}
@@ -115,18 +114,22 @@ class _Wall:
         trace, incident = self._watch.trace(camera), self._watch.open_at(camera)
         points = trace.since(max(self._sent.get(camera, 0), trace.count - _SPARK))
         self._sent[camera] = max(trace.count - 1, 0)
-        thresholds, level = status["thresholds"], trace.latest.level if trace.latest else None
-        live, current = state == "online", is_current(state, trace.age_s)
+        thresholds, latest = status["thresholds"], trace.latest
+        live = state == "online"
+        said = NO_LIVE_DATA if live else ""
+        if latest is not None and is_current(state, trace.age_s):
+            said = now_words(latest.people, latest.level, latest.threshold)
         return {
             "id": camera,
             "name": camera_name(status),
             "href": path(f"/cameras/{camera}"),
             "state": STATES[state],
             "tone": TONES.get(state, "bad"),
-            "cover": cover(status, seen=trace.latest is not None),
-            "shown": live and trace.latest is not None,
+            "cover": cover(status, seen=latest is not None),
+            "shown": live and latest is not None,
             "open": str(incident.severity) if incident else "",
-            "said": _said(level) if current else NO_LIVE_DATA if live else "",
+            "flag": incident.title if incident else "",
+            "said": said,
             "fps": f"{number(status['fps_processed'])} fps" if live else "",
             "limit": rarity(thresholds["open"]) if thresholds else None,
             "points": [rarity(point.level) for point in points],
@@ -190,14 +193,6 @@ def add_camera(visitor: Visitor) -> None:
         with ui.element("div").classes("row"):
             button("Add the camera", add, kind="primary")
             button("Cancel", dialog.close)
-
-
-def _said(level: float | None) -> str:
-    """The level of a tile, such as ``Level 0.9968: 1 in 310 normal movements``."""
-    if level is None:
-        return "Nobody scored"
-    rare = rarity_words(level)
-    return f"Level {level_text(level)}: {rare}" + (" normal movements" if " in " in rare else "")
 
 
 def camera_id(name: str) -> str:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from model.behaviours import Kind
+from service.documents.base import Severity
+from service.documents.kinds import SEVERITIES, rarity_words, title
+from service.documents.results import PersonScore
+from service.drawing.overlay import level_text
 
 STATES: Final = {
     "connecting": "Connecting",
@@ -19,7 +26,7 @@ TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet"}
 """Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
 ENDS: Final = {
-    "quiet": "the level stayed below the closing level",
+    "quiet": "no named behaviour and no high level any more",
     "camera-lost": "the camera was lost",
     "camera-stopped": "the camera was stopped or changed",
     "service-stopped": "the service was stopped",
@@ -38,6 +45,17 @@ DROPS: Final = {
 
 PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people close together)"}
 """Names of the parts of a score."""
+
+MODES: Final = {"alert": "Alert", "warning": "Warning", "off": "Off"}
+"""What a camera does about a named behaviour, by `service.cameras.config.BehaviourMode`."""
+
+_UNITS: Final = {
+    "_h_s": " body heights per second",
+    "_h": " body heights",
+    "_deg": "°",
+    "_s": " s",
+}
+"""Units of facts, by the end of their names."""
 
 RARITY_NOTE: Final = (
     "“1 in 100” means that one in 100 normal movements (half a second of one person) is as unusual or more."
@@ -60,6 +78,57 @@ def rarity(level: float | None) -> float | None:
 def sentence(words: str) -> str:
     """Words as a sentence, with a capital and a full stop."""
     return f"{words[:1].upper()}{words[1:]}."
+
+
+def happening(people: Sequence[PersonScore]) -> dict[Kind, str]:
+    """Titles of the named behaviours that fire in a frame, most severe first.
+
+    Args:
+        people: The people in the frame.
+    """
+    counts = {kind: sum(kind in person.firing for person in people) for kind in Kind}
+    return {kind: title(kind, count) for kind, count in counts.items() if count}
+
+
+def now_words(people: Sequence[PersonScore], level: float | None, threshold: float) -> str:
+    """What a camera sees now, such as ``Now: Fall, 1 person`` or ``Level 0.9968: 1 in 310 normal movements``.
+
+    Args:
+        people: The people in the newest frame.
+        level: Its level; None if nobody was scored.
+        threshold: The threshold of the camera.
+    """
+    named = happening(people)
+    if named:
+        return f"Now: {'; '.join(named.values())}"
+    if level is None:
+        return "Nobody scored"
+    rare = rarity_words(level)
+    if level >= threshold:
+        return f"Now: {title(Kind.UNUSUAL, 0)}, level {level_text(level)} ({rare})"
+    return f"Level {level_text(level)}: {rare}" + (" normal movements" if " in " in rare else "")
+
+
+def tone(kind: Kind, modes: Mapping[str, str]) -> str:
+    """Severity of a kind on a camera, which is also its class in ``page.css``.
+
+    Args:
+        kind: The kind.
+        modes: What the camera says of it, from `CameraConfig.behaviours`.
+    """
+    return modes.get(kind, SEVERITIES.get(kind, Severity.WARNING))
+
+
+def fact(name: str, value: float) -> tuple[str, str]:
+    """A number that a named behaviour measured, as a name and a value with its unit.
+
+    Example:
+        >>> fact("drop_h", 0.62), fact("top_speed_h_s", 1.3)
+        (('Drop', '0.62 body heights'), ('Top speed', '1.3 body heights per second'))
+    """
+    end = next((end for end in _UNITS if name.endswith(end)), "")
+    words = name.removesuffix(end).replace("_", " ")
+    return f"{words[:1].upper()}{words[1:]}", f"{value:{',.0f' if abs(value) >= 10 else '.2g'}}{_UNITS.get(end, '')}"
 
 
 def number(value: float | None, unit: str = "", digits: int = 1) -> str:

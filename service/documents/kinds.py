@@ -27,6 +27,9 @@ SEVERITIES: Final[dict[Kind, Severity]] = {
 """How urgent each named behaviour is, unless the camera says otherwise. `unusual` is a warning, and an alert from the
 alert level on."""
 
+_NEAR: Final = 1e-9
+"""Levels closer to 1 are not told apart, and none reads as 1."""
+
 
 def most_severe(kinds: Collection[Kind]) -> Kind:
     """The kind that gives an incident its name: the first in the order of `Kind`.
@@ -77,7 +80,8 @@ def unusual_words(level: float, parts: Mapping[str, float]) -> str:
         'level 0.99961 (1 in 2,600 moments of normal life); strongest part: motion'
     """
     share = 1 - level
-    digits = 2 if share >= 0.1 or share < 1e-9 else 1 - math.floor(math.log10(share))
+    digits = 2 if share >= 0.1 else 1 - math.floor(math.log10(max(share, _NEAR)))
     rare = rarity_words(level)
-    words = f"level {level:.{digits}f} ({rare if rare == 'normal' else f'{rare} moments of normal life'})"
+    shown = f"{level:.{digits}f}" if share >= _NEAR else f"above {1 - _NEAR:.9f}"
+    words = f"level {shown} ({rare if rare == 'normal' else f'{rare} moments of normal life'})"
     return f"{words}; strongest part: {max(parts, key=lambda name: parts[name])}" if parts else words

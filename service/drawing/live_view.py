@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, get_args
 
 import cv2
 
+from model.behaviours import Finding
 from service.documents.messages import Score
-from service.drawing.overlay import Image, blur_people, draw_live, fitted_size, resized
+from service.drawing.overlay import Image, blur_people, contributions, draw_live, fitted_size, resized
 
 QUALITY: Final = 85
 
@@ -27,6 +29,10 @@ class Drawable(Protocol):
     @property
     def score(self) -> Score:
         """Score, level and people of the frame."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What named behaviours see in the frame."""
 
 
 @dataclass(slots=True)
@@ -78,7 +84,8 @@ class LiveView:
             image = resized(image, size).copy()
             scale = size[0] / score.width, size[1] / score.height
             blur_people(image, [person.box for person in score.people], scale)
-        return encode_jpeg(draw_live(image, score, background=ground != "none", size=size))
+        joints = contributions(latest.findings)
+        return encode_jpeg(draw_live(image, score, background=ground != "none", size=size, joints=joints))
 
 
 def encode_jpeg(image: Image, quality: int = QUALITY) -> bytes:

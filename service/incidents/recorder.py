@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from model.behaviours import Finding
 from service.documents.messages import Score
 from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image, fitted_size, resized
@@ -48,6 +49,7 @@ class _Frame:
     camera_id: str
     image: Image | None
     score: Score
+    findings: Sequence[Finding]
     moment: float
 
 
@@ -142,13 +144,14 @@ class EvidenceRecorder:
             self._changed.notify()
         self._thread.join()
 
-    def frame(self, camera_id: str, image: Image | None, score: Score) -> None:
+    def frame(self, camera_id: str, image: Image | None, score: Score, findings: Sequence[Finding]) -> None:
         """Offer a processed frame; never blocks. If the recorder is behind, the frame is dropped and counted.
 
         Args:
             camera_id: Id of the camera.
             image: Its picture, which must not be changed later; None if there is none or it must not be stored.
             score: Score and people of the frame.
+            findings: What named behaviours see in it.
         """
         moment = self._monotonic() - score.age_s
         size = 0 if image is None else image.nbytes
@@ -162,7 +165,7 @@ class EvidenceRecorder:
                 return
             self._waiting[camera_id] += 1
             self._waiting_bytes += size
-            self._put(_Frame(camera_id, image, score, moment))
+            self._put(_Frame(camera_id, image, score, findings, moment))
 
     def started(self, camera_id: str, incident_id: str, picture: bool, moment: float) -> None:
         """Begin the evidence of an incident; it uses earlier frames of the camera too.
@@ -254,6 +257,7 @@ class EvidenceRecorder:
             size=size,
             jpeg=None if frame.image is None else encode_jpeg(resized(frame.image, size)),
             score=score.model_dump_json().encode(),
+            findings=frame.findings,
             rank=rank_of(score),
         )
         ring = self._rings.setdefault(frame.camera_id, Film())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import structlog
 
-from model.behaviours import Kind
+from model.behaviours import Finding, Kind
 from service.documents.kinds import most_severe
 from service.documents.messages import Score
 from service.drawing.live_view import encode_jpeg
-from service.drawing.overlay import Image, draw_live
+from service.drawing.overlay import Image, contributions, draw_live
 from service.drawing.video import VideoWriter
 from service.errors import StorageFull
 from service.live.detector import FIRES
@@ -80,6 +80,7 @@ class Shot:
         size: Width and height in pixels, both even.
         jpeg: The picture; None if there is none.
         score: The score message of the frame, as JSON.
+        findings: What named behaviours see in the frame.
         rank: See `rank_of`; the frame with the highest rank is the peak.
     """
 
@@ -87,6 +88,7 @@ class Shot:
     size: tuple[int, int]
     jpeg: bytes | None
     score: bytes
+    findings: Sequence[Finding]
     rank: Rank
 
     @property
@@ -324,10 +326,10 @@ class _Abandoned(Exception):
 
 def _draw(shot: Shot, versions: Iterable[bool], size: tuple[int, int]) -> Iterator[tuple[bool, Image]]:
     """Draw the frame in each version; the version with pictures is left out if there is no picture."""
-    score = Score.model_validate_json(shot.score)
+    score, joints = Score.model_validate_json(shot.score), contributions(shot.findings)
     for version in versions:
         if not version:
-            yield version, draw_live(None, score, background=False, size=size)
+            yield version, draw_live(None, score, background=False, size=size, joints=joints)
         elif shot.jpeg is not None:
             picture = cv2.imdecode(np.frombuffer(shot.jpeg, np.uint8), cv2.IMREAD_COLOR)
-            yield version, draw_live(np.asarray(picture, np.uint8), score, size=size)
+            yield version, draw_live(np.asarray(picture, np.uint8), score, size=size, joints=joints)

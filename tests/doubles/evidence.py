@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from model.behaviours import Finding
 from service.documents.messages import Score
 from service.drawing.overlay import Image
 from service.incidents.recorder import EvidenceRecorder
@@ -57,9 +58,9 @@ class Stage:
     def frame(self, level: float | None, *, camera: str = CAMERA, picture: bool = True) -> None:
         self.score(live_score(level, camera=camera, size=SIZE, people=[]), picture=picture)
 
-    def score(self, score: Score, *, picture: bool = True) -> None:
+    def score(self, score: Score, *, picture: bool = True, findings: Sequence[Finding] = ()) -> None:
         image = numbered(len(self.shown), *SIZE) if picture else None
-        self.recorder.frame(score.camera, image, score)
+        self.recorder.frame(score.camera, image, score, findings)
         self.shown.append(self.now)
         deadline = time.monotonic() + PATIENCE_S
         while self.recorder.waiting:

@@ -15,6 +15,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.doubles.scores import STANDING
 from tests.doubles.servers import PATIENCE_S
 
 RATE_HZ = 15.0
@@ -25,6 +26,18 @@ def lying(time: float) -> list[list[float]]:
     joints = np.linspace(100, 500, 17)
     heights = 300 + 6 * np.sin(np.arange(17) + 2 * np.pi * time)
     return [[float(x), float(y), 0.9] for x, y in zip(joints, heights, strict=True)]
+
+
+def falling(time: float) -> list[list[float]]:
+    """COCO joints of somebody who stands for three seconds, falls within half a second and stays down."""
+    down = min(max((time - 3.0) / 0.5, 0.0), 1.0)
+    angle = down * np.pi / 2
+    joints = np.array(STANDING, float) * (0.8, 2.4)
+    # Around the feet, which stand at (300, 400).
+    across, up = joints[:, 0] - 40.0, 235.0 - joints[:, 1]
+    x = 300.0 + across * np.cos(angle) + up * np.sin(angle)
+    y = 400.0 + across * np.sin(angle) - up * np.cos(angle)
+    return [[float(a), float(b), 0.9] for a, b in zip(x, y, strict=True)]
 
 
 class Device(threading.Thread):

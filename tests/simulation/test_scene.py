@@ -60,12 +60,12 @@ def test_a_demo_has_incidents_at_regular_intervals() -> None:
     incidents = list(itertools.islice(scene.schedule(), 50))
     assert scene.frames is None
     assert [incident.onset_s for incident in incidents] == [20.0 + 40.0 * number for number in range(50)]
-    assert {incident.event for incident in incidents} == set(EVENTS)
+    assert [incident.event for incident in incidents] == [*EVENTS] * 10
     assert not list(demo_scene(seed=1).schedule())
 
 
-def test_a_demo_may_be_of_some_events_only() -> None:
+def test_a_demo_may_be_of_some_events_only_which_come_in_turn() -> None:
     scene = demo_scene(seed=1, incident_every_s=40.0, events=("fall", "running"))
-    assert {incident.event for incident in itertools.islice(scene.schedule(), 20)} == {"fall", "running"}
+    assert [incident.event for incident in itertools.islice(scene.schedule(), 4)] == ["fall", "running"] * 2
     with pytest.raises(ValueError, match="got none"):
         demo_scene(seed=1, incident_every_s=40.0, events=())

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.doubles import media
-from tests.doubles.live import device, lying
+from tests.doubles.live import device, falling, lying
 from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
 
 PATIENCE_MS = 1000 * PATIENCE_S
@@ -67,6 +68,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_da
             assert running.client.put(f"/v1/cameras/{name}", json=config).status_code == 201
         config = {"url": "skeletons:", "name": "Gate", "min_duration_s": 0.2, "quiet_s": 3, "cooldown_s": 0}
         assert running.client.put("/v1/cameras/gate", json=config).status_code == 201
+        config = {"url": "skeletons:", "name": "Ward", "quiet_s": 3, "cooldown_s": 0}
+        assert running.client.put("/v1/cameras/ward", json=config).status_code == 201
         yield running
 
 
@@ -136,6 +139,30 @@ def test_an_incident_arrives_is_opened_played_and_acknowledged(operator: Operato
     assert document["acknowledged_at"] is not None and document["false_alarm"]
 
 
+def test_a_fall_is_named_while_it_is_seen_and_explained_afterwards(operator: Operator) -> None:
+    server, page = operator.server, operator.go("/")
+    with device(f"ws://127.0.0.1:{server.port}", "ward", falling):
+        tile = page.locator(".tile", has=page.get_by_role("link", name="Ward", exact=True))
+        expect(tile.locator(".flag")).to_have_text("Fall, 1 person", timeout=PATIENCE_MS)
+        expect(tile.get_by_text("Now: Fall, 1 person")).to_be_visible()
+        page = operator.go("/cameras/ward")
+        expect(page.get_by_role("status").get_by_text("Fall, 1 person")).to_be_visible()
+        expect(page.get_by_role("link", name="View the open incident: Fall, 1 person")).to_be_visible()
+    (incident,) = server.client.get("/v1/incidents?camera=ward").json()["incidents"]
+    page = operator.go(f"/incidents/{incident['id']}")
+    expect(page.get_by_role("heading", name="Fall, 1 person")).to_be_visible()
+    why = incident["explanation"]
+    expect(page.locator(".why")).to_have_text(f"{why[:1].upper()}{why[1:]}.")
+    expect(page.locator(".kinds > li").first).to_contain_text("Fall, 1 person")
+    entry = page.locator(f"[data-incident='{incident['id']}']")
+    page.get_by_role("combobox", name="Kind").click()
+    page.get_by_role("option", name="Running").click()
+    expect(entry).to_have_count(0)
+    page.get_by_role("combobox", name="Kind").click()
+    page.get_by_role("option", name="Fall").click()
+    expect(entry).to_contain_text("Fall, 1 person")
+
+
 def test_a_clip_is_dropped_scored_and_its_timeline_seeks(operator: Operator, test_data: Path) -> None:
     fight = sorted((test_data / "clips" / "surveillance-fight" / "fight").glob("*.mp4"))[0]
     page = operator.go("/clips")
@@ -184,9 +211,34 @@ def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     assert len(server.client.get("/v1/incidents").json()["incidents"]) == before
     page = operator.go("/cameras/gate")
     expect(page.locator(".zones polygon")).to_have_count(1)
+    page.get_by_label("Kind of zone 1").select_option("Rest: lying is normal")
+    page.get_by_role("button", name="Save").click()
+    eventually(
+        lambda: (
+            (config := server.client.get("/v1/cameras/gate").json()["config"])["ignore"] == []
+            and np.allclose(config["rest"], [zone])
+        ),
+        "the zone has the other kind",
+    )
     page.get_by_role("button", name="Remove zone 1").click()
     page.get_by_role("button", name="Save").click()
-    eventually(lambda: server.client.get("/v1/cameras/gate").json()["config"]["ignore"] == [], "the zone is gone")
+    eventually(lambda: server.client.get("/v1/cameras/gate").json()["config"]["rest"] == [], "the zone is gone")
+
+
+@pytest.mark.slow
+def test_a_behaviour_is_switched_off_and_on_again(operator: Operator) -> None:
+    page = operator.go("/cameras/ward")
+
+    def config() -> dict[str, Any]:
+        chosen: dict[str, Any] = operator.server.client.get("/v1/cameras/ward").json()["config"]
+        return chosen
+
+    for choice, kept in (("Off", "off"), ("Warning", "warning")):
+        page.get_by_role("combobox", name="Running").click()
+        page.get_by_role("option", name=choice).click()
+        page.get_by_role("button", name="Save").click()
+        eventually(lambda kept=kept: config()["behaviours"].get("running", "warning") == kept, "it is kept")
+    assert set(config()["behaviours"]) <= {"running"}
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ export default {
   <li v-for="row in rows" :key="row.id">
     <a class="entry" :href="row.href" :aria-current="String(row.id === selected)" :data-incident="row.id" @click.prevent="choose(row.id)">
       <img v-if="row.snapshot" :src="row.snapshot" alt="" loading="lazy" width="104" height="58"><span v-else class="noimg"></span>
-      <span class="name">{{ row.name }}</span>
+      <span class="name">{{ row.title }}</span>
       <span class="meta"><span class="pill" :class="row.severity">{{ row.severity === "alert" ? "Alert" : "Warning" }}</span>
-        <span>{{ when(row.at) }}</span><span>{{ row.words }}</span></span>
+        <span>{{ row.camera }}</span><span>{{ when(row.at) }}</span><span>{{ row.words }}</span></span>
     </a>
   </li>
 </ul></div>`,

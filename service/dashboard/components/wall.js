@@ -16,7 +16,7 @@ export default {
       <img :data-picture="row.id" :alt="alt(row)">
       <div v-if="row.cover" class="cover"><strong>{{ row.state }}</strong><span>{{ row.cover }}</span></div>
     </div>
-    <div class="flag" v-if="row.open"><span class="pill">{{ row.open === "alert" ? "Alert" : "Warning" }}</span></div>
+    <div class="flag" v-if="row.open"><span class="pill">{{ row.flag }}</span></div>
     <footer>
       <h2><a :href="row.href">{{ row.name }}</a></h2>
       <span class="pill" :class="row.tone">{{ row.state }}</span>
@@ -59,7 +59,7 @@ export default {
       this.tiles.set(camera, tile);
       this.observer?.observe(tile);
     },
-    alt(row) { return `${row.name}: ${row.state}${row.open ? ", incident" : ""}`; },
+    alt(row) { return `${row.name}: ${row.state}${row.flag ? `, incident: ${row.flag}` : ""}`; },
     // The answer acknowledges the update: the service sends the next one only after it.
     update(news) {
       const known = new Map(this.rows.map((row) => [row.id, row]));

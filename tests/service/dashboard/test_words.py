@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from model.behaviours import Kind
 from service.dashboard import words
+from service.documents.base import EndReason
+from tests.doubles.scores import live_person
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,55 @@ def test_only_a_fresh_score_of_a_live_camera_says_that_nobody_is_in_the_picture(
     state: str, age_s: float | None, people: int, said: str
 ) -> None:
     assert words.no_people(state, age_s, people) == said
+
+
+def test_what_happens_now_is_named_most_severe_first_with_the_number_of_people() -> None:
+    people = [
+        live_person(behaviours={Kind.RUNNING: 1.2, Kind.FIGHT: 1.0}),
+        live_person(behaviours={Kind.FIGHT: 3.0, Kind.FALL: 0.99}),
+        live_person(0.5),
+    ]
+    assert words.happening(people) == {Kind.FIGHT: "Fight, 2 people", Kind.RUNNING: "Running, 1 person"}
+    assert words.now_words(people, 0.9999, 0.99) == "Now: Fight, 2 people; Running, 1 person"
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        (None, "Nobody scored"),
+        (0.3, "Level 0.30: normal"),
+        (0.98, "Level 0.98: 1 in 50 normal movements"),
+        (0.9968, "Now: Unusual movement, level 0.9968 (1 in 310)"),
+    ],
+)
+def test_without_a_named_behaviour_the_level_is_said(level: float | None, said: str) -> None:
+    assert words.now_words([live_person(level)], level, 0.99) == said
+
+
+def test_the_severity_of_a_kind_is_that_of_the_camera() -> None:
+    assert [words.tone(kind, {"lying": "warning"}) for kind in Kind] == [
+        "alert",
+        "alert",
+        "warning",
+        "warning",
+        "warning",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("drop_h", 0.6213, ("Drop", "0.62 body heights")),
+        ("top_speed_h_s", 1.3, ("Top speed", "1.3 body heights per second")),
+        ("down_s", 1250.4, ("Down", "1,250 s")),
+        ("tilt_deg", 82.4, ("Tilt", "82°")),
+        ("strikes", 4.0, ("Strikes", "4")),
+    ],
+)
+def test_a_measured_number_is_said_with_its_unit(name: str, value: float, said: tuple[str, str]) -> None:
+    assert words.fact(name, value) == said
+
+
+def test_the_end_of_an_incident_is_explained_for_named_behaviours_and_levels() -> None:
+    assert set(words.ENDS) == {str(reason) for reason in EndReason}
+    assert "behaviour" in words.ENDS["quiet"] and "level" in words.ENDS["quiet"]

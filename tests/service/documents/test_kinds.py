@@ -57,7 +57,7 @@ def test_levels_are_said_as_how_rare_they_are(level: float, said: str) -> None:
         (0.95, {}, "level 0.950 (1 in 20 moments of normal life)"),
         (0.25, {}, "level 0.25 (normal)"),
         (0.99999996, {}, "level 0.999999960 (rarer than 1 in 1,000,000 moments of normal life)"),
-        (1.0, {}, "level 1.00 (rarer than 1 in 1,000,000 moments of normal life)"),
+        (1.0, {}, "level above 0.999999999 (rarer than 1 in 1,000,000 moments of normal life)"),
     ],
 )
 def test_an_unusual_level_is_explained(level: float, parts: dict[str, float], said: str) -> None:

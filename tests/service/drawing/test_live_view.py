@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from model.behaviours import Finding, Kind
 from service.documents.messages import Score
 from service.drawing import live_view
 from service.drawing.live_view import LiveView, encode_jpeg
-from service.drawing.overlay import Image, draw_live
+from service.drawing.overlay import Contributions, Image, draw_live
+from tests.doubles.findings import finding
 from tests.doubles.scores import live_person, live_score
 
 
@@ -19,6 +22,7 @@ from tests.doubles.scores import live_person, live_score
 class Shown:
     image: Image | None
     score: Score
+    findings: Sequence[Finding] = ()
 
 
 def white(incident: str | None = None) -> Shown:
@@ -35,9 +39,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each drawing had a background, in order."""
     calls: list[bool] = []
 
-    def draw(image: Image | None, score: Score, *, background: bool, size: tuple[int, int]) -> Image:
+    def draw(
+        image: Image | None, score: Score, *, background: bool, size: tuple[int, int], joints: Contributions
+    ) -> Image:
         calls.append(background)
-        return draw_live(image, score, background=background, size=size)
+        return draw_live(image, score, background=background, size=size, joints=joints)
 
     monkeypatch.setattr(live_view, "draw_live", draw)
     return calls
@@ -80,6 +86,18 @@ def test_a_feed_without_pictures_is_drawn_on_a_plain_ground() -> None:
     view = LiveView(1280)
     assert decoded(view.jpeg("a", latest)).shape == (480, 640, 3)
     assert view.jpeg("a", latest) == view.jpeg("a", latest, "none")
+
+
+def test_the_limbs_that_contributed_are_emphasised() -> None:
+    fallen = live_person(0.5, box=(100.0, 40.0, 400.0, 440.0), behaviours={Kind.FALL: 1.2})
+    score = live_score(0.5, size=(640, 480), people=[fallen])
+    view = LiveView(640)
+    plain, limbs = (
+        decoded(view.jpeg("a", Shown(None, score, findings), "none")) for findings in ((), (finding(joints=(13, 15)),))
+    )
+    left, right = np.s_[330:420, 260:310], np.s_[330:420, 200:240]
+    assert np.abs(plain[left].astype(int) - limbs[left]).max() > 80
+    np.testing.assert_array_equal(plain[right], limbs[right])
 
 
 def test_what_cannot_be_a_jpeg_is_refused() -> None:

@@ -125,7 +125,7 @@ def test_offering_frames_never_waits_and_memory_is_bounded_for_each_camera(tmp_p
     stage = Stage(tmp_path / "incidents")
     picture = np.zeros((2160, 3840, 3), np.uint8)
     for number, _ in itertools.product(range(20), range(30)):
-        stage.recorder.frame(f"camera{number}", picture, live_score(size=(3840, 2160)))
+        stage.recorder.frame(f"camera{number}", picture, live_score(size=(3840, 2160)), ())
     stage.begin("a", camera="camera3")
     stage.recorder.ended("camera3", "a")
     waiting = stage.recorder.waiting - 2
@@ -133,7 +133,7 @@ def test_offering_frames_never_waits_and_memory_is_bounded_for_each_camera(tmp_p
     assert stage.recorder.frames_dropped == 600 - waiting
     assert stage.recorder.recording == {"a"}
     for _ in range(30):
-        stage.recorder.frame("feed", None, live_score())
+        stage.recorder.frame("feed", None, live_score(), ())
     assert stage.recorder.waiting - 2 - waiting == 16
     stage.recorder.start()
     eventually(lambda: not stage.recorder.waiting, "all were looked at")
@@ -159,7 +159,7 @@ def test_the_past_is_bounded_in_bytes_and_forgotten_when_a_camera_falls_silent(
 def test_a_frame_that_cannot_be_drawn_costs_nobody_else_anything(stage: Stage) -> None:
     stage.begin("a")
     stage.show([0.999] * 3)
-    stage.recorder.frame(CAMERA, np.zeros((0, 5), np.uint8), live_score(size=SIZE))
+    stage.recorder.frame(CAMERA, np.zeros((0, 5), np.uint8), live_score(size=SIZE), ())
     stage.show([0.999] * 3)
     stage.recorder.forget(CAMERA)
     assert stage.outcome("a", "clip") == ("ready", None)
@@ -211,7 +211,7 @@ def test_what_cannot_be_finished_when_the_service_stops_is_missing_and_leaves_no
     monkeypatch.setattr(VideoWriter, "add", slow)
     stage = Stage(tmp_path / "incidents")
     for _ in range(10):
-        stage.recorder.frame(CAMERA, numbered(0, *SIZE), live_score(0.999, size=SIZE))
+        stage.recorder.frame(CAMERA, numbered(0, *SIZE), live_score(0.999, size=SIZE), ())
         stage.now += 0.05
     stage.begin("a")
     stage.recorder.start()

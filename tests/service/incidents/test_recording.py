@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.behaviours import Kind
 from service.documents.messages import Score
+from service.drawing.overlay import Image
 from service.incidents import recording
 from service.incidents.recording import VERSIONS, IncidentRecording, Shot, rank_of
 from service.storage.evidence import EvidenceStore
 from tests.doubles.evidence import CAMERA, SIZE, Stage
+from tests.doubles.findings import finding
 from tests.doubles.media import frame_number
 from tests.doubles.scores import live_person, live_score
 from tests.doubles.servers import eventually
@@ -22,7 +25,7 @@ from tests.doubles.servers import eventually
 def shot(moment: float, rank: float = 0.5) -> Shot:
     """A frame without a picture."""
     score = live_score(rank, size=SIZE, people=[]).model_dump_json().encode()
-    return Shot(moment, SIZE, None, score, (0, rank, rank))
+    return Shot(moment, SIZE, None, score, (), (0, rank, rank))
 
 
 class Told(list[tuple[object, ...]]):
@@ -109,6 +112,31 @@ def test_the_snapshot_of_a_behaviour_shows_its_highest_score(stage: Stage) -> No
     stage.show([0.1] * 20)
     stage.outcome("a", "clip")
     assert frame_number(stage.snapshot("a")) == 3
+
+
+def test_snapshot_and_clip_show_the_limbs_that_contributed(stage: Stage) -> None:
+    fallen = live_person(0.3, box=(20, 5, 76, 65), behaviours={Kind.FALL: 1.3})
+    for incident, findings in (("plain", ()), ("limbs", (finding(joints=(13, 14, 15, 16)),))):
+        stage.begin(incident)
+        for _ in range(3):
+            stage.score(live_score(0.3, camera=CAMERA, size=SIZE, people=[fallen]), findings=findings)
+            stage.now += 0.1
+        stage.recorder.ended(CAMERA, incident)
+        stage.show([0.1] * 20)
+        assert stage.outcome(incident, "clip") == ("ready", None)
+    assert fallen.keypoints is not None
+    x, y, _ = np.mean([fallen.keypoints[13], fallen.keypoints[15]], axis=0)
+
+    def violet(image: Image) -> float:
+        """How violet the left shin is."""
+        shin = image[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].astype(int)
+        return float((shin[..., 0] + shin[..., 2] - 2 * shin[..., 1]).mean())
+
+    for background in (True, False):
+        plain, limbs = (stage.snapshot(one, background=background) for one in ("plain", "limbs"))
+        assert violet(limbs) > violet(plain) + 100
+        plain, limbs = (stage.clip(one, background=background)[1][-12] for one in ("plain", "limbs"))
+        assert violet(limbs) > violet(plain) + 100
 
 
 @pytest.mark.parametrize(
@@ -215,7 +243,7 @@ for incident, limit in (("full", room), ("later", soft)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     recorder.started("entrance", incident, True, time.monotonic())
     for picture in noise:
-        recorder.frame("entrance", picture, live_score(0.999, size=(192, 144), people=[]))
+        recorder.frame("entrance", picture, live_score(0.999, size=(192, 144), people=[]), ())
     recorder.forget("entrance")
     print(done.get(timeout=60))
     print(done.get(timeout=60))
