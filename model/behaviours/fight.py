@@ -1,0 +1,437 @@
+"""Fights: people close to each other whose bodies move violently.
+
+The score is a logistic regression over seven plain numbers about two people, or about one beside whom nobody is seen,
+over the last 1.5 s. The coefficients are learnt from 150 labelled clips of surveillance cameras (MIT licence), half of
+them fights; ``python -m benchmarks.research.fight_behaviour`` makes them again and says how well they do on clips that
+they were not learnt from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.behaviours.base import Finding, Kind
+from model.behaviours.posture import Posture
+from model.kinematics import RATE_HZ, SEEN, Bodies, Measure, moments
+from pose.skeleton import COCO_JOINTS
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+FEATURES: Final = ("feet", "contact_feet", "wrists", "shape", "near_shape", "broken", "torso")
+"""What the regression reads, as log(1 + x), of two people:
+
+- feet: speed of the faster foot against the torso, body heights per second, of the person with more of it;
+- contact_feet: the same, times how close the torsos are, 0..1 (after the logarithm);
+- wrists: speed of the faster wrist against the torso, of the person with more of it;
+- shape: |d log(width / height) / dt| of the box, per second, of the person with more of it;
+- near_shape: the same of the person with less of it, times how close the boxes are, 0..1 (after the logarithm);
+- broken: tracks per second that begin beside somebody, since trackers lose people who wrestle;
+- torso: speed of the torso, of the person with more of it. Its coefficient is negative: feet and arms of people who
+  walk or run are fast too.
+
+Of one person alone contact_feet and near_shape are 0.
+"""
+
+MEAN: Final = (0.5544, 0.2943, 0.6766, 0.5178, 0.2416, 0.6226, 0.3022)
+DEVIATION: Final = (0.3040, 0.2805, 0.3034, 0.2459, 0.2393, 0.4915, 0.1908)
+COEFFICIENTS: Final = (0.4734, 0.4455, 0.3290, 0.5941, 0.2181, 0.4772, -0.2871)
+INTERCEPT: Final = -0.0582
+"""Logit of a fight: the features, standardised by `MEAN` and `DEVIATION`, times `COEFFICIENTS`, plus `INTERCEPT`."""
+
+THRESHOLD: Final = 1.1604
+"""Logit from which a fight fires, chosen on cross-validated clips."""
+
+WINDOW_S: Final = 1.5
+"""Time over which the features are taken. Shorter ones measured noise; longer ones did not help."""
+
+_LEAST: Final = 4
+"""Moments for which two people must be seen together, and over which a mean is spread at least: one wrong pose is no
+agitation."""
+
+_FASTEST: Final = 3.0
+_MOST_SHAPE: Final = 2.0
+_MOST_TORSO: Final = 4.0
+"""Speeds count up to these, per second. Kicks are faster, but so are joints that jump, and those are more frequent."""
+
+_SURE: Final = 0.65
+"""Mean confidence of a pose from which its limbs count in full; from `SEEN` up to it they count in proportion. Limbs of
+people who are half hidden are guessed and jump."""
+
+_STEP: Final = 2
+_TORSO_STEP: Final = 3
+"""Moments over which changes of shape and speeds of the torso are taken."""
+
+_NEAR_H: Final = 0.4
+_CONTACT_H: Final = 0.8
+"""Scales of closeness in body heights: exp(-gap / 0.4) for boxes, exp(-(distance / 0.8)^2) for torsos."""
+
+_MOST_GAP_H: Final = 0.5
+"""Boxes of people who fight are no farther apart, on average over the window."""
+
+_MOST_AWAY_H: Final = 1.5
+_NEIGHBOURS: Final = 3
+"""Each person is looked at together with so many others at most, the nearest whose torsos are no farther away now."""
+
+_SAME_H: Final = 0.12
+"""Two tracks whose torsos are no farther apart are one person whom the tracker sees twice."""
+
+_MOST_RATIO: Final = 2.5
+"""People whose heights in the picture differ more are at different distances from the camera."""
+
+_BESIDE_H: Final = 0.8
+_AROUND_H: Final = 1.0
+_KNOWN_S: Final = 1.0
+_SETTLE_S: Final = 0.15
+"""A track is broken if it begins within `_BESIDE_H` of a place where another was seen within the last `_KNOWN_S`. It
+counts for people within `_AROUND_H`. The first people of a scene, and those who appear within `_SETTLE_S` of them, were
+there before."""
+
+_SPREAD: Final = 2.0
+"""Logits to which the scores are spread: at a score of 0.5, 2.2 below the threshold, half of ordinary clips remain."""
+
+_ALONE: Final = 0.95
+"""Highest score of a person beside whom nobody is seen. Often one person hides the other, but such a score alone must
+not fire."""
+
+_REPORTED: Final = 0.5
+_AGITATED: Final = 0.75
+_CALM_S: Final = 1.0
+"""People are agitated while their score is at least `_AGITATED`, 1 below the threshold in logits. It is over when the
+score has been lower for so long."""
+
+_FAST: Final = 0.8
+"""A limb is named if its mean speed exceeds this, in body heights per second."""
+
+_SHOULDER_TO_MIDDLE: Final = 0.16
+"""From the shoulders to the middle of the torso, in body heights; half the length of a torso."""
+
+_LIMBS: Final = tuple(COCO_JOINTS.index(name) for name in ("left_wrist", "right_wrist", "left_ankle", "right_ankle"))
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a track was seen last, or began: seconds and pixels."""
+
+    time: float
+    x: float
+    y: float
+    stature: float
+
+    def beside(self, other: Place) -> bool:
+        """Whether another place is so near that a track that begins here may continue one that was there."""
+        return math.hypot(self.x - other.x, self.y - other.y) < _BESIDE_H * max(self.stature, other.stature)
+
+
+@dataclass(frozen=True, slots=True)
+class Agitation:
+    """How long a person has been agitated: the first and the last moment, in seconds."""
+
+    since: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is remembered.
+
+    Attributes:
+        settled: Tracks that begin later than this count as broken, seconds.
+        seen: Where tracks were seen last, those of the last second.
+        broken: Where tracks began beside somebody, those of the last window.
+        agitated: People who are agitated, by track number.
+    """
+
+    settled: float = -math.inf
+    seen: Mapping[int, Place] = field(default_factory=lambda: MappingProxyType({}))
+    broken: tuple[Place, ...] = ()
+    agitated: Mapping[int, Agitation] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Pairs of people who are close, then each person alone.
+
+    Attributes:
+        first: Shape ``(N,)``: row of a person.
+        second: Shape ``(N,)``: row of the other; that of the same person if alone.
+        features: Shape ``(N, len(FEATURES))``.
+        distance: Shape ``(N,)``: mean distance of the torsos in body heights; nan if alone.
+        closing: Shape ``(N,)``: highest speed at which the torsos approach, body heights per second; nan if alone.
+    """
+
+    first: Rows
+    second: Rows
+    features: Floats
+    distance: Floats
+    closing: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Fight:
+    """The behaviour `fight`.
+
+    Example:
+        >>> Fight().start().broken
+        ()
+    """
+
+    kind = Kind.FIGHT
+
+    def start(self) -> Scene:
+        """Nobody was seen yet."""
+        return Scene()
+
+    def update(self, state: Scene, bodies: Bodies, posture: Posture) -> tuple[Scene, list[Finding]]:
+        """Take the next moment.
+
+        Args:
+            state: What is remembered.
+            bodies: The people at this moment.
+            posture: Their postures, which are not needed.
+
+        Returns:
+            What is remembered now, and one finding for each group of people.
+        """
+        state = _follow(state, bodies)
+        people = _people(bodies)
+        candidates = _candidates(bodies, people, state.broken)
+        scores = _scores(candidates)
+        agitated = {
+            track: agitation
+            for track, agitation in state.agitated.items()
+            if abs(bodies.time - agitation.last) <= _CALM_S
+        }
+        findings = []
+        for rows, best in _groups(candidates, scores):
+            tracks = [bodies.track_ids[row] for row in rows]
+            since = min([agitated[track].since for track in tracks if track in agitated], default=bodies.time)
+            if scores[best] >= _AGITATED:
+                agitated |= dict.fromkeys(tracks, Agitation(since, bodies.time))
+            findings.append(_finding(bodies, people, candidates, float(scores[best]), best, rows, since))
+        return Scene(state.settled, state.seen, state.broken, agitated), findings
+
+
+def features(state: Scene, bodies: Bodies) -> tuple[Scene, Floats, NDArray[np.bool_]]:
+    """What the regression reads at the next moment, for those who fit it.
+
+    Args:
+        state: What is remembered.
+        bodies: The people at this moment.
+
+    Returns:
+        What is remembered now; the features, shape ``(N, len(FEATURES))``; and which of the N are pairs.
+    """
+    state = _follow(state, bodies)
+    candidates = _candidates(bodies, _people(bodies), state.broken)
+    return state, candidates.features, candidates.first != candidates.second
+
+
+def _follow(state: Scene, bodies: Bodies) -> Scene:
+    """Notice the tracks that begin beside somebody."""
+    now = bodies.time
+    seen = {track: place for track, place in state.seen.items() if abs(now - place.time) <= _KNOWN_S}
+    settled = state.settled if seen else now + _SETTLE_S
+    last = bodies.past[:, -1]
+    here = {
+        track: Place(now, float(last[row, Measure.BOX_X]), float(last[row, Measure.BOX_Y]), float(bodies.stature[row]))
+        for row, track in enumerate(bodies.track_ids)
+    }
+    broken = [place for place in state.broken if abs(now - place.time) < WINDOW_S]
+    if now > settled:
+        for track, place in here.items():
+            if track not in seen and any(
+                place.beside(other) for number, other in (seen | here).items() if number != track
+            ):
+                broken.append(place)
+    return Scene(settled, seen | here, tuple(broken), state.agitated)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _People:
+    """Measures of M people over the window of T moments."""
+
+    limbs: Floats
+    """Mean speed of wrists and ankles, shape ``(M, 4)``."""
+    numbers: Floats
+    """Feet, wrists, shape and torso, shape ``(M, 4)``."""
+    torso: Floats
+    """Place of the torso in pixels, shape ``(M, T, 2)``."""
+    box: Floats
+    """Middle and sides of the box in pixels, shape ``(M, T, 4)``."""
+    seen: Rows
+    """Number of moments at which each was seen, shape ``(M,)``."""
+
+
+def _people(bodies: Bodies) -> _People:
+    past = bodies.past[:, -moments(WINDOW_S) :]
+    stature = bodies.stature[:, None]
+    confidence = past[:, :, Measure.CONFIDENCE]
+    trust = ((confidence - SEEN) / (_SURE - SEEN)).clip(0.0, 1.0)
+    limbs = (past[:, :, Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] / stature[..., None]).clip(max=_FASTEST)
+    limbs = limbs * trust[..., None]
+    box = past[:, :, Measure.BOX_X : Measure.TALL + 1]
+    shape = np.log(box[:, :, 2].clip(min=1.0)) - np.log(box[:, :, 3].clip(min=1.0))
+    change = (np.abs(shape[:, _STEP:] - shape[:, :-_STEP]) * RATE_HZ / _STEP).clip(max=_MOST_SHAPE)
+    change = change * np.minimum(trust[:, _STEP:], trust[:, :-_STEP])
+    shoulders = past[:, :, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1]
+    hips = past[:, :, Measure.HIP_X : Measure.HIP_Y + 1]
+    down = np.array([0.0, _SHOULDER_TO_MIDDLE]) * stature[..., None]
+    torso = (shoulders + hips) / 2
+    torso = np.where(np.isnan(torso), shoulders + down, torso)
+    torso = np.where(np.isnan(torso), box[:, :, :2], torso)
+    moved = torso[:, _TORSO_STEP:] - torso[:, :-_TORSO_STEP]
+    pace = (np.hypot(moved[..., 0], moved[..., 1]) / stature * RATE_HZ / _TORSO_STEP).clip(max=_MOST_TORSO)
+    numbers = [
+        _mean(np.fmax(limbs[:, :, 2], limbs[:, :, 3])),
+        _mean(np.fmax(limbs[:, :, 0], limbs[:, :, 1])),
+        _mean(change),
+        _mean(pace),
+    ]
+    seen = (~np.isnan(confidence)).sum(axis=1)
+    return _People(_mean(limbs), np.stack(numbers, axis=1), torso, box, seen)
+
+
+def _mean(values: Floats, least: int = _LEAST) -> Floats:
+    """Mean over the moments (axis 1) that are known, spread over at least so many."""
+    known = ~np.isnan(values)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1).clip(min=least))
+
+
+def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place]) -> Candidates:
+    first, second, gap, distances = _close(bodies, people)
+    distance = _mean(distances, 1)
+    approach = (distances[:, :-_TORSO_STEP] - distances[:, _TORSO_STEP:]) * RATE_HZ / _TORSO_STEP
+    alone = np.flatnonzero(people.seen >= _LEAST)
+    begun = _broken(bodies, broken)
+    logs = np.log1p(people.numbers)
+    feet, wrists, shape, torso = np.maximum(logs[first], logs[second]).T
+    both_shape = np.minimum(logs[first, 2], logs[second, 2])
+    pairs = np.stack(
+        [
+            feet,
+            feet * np.exp(-((distance / _CONTACT_H) ** 2)),
+            wrists,
+            shape,
+            both_shape * np.exp(-gap / _NEAR_H),
+            np.log1p(np.maximum(begun[first], begun[second])),
+            torso,
+        ],
+        axis=1,
+    )
+    feet, wrists, shape, torso = logs[alone].T
+    nothing = np.zeros(len(alone))
+    singles = np.stack([feet, nothing, wrists, shape, nothing, np.log1p(begun[alone]), torso], axis=1)
+    unknown = np.full(len(alone), np.nan)
+    return Candidates(
+        first=np.concatenate([first, alone]),
+        second=np.concatenate([second, alone]),
+        features=np.concatenate([pairs, singles]),
+        distance=np.concatenate([distance, unknown]),
+        closing=np.concatenate([np.fmax.reduce(approach, axis=1, initial=0.0), unknown]),
+    )
+
+
+def _close(bodies: Bodies, people: _People) -> tuple[Rows, Rows, Floats, Floats]:
+    """Pairs who are close: their rows, the mean gap of their boxes, the distances of their torsos at each moment."""
+    stature = bodies.stature
+    first, second = _neighbours(people.torso[:, -1], stature)
+    scale = ((stature[first] + stature[second]) / 2)[:, None]
+    one, other = people.box[first], people.box[second]
+    sides = np.abs(one[:, :, :2] - other[:, :, :2]) - (one[:, :, 2:] + other[:, :, 2:]) / 2
+    sides = np.maximum(sides, 0.0)
+    gap = _mean(np.hypot(sides[..., 0], sides[..., 1]) / scale, 1)
+    away = people.torso[first] - people.torso[second]
+    distances = np.hypot(away[..., 0], away[..., 1]) / scale
+    together = (~np.isnan(distances)).sum(axis=1)
+    close = (together >= _LEAST) & (gap < _MOST_GAP_H) & (_mean(distances, 1) >= _SAME_H)
+    return first[close], second[close], gap[close], distances[close]
+
+
+def _neighbours(torso: Floats, stature: Floats) -> tuple[Rows, Rows]:
+    """Each person with the nearest others: rows of the one and of the other, in increasing order."""
+    reach = np.maximum(stature[:, None], stature)
+    x, y = torso.T
+    distance = np.hypot(x[:, None] - x, y[:, None] - y) / reach
+    chosen = (distance < _MOST_AWAY_H) & (reach < _MOST_RATIO * np.minimum(stature[:, None], stature))
+    np.fill_diagonal(chosen, False)
+    if chosen.sum(axis=1).max(initial=0) > _NEIGHBOURS:
+        rank = np.where(chosen, distance, np.inf).argsort(axis=1, kind="stable").argsort(axis=1)
+        chosen &= rank < _NEIGHBOURS
+    first, second = np.nonzero(np.triu(chosen | chosen.T))
+    return first, second
+
+
+def _broken(bodies: Bodies, broken: Sequence[Place]) -> Floats:
+    """Broken tracks per second around each person, shape ``(M,)``."""
+    if not broken:
+        return np.zeros(len(bodies))
+    here = bodies.past[:, -1, Measure.BOX_X : Measure.BOX_Y + 1]
+    places = np.array([[place.x, place.y] for place in broken])
+    reach = np.maximum(bodies.stature[:, None], np.array([place.stature for place in broken]))
+    away = np.linalg.norm(here[:, None] - places, axis=2)
+    return np.asarray((away < _AROUND_H * reach).sum(axis=1) / WINDOW_S)
+
+
+def _scores(candidates: Candidates) -> Floats:
+    """Scores of candidates, shape ``(N,)``: 1 at the threshold, 2 at most."""
+    logits = (candidates.features - MEAN) / DEVIATION @ np.array(COEFFICIENTS) + INTERCEPT
+    scores: Floats = 2.0 / (1.0 + np.exp((THRESHOLD - logits) / _SPREAD))
+    return np.asarray(np.where(candidates.first != candidates.second, scores, scores.clip(max=_ALONE)))
+
+
+def _groups(candidates: Candidates, scores: Floats) -> list[tuple[list[int], int]]:
+    """People who fight together: their rows, increasing, and their strongest candidate; the strongest group first."""
+    counted = np.flatnonzero(scores >= _REPORTED)
+    # Pairs first, since a person in a pair is not alone, and the strongest of them first: it stands for its group.
+    alone = candidates.first[counted] == candidates.second[counted]
+    order = counted[np.lexsort((-scores[counted], alone))].tolist()
+    member: dict[int, int] = {}
+    groups: dict[int, set[int]] = {}
+    for number in order:
+        rows = {int(candidates.first[number]), int(candidates.second[number])}
+        joined = {member[row] for row in rows if row in member}
+        # Neither does a weak pair draw bystanders into a fight.
+        if joined and (len(rows) == 1 or scores[number] < 1 <= max(scores[old] for old in joined)):
+            continue
+        rows = rows.union(*(groups.pop(old) for old in joined))
+        best = max([number, *joined], key=scores.__getitem__)
+        groups[best] = rows
+        member |= dict.fromkeys(rows, best)
+    strongest = sorted(groups, key=lambda number: -scores[number])
+    return [(sorted(groups[number]), number) for number in strongest]
+
+
+def _finding(
+    bodies: Bodies, people: _People, candidates: Candidates, score: float, best: int, rows: list[int], since: float
+) -> Finding:
+    pair = sorted({int(candidates.first[best]), int(candidates.second[best])})
+    fastest = people.limbs[pair].max(axis=0)
+    facts = {"limb_speed_h_s": float(fastest.max()), "agitation_s": bodies.time - since}
+    shape = float(people.numbers[pair, 2].max())
+    facts |= {"shape_change_per_s": shape, "broken_tracks_per_s": math.expm1(candidates.features[best, 5])}
+    moves = f"limbs at {facts['limb_speed_h_s']:.1f} body heights a second on average for {facts['agitation_s']:.1f} s"
+    if len(pair) == 2:
+        distance = float(candidates.distance[best])
+        facts |= {"distance_h": distance, "closing_h_s": float(candidates.closing[best])}
+        count = _NUMBERS[len(rows)] if len(rows) < len(_NUMBERS) else str(len(rows))
+        saw = f"{count} people{', two of them' if len(rows) > 2 else ''} {distance:.1f} body heights apart; {moves}"
+    else:
+        saw = f"one person, nobody seen beside; {moves}"
+    return Finding(
+        kind=Kind.FIGHT,
+        tracks=tuple(sorted(bodies.track_ids[row] for row in rows)),
+        score=score,
+        since=since,
+        saw=saw,
+        facts=facts,
+        joints=tuple(joint for joint, speed in zip(_LIMBS, fastest, strict=True) if speed >= _FAST),
+    )
