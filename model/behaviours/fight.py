@@ -260,7 +260,7 @@ class _People:
     """Measures of M people over the window of T moments."""
 
     limbs: Floats
-    """Mean speed of wrists and ankles, shape ``(M, 4)``."""
+    """Speed of wrists and ankles in body heights per second, shape ``(M, T, 4)``."""
     numbers: Floats
     """Feet, wrists, shape and torso, shape ``(M, 4)``."""
     torso: Floats
@@ -297,7 +297,7 @@ def _people(bodies: Bodies) -> _People:
         _mean(pace),
     ]
     seen = (~np.isnan(confidence)).sum(axis=1)
-    return _People(_mean(limbs), np.stack(numbers, axis=1), torso, box, seen)
+    return _People(limbs, np.stack(numbers, axis=1), torso, box, seen)
 
 
 def _mean(values: Floats, least: int = _LEAST) -> Floats:
@@ -393,20 +393,22 @@ def _groups(candidates: Candidates, scores: Floats) -> list[tuple[list[int], int
     counted = np.flatnonzero(scores >= _REPORTED)
     # Pairs first, since a person in a pair is not alone, and the strongest of them first: it stands for its group.
     alone = candidates.first[counted] == candidates.second[counted]
-    order = counted[np.lexsort((-scores[counted], alone))].tolist()
+    order = counted[np.lexsort((-scores[counted], alone))]
+    score = dict(zip(order.tolist(), scores[order].tolist(), strict=True))
     member: dict[int, int] = {}
     groups: dict[int, set[int]] = {}
-    for number in order:
-        rows = {int(candidates.first[number]), int(candidates.second[number])}
-        joined = {member[row] for row in rows if row in member}
+    for number, one, other in zip(
+        score, candidates.first[order].tolist(), candidates.second[order].tolist(), strict=True
+    ):
+        joined = {member[row] for row in (one, other) if row in member}
         # Neither does a weak pair draw bystanders into a fight.
-        if joined and (len(rows) == 1 or scores[number] < 1 <= max(scores[old] for old in joined)):
+        if joined and (one == other or score[number] < 1 <= max(score[old] for old in joined)):
             continue
-        rows = rows.union(*(groups.pop(old) for old in joined))
-        best = max([number, *joined], key=scores.__getitem__)
+        rows = {one, other}.union(*(groups.pop(old) for old in joined))
+        best = max([number, *joined], key=score.__getitem__)
         groups[best] = rows
         member |= dict.fromkeys(rows, best)
-    strongest = sorted(groups, key=lambda number: -scores[number])
+    strongest = sorted(groups, key=lambda number: -score[number])
     return [(sorted(groups[number]), number) for number in strongest]
 
 
@@ -414,7 +416,7 @@ def _finding(
     bodies: Bodies, people: _People, candidates: Candidates, score: float, best: int, rows: list[int], since: float
 ) -> Finding:
     pair = sorted({int(candidates.first[best]), int(candidates.second[best])})
-    fastest = people.limbs[pair].max(axis=0)
+    fastest = _mean(people.limbs[pair]).max(axis=0)
     facts = {"limb_speed_h_s": float(fastest.max()), "agitation_s": bodies.time - since}
     shape = float(people.numbers[pair, 2].max())
     facts |= {"shape_change_per_s": shape, "broken_tracks_per_s": math.expm1(candidates.features[best, 5])}
