@@ -98,9 +98,13 @@ def _periods(fired: Collection[Fired], merge_s: float) -> list[_Period]:
 def _anomaly(kind: Kind, period: _Period, stretch: Sequence[FrameScore]) -> Anomaly:
     clearest = max((one.finding for one in period.fired), key=lambda finding: finding.score)
     tracks = sorted({track for one in period.fired for track in one.finding.tracks})
+    at_once: dict[float, set[int]] = {}
+    for one in period.fired:
+        at_once.setdefault(one.at, set()).update(one.finding.tracks)
     return Anomaly(
         kind=kind,
-        title=title(kind, len(tracks)),
+        # Trackers often give a person who falls a second number, so tracks are no count of people.
+        title=title(kind, max(map(len, at_once.values()))),
         start_s=period.start,
         end_s=period.end,
         explanation=clearest.saw,

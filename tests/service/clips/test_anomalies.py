@@ -86,7 +86,7 @@ def test_periods_of_one_kind_are_one_if_they_are_closer_than_the_calibration_say
     assert len(anomalies) == number
     if number == 1:
         assert (anomalies[0].start_s, anomalies[0].end_s) == (min(1.5, since), 4.0)
-        assert (anomalies[0].tracks, anomalies[0].title) == ([1, 2], "Fall, 2 people")
+        assert (anomalies[0].tracks, anomalies[0].title) == ([1, 2], "Fall, 1 person")
 
 
 def test_different_kinds_are_different_anomalies_in_order_of_their_starts_the_most_severe_first() -> None:
