@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.behaviours.base import Finding, Kind
 from model.behaviours.fall import Fall
+from model.behaviours.fight import Fight
 from model.behaviours.lying import Lying
 from model.behaviours.posture import Posture
 from model.behaviours.running import Running
@@ -48,7 +49,7 @@ class Behaviour(Protocol):
         """
 
 
-BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Lying(), Running())
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Running())
 """All named behaviours."""
 
 
