@@ -48,6 +48,6 @@ class DemoCamera:
 
 
 DEMO_CAMERAS: Final = (
-    DemoCamera("hall", "Hall", seed=13, incident_every_s=30.0, events=("fall", "fight", "running")),
+    DemoCamera("hall", "Hall", seed=13, incident_every_s=40.0, events=("fall", "fight", "running")),
     DemoCamera("street", "Street", seed=8),
 )

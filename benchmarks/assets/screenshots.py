@@ -24,7 +24,7 @@ from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 _FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 _SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
 _CAMERAS = {
-    "Hall": "simulation:13?incident_every=30&event=fall&event=fight&event=running",
+    "Hall": "simulation:13?incident_every=40&event=fall&event=fight&event=running",
     "Street": "simulation:8",
     "Park": "simulation:14?incident_every=60&event=fall",
     "Shop": "simulation:22",
