@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of recordings; by default events/ in the data folder")
     parser.add_argument("--only", help=f"some of {','.join((*TITLES, VARIANTS))}; by default all")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--docs", type=Path, help="with --json and all footage: write the page here")
+    parser.add_argument("--docs", type=Path, help="with --json: write the page here")
     parser.add_argument(
         "--named-only", action="store_true", help="without windows and levels, ten times as fast; not the small world"
     )
@@ -271,8 +271,8 @@ def main() -> None:
     unknown = sorted(set(wanted) - set(every))
     if unknown:
         parser.error(f"there is no footage {', '.join(unknown)}; there are {', '.join(every)}")
-    if options.docs and (not options.json or options.only or options.named_only):
-        parser.error("--docs needs --json, which the page links to, and everything, so neither --only nor --named-only")
+    if options.docs and not options.json:
+        parser.error("--docs needs --json, which the page links to")
 
     settings = load_settings()
     console = Console(stderr=True)
@@ -299,7 +299,7 @@ def main() -> None:
         wide.print(overview(sections).table())
     if variants:
         wide.print(variants_grid(variants).table())
-    provenance = _provenance(settings, measurement.store)
+    provenance = _provenance(settings, measurement.store) | {"left_out": _left_out(wanted, options)}
     if options.json:
         document = {
             "provenance": provenance,
@@ -327,6 +327,14 @@ def _measure(
     if WORLD in wanted:
         sections.append(measurement.world(options.cameras, options.minutes * 60, options.jobs))
     return sections, measurement.variants() if VARIANTS in wanted else []
+
+
+def _left_out(wanted: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """What was not measured, in words."""
+    footage_left = [title for key, title in TITLES.items() if key not in wanted]
+    conditions = [] if VARIANTS in wanted else ["Falls under other conditions"]
+    level = ["The level, so that nothing is *unusual* and only named behaviours are judged"]
+    return [*footage_left, *conditions, *(level if options.named_only else [])]
 
 
 def _provenance(settings: Settings, store: PoseStore) -> dict[str, Any]:

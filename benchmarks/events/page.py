@@ -149,6 +149,7 @@ def page(sections: Sequence[Section], variants: Sequence[Variant], provenance: d
         "figures come from the functions behind `daflow evaluate --events FOLDER`, which measures the same on your "
         "own cameras; see [cameras.md](cameras.md#acceptance-on-your-own-footage).",
         "",
+        *_left_out(provenance["left_out"]),
         "## All footage",
         "",
         *_markdown(overview(sections)),
@@ -160,16 +161,9 @@ def page(sections: Sequence[Section], variants: Sequence[Variant], provenance: d
     ]
     for section in sections:
         lines += [*_section(section), ""]
+    if variants:
+        lines += [*_conditions(variants), ""]
     lines += [
-        "## Falls under other conditions",
-        "",
-        "All falls of UR Fall and GMDCSA24 from their videos, with what a camera may do to them. At 5 frames a second "
-        "only every n-th frame is used, and people are followed through these. At half resolution the pose estimator "
-        "is given pictures of half the width and half the height. Hidden joints are drawn at random in every frame and "
-        "sent with confidence 0. MoveNet is another pose model; its skeletons of UR Fall have 13 joints.",
-        "",
-        *_markdown(variants_grid(variants)),
-        "",
         "## Command",
         "",
         "```sh",
@@ -181,6 +175,23 @@ def page(sections: Sequence[Section], variants: Sequence[Variant], provenance: d
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _left_out(left_out: Sequence[str]) -> list[str]:
+    return [f"Not measured here: {'; '.join(left_out)}.", ""] if left_out else []
+
+
+def _conditions(variants: Sequence[Variant]) -> list[str]:
+    return [
+        "## Falls under other conditions",
+        "",
+        "All falls of UR Fall and GMDCSA24 from their videos, with what a camera may do to them. At 5 frames a second "
+        "only every n-th frame is used, and people are followed through these. At half resolution the pose estimator "
+        "is given pictures of half the width and half the height. Hidden joints are drawn at random in every frame and "
+        "sent with confidence 0. MoveNet is another pose model; its skeletons of UR Fall have 13 joints.",
+        "",
+        *_markdown(variants_grid(variants)),
+    ]
 
 
 def interval_text(interval: Interval | None) -> str:

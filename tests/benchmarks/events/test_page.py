@@ -8,7 +8,7 @@ from benchmarks.events.page import Section, Variant, overview, terminal, variant
 from model.behaviours import Kind
 from model.events import Alarm, Event, EventReport, WatchedClip, judge
 
-PROVENANCE = {"command": "python -m benchmarks.events --data DIR", "versions": {"torch": "2.0"}}
+PROVENANCE = {"left_out": [], "command": "python -m benchmarks.events --data DIR", "versions": {"torch": "2.0"}}
 
 
 def report(known: float | None) -> EventReport:
@@ -42,6 +42,16 @@ def test_the_page_has_every_figure_and_every_clip(tmp_path: Path) -> None:
     assert "A note." in text
     assert "[results.json](../benchmarks/results.json)" in text
     assert text.count("\n## ") == 5
+
+
+def test_the_page_says_what_was_not_measured(tmp_path: Path) -> None:
+    page = tmp_path / "events.md"
+    write_page(
+        page, [section(6.0)], [], PROVENANCE | {"left_out": ["The small world", "The level"]}, tmp_path / "r.json"
+    )
+    text = page.read_text(encoding="utf-8")
+    assert "Not measured here: The small world; The level." in text
+    assert "## Falls under other conditions" not in text
 
 
 def test_lines_of_markdown_tables_have_as_many_cells_as_headers(tmp_path: Path) -> None:
