@@ -28,8 +28,8 @@ from service.dashboard.frame import (
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence
-from service.documents.kinds import TITLES, rarity_words, title
-from service.documents.messages import IncidentInfo
+from service.documents.kinds import TITLES, rarity_words
+from service.documents.messages import IncidentInfo, KindSeen
 from service.drawing.overlay import level_text
 from service.runtime import Runtime
 
@@ -416,7 +416,7 @@ def _kind(seen: dict[str, Any]) -> None:
     kind, people = Kind(seen["kind"]), seen["people"]
     with ui.element("li"):
         with ui.element("p"):
-            text(title(kind, len(people)), "span", "strong")
+            text(KindSeen.model_validate(seen).title, "span", "strong")
             with ui.element("span").classes("soft"):
                 text(" ", "span")
                 Moment(seen["first_at"], "time")

@@ -111,19 +111,30 @@ class KindSeen(Document):
     people: list[int] = Field(
         description="Track numbers of the people who did it, increasing; at most 64.", examples=[[3]]
     )
+    number: int | None = Field(
+        default=None,
+        description="Most people at one moment. A person who gets another track number is still one. Null for what was "
+        "stored by an older version.",
+        examples=[1],
+    )
     score: float = Field(
         description="Highest score: of a named behaviour, which fires at 1; of `unusual`, the highest level.",
         examples=[1.214],
     )
     explanation: str = Field(
         description="What was seen at the highest score, in words with numbers.",
-        examples=["hips fell 0.6 body heights in 0.7 s"],
+        examples=["shoulders came down by 0.6 body heights, at up to 1.4 a second"],
     )
     facts: dict[str, float] = Field(
         description="The numbers of the explanation by name, with the unit at the end: `_s` seconds, `_h` body "
         "heights, `_deg` degrees. Of `unusual`, the level of each part of the score.",
-        examples=[{"hips_fell_h": 0.6, "fall_s": 0.7}],
+        examples=[{"drop_h": 0.6, "speed_h_s": 1.4}],
     )
+
+    @property
+    def title(self) -> str:
+        """What was seen, and of how many people."""
+        return title(self.kind, len(self.people) if self.number is None else self.number)
 
 
 class IncidentInfo(Document):
@@ -137,7 +148,8 @@ class IncidentInfo(Document):
     kind: Kind = Field(description="The most severe kind so far; it gives the title.")
     title: str = Field(description="What happened, in words.", examples=["Fall, 1 person"])
     explanation: str = Field(
-        description="What was seen of `kind`, in words with numbers.", examples=["hips fell 0.6 body heights in 0.7 s"]
+        description="What was seen of `kind`, in words with numbers.",
+        examples=["shoulders came down by 0.6 body heights, at up to 1.4 a second"],
     )
     kinds: list[KindSeen] = Field(description="Every kind that was seen, most severe first.")
     severity: Severity = Field(description="Highest severity so far: `warning` or `alert`.")

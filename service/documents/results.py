@@ -136,7 +136,7 @@ class Anomaly(Document):
     explanation: str = Field(
         default="",
         description="What was seen when it was clearest, with numbers.",
-        examples=["hips fell 0.6 body heights in 0.7 s; lying for 2.1 s"],
+        examples=["shoulders came down by 0.6 body heights, at up to 1.4 a second"],
     )
     facts: dict[str, float] = Field(
         default_factory=dict,

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from model.behaviours import Kind
-from service.documents.kinds import title
 from service.documents.messages import KindSeen
 
 KIND_FIELDS: Final = frozenset({"kind", "title", "explanation", "kinds"})
@@ -38,7 +37,7 @@ def kind_fields(stored: StoredKinds) -> dict[str, Any]:
     first = kinds[0]
     return {
         "kind": first.kind,
-        "title": title(first.kind, len(first.people)),
+        "title": first.title,
         "explanation": first.explanation,
         "kinds": kinds,
     }

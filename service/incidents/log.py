@@ -16,7 +16,6 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from model.behaviours import Kind
 from pose.live import StateChange
 from service.addresses.redaction import redact
-from service.documents.kinds import title
 from service.documents.messages import (
     CameraState,
     Event,
@@ -240,6 +239,7 @@ class IncidentLog:
                 first_at=within(seen.first),
                 last_at=within(seen.last),
                 people=sorted(seen.people),
+                number=seen.number,
                 score=seen.score if kind is Kind.UNUSUAL else round(seen.score, 3),
                 explanation=seen.saw,
                 facts=dict(seen.facts),
@@ -250,7 +250,7 @@ class IncidentLog:
             id=incident.id,
             camera=incident.camera_id,
             kind=kinds[0].kind,
-            title=title(kinds[0].kind, len(kinds[0].people)),
+            title=kinds[0].title,
             explanation=kinds[0].explanation,
             kinds=kinds,
             severity=incident.severity,

@@ -330,11 +330,13 @@ class IncidentDetector:
                 first, peak = max(run.first, incident.started), max(run.peak, incident.started)
                 kinds[Kind.UNUSUAL] = replace(run, first=first, peak=peak)
                 people, peak_level = _merged(people, run.people), max(peak_level, run.score)
+        at_once = {kind: {track for one in firing if one.kind is kind for track in one.tracks} for kind in Kind}
         for one in firing:
             seen = Seen(
                 first=min(max(one.since, incident.started), moment),
                 last=moment,
                 people=_merged({}, dict.fromkeys(one.tracks, one.score)),
+                number=len(at_once[one.kind]),
                 score=one.score,
                 peak=moment,
                 saw=one.saw,
@@ -394,14 +396,15 @@ def _unusual(observation: Observation, level: float, close_level: float) -> Seen
     """A frame at or above the closing level as `unusual`."""
     moment, parts = observation.moment, observation.parts
     people = {track: one for track, one in observation.people.items() if one >= close_level}
-    return Seen(moment, moment, _merged({}, people), level, moment, unusual_words(level, parts), parts)
+    return Seen(moment, moment, _merged({}, people), len(people), level, moment, unusual_words(level, parts), parts)
 
 
 def _joined(before: Seen, now: Seen) -> Seen:
     """What was seen of one kind up to now."""
     people = _merged(before.people, now.people)
     best = now if now.score > before.score else before
-    return replace(best, first=min(before.first, now.first), last=now.last, people=people)
+    number = max(before.number, now.number)
+    return replace(best, first=min(before.first, now.first), last=now.last, people=people, number=number)
 
 
 def _merged(people: Mapping[int, float], now: Mapping[int, float]) -> Mapping[int, float]:

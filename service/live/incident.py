@@ -19,6 +19,7 @@ class Seen:
         last: Last moment that it was seen.
         people: Highest score of each track that did it; of `unusual`, the highest level of each track that reached the
             closing level.
+        number: Most people at one moment. A person who gets another track number is still one.
         score: Highest score; of `unusual`, the highest level of a frame.
         peak: Moment of the highest score.
         saw: What was seen then, in words.
@@ -28,6 +29,7 @@ class Seen:
     first: float
     last: float
     people: Mapping[int, float]
+    number: int
     score: float
     peak: float
     saw: str

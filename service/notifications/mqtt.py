@@ -28,7 +28,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from model.behaviours import Kind
 from service.addresses.backends import BrokerUrl
 from service.cameras.status import CameraStatus
-from service.documents.kinds import title
 from service.documents.messages import (
     CameraState,
     Event,
@@ -337,7 +336,7 @@ def _occurrence(incident: IncidentInfo, seen: KindSeen) -> dict[str, Any]:
     """The payload of an event entity: its type, and its attributes."""
     return {
         "event_type": seen.kind.value,
-        "title": title(seen.kind, len(seen.people)),
+        "title": seen.title,
         "explanation": seen.explanation,
         "severity": incident.severity.value,
         "incident": incident.id,

@@ -81,7 +81,7 @@ def incident(
         peak_level=peak_level,
         people={1: peak_level},
         suppressed=0,
-        kinds={kind: Seen(start, start + 1, {1: score}, score, start + 0.5, saw, facts)},
+        kinds={kind: Seen(start, start + 1, {1: score}, 1, score, start + 0.5, saw, facts)},
     )
 
 

@@ -73,7 +73,7 @@ def test_an_incident_opens_when_the_level_has_stayed_and_began_with_the_first_of
             peak_level=OPEN,
             people={},
             suppressed=0,
-            kinds={Kind.UNUSUAL: Seen(2.0, 2.5, {}, OPEN, 2.0, unusual_words(OPEN, {}), {})},
+            kinds={Kind.UNUSUAL: Seen(2.0, 2.5, {}, 0, OPEN, 2.0, unusual_words(OPEN, {}), {})},
         )
     )
     assert (change.incident.kind, change.incident.peak) == (Kind.UNUSUAL, 2.0)
@@ -353,9 +353,9 @@ def test_an_incident_collects_each_kind_with_its_times_people_and_best_moment() 
     assert incident.peak_level == CLOSE
     assert incident.people == {1: CLOSE, 4: 0.0, 2: LOW}
     assert incident.kinds == {
-        FALL: Seen(-1.0, 1.0, {1: 1.5}, 1.5, 0.0, "fell", {"fall_s": 0.5}),
-        LYING: Seen(0.5, 2.0, {1: 2.0, 4: 1.0}, 2.0, 2.0, "lies on", {}),
-        RUNNING: Seen(2.0, 2.0, {2: 1.1}, 1.1, 2.0, "seen", {}),
+        FALL: Seen(-1.0, 1.0, {1: 1.5}, 1, 1.5, 0.0, "fell", {"fall_s": 0.5}),
+        LYING: Seen(0.5, 2.0, {1: 2.0, 4: 1.0}, 2, 2.0, 2.0, "lies on", {}),
+        RUNNING: Seen(2.0, 2.0, {2: 1.1}, 1, 1.1, 2.0, "seen", {}),
     }
 
 
