@@ -48,6 +48,15 @@ _TWIN_IOU: Final = 0.5
 """A new track whose box overlaps that of a person in view by this much (intersection over union) also starts with the
 past of that person: for a moment, trackers give one person two numbers and then keep the new one."""
 
+_JUMP_H: Final = 0.15
+_JUMP_H_S: Final = 4.0
+_JUMP_SHARE: Final = 0.1
+_JUMP_JOINTS: Final = 6
+_JUMP_IOU: Final = 0.2
+"""A skeleton has jumped to another person if all but this share of its joints moved further than this many body heights
+plus so many a second, at least so many joints were seen both times, and the boxes overlap less. The feet of somebody
+who falls stay behind."""
+
 _FORGET_S: Final = 5.0
 
 _TORSO: Final = 0.32
@@ -69,7 +78,12 @@ _BORDER: Final = 0.01
 
 
 class Measure(IntEnum):
-    """Columns of `Bodies.past`. Places and lengths are in pixels, y downwards."""
+    """Columns of `Bodies.past`. Places and lengths are in pixels, y downwards.
+
+    Example:
+        >>> Measure.TILT
+        <Measure.TILT: 8>
+    """
 
     HEAD_X = 0
     HEAD_Y = 1
@@ -136,13 +150,24 @@ class Bodies:
     Attributes:
         time: The moment in seconds, on the clock of the poses.
         track_ids: M track numbers.
+        people: M numbers of the people themselves: they stay the same when the tracker renumbers somebody, and change
+            when a track jumps to somebody else.
+        remembered: Numbers of all people who may come back; who is not among them is forgotten.
         past: Shape ``(M, MOMENTS, len(Measure))``; the last moment is `time`. nan where nothing was seen.
         stature: Shape ``(M,)``: body heights in pixels.
         size: Width and height of the picture in pixels.
+
+    Example:
+        >>> pose, box = np.ones((1, 17, 3)) * [100.0, 200.0, 0.9], np.array([[90.0, 100.0, 110.0, 300.0]])
+        >>> (bodies,) = Kinematics().observe(1.0, [7], box, pose, (640, 480))
+        >>> bodies.series(Measure.BOX_Y, seconds=0.1)
+        array([[ nan, 200.]])
     """
 
     time: float
     track_ids: list[int]
+    people: list[int]
+    remembered: frozenset[int]
     past: Floats
     stature: Floats
     size: tuple[int, int]
@@ -181,9 +206,16 @@ class Kinematics:
     """
 
     def __init__(self) -> None:
+        self._time = -math.inf
+        self._counted = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        """Forget everybody."""
         self._people: dict[int, int] = {}
         self._free: list[int] = []
-        self._ring = np.full((0, 2 * MOMENTS, _COLUMNS), np.nan)
+        # Each measure's moments lie side by side, because behaviours read one measure over time.
+        self._ring = np.full((0, _COLUMNS, 2 * MOMENTS), np.nan)
         self._joints = np.zeros((0, len(COCO_JOINTS), 3))
         self._seen_at = np.zeros((0, len(COCO_JOINTS)))
         self._boxes = np.zeros((0, 4))
@@ -191,6 +223,7 @@ class Kinematics:
         self._grid = np.zeros(0, np.int64)
         self._heights = np.zeros(0)
         self._places = np.zeros((0, len(_LIMBS), 2))
+        self._numbers = np.zeros(0, np.int64)
         self._size = (0, 0)
 
     def observe(
@@ -204,9 +237,10 @@ class Kinematics:
         """Take the people of the next frame.
 
         Args:
-            time: Capture time in seconds, after that of the last frame.
+            time: Capture time in seconds. If it is before that of the last frame, all people are forgotten.
             track_ids: M different track numbers.
-            boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+            boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels. Who has a value here or in the keypoints that
+                is not finite is left out.
             keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence; 0 is unseen.
             size: Width and height of the picture in pixels.
 
@@ -226,12 +260,16 @@ class Kinematics:
         usable: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1) & np.isfinite(keypoints).all(axis=(1, 2))
         track_ids = [track for track, good in zip(track_ids, usable, strict=True) if good]
         places, joints = boxes[usable].astype(np.float64), keypoints[usable].astype(np.float64)
-        self._size = size
+        if time < self._time:
+            self._restart()
+        self._time, self._size = time, size
         self._forget(time)
         slots = self._slots(time, track_ids, places)
         now = math.floor(time * RATE_HZ + 1e-6)
         if not len(slots):
             return []
+        for slot in slots[self._jumped(time, slots, places, joints)].tolist():
+            self._clear(slot)
         joints = self._held(time, slots, joints)
         previous = self._times[slots]
         fresh = ~(time - previous <= MOST_GAP_S)
@@ -247,6 +285,20 @@ class Kinematics:
         self._times[slots] = time
         self._boxes[slots], self._joints[slots] = places, joints
         return result
+
+    def _jumped(self, time: float, slots: NDArray[np.int64], boxes: Floats, keypoints: Floats) -> list[int]:
+        """The rows of those whose skeleton is now that of somebody else."""
+        elapsed, heights = time - self._times[slots], self._heights[slots]
+        apart = _overlap(self._boxes[slots], boxes) < _JUMP_IOU
+        rows = []
+        for row in np.flatnonzero(apart & (elapsed <= MOST_GAP_S) & (heights > 0)).tolist():
+            before, now = self._joints[slots[row]], keypoints[row]
+            both = (now[:, 2] >= SEEN) & (before[:, 2] >= SEEN)
+            most = (_JUMP_H + _JUMP_H_S * elapsed[row]) * heights[row]
+            far = np.linalg.norm(now[both, :2] - before[both, :2], axis=1) > most
+            if len(far) >= _JUMP_JOINTS and far.mean() >= 1 - _JUMP_SHARE:
+                rows.append(row)
+        return rows
 
     def _held(self, time: float, slots: NDArray[np.int64], keypoints: Floats) -> Floats:
         """The keypoints, with joints that were seen just before in place of those that are not seen now."""
@@ -278,7 +330,7 @@ class Kinematics:
         old, new = joints_before[..., 2] >= SEEN, keypoints[..., 2] >= SEEN
         joints = np.where((new & ~old)[..., None], keypoints, joints)
         joints = np.where((old & ~new)[..., None], joints_before, joints)
-        alone = fresh[:, None, None] | np.isclose(share, 1.0)[:, None, None]
+        alone = (share > 1 - 1e-5)[:, None, None]
         return np.where(alone[..., 0], boxes, box), np.where(alone, keypoints, joints)
 
     def _write(
@@ -286,10 +338,9 @@ class Kinematics:
     ) -> None:
         at = grid % MOMENTS
         # Moments that nobody filled since the person was last seen belong to an earlier turn of the ring.
-        for row, slot in enumerate(slots.tolist()):
-            if fresh[row]:
-                missed = np.arange(max(int(self._grid[slot]) + 1, grid - MOMENTS + 1), grid) % MOMENTS
-                self._ring[slot, missed] = self._ring[slot, missed + MOMENTS] = np.nan
+        for slot in slots[fresh].tolist():
+            missed = np.arange(max(int(self._grid[slot]) + 1, grid - MOMENTS + 1), grid) % MOMENTS
+            self._ring[slot][:, missed] = self._ring[slot][:, missed + MOMENTS] = np.nan
         measures = _measure(joints, boxes, self._size)
         known = self._heights[slots]
         estimate = measures[:, Measure.STATURE]
@@ -300,12 +351,13 @@ class Kinematics:
         height = np.where(np.isnan(height), known, height)
         self._heights[slots] = height
         measures[:, Measure.STATURE] = height
-        places = _limbs(joints) - _torso(joints)[:, None]
+        limbs = measures[:, Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1].reshape(-1, len(_LIMBS), 2)
+        places = limbs - _torso(measures)[:, None]
         speed = np.linalg.norm(places - self._places[slots], axis=2) * RATE_HZ
         speed[fresh] = np.nan
         measures[:, Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] = speed
         self._places[slots] = places
-        self._ring[slots, at] = self._ring[slots, at + MOMENTS] = measures
+        self._ring[slots, :, at] = self._ring[slots, :, at + MOMENTS] = measures
         self._grid[slots] = grid
 
     def _bodies(self, grid: int, track_ids: list[int], slots: NDArray[np.int64]) -> Bodies:
@@ -313,7 +365,9 @@ class Kinematics:
         return Bodies(
             time=grid / RATE_HZ,
             track_ids=track_ids,
-            past=self._ring[slots, begin : begin + MOMENTS],
+            people=self._numbers[slots].tolist(),
+            remembered=frozenset(self._numbers[list(self._people.values())].tolist()),
+            past=self._ring[slots, :, begin : begin + MOMENTS].swapaxes(1, 2),
             stature=np.maximum(self._heights[slots], 1.0),
             size=self._size,
         )
@@ -347,7 +401,7 @@ class Kinematics:
     def _twin(self, time: float, box: Floats) -> int | None:
         """The slot of a person in view whose box this one nearly covers."""
         overlaps = [
-            (_overlap(self._boxes[slot], box), slot)
+            (float(_overlap(self._boxes[slot], box)), slot)
             for slot in self._people.values()
             if time - self._times[slot] <= MOST_GAP_S
         ]
@@ -365,9 +419,15 @@ class Kinematics:
         if not self._free:
             self._grow()
         slot = self._free.pop()
+        self._clear(slot)
+        return slot
+
+    def _clear(self, slot: int) -> None:
+        """Begin with a new person."""
         self._ring[slot], self._seen_at[slot] = np.nan, -math.inf
         self._times[slot], self._grid[slot], self._heights[slot] = -math.inf, np.iinfo(np.int64).min // 2, 0.0
-        return slot
+        self._numbers[slot] = self._counted
+        self._counted += 1
 
     def _grow(self) -> None:
         old = len(self._times)
@@ -380,6 +440,7 @@ class Kinematics:
         self._times = np.concatenate([self._times, np.zeros(more)])
         self._grid = np.concatenate([self._grid, np.zeros(more, np.int64)])
         self._heights = np.concatenate([self._heights, np.zeros(more)])
+        self._numbers = np.concatenate([self._numbers, np.zeros(more, np.int64)])
         self._free.extend(range(old + more - 1, old - 1, -1))
 
     def _forget(self, time: float) -> None:
@@ -387,11 +448,12 @@ class Kinematics:
             self._free.append(self._people.pop(track))
 
 
-def _overlap(one: Floats, other: Floats) -> float:
-    """Intersection over union of two boxes."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(np.prod(sides.clip(0.0)))
-    return shared / max(float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared, 1e-9)
+def _overlap(one: Floats, other: Floats) -> Floats:
+    """Intersection over union of boxes, shape ``(...)`` for boxes ``(..., 4)``."""
+    sides = (np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])).clip(0.0)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = sum((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (one, other))
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9))
 
 
 def _seen_mean(joints: Floats, chosen: list[int]) -> Floats:
@@ -407,9 +469,10 @@ def _limbs(joints: Floats) -> Floats:
     return np.where(joints[:, _LIMBS, 2:] >= SEEN, joints[:, _LIMBS, :2], np.nan)
 
 
-def _torso(joints: Floats) -> Floats:
+def _torso(measures: Floats) -> Floats:
     """Middle of shoulders and hips, shape ``(M, 2)``; of the shoulders alone where no hip was seen."""
-    shoulders, hips = _seen_mean(joints, _SHOULDERS), _seen_mean(joints, _HIPS)
+    shoulders = measures[:, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1]
+    hips = measures[:, Measure.HIP_X : Measure.HIP_Y + 1]
     middle = (shoulders + hips) / 2
     return np.where(np.isnan(middle), shoulders, middle)
 

@@ -6,13 +6,14 @@ of them. They fire on physical thresholds, so a camera needs no calibration for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.behaviours.base import Finding, Kind
+from model.behaviours.base import LEAST_SCORE, Finding, Kind
 from model.behaviours.fall import Fall
 from model.behaviours.fight import Fight
 from model.behaviours.lying import Lying
@@ -22,12 +23,14 @@ from model.kinematics import MOST_GAP_S, Bodies, Kinematics
 
 __all__ = ["BEHAVIOURS", "LEAST_SCORE", "Behaviour", "Behaviours", "Finding", "Kind"]
 
-LEAST_SCORE: Final = 0.5
-"""Scores below this are not reported."""
-
 
 class Behaviour(Protocol):
-    """One named behaviour. Its state is whatever it needs to remember; `update` changes nothing else."""
+    """One named behaviour. Its state is whatever it needs to remember; `update` changes nothing else.
+
+    Example:
+        >>> BEHAVIOURS[0].kind
+        <Kind.FALL: 'fall'>
+    """
 
     @property
     def kind(self) -> Kind:
@@ -71,6 +74,7 @@ class Behaviours:
         self._kinematics = Kinematics()
         self._states = [behaviour.start() for behaviour in behaviours]
         self._newest: dict[tuple[Kind, tuple[int, ...]], tuple[float, Finding]] = {}
+        self._time = -math.inf
 
     def observe(
         self,
@@ -83,9 +87,10 @@ class Behaviours:
         """Take the people of the next frame.
 
         Args:
-            time: Capture time in seconds, after that of the last frame.
+            time: Capture time in seconds. If it is before that of the last frame, everything begins anew.
             track_ids: M different track numbers.
-            boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+            boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels. Who has a value here or in the keypoints that
+                is not finite is left out.
             keypoints: Shape ``(M, 17, 3)``: COCO x, y in pixels and confidence in 0..1; 0 is unseen.
             size: Width and height of the picture in pixels.
 
@@ -96,7 +101,12 @@ class Behaviours:
         Raises:
             ValueError: As `Kinematics.observe`.
         """
-        for bodies in self._kinematics.observe(time, track_ids, boxes, keypoints, size):
+        completed = self._kinematics.observe(time, track_ids, boxes, keypoints, size)
+        if time < self._time:
+            self._states = [behaviour.start() for behaviour in self._behaviours]
+            self._newest = {}
+        self._time = time
+        for bodies in completed:
             self._advance(bodies)
         present = set(track_ids)
         self._newest = {key: (at, finding) for key, (at, finding) in self._newest.items() if time - at <= MOST_GAP_S}

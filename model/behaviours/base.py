@@ -9,9 +9,17 @@ from typing import Final
 
 from pose.skeleton import COCO_JOINTS
 
+LEAST_SCORE: Final = 0.5
+"""Scores below this are not reported."""
+
 
 class Kind(StrEnum):
-    """What happened, most severe first."""
+    """What happened, most severe first.
+
+    Example:
+        >>> [kind.value for kind in Kind][:2]
+        ['fall', 'fight']
+    """
 
     FALL = "fall"
     """Somebody went down fast and stayed down."""

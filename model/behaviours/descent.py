@@ -29,6 +29,13 @@ class Descent:
             whichever is more. -inf where it is not known.
         below: The same against the picture alone.
         speed: Their highest speed downwards, body heights per second, over 0.3 s.
+
+    Example:
+        >>> from model.kinematics import Kinematics
+        >>> pose, box = np.zeros((1, 17, 3)), np.array([[90.0, 100.0, 110.0, 300.0]])
+        >>> (bodies,) = Kinematics().observe(1.0, [7], box, pose, (640, 480))
+        >>> Descent.of(bodies, Posture.of(bodies), 2.0).known
+        array([False])
     """
 
     known: Booleans
@@ -48,7 +55,11 @@ class Descent:
         # the picture too. Against the feet there is no such doubt.
         near = upright & (position >= last[:, None] - _STEP)
         below = _newest(height) - np.where(near, height, np.inf).min(axis=1)
-        below = np.where(_advance(bodies, height, last) >= _ADVANCE, -np.inf, below)
+        advance = _advance(bodies, height, last)
+        below = np.where(advance >= _ADVANCE, -np.inf, below)
+        # A body that the border cuts may walk out of the picture: what it would have moved so does not count.
+        cut = bodies.series(Measure.CUT)[:, -1] > 0
+        below = below - np.where(cut, np.fmax(advance, 0.0) * (span - 1 - last) / RATE_HZ, 0.0)
         before = upright & (position >= last[:, None] - 2 * _STEP)
         above = np.where(before, posture.rise[:, -span:], -np.inf)
         above = np.fmax.reduce(above, axis=1) - _newest(posture.rise)
@@ -78,4 +89,4 @@ def _newest(series: Floats) -> Floats:
 
 
 def _known(values: Floats) -> Floats:
-    return np.nan_to_num(values, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
+    return np.where(np.isfinite(values), values, -np.inf)

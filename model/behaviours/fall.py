@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import TORSO, Finding, Kind
+from model.behaviours.base import LEAST_SCORE, TORSO, Finding, Kind
 from model.behaviours.descent import Descent
 from model.behaviours.posture import Booleans, Posture
 from model.kinematics import Bodies, moments
@@ -49,6 +49,10 @@ class Fallen:
         score: Highest score so far.
         drop: How far the shoulders came down, body heights.
         speed: Their highest speed downwards, body heights per second.
+
+    Example:
+        >>> Fallen(since=12.3, score=1.4, drop=0.6, speed=1.3).drop
+        0.6
     """
 
     since: float
@@ -58,6 +62,7 @@ class Fallen:
 
 
 State = Mapping[int, Fallen]
+"""By the numbers of `Bodies.people`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +90,15 @@ class Fall:
         scores = np.where(posture.sunk[:, -2:].all(axis=1), np.maximum(scores, under_way), scores)
         scores = np.where(descent.known, scores, 0.0)
         risen = np.asarray(posture.upright[:, -moments(_RISEN_S) :].all(axis=1))
-        fallen, findings = dict(state), []
-        for row in np.flatnonzero((scores > 0) | np.isin(bodies.track_ids, list(state))).tolist():
-            track = bodies.track_ids[row]
+        fallen = {person: what for person, what in state.items() if person in bodies.remembered}
+        findings = []
+        for row in np.flatnonzero(
+            (scores >= LEAST_SCORE) | np.array([person in fallen for person in bodies.people])
+        ).tolist():
+            person, track = bodies.people[row], bodies.track_ids[row]
             if risen[row]:
-                fallen.pop(track, None)
-            known = fallen.get(track)
+                fallen.pop(person, None)
+            known = fallen.get(person)
             seen = Fallen(
                 float(descent.since[row] if known is None else known.since),
                 float(scores[row]),
@@ -100,7 +108,7 @@ class Fall:
             if known is None or seen.score > known.score:
                 known = seen
             if known.score >= 1:
-                fallen[track] = known
+                fallen[person] = known
             findings.append(_finding(track, known, bodies.time))
         return fallen, findings
 

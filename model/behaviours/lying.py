@@ -35,6 +35,7 @@ _STILL_H: Final = 0.15
 """Body heights within which the shoulders stay; those of somebody who does push-ups do not."""
 
 State = Mapping[int, float]
+"""By the numbers of `Bodies.people`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,18 @@ class Lying:
         """Take the next moment; see `model.behaviours.Behaviour`."""
         seen_down = Descent.of(bodies, posture, _BEFORE_S).drop >= _DROP
         held = np.where(seen_down, _held(posture.down, posture, _SEEN_S), _held(posture.flat, posture, _HELD_S))
-        still = np.isin(bodies.track_ids, list(state)) | _still(posture)
-        down = held & still
-        lying = {track: since for track, since in state.items() if track not in bodies.track_ids}
+        still = np.where(seen_down, _still(posture, _SEEN_S), _still(posture, _HELD_S))
+        # Who lies already goes on lying through a gap in which the tracker lost them.
+        before = np.array([person in state for person in bodies.people])
+        down = (held & (before | still)) | (before & held_down(posture.down, posture, _SEEN_S, _SHARE, 1))
+        away = bodies.remembered.difference(bodies.people)
+        lying = {person: since for person, since in state.items() if person in away}
         findings = []
         for row in np.flatnonzero(down).tolist():
-            track = bodies.track_ids[row]
+            person, track = bodies.people[row], bodies.track_ids[row]
             span = moments(_SEEN_S if seen_down[row] else _HELD_S)
             first = int(np.argmax(posture.down[row, -span:]))
-            since = lying[track] = state.get(track, bodies.time - (span - 1 - first) / RATE_HZ)
+            since = lying[person] = state.get(person, bodies.time - (span - 1 - first) / RATE_HZ)
             lasted, needed = bodies.time - since, _SEEN_S if seen_down[row] else _HELD_S
             tilt = float(np.nanmedian(bodies.series(Measure.TILT, _SEEN_S)[row]))
             findings.append(
@@ -87,8 +91,8 @@ def _held(down: Booleans, posture: Posture, seconds: float) -> Booleans:
     return began & held_down(down, posture, seconds, _SHARE, round(_SHARE * _KNOWN * span))
 
 
-def _still(posture: Posture) -> Booleans:
-    """Whose shoulders have kept their height over the last second, shape ``(M,)``."""
-    height = posture.height[:, -moments(_SEEN_S) :]
+def _still(posture: Posture, seconds: float) -> Booleans:
+    """Whose shoulders have kept their height over the last seconds, shape ``(M,)``."""
+    height = posture.height[:, -moments(seconds) :]
     highest, lowest = np.fmax.reduce(height, axis=1), np.fmin.reduce(height, axis=1)
     return np.asarray(highest - lowest <= _STILL_H)

@@ -51,6 +51,13 @@ class Posture:
             shoulder was seen. nan where the person was not seen.
         rise: How far the shoulders are above the feet, in body heights: about 0.8 in standing. An ankle that was not
             seen is assumed below the knee. nan where neither was seen.
+
+    Example:
+        >>> from model.kinematics import Kinematics
+        >>> pose, box = np.zeros((1, 17, 3)), np.array([[90.0, 100.0, 110.0, 300.0]])
+        >>> (bodies,) = Kinematics().observe(1.0, [7], box, pose, (640, 480))
+        >>> bool(Posture.of(bodies).upright.any())
+        False
     """
 
     upright: Booleans
@@ -72,7 +79,8 @@ class Posture:
         known = (bodies.series(Measure.JOINTS) >= _LEAST_JOINTS) & ~np.isnan(tilt)
         straight = (tilt <= _UPRIGHT_DEG) & (torso >= _SHORT) & (width < tall)
         sunk = known & ~straight
-        lies = (tilt >= _DOWN_DEG) & ~standing
+        # Without legs in view, somebody who bends behind a counter looks like somebody who lies.
+        lies = (tilt >= _DOWN_DEG) & ~standing & ~(np.isnan(feet) & np.isnan(knees))
         wide = (width >= _WIDE * tall) & (width >= _SPAN)
         low = (tall <= _LOW) & ~cut
         down = sunk & (lies | wide | low)

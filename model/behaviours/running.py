@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import Finding, Kind
+from model.behaviours.base import LEAST_SCORE, Finding, Kind
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, Bodies, Measure, moments
 from pose.skeleton import COCO_JOINTS
@@ -71,6 +71,6 @@ class Running:
                 facts={"speed_h_s": float(speed[row])},
                 joints=_JOINTS,
             )
-            for row in np.flatnonzero(np.nan_to_num(speed) > 0).tolist()
+            for row in np.flatnonzero(speed >= LEAST_SCORE * SPEED).tolist()
         ]
         return None, findings
