@@ -4,7 +4,7 @@
 last `HISTORY_S` seconds of each. Clips, live cameras and skeleton feeds use it alike. Lengths come in pixels and leave
 as body heights, so that neither resolution nor distance matters; a person's height is estimated from the limbs that
 were seen, and remembered while the body is foreshortened. A joint that was not seen counts nowhere, and every measure
-that rests on unseen joints is nan.
+that needs unseen joints is nan.
 """
 
 from __future__ import annotations

@@ -119,7 +119,12 @@ _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a track was seen last, or began: seconds and pixels."""
+    """Where a track was seen last, or began: seconds and pixels.
+
+    Example:
+        >>> Place(1.0, 100.0, 80.0, 120.0).beside(Place(1.5, 140.0, 80.0, 110.0))
+        True
+    """
 
     time: float
     x: float
@@ -133,7 +138,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Agitation:
-    """How long a person has been agitated: the first and the last moment, in seconds."""
+    """How long a person has been agitated: the first and the last moment, in seconds.
+
+    Example:
+        >>> Agitation(since=3.0, last=4.5).last
+        4.5
+    """
 
     since: float
     last: float
@@ -148,6 +158,10 @@ class Scene:
         seen: Where tracks were seen last, those of the last second.
         broken: Where tracks began beside somebody, those of the last window.
         agitated: People who are agitated, by track number.
+
+    Example:
+        >>> Scene().broken
+        ()
     """
 
     settled: float = -math.inf
@@ -157,7 +171,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
+class _Candidates:
     """Pairs of people who are close, then each person alone.
 
     Attributes:
@@ -306,7 +320,7 @@ def _mean(values: Floats, least: int = _LEAST) -> Floats:
     return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1).clip(min=least))
 
 
-def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place]) -> Candidates:
+def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place]) -> _Candidates:
     first, second, gap, distances = _close(bodies, people)
     distance = _mean(distances, 1)
     approach = (distances[:, :-_TORSO_STEP] - distances[:, _TORSO_STEP:]) * RATE_HZ / _TORSO_STEP
@@ -331,7 +345,7 @@ def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place]) -> Can
     nothing = np.zeros(len(alone))
     singles = np.stack([feet, nothing, wrists, shape, nothing, np.log1p(begun[alone]), torso], axis=1)
     unknown = np.full(len(alone), np.nan)
-    return Candidates(
+    return _Candidates(
         first=np.concatenate([first, alone]),
         second=np.concatenate([second, alone]),
         features=np.concatenate([pairs, singles]),
@@ -381,14 +395,14 @@ def _broken(bodies: Bodies, broken: Sequence[Place]) -> Floats:
     return np.asarray((away < _AROUND_H * reach).sum(axis=1) / WINDOW_S)
 
 
-def _scores(candidates: Candidates) -> Floats:
+def _scores(candidates: _Candidates) -> Floats:
     """Scores of candidates, shape ``(N,)``: 1 at the threshold, 2 at most."""
     logits = (candidates.features - MEAN) / DEVIATION @ np.array(COEFFICIENTS) + INTERCEPT
     scores: Floats = 2.0 / (1.0 + np.exp((THRESHOLD - logits) / _SPREAD))
     return np.asarray(np.where(candidates.first != candidates.second, scores, scores.clip(max=_ALONE)))
 
 
-def _groups(candidates: Candidates, scores: Floats) -> list[tuple[list[int], int]]:
+def _groups(candidates: _Candidates, scores: Floats) -> list[tuple[list[int], int]]:
     """People who fight together: their rows, increasing, and their strongest candidate; the strongest group first."""
     counted = np.flatnonzero(scores >= _REPORTED)
     # Pairs first, since a person in a pair is not alone, and the strongest of them first: it stands for its group.
@@ -413,7 +427,7 @@ def _groups(candidates: Candidates, scores: Floats) -> list[tuple[list[int], int
 
 
 def _finding(
-    bodies: Bodies, people: _People, candidates: Candidates, score: float, best: int, rows: list[int], since: float
+    bodies: Bodies, people: _People, candidates: _Candidates, score: float, best: int, rows: list[int], since: float
 ) -> Finding:
     pair = sorted({int(candidates.first[best]), int(candidates.second[best])})
     fastest = _mean(people.limbs[pair]).max(axis=0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from model.behaviours import BEHAVIOURS, LEAST_SCORE, Behaviours, Finding, Kind
+from model.behaviours import BEHAVIOURS, Behaviours, Finding, Kind
 from model.kinematics import Bodies
 from tests.doubles.puppet import (
     LYING,
@@ -207,5 +207,9 @@ def test_a_long_run_forgets_people() -> None:
             source = fallen if number % 10 == 0 else footage
             watching.observe(first + time, [number], source.boxes[index][None], source.keypoints[index][None], SIZE)
     assert len(watching._kinematics._people) == 1
-    assert all(len(state) <= 1 for state in watching._states if state is not None)
+    kept = dict(zip((behaviour.kind for behaviour in BEHAVIOURS), watching._states, strict=True))
+    assert len(kept[Kind.FALL]) <= 1
+    assert len(kept[Kind.LYING]) <= 1
+    scene = kept[Kind.FIGHT]
+    assert [len(part) for part in (scene.seen, scene.broken, scene.agitated)] <= [1, 0, 0]
     assert len(watching._newest) <= len(BEHAVIOURS)
