@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from model.behaviours import BEHAVIOURS, Behaviours, Finding, Kind
+from model.behaviours import BEHAVIOURS, LEAST_SCORE, Behaviours, Finding, Kind
 from model.kinematics import Bodies
 from tests.doubles.puppet import (
     LYING,
