@@ -160,8 +160,8 @@ class Bodies:
     Example:
         >>> pose, box = np.ones((1, 17, 3)) * [100.0, 200.0, 0.9], np.array([[90.0, 100.0, 110.0, 300.0]])
         >>> (bodies,) = Kinematics().observe(1.0, [7], box, pose, (640, 480))
-        >>> bodies.series(Measure.BOX_Y, seconds=0.1)
-        array([[ nan, 200.]])
+        >>> bodies.series(Measure.BOX_Y, seconds=0.1).tolist()
+        [[nan, 200.0]]
     """
 
     time: float
