@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from model.behaviours import Finding, Kind
 from service.documents.base import EndReason, Severity
-from service.documents.kinds import SEVERITIES, most_severe, title, unusual_words
+from service.documents.kinds import SEVERITIES, most_severe, unusual_words
 from service.documents.messages import Event, IncidentEnded, IncidentStarted, IncidentUpdated
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
@@ -731,7 +731,10 @@ def check_story(events: Sequence[Event]) -> None:
                 (seen.kind for seen in incident.kinds), key=list(Kind).index
             )
             assert incident.kind is incident.kinds[0].kind
-            assert incident.title == title(incident.kind, len(incident.kinds[0].people))
+            assert incident.title == incident.kinds[0].title
+            number = incident.kinds[0].number
+            assert number is not None
+            assert 0 <= number <= len(incident.kinds[0].people)
             if isinstance(told, IncidentStarted):
                 assert told.camera not in open_incidents
                 assert incident.id not in seen
