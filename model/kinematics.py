@@ -61,7 +61,7 @@ _FORGET_S: Final = 5.0
 
 _TORSO: Final = 0.32
 _THIGH: Final = 0.23
-_SHANK: Final = 0.22
+SHANK: Final = 0.22
 """Lengths in body heights, as in `pose.unseen`."""
 
 _HEIGHT_MEMORY_S: Final = 20.0
@@ -509,7 +509,7 @@ def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:
     result[:, Measure.WIDTH], result[:, Measure.TALL] = right - left, bottom - top
     thigh, shank = np.linalg.norm(hips - knees, axis=1), np.linalg.norm(knees - ankles, axis=1)
     lengths = np.stack([torso, thigh, np.where(np.isnan(thigh), np.nan, shank)])
-    shares = np.where(np.isnan(lengths), 0.0, np.array([_TORSO, _THIGH, _SHANK])[:, None])
+    shares = np.where(np.isnan(lengths), 0.0, np.array([_TORSO, _THIGH, SHANK])[:, None])
     total = shares.sum(axis=0)
     result[:, Measure.STATURE] = np.nansum(lengths, axis=0) / np.where(total > 0, total, np.nan)
     width, height = size

@@ -23,7 +23,7 @@ LEAST_JOINTS: Final = 6
 _LEFT_SHOULDER: Final = JOINTS.index("left_shoulder")
 _RIGHT_SHOULDER: Final = JOINTS.index("right_shoulder")
 
-_SIDE: Final = {
+STANDING: Final = {
     "eye": (0.02, 0.06),
     "ear": (0.04, 0.07),
     "shoulder": (0.11, 0.18),
@@ -51,7 +51,7 @@ def _figure() -> Tensor:
             places.append(complex(0.0, 0.18))
         else:
             side, name = joint.split("_")
-            across, down = _SIDE[name]
+            across, down = STANDING[name]
             places.append(complex(across if side == "left" else -across, down))
     return torch.tensor(places, dtype=torch.complex64)
 

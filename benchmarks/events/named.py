@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from benchmarks.events.recordings import PoseRecording
-from model.behaviours import Behaviours, Kind
+from model.behaviours import FIRES, Behaviours, Kind
 from model.events import Alarm, Event, WatchedClip
 from pose.estimator import Poses
 from pose.tracker import Tracker
-from service.clips.anomalies import Fired, find_anomalies, rounded
-from service.documents.results import FIRES
+from service.clips.anomalies import Fired, find_anomalies
+from service.documents.kinds import shown_score
 
 
 def watch(
@@ -45,8 +45,8 @@ def watch(
             people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
         occupied += bool(people)
         for finding in behaviours.observe(time, people, boxes, keypoints, recording.size):
-            highest[finding.kind] = max(highest.get(finding.kind, 0.0), rounded(finding))
-            if rounded(finding) >= FIRES:
+            highest[finding.kind] = max(highest.get(finding.kind, 0.0), shown_score(finding.score))
+            if shown_score(finding.score) >= FIRES:
                 fired.append(Fired(round(time, 6), finding))
     duration = recording.duration_s
     alarms = []

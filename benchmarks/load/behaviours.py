@@ -19,26 +19,15 @@ from rich.table import Table
 from benchmarks.load.scorer import processor
 from model.behaviours import Behaviours
 from pose.skeleton import COCO_JOINTS
+from pose.unseen import STANDING
 
 SIZE = (1920, 1080)
 WARM_UP_S = 10.0
 FALL_EVERY_S = 12.0
 DOWN_S = 4.0
 
-SIDE = {
-    "eye": (0.02, 0.06),
-    "ear": (0.04, 0.07),
-    "shoulder": (0.11, 0.18),
-    "elbow": (0.14, 0.36),
-    "wrist": (0.15, 0.52),
-    "hip": (0.06, 0.50),
-    "knee": (0.065, 0.73),
-    "ankle": (0.065, 0.95),
-}
-"""A standing adult from the front, in body heights: away from the middle, and down from the crown."""
-
-FIGURE = np.array([(0.0, 0.08)] + [(sign * across, down) for across, down in SIDE.values() for sign in (1, -1)])
-"""The same for COCO's 17 joints: the nose, then left and right of each pair."""
+FIGURE = np.array([(0.0, 0.08)] + [(sign * across, down) for across, down in STANDING.values() for sign in (1, -1)])
+"""A standing adult, in body heights, for COCO's 17 joints: the nose, then left and right of each pair."""
 
 
 def main() -> None:

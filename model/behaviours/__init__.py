@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.behaviours.base import LEAST_SCORE, Finding, Kind
+from model.behaviours.base import FIRES, LEAST_SCORE, Finding, Kind
 from model.behaviours.fall import Fall
 from model.behaviours.fight import Fight
 from model.behaviours.lying import Lying
@@ -21,7 +21,7 @@ from model.behaviours.posture import Posture
 from model.behaviours.running import Running
 from model.kinematics import MOST_GAP_S, Bodies, Kinematics
 
-__all__ = ["BEHAVIOURS", "LEAST_SCORE", "Behaviour", "Behaviours", "Finding", "Kind"]
+__all__ = ["BEHAVIOURS", "FIRES", "LEAST_SCORE", "Behaviour", "Behaviours", "Finding", "Kind"]
 
 
 class Behaviour(Protocol):

@@ -12,6 +12,9 @@ from pose.skeleton import COCO_JOINTS
 LEAST_SCORE: Final = 0.5
 """Scores below this are not reported."""
 
+FIRES: Final = 1.0
+"""Score from which a behaviour fires."""
+
 
 class Kind(StrEnum):
     """What happened, most severe first.
@@ -31,6 +34,11 @@ class Kind(StrEnum):
     """Somebody runs."""
     UNUSUAL = "unusual"
     """Movement that has no name here and is rare in normal life: the DA-Flow score and its other parts."""
+
+    @property
+    def rank(self) -> int:
+        """Place in the order of severity; 0 is the most severe."""
+        return list(Kind).index(self)
 
 
 @dataclass(frozen=True, slots=True)

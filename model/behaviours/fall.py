@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEAST_SCORE, TORSO, Finding, Kind
+from model.behaviours.base import FIRES, LEAST_SCORE, TORSO, Finding, Kind
 from model.behaviours.descent import Descent
 from model.behaviours.posture import Booleans, Posture
 from model.kinematics import Bodies, moments
@@ -107,7 +107,7 @@ class Fall:
             )
             if known is None or seen.score > known.score:
                 known = seen
-            if known.score >= 1:
+            if known.score >= FIRES:
                 fallen[person] = known
             findings.append(_finding(track, known, bodies.time))
         return fallen, findings

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kinematics import Bodies, Measure
+from model.kinematics import SHANK, Bodies, Measure
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -24,9 +24,6 @@ _SHORT: Final = 0.22
 _LEGS_UP: Final = 0.3
 _THIGHS_UP: Final = 0.15
 """Hips this far above the feet or the knees, in body heights, are carried by legs: such a person bends over."""
-
-_SHANK: Final = 0.22
-"""From knee to ankle, in body heights."""
 
 _WIDE: Final = 1.2
 _LOW: Final = 0.5
@@ -91,7 +88,7 @@ class Posture:
             flat=down & (width >= tall),
             standing=standing,
             height=_height(bodies),
-            rise=np.where(np.isnan(feet), knees + _SHANK, feet) - bodies.lengths(Measure.SHOULDER_Y),
+            rise=np.where(np.isnan(feet), knees + SHANK, feet) - bodies.lengths(Measure.SHOULDER_Y),
         )
 
 

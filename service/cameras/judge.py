@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -20,6 +20,7 @@ from model.online import HeldScore
 from service.cameras.config import CameraConfig
 from service.cameras.status import Thresholds
 from service.documents.base import EndReason
+from service.documents.kinds import scores_by_track
 from service.documents.messages import LivePerson, Score
 from service.live.detector import IncidentDetector, Observation, Rules
 from service.live.frames import Scored
@@ -212,6 +213,7 @@ class Judge:
         parts: dict[str, float],
         findings: Sequence[Finding],
     ) -> Score:
+        behaviours = scores_by_track(findings)
         return Score(
             camera=self._camera_id,
             sequence=scored.sequence,
@@ -225,7 +227,7 @@ class Judge:
             parts=parts,
             threshold=self.thresholds.open,
             reason=scored.reason,
-            people=[_person(scored, index, findings) for index in range(len(scored.track_ids))],
+            people=[_person(scored, index, behaviours) for index in range(len(scored.track_ids))],
             incident=None if self.open is None else self.open.id,
         )
 
@@ -270,7 +272,7 @@ def _parts(scored: Scored) -> dict[str, float]:
     return highest
 
 
-def _person(scored: Scored, index: int, findings: Sequence[Finding]) -> LivePerson:
+def _person(scored: Scored, index: int, behaviours: Mapping[int, dict[Kind, float]]) -> LivePerson:
     left, top, right, bottom = (round(float(side), 2) for side in scored.boxes[index])
     window = scored.newest[index]
     joints = None if window is None or window.joints is None else [round(value, 5) for value in window.joints]
@@ -282,13 +284,6 @@ def _person(scored: Scored, index: int, findings: Sequence[Finding]) -> LivePers
         score=None if window is None else round(window.nll, 5),
         level=None if window is None else round(window.level, _DIGITS),
         parts={} if window is None else {name: round(value, _DIGITS) for name, value in window.parts.items()},
-        behaviours=_behaviours(track, findings),
+        behaviours=behaviours.get(track, {}),
         joints=joints,
     )
-
-
-def _behaviours(track: int, findings: Sequence[Finding]) -> dict[Kind, float]:
-    """The highest score of each behaviour of a person, most severe first."""
-    own = [one for one in findings if track in one.tracks]
-    scores = {kind: [one.score for one in own if one.kind is kind] for kind in Kind}
-    return {kind: round(max(found), 3) for kind, found in scores.items() if found}

@@ -5,19 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from model.behaviours import Finding, Kind
 from model.calibration import exceedance_runs
-from service.documents.kinds import title, unusual_words
+from service.documents.kinds import BEHAVIOUR_DIGITS, title, unusual_words
 from service.documents.results import Anomaly, FrameScore, PersonScore
-
-_KINDS: Final = list(Kind)
-
-_DIGITS: Final = 3
-"""Digits of a behaviour's facts, and of its score, which is compared with that from which it fires after rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +25,6 @@ class Fired:
 
     at: float
     finding: Finding
-
-
-def rounded(finding: Finding) -> float:
-    """The score of a finding as results show it."""
-    return round(finding.score, _DIGITS)
 
 
 def find_anomalies(
@@ -53,7 +42,7 @@ def find_anomalies(
         The anomalies in order of their starts; the most severe first of those that start together.
     """
     found = [*_named(scores, fired, merge_s), *_unusual(scores, threshold, merge_s)]
-    return sorted(found, key=lambda one: (one.start_s, _KINDS.index(one.kind)))
+    return sorted(found, key=lambda one: (one.start_s, one.kind.rank))
 
 
 @dataclass(slots=True)
@@ -108,7 +97,7 @@ def _anomaly(kind: Kind, period: _Period, stretch: Sequence[FrameScore]) -> Anom
         start_s=period.start,
         end_s=period.end,
         explanation=clearest.saw,
-        facts={name: round(value, _DIGITS) for name, value in clearest.facts.items()},
+        facts={name: round(value, BEHAVIOUR_DIGITS) for name, value in clearest.facts.items()},
         joints=list(clearest.joints),
         peak_level=max((frame.level for frame in stretch if frame.level is not None), default=0.0),
         tracks=tracks,

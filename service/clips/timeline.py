@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.behaviours import Behaviours, Finding, Kind
+from model.behaviours import FIRES, Behaviours, Finding, Kind
 from model.frames import frame_scores_of_track
 from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
 from pose.unseen import LEAST_JOINTS
 from pose.windows import WindowBuffer, Windows, WindowSpec
-from service.clips.anomalies import Fired, rounded
+from service.clips.anomalies import Fired
 from service.documents.base import MissingScore
-from service.documents.results import FIRES, FrameScore, PersonScore, Track
+from service.documents.kinds import scores_by_track, shown_score
+from service.documents.results import FrameScore, PersonScore, Track
 from service.scoring.reasons import reason_of
 
 _LEVEL_DIGITS: Final = 9
@@ -43,7 +44,7 @@ class Timeline:
 
     def add_frame(self, sequence: int, time: float, people: TrackedPoses, findings: Iterable[Finding] = ()) -> None:
         """Append the next frame: its number, its time in seconds, its people, and what the behaviours see in it."""
-        self._waiting.append(_Waiting(sequence, time, people, _behaviours(findings)))
+        self._waiting.append(_Waiting(sequence, time, people, scores_by_track(findings)))
         for track in people.track_ids:
             history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
             history.last_frame = sequence
@@ -180,15 +181,6 @@ class _Waiting:
     """By track."""
 
 
-def _behaviours(findings: Iterable[Finding]) -> dict[int, dict[Kind, float]]:
-    """The score of each named behaviour of each track, most severe first."""
-    highest: dict[int, dict[Kind, float]] = {}
-    for finding in sorted(findings, key=lambda one: (list(Kind).index(one.kind), one.score)):
-        for track in finding.tracks:
-            highest.setdefault(track, {})[finding.kind] = rounded(finding)
-    return highest
-
-
 @dataclass(frozen=True, slots=True)
 class _Score:
     nll: float
@@ -278,7 +270,7 @@ class ClipScoring:
         joints = people.keypoints.cpu().numpy()
         findings = self._behaviours.observe(time, people.track_ids, people.boxes, joints, size)
         self.timeline.add_frame(sequence, time, people, findings)
-        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if rounded(one) >= FIRES]
+        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if shown_score(one.score) >= FIRES]
         self._waiting += 1
         self._newest = time
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from model.behaviours import Kind
+from model.behaviours import Finding, Kind
 from service.documents.base import Severity
 
 TITLES: Final[dict[Kind, str]] = {
@@ -27,6 +27,9 @@ SEVERITIES: Final[dict[Kind, Severity]] = {
 """How urgent each named behaviour is, unless the camera says otherwise. `unusual` is a warning, and an alert from the
 alert level on."""
 
+BEHAVIOUR_DIGITS: Final = 3
+"""Digits of a behaviour's score and of its facts."""
+
 _NEAR: Final = 1e-9
 """Levels closer to 1 are not told apart, and none reads as 1."""
 
@@ -41,7 +44,25 @@ def most_severe(kinds: Collection[Kind]) -> Kind:
         >>> most_severe([Kind.UNUSUAL, Kind.FIGHT])
         <Kind.FIGHT: 'fight'>
     """
-    return min(kinds, key=list(Kind).index)
+    return min(kinds, key=lambda kind: kind.rank)
+
+
+def shown_score(score: float) -> float:
+    """The score of a named behaviour as documents show it."""
+    return round(score, BEHAVIOUR_DIGITS)
+
+
+def scores_by_track(findings: Iterable[Finding]) -> dict[int, dict[Kind, float]]:
+    """The highest score of each named behaviour of each track, as shown, most severe first.
+
+    Args:
+        findings: What the behaviours see in one frame.
+    """
+    highest: dict[int, dict[Kind, float]] = {}
+    for finding in sorted(findings, key=lambda one: (one.kind.rank, one.score)):
+        for track in finding.tracks:
+            highest.setdefault(track, {})[finding.kind] = shown_score(finding.score)
+    return highest
 
 
 def title(kind: Kind, people: int) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pydantic import Field
 
-from model.behaviours import Kind
+from model.behaviours import FIRES, Kind
 from service.documents.base import Document, Level, MissingScore
 from service.documents.kinds import TITLES
-
-FIRES: Final = 1.0
-"""Score of a named behaviour from which on it fires."""
 
 
 class ClipInfo(Document):

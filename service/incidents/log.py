@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from model.behaviours import Kind
 from pose.live import StateChange
 from service.addresses.redaction import redact
+from service.documents.kinds import shown_score
 from service.documents.messages import (
     CameraState,
     Event,
@@ -240,11 +241,11 @@ class IncidentLog:
                 last_at=within(seen.last),
                 people=sorted(seen.people),
                 number=seen.number,
-                score=seen.score if kind is Kind.UNUSUAL else round(seen.score, 3),
+                score=seen.score if kind is Kind.UNUSUAL else shown_score(seen.score),
                 explanation=seen.saw,
                 facts=dict(seen.facts),
             )
-            for kind, seen in sorted(incident.kinds.items(), key=lambda item: list(Kind).index(item[0]))
+            for kind, seen in sorted(incident.kinds.items(), key=lambda item: item[0].rank)
         ]
         return IncidentInfo(
             id=incident.id,

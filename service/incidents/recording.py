@@ -20,7 +20,6 @@ from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image, contributions, draw_live
 from service.drawing.video import VideoWriter
 from service.errors import StorageFull
-from service.live.detector import FIRES
 from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind, EvidenceStore
 from service.storage.writing import atomic_write, is_storage_full, replacing
 
@@ -62,13 +61,12 @@ def rank_of(score: Score) -> Rank:
     level = -1.0 if score.level is None else score.level
     best: dict[Kind, float] = {}
     for person in score.people:
-        for kind, value in person.behaviours.items():
-            if value >= FIRES:
-                best[kind] = max(value, best.get(kind, 0.0))
+        for kind in person.firing:
+            best[kind] = max(person.behaviours[kind], best.get(kind, 0.0))
     if not best:
         return 0, level, score.score or 0.0
     kind = most_severe(best)
-    return len(Kind) - list(Kind).index(kind), best[kind], level
+    return len(Kind) - kind.rank, best[kind], level
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from model.behaviours import Finding, Kind
+from model.behaviours import FIRES, Finding, Kind
 from service.documents.base import EndReason, Severity
 from service.documents.kinds import SEVERITIES, most_severe, unusual_words
 from service.live.incident import Change, Ended, Incident, Seen, Started, Updated
 
 MAX_PEOPLE: Final = 64
 """Most people listed in one incident, which may last for days; those with the highest levels are kept."""
-
-FIRES: Final = 1.0
-"""A behaviour fires at this score."""
 
 _LONGEST_PAST_S: Final = 30.0
 """An incident begins at most this many seconds before the frame that opens it, even if a behaviour began earlier."""
