@@ -3,9 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from benchmarks.events import named
 from benchmarks.events.recordings import Collector
@@ -22,14 +20,7 @@ from tests.doubles.walkers import person
 class Falls:
     """Behaviours that see a fall between one second and two, and again from three on."""
 
-    def observe(
-        self,
-        time: float,
-        track_ids: Sequence[int],
-        boxes: NDArray[np.float32],
-        keypoints: NDArray[np.float32],
-        size: tuple[int, int],
-    ) -> list[Finding]:
+    def observe(self, time: float, track_ids: Sequence[int], *_: object) -> list[Finding]:
         firing = 1 <= time < 2 or time >= 3
         return [finding(Kind.FALL, 1.2 if firing else 0.7, min(time, 0.8), tracks=tuple(track_ids))]
 

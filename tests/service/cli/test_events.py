@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from model.behaviours import Finding, Kind
 from model.events import Alarm, Event, EventOutcome
@@ -29,14 +28,7 @@ HEADER = "file,kind,start_s,end_s\n"
 class ShoutsFrom:
     """Behaviours that see everybody fall from two seconds on, and run at the very start of a clip."""
 
-    def observe(
-        self,
-        time: float,
-        track_ids: Sequence[int],
-        boxes: NDArray[np.float32],
-        keypoints: NDArray[np.float32],
-        size: tuple[int, int],
-    ) -> list[Finding]:
+    def observe(self, time: float, track_ids: Sequence[int], *_: object) -> list[Finding]:
         if not track_ids:
             return []
         if time < 0.3:
