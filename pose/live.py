@@ -414,6 +414,8 @@ class LiveSource:
         self._state: SourceState | None = None
         self._since = time.monotonic()
         self._problem: SourceError | None = None
+        # Its own: threads of cameras may not draw from the generator that the rest of the process may have seeded.
+        self._chance = random.Random()  # noqa: S311 - spreads cameras over time, keeps no secret
         self._changes: deque[StateChange] = deque()
         self._delivery = threading.Lock()
         self._slot: Frame | None = None
@@ -569,7 +571,7 @@ class LiveSource:
                 return
             pause = self._timing.backoff_s(
                 64 if problem.cause in _SLOW_TO_RETRY else failures,
-                random.random(),  # noqa: S311 - spreads cameras over time, keeps no secret
+                self._chance.random(),
             )
             run.ended.wait(pause)
 

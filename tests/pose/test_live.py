@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -262,6 +263,19 @@ class TestLiveSource:
         pauses = [b - a for a, b in pairwise(attempts)]
         for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True):
             assert pause >= least
+
+    def test_pauses_leave_the_generator_of_the_process_alone(self, make: Callable[..., LiveSource]) -> None:
+        attempts = []
+
+        def open_capture() -> Capture:
+            attempts.append(time.monotonic())
+            refused()
+
+        random.seed(1)
+        before = random.getstate()
+        make(open_capture, replace(QUICK, backoff_first_s=0.001, backoff_cap_s=0.002)).start()
+        eventually(lambda: len(attempts) > 3, "it tried several times")
+        assert random.getstate() == before
 
     def test_a_wrong_password_waits_for_the_longest_pause_at_once(self, make: Callable[..., LiveSource]) -> None:
         attempts: list[float] = []
