@@ -1,8 +1,8 @@
 """The small world: cameras that are calibrated on their own normal life, and then see events of every kind.
 
 A camera is one place seen from one point; its people and what they do change from scene to scene. Scenes are rendered
-and their poses extracted once; the recordings are kept under a digest of the scene, of the pose weights and of the
-simulation's source. The demo's models score them.
+and their poses extracted once; a recording is kept for as long as its people move as they did, are drawn as they were
+and the pose weights are the same. The demo's models score them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from service.cli.events import watched
 from service.clips.decoding import ClipLimits
 from service.clips.scorer import ClipScorer
 from service.scoring.loading import LoadedModels, threshold_of
+from simulation.places import furnish
 from simulation.scene import EVENTS, Scene, normal_scene
 from simulation.scene import Event as SceneEvent
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
+from simulation.world import World
 
 KINDS: Final[dict[SceneEvent, Kind]] = {
     "running": Kind.RUNNING,
@@ -119,12 +121,17 @@ def record(clips: Sequence[WorldClip], folder: Path, processes: int, console: Co
         processes: Scenes rendered at a time.
         console: Where the progress goes.
     """
-    made_with = _made_with()
-    paths = [_path(folder, clip, made_with) for clip in clips]
-    missing = [(clip.scene, path) for clip, path in zip(clips, paths, strict=True) if not path.exists()]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        keys = track(
+            pool.map(partial(_key, _drawn_with()), [clip.scene for clip in clips]),
+            "looking for what was filmed before",
+            total=len(clips),
+            console=console,
+        )
+        paths = [folder / f"{_file_name(clip)}-{key}.npz" for clip, key in zip(clips, keys, strict=True)]
+        missing = [(clip.scene, path) for clip, path in zip(clips, paths, strict=True) if not path.exists()]
+        if missing:
             done = pool.map(partial(_film, folder), missing)
             for _ in track(done, "filming", total=len(missing), console=console):
                 pass
@@ -224,12 +231,26 @@ def _film(folder: Path, work: tuple[Scene, Path]) -> None:
     collector.recording((scene.camera.width, scene.camera.height)).save(path)
 
 
-def _made_with() -> str:
-    """Digest of the pose weights and of the source of the simulation."""
-    source = sorted((Path(__file__).parents[2] / "simulation").glob("*.py"))
+def _drawn_with() -> str:
+    """Digest of the pose weights and of the source that draws people and places."""
+    folder = Path(__file__).parents[2] / "simulation"
+    source = [folder / f"{name}.py" for name in ("camera", "clothing", "figures", "places", "rendering")]
     return hashlib.sha256("".join(sha256(path) for path in [POSE_WEIGHTS, *source]).encode()).hexdigest()
 
 
-def _path(folder: Path, clip: WorldClip, made_with: str) -> Path:
-    key = hashlib.sha256(f"{made_with} {clip.scene!r}".encode()).hexdigest()[:24]
-    return folder / f"{clip.name.replace(', ', '-').replace(' ', '')}-{key}.npz"
+def _key(drawn_with: str, scene: Scene) -> str:
+    """Digest of all that a recording depends on: the camera, the place, and how everybody moves in every frame.
+
+    So a new kind of event does not ask for the normal life of all cameras to be filmed again.
+    """
+    world = World(scene, furnish(scene))
+    digest = hashlib.sha256(f"{drawn_with} {scene.seed} {scene.place} {scene.camera!r}".encode())
+    for number in range(scene.frames or 0):
+        if number:
+            world.step()
+        digest.update(world.joints().round(6).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _file_name(clip: WorldClip) -> str:
+    return clip.name.replace(", ", "-").replace(" ", "")
