@@ -11,8 +11,12 @@ import numpy as np
 
 from simulation.body import Body, Floats, pose, reach
 
-Action = Literal["walk", "stand", "talk", "sit", "run", "fall", "rise", "fight", "throw", "crawl"]
-"""What a person is doing; ``fall`` includes lying on the ground afterwards, ``rise`` is getting up again."""
+Action = Literal[
+    "walk", "stand", "talk", "sit", "run", "fall", "rise", "fight", "throw", "crawl", "flee", "linger", "meet", "oppose"
+]
+"""What a person is doing; ``fall`` includes lying on the ground afterwards, ``rise`` is getting up again.
+
+In the last four, people run away, walk and stand about one place, stand in a group, and walk against the others."""
 
 Move = Literal["guard", "left punch", "right punch", "kick", "push", "grapple", "recoil"]
 """What a person in a fight is doing at the moment."""

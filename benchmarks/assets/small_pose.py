@@ -36,7 +36,7 @@ from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses, Tracker
 from simulation.camera import SceneCamera
 from simulation.rendering import OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, render
-from simulation.scene import DEMO_FPS, EVENTS, Scene, normal_scene, scene_with
+from simulation.scene import DEMO_FPS, USUAL_EVENTS, Scene, normal_scene, scene_with
 from simulation.weights import IMAGE_SIZE
 
 FIRST_SEED: Final = 100_000
@@ -130,7 +130,11 @@ def _each(work: Any, items: Iterable[int], processes: int, title: str) -> None:
 def _film_scene(directory: Path, split: str, seed: int) -> None:
     cv2.setNumThreads(1)
     # Half of the scenes are normal, the others share the events.
-    scene = normal_scene(seed, _SCENE_S) if seed % 2 else scene_with(EVENTS[seed // 2 % len(EVENTS)], seed, _ONSET_S)
+    scene = (
+        normal_scene(seed, _SCENE_S)
+        if seed % 2
+        else scene_with(USUAL_EVENTS[seed // 2 % len(USUAL_EVENTS)], seed, _ONSET_S)
+    )
     for number, frame in enumerate(render(scene, every=_EVERY)):
         name = f"{seed}-{number:03d}"
         # The sensor has compressed the picture as JPEG already; compressing it once more hardly changes it.

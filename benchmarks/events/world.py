@@ -34,7 +34,7 @@ from service.clips.decoding import ClipLimits
 from service.clips.scorer import ClipScorer
 from service.scoring.loading import LoadedModels, threshold_of
 from simulation.places import furnish
-from simulation.scene import EVENTS, Scene, normal_scene
+from simulation.scene import EVENT_S, EVENTS, Scene, SceneIncident, normal_scene
 from simulation.scene import Event as SceneEvent
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 from simulation.world import World
@@ -45,6 +45,10 @@ KINDS: Final[dict[SceneEvent, Kind]] = {
     "fight": Kind.FIGHT,
     "throw": Kind.UNUSUAL,
     "crawl": Kind.UNUSUAL,
+    "disperse": Kind.DISPERSAL,
+    "loiter": Kind.UNUSUAL,
+    "gather": Kind.UNUSUAL,
+    "wrong_way": Kind.UNUSUAL,
 }
 """What an event of the small world is to be called; those without a behaviour of their own are unusual."""
 
@@ -64,7 +68,12 @@ _FIRST_SEED: Final = 60_000
 
 _PIECE_S: Final = 120.0
 _EVERY_S: Final = 30.0
+_PAUSE_S: Final = 15.0
+"""Seconds from the beginning of one event to that of the next; from the end of one to the next if they are long."""
+
 _PEOPLE: Final = 4
+_PEOPLE_IN: Final[dict[SceneEvent, int]] = {"disperse": 5, "gather": 5, "wrong_way": 6}
+"""People in a scene; in those with an event that takes four, somebody looks on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,19 +193,25 @@ def _camera(number: int, calibration_s: float) -> WorldCamera:
     place = at_demo_rate(normal_scene(base))
     name = f"camera {number + 1}"
 
-    def scene(seed: int, seconds: float, event: SceneEvent | None = None) -> Scene:
-        normal = replace(place, seed=base + seed, people=_PEOPLE, duration_s=seconds)
-        return normal if event is None else replace(normal, incident_every_s=_EVERY_S, events=(event,))
+    def scene(seed: int, seconds: float) -> Scene:
+        return replace(place, seed=base + seed, people=_PEOPLE, duration_s=seconds)
+
+    def eventful(seed: int, event: SceneEvent) -> Scene:
+        people, one_way = _PEOPLE_IN.get(event, _PEOPLE), event == "wrong_way"
+        if EVENT_S[event] <= _EVERY_S / 2:
+            short = scene(seed, EVENTS_EACH * _EVERY_S)
+            return replace(short, people=people, incident_every_s=_EVERY_S, events=(event,), one_way=one_way)
+        every = EVENT_S[event] + _PAUSE_S
+        onsets = [_PAUSE_S + every * number for number in range(EVENTS_EACH)]
+        incidents = tuple(SceneIncident(event, onset, onset + EVENT_S[event]) for onset in onsets)
+        return replace(scene(seed, _PAUSE_S + EVENTS_EACH * every), people=people, incidents=incidents)
 
     pieces = max(1, round(calibration_s / _PIECE_S))
     calibration = [
         WorldClip(f"{name}, calibration {piece + 1}", scene(1 + piece, min(_PIECE_S, calibration_s)))
         for piece in range(pieces)
     ]
-    events = [
-        WorldClip(f"{name}, {event}", scene(500 + index, EVENTS_EACH * _EVERY_S, event), event)
-        for index, event in enumerate(EVENTS)
-    ]
+    events = [WorldClip(f"{name}, {event}", eventful(500 + index, event), event) for index, event in enumerate(EVENTS)]
     normal = [
         WorldClip(f"{name}, ordinary {piece + 1}", scene(600 + piece, _PIECE_S))
         for piece in range(round(NORMAL_S / _PIECE_S))

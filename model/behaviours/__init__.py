@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.behaviours.base import FIRES, LEAST_SCORE, Finding, Kind
+from model.behaviours.dispersal import Dispersal
 from model.behaviours.fall import Fall
 from model.behaviours.fight import Fight
 from model.behaviours.lying import Lying
@@ -52,7 +53,7 @@ class Behaviour(Protocol):
         """
 
 
-BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Running())
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Dispersal(), Running())
 """All named behaviours."""
 
 

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """Two or more people strike, push or wrestle."""
     LYING = "lying"
     """Somebody is down and stays down, whether seen to fall or not."""
+    DISPERSAL = "dispersal"
+    """Several people who were together start to run apart at once."""
     RUNNING = "running"
     """Somebody runs."""
     UNUSUAL = "unusual"
@@ -70,3 +72,8 @@ class Finding:
 
 TORSO: Final = tuple(COCO_JOINTS.index(f"{side}_{name}") for name in ("shoulder", "hip") for side in ("left", "right"))
 """Shoulders and hips, as `Finding.joints`."""
+
+LEGS: Final = tuple(
+    COCO_JOINTS.index(f"{side}_{name}") for name in ("hip", "knee", "ankle") for side in ("left", "right")
+)
+"""Hips, knees and ankles, as `Finding.joints`."""

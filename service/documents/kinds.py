@@ -13,6 +13,7 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.FALL: "Fall",
     Kind.FIGHT: "Fight",
     Kind.LYING: "Person lying",
+    Kind.DISPERSAL: "People run apart",
     Kind.RUNNING: "Running",
     Kind.UNUSUAL: "Unusual movement",
 }
@@ -22,6 +23,7 @@ SEVERITIES: Final[dict[Kind, Severity]] = {
     Kind.FALL: Severity.ALERT,
     Kind.FIGHT: Severity.ALERT,
     Kind.LYING: Severity.ALERT,
+    Kind.DISPERSAL: Severity.WARNING,
     Kind.RUNNING: Severity.WARNING,
 }
 """How urgent each named behaviour is, unless the camera says otherwise. `unusual` is a warning, and an alert from the
