@@ -33,7 +33,7 @@ EVENT_S: Final[dict[Event, float]] = {
     "crawl": 8.0,
     "disperse": 4.0,
     "loiter": 70.0,
-    "gather": 25.0,
+    "gather": 30.0,
     "wrong_way": 8.0,
 }
 """Seconds that an event lasts unless its incident says otherwise."""

@@ -650,9 +650,13 @@ class World:
 
 
 def _rehearsal_s(incident: SceneIncident) -> float:
-    if incident.event == "wrong_way":  # Somebody turns round on the spot.
-        return 0.0
-    return _REHEARSAL_S if incident.event not in _TOGETHER else 1.6 * _REHEARSAL_S
+    match incident.event:
+        case "wrong_way" | "gather":  # Somebody turns round on the spot; a group forms.
+            return 0.0
+        case "disperse":
+            return 1.6 * _REHEARSAL_S
+        case _:
+            return _REHEARSAL_S
 
 
 def visible_floor(camera: SceneCamera, boxes: Sequence[Box]) -> Floats:

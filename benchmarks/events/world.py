@@ -28,6 +28,7 @@ from model.calibration import exceedance_runs
 from model.checkpoint import Checkpoint
 from model.events import Alarm, Event, WatchedClip
 from model.scorer import RawScorer, Scorer
+from service.cameras.behaviours import WrongWaySettings
 from service.cameras.config import CameraConfig
 from service.cli.events import watched
 from service.clips.decoding import ClipLimits
@@ -46,11 +47,29 @@ KINDS: Final[dict[SceneEvent, Kind]] = {
     "throw": Kind.UNUSUAL,
     "crawl": Kind.UNUSUAL,
     "disperse": Kind.DISPERSAL,
-    "loiter": Kind.UNUSUAL,
-    "gather": Kind.UNUSUAL,
-    "wrong_way": Kind.UNUSUAL,
+    "loiter": Kind.LOITERING,
+    "gather": Kind.GATHERING,
+    "wrong_way": Kind.WRONG_WAY,
 }
 """What an event of the small world is to be called; those without a behaviour of their own are unusual."""
+
+SETTINGS: Final = CameraConfig.model_validate(
+    {
+        "url": "skeletons:",
+        "behaviours": {"loitering": "warning", "gathering": "warning"},
+        "loitering": {"seconds": 45},
+        "gathering": {"people": 3, "seconds": 12},
+    }
+)
+"""Cameras switch on the behaviours that are ordinary elsewhere: in the small world, people stand together for ten
+seconds at most, and sit for fifteen."""
+
+ONE_WAY: Final = SETTINGS.model_copy(
+    update={
+        "behaviours": {**SETTINGS.behaviours, Kind.WRONG_WAY: "warning"},
+        "wrong_way": WrongWaySettings(direction_deg=0),
+    }
+)
 
 CAMERAS: Final = 8
 CALIBRATION_S: Final = 1800.0
@@ -175,11 +194,13 @@ def watch(
     )
     calibrated = replace(base, calibration=fit.calibration)
     scorer = Scorer(calibrated)
-    clip_scorer = ClipScorer(replace(models, scorer=scorer, threshold=threshold_of(scorer, BUDGET_PER_HOUR)), limits)
+    scored_with = replace(models, scorer=scorer, threshold=threshold_of(scorer, BUDGET_PER_HOUR))
     seen = []
     for clip in camera.clips:
         recording = recordings[clip.name]
-        result = clip_scorer.score_skeletons(recording.sequence(), keypoints=False)
+        # Only where everybody goes one way is there a wrong one.
+        looked_for = (ONE_WAY if clip.scene.one_way else SETTINGS).looked_for
+        result = ClipScorer(scored_with, limits, looked_for).score_skeletons(recording.sequence(), keypoints=False)
         told = watched(clip.name, result, clip.events)
         named = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
         unusual = _unusual(recording, calibrated, fit, config)

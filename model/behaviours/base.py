@@ -34,6 +34,12 @@ class Kind(StrEnum):
     """Several people who were together start to run apart at once."""
     RUNNING = "running"
     """Somebody runs."""
+    WRONG_WAY = "wrong_way"
+    """Somebody goes against the direction that a site declares."""
+    LOITERING = "loitering"
+    """Somebody stays about one place for long."""
+    GATHERING = "gathering"
+    """A group forms and stays."""
     UNUSUAL = "unusual"
     """Movement that has no name here and is rare in normal life: the DA-Flow score and its other parts."""
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol, Self
 
 import torch
 
-from model.behaviours import Behaviours
+from model.behaviours import BEHAVIOURS, Behaviour, Behaviours
 from pose.estimator import Poses
 from pose.source import VideoInfo
 from pose.tracker import Tracker
@@ -66,9 +66,13 @@ class ClipScorer:
     Args:
         models: The loaded models.
         limits: Limits on a clip and on its decoder.
+        behaviours: The named behaviours to look for.
     """
 
-    def __init__(self, models: LoadedModels, limits: ClipLimits) -> None:
+    def __init__(
+        self, models: LoadedModels, limits: ClipLimits, behaviours: tuple[Behaviour, ...] = BEHAVIOURS
+    ) -> None:
+        self._behaviours = behaviours
         self._models = models
         self._limits = limits
         self._notes = [SIMULATED] if models.estimator.weights == POSE_WEIGHTS else []
@@ -101,7 +105,9 @@ class ClipScorer:
             ScoringCancelled: The observer asked to stop.
         """
         models, info = self._models, video or inspect(path, self._limits)
-        scoring = ClipScoring(models.scorer, Behaviours(), models.estimator.device, observer.frame, keypoints=keypoints)
+        scoring = ClipScoring(
+            models.scorer, Behaviours(self._behaviours), models.estimator.device, observer.frame, keypoints=keypoints
+        )
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
@@ -129,7 +135,9 @@ class ClipScorer:
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = ClipScoring(scorer, Behaviours(), torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = ClipScoring(
+            scorer, Behaviours(self._behaviours), torch.device("cpu"), lambda _: None, keypoints=keypoints
+        )
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame, sequence)

@@ -12,7 +12,7 @@ from nicegui.element import Element
 from starlette.requests import Request
 
 from service.addresses.urls import parse
-from service.cameras.config import LONGEST_RETENTION_HOURS
+from service.cameras.config import LONGEST_RETENTION_HOURS, USUAL_MODES
 from service.dashboard.calibration import CalibrationCard
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
@@ -49,7 +49,7 @@ from service.dashboard.words import (
     sentence,
     tone,
 )
-from service.documents.kinds import SEVERITIES, TITLES, most_severe, rarity_words
+from service.documents.kinds import TITLES, most_severe, rarity_words
 from service.runtime import Runtime
 from simulation.scene import story
 
@@ -236,16 +236,34 @@ class _View:
             picture = ui.switch("Show and keep pictures", value=config["picture"])
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
         heading("Named behaviours", 3)
-        text("How urgent each is on this camera. They need no calibration.", "p", "soft small").style(
-            "margin-bottom: .5rem"
-        )
+        text(
+            "How urgent each is on this camera. They need no calibration. Those that are usually off are ordinary in "
+            "many places.",
+            "p",
+            "soft small",
+        ).style("margin-bottom: .5rem")
         with ui.element("div").classes("form"):
             modes = {
-                kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, severity)).props(
-                    f'outlined options-dense behavior=menu hint="usually: {MODES[severity].lower()}"'
+                kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, usual)).props(
+                    f'outlined options-dense behavior=menu hint="usually: {MODES[usual].lower()}"'
                 )
-                for kind, severity in SEVERITIES.items()
+                for kind, usual in USUAL_MODES.items()
             }
+            direction = ui.number(
+                "Direction of this place, degrees",
+                value=(config["wrong_way"] or {}).get("direction_deg"),
+                min=0,
+                max=359,
+            ).props('outlined hint="for the wrong way: 0 is to the right of the picture, 90 up"')
+            loiters = ui.number(
+                "Loitering after, seconds", value=config["loitering"]["seconds"], min=10, max=3600
+            ).props('outlined hint="at one place"')
+            crowd = ui.number("Gathering of, people", value=config["gathering"]["people"], min=2, max=64).props(
+                'outlined hint="who stand together"'
+            )
+            gathers = ui.number(
+                "Gathering after, seconds", value=config["gathering"]["seconds"], min=5, max=3600
+            ).props('outlined hint="together"')
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
             opens = ui.number("False-alarm budget, per hour", value=config["false_alarms_per_hour"], min=0.001).props(
@@ -285,8 +303,13 @@ class _View:
                 "behaviours": {
                     kind: mode.value
                     for kind, mode in modes.items()
-                    if kind in config["behaviours"] or mode.value != SEVERITIES[kind]
+                    if kind in config["behaviours"] or mode.value != USUAL_MODES[kind]
                 },
+                "wrong_way": None
+                if direction.value is None
+                else {**(config["wrong_way"] or {}), "direction_deg": direction.value},
+                "loitering": {**config["loitering"], "seconds": loiters.value},
+                "gathering": {**config["gathering"], "people": crowd.value, "seconds": gathers.value},
                 **zones.zones,
             }
             await attempt(self._visitor.patch(f"/v1/cameras/{self._camera}", patch), "Saved.")
