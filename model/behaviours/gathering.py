@@ -23,7 +23,7 @@ _STILL_S: Final = 2.0
 _SAME_H: Final = 1.5
 """Body heights from the middle of a group to where it is taken for the same a moment later."""
 
-_LAPSE_S: Final = 3.0
+_LAPSE_S: Final = 5.0
 """A group is over when it was too small for so long: people who stand together hide each other."""
 
 

@@ -31,20 +31,20 @@ class Stay:
     """Where somebody was.
 
     Attributes:
-        places: The newest places at equal times, oldest first, at most `_SAMPLES`, as `ground` gives them; nan where
-            the person was not in the zone.
-        sampled: Time of the newest place, in seconds.
+        places: The newest times and places, oldest first, at most `_SAMPLES`: seconds, and x and y as `ground` gives
+            them; nan where the person was not in the zone.
+        due: When the next place is to be noted, in seconds.
         seen: When the person was last in view.
         since: Since when the person stays about one place.
         score: How long that is, against the time that is asked for.
 
     Example:
-        >>> Stay(((310.0, 480.0),), sampled=2.0, seen=2.4, since=2.0, score=0.03).since
+        >>> Stay(((2.0, 310.0, 480.0),), due=3.7, seen=2.4, since=2.0, score=0.03).since
         2.0
     """
 
-    places: tuple[tuple[float, float], ...]
-    sampled: float
+    places: tuple[tuple[float, float, float], ...]
+    due: float
     seen: float
     since: float
     score: float
@@ -89,32 +89,33 @@ class Loitering:
             stay = stays.get(person)
             if stay is None:
                 previous = _nearest(lost, (across, down), near)
-                stay = Stay((), -np.inf, now, now, 0.0) if previous is None else lost.pop(previous)
+                stay = Stay((), now, now, now, 0.0) if previous is None else lost.pop(previous)
                 if previous is not None:
                     del stays[previous]
-            if now - stay.sampled >= self.seconds / (_NEEDED - 1) - 1e-6:
+            if now >= stay.due - 1e-6:
                 stay = self._sampled(stay, (across, down), near, now)
-            stays[person] = stay = Stay(stay.places, stay.sampled, now, stay.since, stay.score)
+            stays[person] = stay = Stay(stay.places, stay.due, now, stay.since, stay.score)
             if stay.score >= LEAST_SCORE and across == across:
                 findings.append(_finding(bodies.track_ids[row], stay, now))
         return stays, findings
 
     def _sampled(self, stay: Stay, place: tuple[float, float], near: float, now: float) -> Stay:
-        places = (*stay.places, place)[-_SAMPLES:]
-        every = self.seconds / (_NEEDED - 1)
-        known = np.array(places)
-        away = known - np.nanmedian(known[~np.isnan(known[:, 0])], axis=0) if not np.isnan(known).all() else known
-        there = np.flatnonzero(np.linalg.norm(away, axis=1) <= near)
+        places = (*stay.places, (now, *place))[-_SAMPLES:]
+        noted = np.array(places)
+        known = noted[~np.isnan(noted[:, 1])]
+        there = np.zeros((0, 3))
+        if len(known):
+            there = known[np.linalg.norm(known[:, 1:] - np.median(known[:, 1:], axis=0), axis=1) <= near]
         score = len(there) / _NEEDED
-        since = stay.since
-        if stay.score < FIRES and len(there):
-            since = max(now - every * (len(places) - 1 - int(there[0])), 0.0)
-        return Stay(places, now, now, since, score)
+        since = float(there[0, 0]) if stay.score < FIRES and len(there) else stay.since
+        every = self.seconds / (_NEEDED - 1)
+        # Times that were missed while the person was hidden are not made up for.
+        return Stay(places, max(stay.due + every, now + every / 2), now, since, score)
 
 
 def _nearest(lost: State, place: tuple[float, float], near: float) -> int | None:
     """The person who was lost nearest to a place, if any was lost near it."""
-    away = {person: float(np.hypot(*np.subtract(stay.places[-1], place))) for person, stay in lost.items()}
+    away = {person: float(np.hypot(*np.subtract(stay.places[-1][1:], place))) for person, stay in lost.items()}
     best = min(away, key=away.__getitem__, default=None)
     return best if best is not None and away[best] <= near else None
 

@@ -21,8 +21,8 @@ def group(
     ]
 
 
-def gather(people: list[Footage], **changes: object) -> list[Seen]:
-    return watch(*people, behaviours=Behaviours([Gathering(**{"people": 3, "seconds": 8.0, **changes})]))
+def gather(footage: list[Footage], **changes: object) -> list[Seen]:
+    return watch(*footage, behaviours=Behaviours([Gathering(**{"people": 3, "seconds": 8.0, **changes})]))
 
 
 @pytest.mark.parametrize("fps", [5, 10, 30])
