@@ -32,8 +32,8 @@ EVENT_S: Final[dict[Event, float]] = {
     "throw": 7.0,
     "crawl": 8.0,
     "disperse": 4.0,
-    "loiter": 70.0,
-    "gather": 30.0,
+    "loiter": 100.0,
+    "gather": 40.0,
     "wrong_way": 8.0,
 }
 """Seconds that an event lasts unless its incident says otherwise."""
@@ -45,7 +45,7 @@ EVENT_WORDS: Final[dict[Event, str]] = {
     "throw": "somebody throws things",
     "crawl": "somebody crawls",
     "disperse": "people who stand together run apart",
-    "loiter": "somebody stays about one place for a minute",
+    "loiter": "somebody stays about one place for long",
     "gather": "a group forms and stays",
     "wrong_way": "somebody goes against the way that everybody else goes",
 }

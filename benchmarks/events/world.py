@@ -57,12 +57,12 @@ SETTINGS: Final = CameraConfig.model_validate(
     {
         "url": "skeletons:",
         "behaviours": {"loitering": "warning", "gathering": "warning"},
-        "loitering": {"seconds": 45},
-        "gathering": {"people": 3, "seconds": 12},
+        "loitering": {"seconds": 80},
+        "gathering": {"people": 4, "seconds": 20},
     }
 )
-"""Cameras switch on the behaviours that are ordinary elsewhere: in the small world, people stand together for ten
-seconds at most, and sit for fifteen."""
+"""Cameras switch on the behaviours that are ordinary elsewhere, for times well beyond those of the small world's normal
+life: sitting, standing and talking in turn, its people stay at one place for up to a minute."""
 
 ONE_WAY: Final = SETTINGS.model_copy(
     update={

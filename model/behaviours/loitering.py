@@ -13,8 +13,8 @@ from model.behaviours.ground import Polygon, ground, within
 from model.behaviours.posture import Posture
 from model.kinematics import Bodies
 
-_NEAR_H: Final = 1.2
-"""Body heights, two metres, within which somebody stays about the middle of the places of the last time."""
+_NEAR_H: Final = 0.8
+"""Body heights, 1.4 m, within which somebody stays about the middle of the places of the last time."""
 
 _SAMPLES: Final = 40
 _NEEDED: Final = 37

@@ -23,7 +23,7 @@ class LoiteringSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     seconds: float = Field(
-        default=60.0, ge=10, le=3600, description="Seconds that somebody stays within about two metres of one place."
+        default=60.0, ge=10, le=3600, description="Seconds that somebody stays within about 1.4 metres of one place."
     )
     zone: _Somewhere = None
 

@@ -22,7 +22,7 @@ from simulation.scene import EVENTS, USUAL_EVENTS, Event, Scene, SceneIncident, 
         ({"people": 1, "incidents": (SceneIncident("fight", 1, 2),)}, "at least 2 people"),
         ({"people": 3, "incidents": (SceneIncident("gather", 1, 2),)}, "at least 4 people"),
         ({"incidents": (SceneIncident("wrong_way", 1, 2),)}, "only in a scene in which people go one way"),
-        ({"incident_every_s": 30.0, "events": ("loiter",)}, "a loiter lasts 70 s, too long for one every 30"),
+        ({"incident_every_s": 30.0, "events": ("loiter",)}, "a loiter lasts 100 s, too long for one every 30"),
         ({"incidents": (SceneIncident("fall", 1, 5), SceneIncident("throw", 3, 6))}, "follow each other"),
     ],
 )
