@@ -19,8 +19,10 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
+from pose.containers import VIDEO_CONTAINERS, UnreadableVideo, check_pixels
 from pose.live import Picture, SourceError, StreamClock
-from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
+from pose.probe import probe
+from pose.source import FileSource
 
 SEAM_S: Final = 1.5
 """Seconds between two rounds of a looped file: longer than a lost track is kept, so no track spans two rounds."""
@@ -30,6 +32,9 @@ BEHIND_S: Final = 0.5
 
 LOST_S: Final = 5.0
 """Seconds that it may be behind before it skips to the next key frame without decoding."""
+
+_LOOKED_AT: Final = 100_000
+"""Frames of a looped file that are looked at before it is played: about an hour."""
 
 _FEW_S: Final = 0.2
 _WAITED_S: Final = 0.01
@@ -120,8 +125,8 @@ class LoopCapture(_Exclusive):
         self._path = path
         self._loop = loop
         try:
-            probe(path, max_frames=1, max_pixels=max_pixels)
-            self._source = FileSource(path)
+            self._video = probe(path, max_frames=_LOOKED_AT, max_pixels=max_pixels, allow_cut=True)
+            self._source = FileSource(path, video=self._video)
         except UnreadableVideo as error:
             raise SourceError(error.cause, str(error), permanent=True) from error
         except OSError as error:
@@ -148,7 +153,7 @@ class LoopCapture(_Exclusive):
             raise SourceError("ended", "the file has been played to its end", permanent=True)
         self._source.close()
         try:
-            self._source = FileSource(self._path)
+            self._source = FileSource(self._path, video=self._video)
         except UnreadableVideo as error:
             raise SourceError("undecodable", str(error)) from error
         self._frames = iter(self._source)

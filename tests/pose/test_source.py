@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.source import FileSource, UnreadableVideo, probe
+from pose.containers import UnreadableVideo
+from pose.probe import probe
+from pose.source import FileSource
 from tests.doubles import media
 
 
