@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
 from pose.containers import VIDEO_CONTAINERS, UnreadableVideo, check_pixels
 from pose.live import Picture, SourceError, StreamClock
+from pose.pictures import as_shown
 from pose.probe import probe
 from pose.source import FileSource
 
@@ -205,8 +206,10 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP runs over TCP and only the video is requested. The decoder works in one thread, without delay. When it falls
-    behind the camera it drops pictures, see `BEHIND_S` and `LOST_S`.
+    RTSP runs over TCP and only the video is requested. Pictures come upright and with square pixels; of an interlaced
+    one only the first field is shown, because a filter would have to wait for the next. The decoder works in one
+    thread, without delay. When it falls behind the camera it drops pictures, see
+    `BEHIND_S` and `LOST_S`.
 
     Args:
         url: Where to.
@@ -271,6 +274,7 @@ class StreamCapture(_Exclusive):
         streams = container.streams.video
         if not streams:
             raise SourceError("not-a-video", "the stream holds no video")
+        self._stream = streams[0]
         context = streams[0].codec_context
         _check_pixels(context.width, context.height, self._max_pixels)
         context.options = guard
@@ -296,7 +300,8 @@ class StreamCapture(_Exclusive):
     def _next(self) -> Picture:
         frame = self._newest() if not self._frames else self._frames.popleft()
         _check_pixels(frame.width, frame.height, self._max_pixels)
-        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        image = np.asarray(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), np.uint8)
+        image = as_shown(frame, image, self._stream.codec_context.sample_aspect_ratio)
         skipped, self._skipped = self._skipped, 0
         self._handed_over = time.monotonic()
         return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None, skipped)

@@ -16,6 +16,9 @@ _HEAD: Final = 64
 
 _SLICES: Final = (1, 2, 5)
 _SPS, _PPS = 7, 8
+_BESIDE_PICTURES: Final = frozenset({6, 7, 8, 9, 10, 11, 12, 13, 15})
+"""Kinds of NAL units that stand beside pictures: parameter sets, delimiters, supplemental information, filler."""
+
 _HEVC_SPS: Final = 33
 _HIGH_PROFILES: Final = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 _SEQUENCE, _EXTENSION = 0xB3, 0xB5
@@ -131,9 +134,10 @@ class PictureHeaders:
             yield data[begin:at]
 
     def _h264(self, data: bytes) -> Coded:
-        fields, new = 0, False
+        fields, new, kinds = 0, False, set[int]()
         for unit in self._units(data):
             kind = unit[0] & 31 if unit else 0
+            kinds.add(kind)
             if kind in (_SPS, _PPS):
                 new = self._parameters(unit) or new
             elif not self.fields_allowed and kind in _SLICES:
@@ -141,7 +145,8 @@ class PictureHeaders:
                 return Coded(2, new)
             elif kind in _SLICES:
                 fields += self._fields_begun(unit)
-        return Coded(fields, new)
+        # What cannot be read is a damaged picture, and is counted as one.
+        return Coded(fields if fields or (kinds and kinds <= _BESIDE_PICTURES) else 2, new)
 
     def _parameters(self, unit: bytes) -> bool:
         bits = _Bits(_unescaped(unit[1:]))

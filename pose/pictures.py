@@ -129,10 +129,16 @@ def fitted(image: Image, size: tuple[int, int]) -> Image:
     return canvas
 
 
-def one_field(image: Image) -> Image:
-    """An interlaced picture made of its first field only, of the same size: half as sharp, but without delay."""
-    height, width = image.shape[:2]
-    return np.asarray(cv2.resize(image[::2], (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+def as_shown(frame: av.VideoFrame, image: Image, aspect: Fraction | None) -> Image:
+    """A picture as a player shows it, without waiting for the next: upright, with square pixels, of one field.
+
+    Args:
+        frame: As decoded. Of an interlaced one only the first of each two rows is kept; it is half as sharp.
+        image: Its pixels.
+        aspect: Width of a pixel divided by its height.
+    """
+    size = square_size(frame.width, frame.height, aspect)
+    return Orientation.of_frame(frame).of(resized(image[::2] if frame.interlaced_frame else image, size))
 
 
 class Deinterlacer(Generic[T]):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.frame_times import FrameTimes
+from pose.pictures import Image
 from pose.probe import VideoInfo, probe
 from pose.readers import OpenCvReader, PyAvReader, Reader
 
@@ -76,17 +77,35 @@ class FileSource:
     def __init__(self, path: Path, camera_id: str = "", *, video: VideoInfo | None = None) -> None:
         self.camera_id = camera_id
         self.video = probe(path, allow_cut=True) if video is None else video
-        self._reader: Reader = (
-            OpenCvReader(path)
-            if self.video.reader == "opencv"
-            else PyAvReader(path, self.video.stream, (self.video.width, self.video.height))
-        )
+        self._path = path
+        self._reader: Reader = OpenCvReader(path) if self.video.reader == "opencv" else self._pyav()
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode the frames that have not been read yet."""
         times = FrameTimes(1 / self.video.fps)
-        for sequence, (image, time) in enumerate(times.of(self._reader.pictures())):
+        for sequence, (image, time) in enumerate(times.of(self._pictures())):
             yield Frame(self.camera_id, sequence, time, image)
+
+    def _pictures(self) -> Iterator[tuple[Image, float | None]]:
+        """All pictures. Where OpenCV ends early, at one that it cannot decode, PyAV goes on behind it."""
+        count, last = 0, None
+        for image, last in self._reader.pictures():
+            count += 1
+            yield image, last
+        if self.video.reader != "opencv" or count >= self.video.frames:
+            return
+        self._reader.close()
+        self._reader = self._pyav()
+        # OpenCV counts time from the start of the stream, PyAV as the file does.
+        shift = 0.0
+        for number, (image, stamp) in enumerate(self._reader.pictures(), start=1):
+            if number > count:
+                yield image, None if stamp is None else stamp + shift
+            elif number == count and stamp is not None and last is not None:
+                shift = last - stamp
+
+    def _pyav(self) -> PyAvReader:
+        return PyAvReader(self._path, self.video.stream, (self.video.width, self.video.height))
 
     def close(self) -> None:
         """Release the decoder and the file."""
