@@ -1,10 +1,10 @@
-"""Odd video files against FFmpeg's own decoding: ``python -m benchmarks.files DIR [--people]``.
+"""Odd video files against FFmpeg's own decoding: ``python -m benchmarks.files DIR [--without-people]``.
 
 Prints a row for every file in DIR: what reads it, and its frames, their last time and the size of the pictures, each
 beside what FFmpeg says of the same file. FFmpeg decodes the stream itself (through PyAV), turns and deinterlaces it as
-its player does (``ffplay``), and gives every picture the time stamp of the file, which may jump. With ``--people`` the
-pose weights of ``DAFLOW_POSE_WEIGHTS`` count the frames with people, in the service's pictures and in FFmpeg's. A
-difference of the pictures is the mean over all pixels, of 0 to 255.
+its player does (``ffplay``), and gives every picture the time stamp of the file, which may jump. The pose weights of
+``DAFLOW_POSE_WEIGHTS`` count the frames with people, in the service's pictures and in FFmpeg's. The difference of the
+pictures is the mean over all pixels of the first ones, in levels of 0 to 255.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import av
 import av.error
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from numpy.typing import NDArray
 from rich.console import Console
@@ -29,7 +30,7 @@ from rich.table import Table
 
 from pose.containers import UnreadableVideo
 from pose.estimator import PoseEstimator
-from pose.pictures import Image, Orientation, fitted
+from pose.pictures import Image, fitted
 from pose.probe import VideoInfo, probe
 from pose.source import FileSource
 from service.scoring.loading import LoadedModels
@@ -111,25 +112,36 @@ def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> I
 
 
 def _player(frame: av.VideoFrame, stream: av.VideoStream) -> Graph:
-    turn = Orientation.of_frame(frame)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
     scale = f"w=trunc(iw*{float(aspect)}+0.5):h=ih" if aspect > 1 else f"w=iw:h=trunc(ih/{float(aspect)}+0.5)"
-    steps = [("yadif", "mode=send_frame:deint=interlaced"), ("scale", f"{scale}:interl=0")]
-    # Neither flip nor transposition without a reason: "transpose=0" also flips.
-    steps += [("transpose", "dir=cclock_flip")] if turn.transposed else []
-    steps += [("hflip", "")] if turn.left_right else []
-    steps += [("vflip", "")] if turn.up_down else []
     graph = Graph()
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base or frame.time_base
     )
-    for name, arguments in steps:
+    for name, arguments in (("yadif", "mode=send_frame:deint=interlaced"), ("scale", scale), *_turns(frame)):
         following = graph.add(name, arguments)
         last.link_to(following)
         last = following
     last.link_to(graph.add("buffersink"))
     graph.configure()
     return graph
+
+
+def _turns(frame: av.VideoFrame) -> list[tuple[str, str]]:
+    """The filters that ``ffplay`` inserts for a display matrix (``configure_video_filters`` in its source)."""
+    try:
+        data = cast(SideDataContainer, frame.side_data)["DISPLAYMATRIX"]
+    except KeyError:
+        return []
+    matrix = np.frombuffer(bytes(data), np.int32).tolist()
+    angle = -frame.rotation % 360
+    if angle in (90, 270):
+        flipped = (matrix[3] > 0) if angle == 90 else (matrix[3] < 0)
+        turn = "clock" if angle == 90 else "cclock"
+        other = "cclock" if angle == 90 else "clock"
+        return [("transpose", f"dir={other}_flip" if flipped else f"dir={turn}")]
+    flips = [("hflip", "")] if angle == 180 and matrix[0] < 0 else []
+    return [*flips, ("vflip", "")] if matrix[4] < 0 else flips
 
 
 def _pulled(graph: Graph) -> Iterator[tuple[Image, float]]:
@@ -190,12 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a file was refused that FFmpeg decodes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.files", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder with video files")
-    parser.add_argument("--people", action="store_true", help="count the frames with people; needs DAFLOW_POSE_WEIGHTS")
+    parser.add_argument("--without-people", action="store_true", help="do not count the frames with people")
     options = parser.parse_args(arguments)
     files = sorted(path for path in options.folder.iterdir() if path.is_file())
     if not files:
         parser.error(f"{options.folder} holds no files")
-    estimator = LoadedModels.load(load_settings()).estimator if options.people else None
+    estimator = None if options.without_people else LoadedModels.load(load_settings()).estimator
     table = Table(title="the service / FFmpeg")
     for name in (
         "file",
