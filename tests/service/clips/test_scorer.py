@@ -214,7 +214,12 @@ def plain(scorer: ClipScorer, test_data: Path) -> ClipResult:
 
 
 @pytest.mark.parametrize(
-    ("name", "reader"), [("interlaced.mp4", "pyav"), ("hflip.mp4", "pyav"), ("outlier100s.mkv", "opencv")]
+    ("name", "reader"),
+    [
+        ("interlaced.mp4", "pyav"),
+        ("hflip.mp4", "pyav"),
+        pytest.param("outlier100s.mkv", "opencv", marks=pytest.mark.slow),
+    ],
 )
 def test_an_odd_file_gets_the_people_of_the_plain_one(
     name: str, reader: str, scorer: ClipScorer, plain: ClipResult, test_data: Path
