@@ -206,7 +206,7 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP runs over TCP and only the video is requested. Pictures come upright and with square pixels; of an interlaced
+    RTSP runs over TCP and only the video is requested. Pictures are upright and have square pixels; of an interlaced
     one only the first field is shown, because a filter would have to wait for the next. The decoder works in one
     thread, without delay. When it falls behind the camera it drops pictures, see
     `BEHIND_S` and `LOST_S`.
