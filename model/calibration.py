@@ -46,6 +46,7 @@ rate."""
 
 _DAY_S: Final = 86_400.0
 _REPLICATES: Final = 400
+_MOST_DRAWN: Final = 250
 _STEPS: Final = 40
 """Halvings of the interval in which the lowest supported rate is searched."""
 
@@ -352,12 +353,17 @@ class Calibration:
 
 @lru_cache(maxsize=64)
 def _bootstrap(exceedances: int, footage_s: float, shape: float, scale: float) -> tuple[Floats, Floats, Floats]:
-    """Runs per day, shapes and scales as footage of the same length could have shown them; the same at every call."""
+    """Runs per day, shapes and scales as footage of the same length could have shown them; the same at every call.
+
+    Estimates from many exceedances scatter as those from `_MOST_DRAWN`, less by the square root of the ratio.
+    """
     rng = np.random.default_rng(0)
     counts = np.maximum(rng.poisson(exceedances, _REPLICATES), 1)
-    survival = rng.uniform(size=(_REPLICATES, exceedances))
+    drawn = min(exceedances, _MOST_DRAWN)
+    survival = rng.uniform(size=(_REPLICATES, drawn))
     shapes, scales = _fit_tail(_excess(survival, shape, scale))
-    return counts / (footage_s / _DAY_S), shapes, scales
+    narrower = math.sqrt(drawn / exceedances)
+    return counts / (footage_s / _DAY_S), shape + narrower * (shapes - shape), scale + narrower * (scales - scale)
 
 
 def exceedance_runs(times: Floats, values: Floats, threshold: float, merge_s: float) -> list[tuple[int, int]]:

@@ -164,7 +164,9 @@ class Settings(BaseSettings):
         "have its own (`false_alarms_per_day`). `DAFLOW_FALSE_ALARMS_PER_HOUR` is the old name, for the budget per "
         "hour.",
     )
-    false_alarms_per_hour: PositiveFloat | None = Field(None, exclude=True, repr=False)
+    false_alarms_per_hour: PositiveFloat | None = Field(
+        None, exclude=True, repr=False, description="Old name of `DAFLOW_FALSE_ALARMS_PER_DAY`, per hour."
+    )
     max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")

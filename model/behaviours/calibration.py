@@ -6,8 +6,8 @@ threshold of its own.
 
 One false alarm is one run: moments at which the behaviour fires, of any person, with less than the quiet period of
 incidents between them. Runs come ``n`` times in the footage, at a rate ``r``. How far their highest scores exceed
-`FIRES` is taken as exponentially distributed with a mean ``m``: the generalised Pareto tail of `model.calibration` with
-shape 0, since a handful of runs cannot show another. A threshold ``1 + m * d`` is then reached at the rate
+``u``, the lowest of them, is taken as exponentially distributed with a mean ``m``: the generalised Pareto tail of
+`model.calibration` with shape 0, since a handful of runs cannot show another. A threshold ``u + m * d`` is then reached at the rate
 ``r * exp(-d)``. The logarithm of that rate is uncertain by ``sqrt((1 + d^2) / n)``, from the number of runs and their
 mean. As for `unusual`, a rate is supported if it is at most `WIDEST` times too low at the upper end of its 90 %
 interval, which limits d:
@@ -44,7 +44,7 @@ _MARGIN: Final = 1.1
 place in the picture, differs by about a tenth."""
 
 _SPREAD: Final = 0.1
-"""Mean excess of runs over `FIRES` before any was seen. It counts as one run, so that two equal scores are not taken
+"""Mean excess of runs over the lowest before any was seen. It counts as one run, so that two equal scores are not taken
 for proof that all are equal."""
 
 _NORMAL_QUANTILE: Final = 1.645
@@ -172,7 +172,7 @@ def fit_behaviours(
         ...     life.add(float(moment), 1, [Finding(Kind.RUNNING, (1,), score, 0.0, "", {})])
         >>> found = fit_behaviours(life, false_alarms_per_day=1.0, merge_s=10.0)
         >>> found[Kind.RUNNING].times, found[Kind.RUNNING].threshold
-        (4, 1.48)
+        (4, 1.32)
         >>> found[Kind.FALL].threshold
         1.0
     """
@@ -232,11 +232,12 @@ def _exceeded(fired: Sequence[float], days: float, share: float) -> tuple[float,
         share: False alarms per day that are accepted.
     """
     number, rate = len(fired), len(fired) / days
-    mean = (sum(score - FIRES for score in fired) + _SPREAD) / (number + 1)
+    lowest = fired[-1]
+    mean = (sum(score - lowest for score in fired) + _SPREAD) / number
     supported = math.sqrt(max((math.log(WIDEST) / _NORMAL_QUANTILE) ** 2 * number - 1, 0.0))
     depth = min(math.log(rate / share), supported)
-    threshold = max(FIRES + mean * depth, _MARGIN * fired[math.floor(share * days)])
-    reached = min((min(threshold, STRICTEST) - FIRES) / mean, supported)
+    threshold = max(lowest + mean * depth, _MARGIN * fired[math.floor(share * days)])
+    reached = min(max(min(threshold, STRICTEST) - lowest, 0.0) / mean, supported)
     return threshold, rate * math.exp(-reached)
 
 

@@ -35,7 +35,7 @@ from tests.doubles.servers import CardboardScorer, LiveServer, Serve, clip_resul
 from tests.model.skeletons import swaying
 
 ADDRESS = "/v1/cameras/gate/calibration"
-FEED = {"url": "skeletons:", "quiet_s": 1, "min_duration_s": 0.2, "false_alarms_per_hour": 60}
+FEED = {"url": "skeletons:", "quiet_s": 1, "min_duration_s": 0.2, "false_alarms_per_day": 2880}
 RATE_HZ = 15.0
 QUICK = AdaptationSettings(epochs=3, max_windows=300)
 TIMID = AdaptationSettings(epochs=1, learning_rate=1e-7, max_windows=300)
@@ -112,7 +112,9 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert first["gathered_s"] == pytest.approx(240, abs=6)
     assert first["gathered_poses"] == pytest.approx(7200, abs=200)
     report = first["versions"][0]["report"]
-    assert report["interval"][0] <= report["false_alarms_per_hour"] == 60 <= report["interval"][1]
+    low, high = report["interval_per_day"]
+    assert low <= report["unusual_per_day"] == 1440 <= high
+    assert (report["false_alarms_per_day"], report["support"]) == (2880, None)
     assert report["adaptation"] is None
     assert weights(live) == []
     own = thresholds(live)
@@ -329,14 +331,14 @@ def test_a_camera_is_calibrated_on_a_clip_of_real_life(serve: Serve, test_data: 
     result = poselift_clip(test_data, "04")
     live = serve(scorer=ClipsOf(result))
     eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
-    put(live, false_alarms_per_hour=30, quiet_s=10, min_duration_s=0.5)
+    put(live, false_alarms_per_day=1440, quiet_s=10, min_duration_s=0.5)
     posted = post_clip(live)
     live.client.until(posted, "done")
     assert live.client.post(ADDRESS, json={"clip": posted}).status_code == 202
     done = finished(live)
     assert done["state"] == "done", done
     report = done["versions"][0]["report"]
-    assert report["interval"][0] <= 30 <= report["interval"][1]
+    assert report["interval_per_day"][0] <= report["unusual_per_day"] == 720 <= report["interval_per_day"][1]
     pauses = np.diff([frame.time_s for frame in result.frames])
     assert report["footage_s"] == pytest.approx(pauses[pauses < 2].sum(), rel=0.02)
     assert thresholds(live)["open"] == report["threshold"]
