@@ -7,10 +7,10 @@ threshold of its own.
 One false alarm is one run: moments at which the behaviour fires, of any person, with less than the quiet period of
 incidents between them. Runs come ``n`` times in the footage, at a rate ``r``. How far their highest scores exceed
 ``u``, the lowest of them, is taken as exponentially distributed with a mean ``m``: the generalised Pareto tail of
-`model.calibration` with shape 0, since a handful of runs cannot show another. A threshold ``u + m * d`` is then reached at the rate
-``r * exp(-d)``. The logarithm of that rate is uncertain by ``sqrt((1 + d^2) / n)``, from the number of runs and their
-mean. As for `unusual`, a rate is supported if it is at most `WIDEST` times too low at the upper end of its 90 %
-interval, which limits d:
+`model.calibration` with shape 0, since a handful of runs cannot show another. A threshold ``u + m * d`` is then reached
+at the rate ``r * exp(-d)``. The logarithm of that rate is uncertain by ``sqrt((1 + d^2) / n)``, from the number of runs
+and their mean. As for `unusual`, a rate is supported if it is at most `WIDEST` times too low at the upper end of its
+90 % interval, which limits d:
 
     1.645 * sqrt((1 + d^2) / n) <= log(WIDEST).
 

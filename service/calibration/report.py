@@ -15,7 +15,7 @@ from model.behaviours import FIRES, LEAST_SCORE, Kind
 from model.behaviours.calibration import STRICTEST, Usual
 from model.budget import share_of
 from model.checkpoint import Checkpoint
-from service.documents.amounts import duration
+from service.documents.amounts import about, duration
 from service.documents.base import Document, Level
 from service.documents.budget import HOURS_PER_DAY, per_day_of
 from service.documents.kinds import TITLES
@@ -265,9 +265,9 @@ def support_words(fit: CameraFit, false_alarms_per_day: float) -> str | None:
     if fit.per_day <= share:
         return None
     return (
-        f"{duration(fit.calibration.footage_s)} of calibration footage support about {fit.per_day:.2g} false alarms of "
-        f"unusual movement a day, not {share:.2g}; the threshold is the strictest that the footage supports, and about "
-        f"{duration(fit.needed_s)} more footage would support the budget"
+        f"{duration(fit.calibration.footage_s)} of calibration footage support about {about(fit.per_day)} false alarms "
+        f"of unusual movement a day, not {about(share)}; the threshold is the strictest that the footage supports, and "
+        f"about {duration(fit.needed_s)} more footage would support the budget"
     )
 
 
@@ -290,7 +290,7 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
             f"{usual.marked} {'incidents were' if usual.marked > 1 else 'incident was'} marked as a false alarm"
         )
     why = f"{' and '.join(seen)}, {up_to}"
-    expected = "" if usual.per_day is None else f"about {usual.per_day:.2g} false alarms a day are to be expected"
+    expected = "" if usual.per_day is None else f"about {about(usual.per_day)} false alarms a day are to be expected"
     if not usual.usable:
         return (
             f"{title}: not usable on this camera, because {why}; it fires from {STRICTEST:g} on, and {expected}, more "
@@ -304,7 +304,9 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
     if seen:
         return f"{title}: {FIRES:g}, as usual, although {why}; the budget allows for that"
     most = (
-        f"there may still be up to {3 * _DAY_S / usual.footage_s:.2g} a day" if usual.footage_s else "nothing is known"
+        f"there may still be up to {about(3 * _DAY_S / usual.footage_s)} a day"
+        if usual.footage_s
+        else "nothing is known"
     )
     return f"{title}: {FIRES:g}, as usual; no false alarm in {footage}, {up_to}, so {most}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def duration(seconds: float) -> str:
     """Seconds in units that fit, such as ``4 s``, ``2 min 5 s``, ``3 h 20 min``."""
@@ -13,6 +15,14 @@ def duration(seconds: float) -> str:
     if whole >= 2 * 86_400:
         return f"{whole / 86_400:.3g} days"
     return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"
+
+
+def about(number: float) -> str:
+    """A number to two digits, such as ``0.13``, ``2.1`` or ``1,400``."""
+    if number < 99.5:
+        return f"{number:.2g}"
+    digits = 10 ** (math.floor(math.log10(number)) - 1)
+    return f"{round(number / digits) * digits:,}"
 
 
 def rate(per_day: float) -> str:

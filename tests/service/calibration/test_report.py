@@ -132,12 +132,12 @@ def usual(threshold: float = 1.0, highest: float | None = None, **values: Any) -
         ),
         (
             usual(),
-            "Running: 1, as usual; no false alarm in 32 min, below 0.5, so there may still be up to 1.4e+02 a day",
+            "Running: 1, as usual; no false alarm in 32 min, below 0.5, so there may still be up to 140 a day",
         ),
         (
             usual(2.0, 2.6, times=20, per_day=400, usable=False),
             "Running: not usable on this camera, because normal life here came to 1 or above 20 times in 32 min, at up "
-            "to 2.6; it fires from 2 on, and about 4e+02 false alarms a day are to be expected, more than the budget "
+            "to 2.6; it fires from 2 on, and about 400 false alarms a day are to be expected, more than the budget "
             "allows. Switch it off on this camera, or accept them",
         ),
     ],
@@ -151,8 +151,8 @@ def test_the_report_says_what_the_footage_supports_if_it_is_less_than_the_budget
     base = Checkpoint.load(DEFAULT_CHECKPOINT)
     report = fitted_report(fit, base, 1.0, {Kind.RUNNING: usual(1.35, 1.22, times=4, per_day=13.2)})
     assert report.support == (
-        "30 min of calibration footage support about 2.1 false alarms of unusual movement a day, not 0.5; the threshold "
-        "is the strictest that the footage supports, and about 10 h more footage would support the budget"
+        "30 min of calibration footage support about 2.1 false alarms of unusual movement a day, not 0.5; the "
+        "threshold is the strictest that the footage supports, and about 10 h more footage would support the budget"
     )
     assert (report.false_alarms_per_day, report.unusual_per_day) == (1.0, 2.13)
     assert report.behaviours[Kind.RUNNING].threshold == 1.35

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.behaviours import Finding, Kind
+from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.scorer import ScoredWindow
 from service.cameras.config import CameraConfig
 from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import SEVERITIES
 from service.documents.messages import Score
 from service.live.frames import Scored
 from service.live.incident import Ended, Started, Updated
@@ -324,6 +326,59 @@ def test_a_camera_can_change_the_severity_of_a_behaviour_or_switch_it_off() -> N
     usual = show(judge, 3.0, people=standing(3), findings=[finding(Kind.RUNNING, 3), finding(Kind.FALL, 3)])
     assert usual.changes[0].incident.severity is Severity.ALERT
     assert set(usual.changes[0].incident.kinds) == {Kind.FALL, Kind.RUNNING}
+
+
+def usual(threshold: float, highest: float | None = 1.22) -> Usual:
+    return Usual(threshold, highest, times=4, marked=0, footage_s=1920.0, per_day=13.0, usable=True)
+
+
+@pytest.mark.parametrize(("threshold", "firing"), [(1.0, [1, 2, 3]), (1.35, [2, 3]), (1.6, [3]), (0.8, [0, 1, 2, 3])])
+def test_a_behaviour_fires_from_the_threshold_that_normal_life_of_the_camera_gives_it(
+    threshold: float, firing: list[int]
+) -> None:
+    judge = judge_of(meant=meaning(usual={Kind.RUNNING: usual(threshold)}))
+    assert judge.thresholds.behaviours == dict.fromkeys(SEVERITIES, 1.0) | {Kind.RUNNING: threshold}
+    findings = [finding(Kind.RUNNING, track, score=score) for track, score in enumerate((0.9, 1.2, 1.35, 1.6))]
+    verdict = show(judge, 1.0, people=standing(0, 1, 2, 3), findings=findings)
+    assert [person.firing for person in verdict.score.people] == [[Kind.RUNNING] * (n in firing) for n in range(4)]
+    assert [person.behaviours[Kind.RUNNING] for person in verdict.score.people] == [0.9, 1.2, 1.35, 1.6]
+    seen = verdict.changes[0].incident.kinds[Kind.RUNNING]
+    assert sorted(seen.people) == firing
+    shown = f"score 1.6, normal life here up to 1.22, fires from {threshold:g}"
+    assert seen.saw == f"saw a running; {shown}"
+    below = show(
+        judge_of(meant=meaning(usual={Kind.RUNNING: usual(1.7)})), 1.0, people=standing(3), findings=findings[3:]
+    )
+    assert (below.changes, below.score.people[0].firing) == ([], [])
+
+
+def test_other_behaviours_of_a_calibrated_camera_fire_as_usual_and_say_so() -> None:
+    judge = judge_of(meant=meaning(usual={Kind.RUNNING: usual(1.9), Kind.FALL: usual(1.0, None)}))
+    verdict = show(judge, 1.0, people=standing(3), findings=[finding(Kind.FALL, 3), finding(Kind.LYING, 3)])
+    kinds = verdict.changes[0].incident.kinds
+    assert kinds[Kind.FALL].saw == "saw a fall; score 1, normal life here below 0.5, fires from 1"
+    assert kinds[Kind.LYING].saw == "saw a lying"
+
+
+def test_a_new_calibration_changes_what_fires_from_the_next_frame_on() -> None:
+    judge = judge_of()
+    running = {"people": standing(3), "findings": [finding(Kind.RUNNING, 3, score=1.2)]}
+    assert show(judge, 1.0, **running).score.people[0].firing == [Kind.RUNNING]
+    judge.change(config(), meaning(usual={Kind.RUNNING: usual(1.35)}))
+    assert show(judge, 2.0, **running).score.people[0].firing == []
+
+
+def test_a_budget_that_the_calibration_does_not_support_gets_the_strictest_level_that_it_does() -> None:
+    own = calibration(exceedances=60, footage_s=1800.0)
+    judge = judge_of(meant=meaning(0.5, own))
+    found = judge.thresholds
+    assert found.false_alarms_per_day == 1.0
+    assert 0.5 < found.unusual_per_day == own.supported_per_day(0.5) < 24
+    assert (
+        found.open
+        == own.threshold(false_alarms_per_day=found.unusual_per_day)
+        < own.threshold(false_alarms_per_day=0.5)
+    )
 
 
 BED = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

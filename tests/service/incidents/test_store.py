@@ -309,3 +309,77 @@ def test_false_alarms_say_how_clearly_named_behaviours_were_seen(store: Incident
     store.mark_false_alarm("named", True)
     (seen,) = [one for one in store.get("named").kinds if one.kind is Kind.RUNNING]
     assert store.false_alarms("door", since=at(0), until=at(1000)) == [FalseAlarm(None, {Kind.RUNNING: seen.score})]
+
+
+def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:
+    store.camera_state("door", SourceState.ONLINE, None)
+    store.ended(over(add(store, "old", start=0)))
+    store.ended(over(add(store, "recent", "yard", start=5000)))
+    add(store, "open", "hall", start=0)
+    store.acknowledge("old")
+    assert store.prune(at(1006)) == ["old"]
+    assert store.ids() == {"recent", "open"}
+    kept = store.events_after(0, 100)
+    assert [event.incident.id for event in kept if not isinstance(event, CameraState)] == ["recent", "recent", "open"]
+    assert not any(isinstance(event, CameraState) for event in kept)
+    assert store.oldest_event_id() == kept[0].id
+
+
+def test_incidents_and_states_of_some_cameras_go_earlier_or_later(store: IncidentStore) -> None:
+    for camera in ("door", "yard", "hall"):
+        store.camera_state(camera, SourceState.ONLINE, None)
+        store.ended(over(add(store, camera, camera, start=0)))
+    assert store.prune(at(2), {"yard": at(5000), "gone": at(5000)}) == ["yard"]
+    assert store.prune(at(5000), {"hall": at(2)}) == ["door"]
+    kept = store.events_after(0, 100)
+    assert [(event.camera, event.type) for event in kept] == [
+        ("hall", "camera.state"),
+        ("hall", "incident.started"),
+        ("hall", "incident.ended"),
+    ]
+    assert store.prune(at(5000)) == ["hall"]
+
+
+def test_ids_of_events_are_never_given_twice(store: IncidentStore) -> None:
+    store.ended(over(add(store, "one")))
+    store.prune(at(10_000))
+    assert store.newest_event_id() is None
+    assert store.started(incident_info("two")).id == 3
+
+
+def test_incidents_are_counted(store: IncidentStore) -> None:
+    store.ended(over(add(store, "one")))
+    add(store, "two", "yard")
+    store.mark_false_alarm("one", True)
+    assert store.count() == IncidentCounts(total=2, open=1, false_alarms=1)
+
+
+def test_an_incident_survives_a_restart(store: IncidentStore, database: Database, database_url: str) -> None:
+    incident = add(store, "one", people={3: 0.91, 12: 0.99}, peak_at=at(0.123456))
+    database.close()
+    again = Database.open(database_url)
+    assert IncidentStore(again).get("one") == incident
+    again.close()
+
+
+def test_a_page_of_a_year_of_incidents_and_the_next_events_need_no_scan(database: Database) -> None:
+    queries = (
+        "SELECT * FROM incidents WHERE camera_id = 'door' AND sequence < 900 ORDER BY sequence DESC LIMIT 50",
+        "SELECT * FROM incidents WHERE ended_at IS NULL",
+        "SELECT * FROM events WHERE id > 900 ORDER BY id LIMIT 256",
+        "SELECT * FROM events WHERE id > 900 AND camera_id IN ('door') ORDER BY id LIMIT 256",
+    )
+    postgres = database.engine.dialect.name == "postgresql"
+    with database.engine.connect() as connection:
+        if postgres:
+            # Of a table that is empty it would read everything.
+            connection.execute(text("SET enable_seqscan = off"))
+        explain, scan = ("EXPLAIN", "Seq Scan") if postgres else ("EXPLAIN QUERY PLAN", "SCAN")
+        for query in queries:
+            plan = " ".join(row[-1] for row in connection.execute(text(f"{explain} {query}")))
+            assert scan not in plan, plan
+
+
+def test_times_have_a_zone(store: IncidentStore) -> None:
+    add(store, "one")
+    assert store.get("one").started_at.utcoffset() == timedelta(0)
