@@ -26,6 +26,7 @@ from service.calibration.gathering import CalibrationRefused
 from service.calibration.report import CalibrationRequest
 from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
+from service.documents.messages import KindSeen
 from service.documents.results import ClipResult, FrameScore, PersonScore
 from service.incidents.store import HeldPeak
 from service.live.frames import Scored
@@ -336,12 +337,27 @@ def test_a_false_alarm_of_a_named_behaviour_makes_it_stricter_at_the_next_calibr
     put(live, cooldown_s=0)
     assert incidents_of(live, run) == ["running"]
     (raised,) = live.client.get("/v1/incidents").json()["incidents"]
-    assert live.client.post(f"/v1/incidents/{raised['id']}/false-alarm", json={}).status_code == 200
+    score = raised["kinds"][0]["score"]
+    # The same incident, after the camera was added.
+    created = live.runtime.cameras.store.get("gate").created_at
+    seen = KindSeen.model_validate(raised["kinds"][0]).model_copy(update={"first_at": created, "last_at": created})
+    times = {"started_at": created, "updated_at": created, "peak_at": created}
+    incident = incident_info("marked", "gate", kind=seen.kind, kinds=[seen]).model_copy(update=times)
+    live.runtime.streams.incidents.started(incident)
+    live.runtime.streams.incidents.ended(over(incident, 0.0), None)
+    assert live.client.post("/v1/incidents/marked/false-alarm", json={}).status_code == 200
+
     report = calibrated(live)["versions"][0]["report"]
     found = report["behaviours"]["running"]
-    assert (found["times"], found["marked"]) == (0, 1)
-    assert found["threshold"] > found["highest"] == raised["kinds"][0]["score"]
-    assert incidents_of(live, run) == []
+    assert (report["false_alarms_marked"], report["false_alarms_used"]) == (1, 0)
+    assert (found["times"], found["marked"], found["highest"]) == (0, 1, score)
+    assert found["threshold"] > score
+    assert "1 incident was marked as a false alarm" in found["words"]
+    camera = live.runtime.cameras.manager.camera("gate")
+    assert camera.lane is not None
+    for frame in acting(run, time.monotonic() - 600):
+        camera.lane.deliver(frame)
+    assert camera.status().incident is None
 
 
 def test_weights_that_do_not_help_are_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
