@@ -15,11 +15,11 @@ import torch
 
 from model.behaviours import Behaviours
 from pose.estimator import Poses
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from pose.tracker import Tracker
 from service.clips.anomalies import find_anomalies
-from service.clips.decoding import ClipLimits, frames, inspect
-from service.clips.timeline import ClipScoring, explain_missing_scores
+from service.clips.decoding import ClipLimits, ClipRejected, frames, inspect
+from service.clips.timeline import ClipScoring, explain_missing_scores, explain_video
 from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
 from service.documents.skeletons import MAX_PEOPLE, SkeletonSequence, poses_of
 from service.scoring.following import followed
@@ -104,7 +104,7 @@ class ClipScorer:
         models, info = self._models, video or inspect(path, self._limits)
         scoring = self._scoring(models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
-        with frames(path, self._limits) as source:
+        with frames(path, self._limits, info) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
                 if observer.cancelled():
                     raise ScoringCancelled
@@ -114,7 +114,19 @@ class ClipScorer:
                     scoring.add(frame.sequence, frame.captured_at, people, size)
                 scoring.settle_some()
                 observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
-        return self._result(models.info, info.fps, size, scoring)
+        result = self._result(models.info, info.fps, size, scoring)
+        if not result.clip.frames:
+            raise ClipRejected("undecodable", f"none of the {info.frames} pictures could be decoded")
+        clip = result.clip.model_copy(
+            update={
+                "duration_s": round(max(info.duration_s, result.frames[-1].time_s), 3),
+                "codec": info.codec,
+                "reader": info.reader,
+                "undecoded": max(0, info.frames - result.clip.frames),
+                "clock_jumps": info.clock_jumps,
+            }
+        )
+        return result.model_copy(update={"clip": clip, "notes": [*result.notes, *explain_video(clip)]})
 
     def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
         """Score skeletons without video.

@@ -21,7 +21,7 @@ from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.clips.anomalies import Fired
 from service.documents.base import MissingScore
 from service.documents.kinds import explained, fires, firing_by_track, scores_by_track
-from service.documents.results import FrameScore, PersonScore, Track
+from service.documents.results import ClipInfo, FrameScore, PersonScore, Track
 from service.scoring.reasons import reason_of
 
 _LEVEL_DIGITS: Final = 9
@@ -179,6 +179,20 @@ def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: 
     if duration < spec.duration_s:
         return [f"nobody could be scored: the clip lasts {duration:.2f} s and is shorter than one window ({window})"]
     return [f"nobody could be scored: no person was followed without a break for a whole window ({window})"]
+
+
+def explain_video(clip: ClipInfo) -> list[str]:
+    """Sentences that say what is wrong with the video itself: pictures that are missing, a clock that jumps."""
+    notes = []
+    if clip.undecoded:
+        stored = clip.frames + clip.undecoded
+        notes.append(
+            f"{clip.undecoded} of {stored} pictures could not be decoded; nothing that happened in them was seen"
+        )
+    if clip.clock_jumps:
+        times = "once" if clip.clock_jumps == 1 else f"{clip.clock_jumps} times"
+        notes.append(f"the clock of the video jumps {times}; a frame after a jump is placed right after the one before")
+    return notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,9 +17,29 @@ class ClipInfo(Document):
 
     frames: int = Field(description="Number of decoded frames.", examples=[1394])
     fps: float = Field(description="Mean frames per second, from presentation times.", examples=[10.0])
-    width: int = Field(description="Pixels, after the rotation tag was applied.", examples=[768])
-    height: int = Field(description="Pixels, after the rotation tag was applied.", examples=[432])
+    width: int = Field(description="Pixels, as shown: upright and with square pixels.", examples=[768])
+    height: int = Field(description="Pixels, as shown: upright and with square pixels.", examples=[432])
     duration_s: float = Field(description="Seconds from the first frame to the end of the last.", examples=[139.4])
+    codec: str | None = Field(
+        default=None,
+        description="Name of the video codec; null for skeletons, and in results of versions that did not say.",
+        examples=["h264"],
+    )
+    reader: Literal["opencv", "pyav"] | None = Field(
+        default=None,
+        description="What decoded the video: `opencv`, or `pyav` for what OpenCV does not show right, such as "
+        "interlaced or mirrored pictures; null for skeletons, and in results of versions that did not say.",
+        examples=["opencv"],
+    )
+    undecoded: int = Field(
+        default=0, ge=0, description="Pictures of the video that could not be decoded and are not in `frames`."
+    )
+    clock_jumps: int = Field(
+        default=0,
+        ge=0,
+        description="How often the clock of the video starts again, or is set forwards by more than 90 s. A frame "
+        "after a jump is placed one usual step after the frame before it.",
+    )
 
 
 class ModelInfo(Document):

@@ -22,7 +22,7 @@ from fastapi.routing import iter_route_contexts
 from websockets.sync.client import ClientConnection, connect
 
 from model.behaviours import Kind
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.app import create_app
 from service.clips.decoding import ClipLimits, ClipRejected
 from service.clips.scorer import ClipObserver, ClipScorer, ScoringCancelled

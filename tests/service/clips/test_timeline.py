@@ -13,8 +13,8 @@ from model.scorer import WindowScores
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
 from service.clips.anomalies import find_anomalies
-from service.clips.timeline import ClipScoring, Timeline, explain_missing_scores
-from service.documents.results import FrameScore
+from service.clips.timeline import ClipScoring, Timeline, explain_missing_scores, explain_video
+from service.documents.results import ClipInfo, FrameScore
 from tests.doubles.findings import finding
 from tests.doubles.models import shipped_scorer
 
@@ -190,6 +190,19 @@ def test_a_clip_that_shows_only_heads_says_so() -> None:
         timeline.add_frame(number, number / 10, heads)
     (note,) = explain_missing_scores(timeline.settle(np.inf), 2.0, SPEC)
     assert note == "nobody could be scored: fewer than 6 joints of each person were seen"
+
+
+@pytest.mark.parametrize(
+    ("undecoded", "jumps", "wanted"),
+    [
+        (0, 0, []),
+        (3, 0, ["3 of 23 pictures could not be decoded; nothing that happened in them was seen"]),
+        (0, 2, ["the clock of the video jumps 2 times; a frame after a jump is placed right after the one before"]),
+    ],
+)
+def test_what_is_wrong_with_the_video_itself_is_said(undecoded: int, jumps: int, wanted: list[str]) -> None:
+    clip = ClipInfo(frames=20, fps=10.0, width=64, height=48, duration_s=2.0, undecoded=undecoded, clock_jumps=jumps)
+    assert explain_video(clip) == wanted
 
 
 def test_a_clip_of_a_calibrated_camera_fires_from_the_thresholds_of_that_camera() -> None:
