@@ -46,7 +46,7 @@ def watch(
         occupied += bool(people)
         for finding in behaviours.observe(time, people, boxes, keypoints, recording.size):
             highest[finding.kind] = max(highest.get(finding.kind, 0.0), shown_score(finding.score))
-            if shown_score(finding.score) >= FIRES:
+            if finding.score >= FIRES:
                 fired.append(Fired(round(time, 6), finding))
     duration = recording.duration_s
     alarms = []

@@ -19,7 +19,7 @@ from pose.unseen import LEAST_JOINTS
 from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.clips.anomalies import Fired
 from service.documents.base import MissingScore
-from service.documents.kinds import scores_by_track, shown_score
+from service.documents.kinds import scores_by_track
 from service.documents.results import FrameScore, PersonScore, Track
 from service.scoring.reasons import reason_of
 
@@ -270,7 +270,7 @@ class ClipScoring:
         joints = people.keypoints.cpu().numpy()
         findings = self._behaviours.observe(time, people.track_ids, people.boxes, joints, size)
         self.timeline.add_frame(sequence, time, people, findings)
-        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if shown_score(one.score) >= FIRES]
+        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if one.score >= FIRES]
         self._waiting += 1
         self._newest = time
 

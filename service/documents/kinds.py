@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from model.behaviours import Finding, Kind
+from model.behaviours import FIRES, Finding, Kind
 from service.documents.base import Severity
 
 TITLES: Final[dict[Kind, str]] = {
@@ -48,8 +48,14 @@ def most_severe(kinds: Collection[Kind]) -> Kind:
 
 
 def shown_score(score: float) -> float:
-    """The score of a named behaviour as documents show it."""
-    return round(score, BEHAVIOUR_DIGITS)
+    """The score of a named behaviour as documents show it: 1 and above if the behaviour fires, and only then.
+
+    Example:
+        >>> shown_score(1.00041), shown_score(0.99996)
+        (1.0, 0.999)
+    """
+    rounded = round(score, BEHAVIOUR_DIGITS)
+    return rounded if score >= FIRES else min(rounded, FIRES - 10**-BEHAVIOUR_DIGITS)
 
 
 def scores_by_track(findings: Iterable[Finding]) -> dict[int, dict[Kind, float]]:
