@@ -112,7 +112,7 @@ def share(clip: Path) -> Table:
         weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
     )
     flow = Scorer(load_checkpoint(settings), device)
-    models = LoadedModels(estimator, flow, threshold_of(flow, settings.false_alarms_per_hour), 1)
+    models = LoadedModels(estimator, flow, threshold_of(flow, false_alarms_per_day=settings.false_alarms_per_day), 1)
     with patch.object(scorer, "Behaviours", TimedBehaviours):
         began = clock.perf_counter()
         result = scorer.ClipScorer(models, scorer.clip_limits(settings)).score(clip, Silent())
