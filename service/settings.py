@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
         env_file=ENV_FILE,
+        # Editors on Windows put a byte order mark before the first name.
+        env_file_encoding="utf-8-sig",
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -340,9 +342,14 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _check_env_file()
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{ENV_FILE} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error.strerror}") from error
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -382,6 +389,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_env_file() -> None:
+    """Refuse a ``.env`` file that is not text in UTF-8.
+
+    Raises:
+        SettingsError: The file holds a zero byte. UTF-16 without a byte order mark can be read as UTF-8, and then no
+            name in it is a setting.
+        UnicodeDecodeError: The file is not UTF-8.
+        OSError: The file cannot be read.
+    """
+    path = Path(ENV_FILE)
+    if path.is_file() and "\0" in path.read_text(encoding="utf-8"):
+        raise SettingsError(f"{ENV_FILE} holds zero bytes, as UTF-16 does; save it as UTF-8")
 
 
 def _plain(default: object) -> str:
