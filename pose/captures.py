@@ -19,7 +19,8 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
-from pose.live import Picture, SourceError, StreamClock
+from pose.jpegs import MotionJpeg, is_motion_jpeg
+from pose.live import Picture, SourceError
 from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
 
 SEAM_S: Final = 1.5
@@ -261,7 +262,11 @@ class StreamCapture(_Exclusive):
             self._use(body)
             body.open()
             options |= {"protocol_whitelist": "none", "format_whitelist": ",".join(_STREAM_CONTAINERS)}
-            container = av.open(body, "r", options=options, metadata_errors="ignore")
+            if is_motion_jpeg(body.content_type, body.peek()):
+                pictures = MotionJpeg(body.read)
+                container = av.open(pictures, "r", format="mpjpeg", options=options, metadata_errors="ignore")
+            else:
+                container = av.open(body, "r", options=options, metadata_errors="ignore")
         self._container = container
         streams = container.streams.video
         if not streams:
@@ -271,7 +276,7 @@ class StreamCapture(_Exclusive):
         context.options = guard
         context.thread_count = 1
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
-        self._clock = StreamClock()
+        self._caught_up: tuple[float, float] | None = None
         self._skipping = False
         self._skipped = 0
         self._handed_over = 0.0
@@ -324,16 +329,20 @@ class StreamCapture(_Exclusive):
                 return frames[0]
 
     def _behind(self, packet: av.Packet[av.VideoStream], asked: float) -> float:
-        """How long a packet has waited for the decoder, in seconds."""
+        """How long a packet has waited for the decoder, in seconds.
+
+        A decoder that had to wait for a packet is not behind; from there on, it is behind by as much as the arrivals
+        take longer than the stream times.
+        """
         if not self._has_clock or packet.dts is None:
             return 0.0
-        arrival = time.monotonic()
-        behind = arrival - self._clock.capture_moment(arrival, float(packet.dts * packet.time_base))
-        if behind > BEHIND_S and arrival - asked > _WAITED_S:
-            # The decoder waited for the packet, so the stream's clock or the network lags.
-            self._clock.restart()
-            return 0.0
-        return behind
+        arrival, stream_time = time.monotonic(), float(packet.dts * packet.time_base)
+        behind = 0.0
+        if self._caught_up is not None and arrival - asked <= _WAITED_S:
+            behind = (arrival - self._caught_up[0]) - (stream_time - self._caught_up[1])
+        if behind <= 0:
+            self._caught_up = (arrival, stream_time)
+        return max(behind, 0.0)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

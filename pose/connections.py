@@ -8,7 +8,6 @@ thread.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import re
 import select
@@ -18,17 +17,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Final
 from urllib.parse import quote
-from urllib.request import (
-    AbstractDigestAuthHandler,
-    HTTPPasswordMgrWithDefaultRealm,
-    Request,
-    parse_http_list,
-    parse_keqv_list,
-)
 
+from pose.challenges import Challenged
 from pose.live import SourceError
 
 _CHUNK: Final = 1 << 16
@@ -38,6 +31,9 @@ _BACKLOG: Final = 1 << 18
 _SEND_S: Final = 10.0
 _GATHER_S: Final = 0.005
 _USER_AGENT: Final = "daflow"
+_PEEKED: Final = 2
+
+UNKNOWN_CHALLENGE: Final = "the camera asks for a kind of authentication that is not supported"
 
 _REDIRECTION: Final = re.compile(rb"(?:^|\n)location:", re.IGNORECASE)
 """Without this header FFmpeg cannot be redirected. No description of a stream has such a line."""
@@ -272,6 +268,7 @@ class HttpBody:
         self._link: Link | None = None
         self._aborted = False
         self._response: HTTPResponse | None = None
+        self._peeked = b""
 
     def open(self) -> None:
         """Ask for the stream.
@@ -281,15 +278,37 @@ class HttpBody:
         """
         response = self._response = self._ask(None)
         if response.status == 401 and self._url.user is not None:
-            authorization = _authorization(self._url, response.headers)
+            challenged = Challenged(self._url.user, self._url.password or "")
+            if not challenged.hear(response.headers.get_all("WWW-Authenticate", [])):
+                raise SourceError("unauthorised", UNKNOWN_CHALLENGE)
+            authorization = challenged.authorization("GET", self._url.target)
             self.close()
             response = self._response = self._ask(authorization)
         problem = _refusal(response.status)
         if problem is not None:
             raise problem
+        if self.content_type.startswith("image/") and response.length is not None:
+            raise SourceError("not-a-video", "the address gives a single picture, and a stream is needed")
+
+    @property
+    def content_type(self) -> str:
+        """The header of the answer; empty if there is none."""
+        return "" if self._response is None else self._response.headers.get("Content-Type", "").strip().lower()
+
+    def peek(self) -> bytes:
+        """The first bytes of the body that are not white space, with those before them; `read` gives them again."""
+        while len(self._peeked.lstrip()) < _PEEKED and (more := self._receive(_CHUNK)):
+            self._peeked += more
+        return self._peeked
 
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes; waits until there are some; empty at the end."""
+        if self._peeked:
+            data, self._peeked = self._peeked[:size], self._peeked[size:]
+            return data
+        return self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
         assert self._response is not None, "read before open"  # noqa: S101 - the order of calls is ours
         with connection_errors():
             return self._response.read1(size)
@@ -329,28 +348,6 @@ class HttpBody:
         # Silence in the stream is for the watchdog, which knows when the camera is late.
         link.socket.settimeout(None)
         return response
-
-
-def _authorization(url: PinnedUrl, headers: HTTPMessage) -> str:
-    """Answer to the strongest challenge that the camera offers."""
-    challenges = [value.partition(" ") for value in headers.get_all("WWW-Authenticate", [])]
-    user, password = url.user or "", url.password or ""
-    for scheme, _, parameters in challenges:
-        if scheme.lower() == "digest":
-            passwords = HTTPPasswordMgrWithDefaultRealm()
-            request = Request(f"http://{url.host}{url.target}")
-            passwords.add_password(None, request.full_url, user, password)
-            challenge = parse_keqv_list(list(filter(None, parse_http_list(parameters))))
-            try:
-                digest = AbstractDigestAuthHandler(passwords).get_authorization(request, challenge)
-            except (ValueError, KeyError):
-                digest = None
-            if digest:
-                return f"Digest {digest}"
-    for scheme, _, _ in challenges:
-        if scheme.lower() == "basic":
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-    raise SourceError("unauthorised", "the camera asks for a kind of authentication that is not supported")
 
 
 def _refusal(status: int) -> SourceError | None:
