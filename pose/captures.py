@@ -18,9 +18,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
-from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
+from pose.connections import HttpBody, Link, PinnedUrl, connection_errors
 from pose.jpegs import MotionJpeg, is_motion_jpeg
 from pose.live import Picture, SourceError
+from pose.relay import RtspRelay
 from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
 
 SEAM_S: Final = 1.5
@@ -201,14 +202,15 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP runs over TCP and only the video is requested. The decoder works in one thread, without delay. When it falls
-    behind the camera it drops pictures, see `BEHIND_S` and `LOST_S`.
+    RTSP runs over TCP, and over UDP only if the camera refuses TCP. Only the video is requested. The decoder works in
+    one thread, without delay. When it falls behind the camera it drops pictures, see `BEHIND_S` and `LOST_S`.
 
     Args:
         url: Where to.
         open_s: Longest time until the format of the stream is known.
         max_pixels: Refuse larger pictures, before they are decoded.
         verify_tls: Check the certificate of ``rtsps`` and ``https``.
+        allow_udp: Take an ``rtsp`` stream over UDP if the camera refuses TCP.
 
     Raises:
         SourceError: There is no connection, or no video.
@@ -221,10 +223,18 @@ class StreamCapture(_Exclusive):
     """
 
     def __init__(
-        self, url: PinnedUrl, *, open_s: float = 10.0, max_pixels: int | None = None, verify_tls: bool = True
+        self,
+        url: PinnedUrl,
+        *,
+        open_s: float = 10.0,
+        max_pixels: int | None = None,
+        verify_tls: bool = True,
+        allow_udp: bool = True,
     ) -> None:
         super().__init__()
         self._max_pixels = max_pixels
+        self.undecoded_at: float | None = None
+        """Moment of the newest packet since the last picture; see `pose.live.Undecoded`."""
         self._connection: Link | HttpBody | RtspRelay | None = None
         self._container: InputContainer | None = None
         self._expired = False
@@ -233,7 +243,7 @@ class StreamCapture(_Exclusive):
         limit.start()
         try:
             with self._errors():
-                self._open(url, open_s, verify_tls)
+                self._open(url, open_s, verify_tls, allow_udp)
             if self._expired:
                 raise SourceError("timeout", "the stream broke off while it was looked at")
         except SourceError:
@@ -244,7 +254,7 @@ class StreamCapture(_Exclusive):
         finally:
             limit.cancel()
 
-    def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool) -> None:
+    def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool, allow_udp: bool) -> None:
         options = {"analyzeduration": str(_ANALYSE_US), "fpsprobesize": "0", "threads": "1"}
         guard = {"max_pixels": str(_BOMB * (self._max_pixels or _LARGEST))}
         options |= guard
@@ -252,7 +262,7 @@ class StreamCapture(_Exclusive):
             link = Link(url, open_s)
             self._use(link)
             link.secure(verify_tls=verify_tls)
-            relay = RtspRelay(link, url, open_s)
+            relay = RtspRelay(link, url, open_s, allow_udp=allow_udp)
             self._use(relay)
             options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
             options |= {"protocol_whitelist": "tcp", "format_whitelist": "rtsp"}
@@ -277,6 +287,7 @@ class StreamCapture(_Exclusive):
         context.thread_count = 1
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
         self._caught_up: tuple[float, float] | None = None
+        self._waits = 0
         self._skipping = False
         self._skipped = 0
         self._handed_over = 0.0
@@ -310,6 +321,7 @@ class StreamCapture(_Exclusive):
                 packet = next(self._packets, None)
             if packet is None or packet.size == 0:
                 raise SourceError("ended", "the stream has ended")
+            self.undecoded_at = time.monotonic()
             behind = self._behind(packet, asked)
             self._skipping = behind > LOST_S or (self._skipping and not packet.is_keyframe)
             if self._skipping:
@@ -326,19 +338,21 @@ class StreamCapture(_Exclusive):
                 self._skipped += len(frames)
             elif frames:
                 self._frames.extend(frames[1:])
+                self.undecoded_at = None
                 return frames[0]
 
     def _behind(self, packet: av.Packet[av.VideoStream], asked: float) -> float:
         """How long a packet has waited for the decoder, in seconds.
 
-        A decoder that had to wait for a packet is not behind; from there on, it is behind by as much as the arrivals
-        take longer than the stream times.
+        A decoder that had to wait for two packets in a row is not behind. From there on, it is behind by as much as the
+        arrivals take longer than the stream times.
         """
         if not self._has_clock or packet.dts is None:
             return 0.0
         arrival, stream_time = time.monotonic(), float(packet.dts * packet.time_base)
+        self._waits = self._waits + 1 if arrival - asked > _WAITED_S else 0
         behind = 0.0
-        if self._caught_up is not None and arrival - asked <= _WAITED_S:
+        if self._caught_up is not None and self._waits < 2:
             behind = (arrival - self._caught_up[0]) - (stream_time - self._caught_up[1])
         if behind <= 0:
             self._caught_up = (arrival, stream_time)

@@ -27,11 +27,11 @@ _PIECE: Final = 1 << 16
 
 
 class JpegCutter:
-    """Cuts pictures out of the bytes of a stream; each is complete with its last byte, and does not wait for the next.
+    r"""Cuts pictures out of the bytes of a stream; each is complete with its last byte.
 
     Example:
         >>> cutter = JpegCutter()
-        >>> cutter.feed(b"--frame\\r\\n\\r\\n" + bytes.fromhex("ffd8 ffda 0002 1234 ff00 56"))
+        >>> cutter.feed(b"--frame\r\n\r\n" + bytes.fromhex("ffd8 ffda 0002 1234 ff00 56"))
         []
         >>> [picture.hex() for picture in cutter.feed(bytes.fromhex("ffd9 0d0a"))]
         ['ffd8ffda00021234ff0056ffd9']
@@ -107,13 +107,13 @@ class JpegCutter:
 
 
 class MotionJpeg:
-    """A file for FFmpeg with the pictures of a camera, in the one form of Motion JPEG over HTTP that it reads.
+    r"""A file for FFmpeg with the pictures of a camera, in the one form of Motion JPEG over HTTP that it reads.
 
     Args:
         read: Reads at most so many bytes from the camera; waits until there are some; empty at the end.
 
     Example:
-        >>> pieces = [b"HTTP camera\\r\\n", bytes.fromhex("ffd8 ffd9"), bytes.fromhex("ffd8 ffd9"), b""]
+        >>> pieces = [b"HTTP camera\r\n", bytes.fromhex("ffd8 ffd9"), bytes.fromhex("ffd8 ffd9"), b""]
         >>> MotionJpeg(lambda size: pieces.pop(0)).read(100).splitlines()[0]
         b'--picture'
     """

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class SourceState(StrEnum):
     """
 
     CONNECTING = "connecting"
+    WAITING = "waiting"
     ONLINE = "online"
     STALLED = "stalled"
     RECONNECTING = "reconnecting"
@@ -57,6 +58,15 @@ class SourceState(StrEnum):
 
 TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
     SourceState.CONNECTING: frozenset(
+        {
+            SourceState.WAITING,
+            SourceState.ONLINE,
+            SourceState.RECONNECTING,
+            SourceState.FAILED,
+            SourceState.STOPPED,
+        }
+    ),
+    SourceState.WAITING: frozenset(
         {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
     ),
     SourceState.ONLINE: frozenset(
@@ -65,7 +75,9 @@ TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
     SourceState.STALLED: frozenset(
         {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
     ),
-    SourceState.RECONNECTING: frozenset({SourceState.ONLINE, SourceState.FAILED, SourceState.STOPPED}),
+    SourceState.RECONNECTING: frozenset(
+        {SourceState.WAITING, SourceState.ONLINE, SourceState.FAILED, SourceState.STOPPED}
+    ),
     SourceState.FAILED: frozenset({SourceState.STOPPED}),
     SourceState.STOPPED: frozenset({SourceState.CONNECTING}),
 }
@@ -83,7 +95,7 @@ class SourceError(Exception):
 
     Attributes:
         cause: A stable slug: ``dns``, ``refused``, ``unreachable``, ``timeout``, ``tls``, ``unauthorised``,
-            ``not-found``, ``forbidden``, ``redirect``, ``rejected``, ``not-a-video``, ``undecodable``,
+            ``not-found``, ``forbidden``, ``redirect``, ``rejected``, ``transport``, ``not-a-video``, ``undecodable``,
             ``too-many-pixels``, ``ended``, ``device-missing`` or ``defect``.
         permanent: Whether trying again cannot help.
     """
@@ -102,6 +114,8 @@ class LiveTiming:
         open_s: Longest time for making a connection, up to the stream's header.
         read_s: A connection without a picture for this long is given up.
         stall_s: A connection without a picture for this long counts as stalled.
+        key_frame_s: Longest wait for a picture while coded video arrives: of a stream that was joined in the middle,
+            nothing can be shown before its next key frame.
         backoff_first_s: Pause before the first new attempt; each further one doubles it.
         backoff_cap_s: Longest pause.
         backoff_jitter: Share of the pause that is random, so that cameras behind one switch do not all reconnect at
@@ -117,13 +131,14 @@ class LiveTiming:
     open_s: float = 10.0
     read_s: float = 10.0
     stall_s: float = 5.0
+    key_frame_s: float = 60.0
     backoff_first_s: float = 1.0
     backoff_cap_s: float = 30.0
     backoff_jitter: float = 0.5
     healthy_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("open_s", "read_s", "stall_s", "backoff_first_s", "backoff_cap_s"):
+        for name in ("open_s", "read_s", "stall_s", "key_frame_s", "backoff_first_s", "backoff_cap_s"):
             if not (math.isfinite(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value}")
         if not (math.isfinite(self.healthy_s) and self.healthy_s >= 0):
@@ -193,6 +208,24 @@ class Picture:
     skipped: int = 0
 
 
+@runtime_checkable
+class Undecoded(Protocol):
+    """A capture that knows of coded video that it cannot show yet.
+
+    Attributes:
+        undecoded_at: Moment of the newest packet since the last picture, in seconds on the monotonic clock; None if
+            there is none.
+
+    Example:
+        >>> class Joined:
+        ...     undecoded_at: float | None = 12.5
+        >>> isinstance(Joined(), Undecoded)
+        True
+    """
+
+    undecoded_at: float | None
+
+
 class Capture(Protocol):
     """One open connection to a camera.
 
@@ -223,19 +256,19 @@ class Capture(Protocol):
 class StreamClock:
     """Turns arrival times into capture times.
 
-    A camera takes pictures evenly, but the network delivers them in bunches. The stream's own clock is even, so it tells
-    the jitter of the network apart from the movement of people. It is trusted for nothing else: clocks of cameras run
-    some per cent too fast or too slow, and some run at half speed. So its speed is measured against the arrivals.
+    A camera takes pictures evenly, but the network delivers them in bunches. The stream's own clock is even, so it
+    tells the jitter of the network apart from the movement of people. It is trusted for nothing else: clocks of cameras
+    run some per cent too fast or too slow, and some run at half speed. So its speed is measured against the arrivals.
 
-    Arrivals of the last ten seconds, as points over stream time, lie on or above a line: the pictures that met no delay.
-    Its slope is that of the edge of their lower convex hull under the mean stream time, which is the line with the
-    smallest sum of distances below all points (Moon, Skelly and Towsley, *Estimation and Removal of Clock Skew from
+    Arrivals of the last ten seconds, as points over stream time, lie on or above a line: the pictures that met no
+    delay. Its slope is that of the edge of their lower convex hull under the mean stream time, which is the line with
+    the smallest sum of distances below all points (Moon, Skelly and Towsley, *Estimation and Removal of Clock Skew from
     Network Delay Measurements*, INFOCOM 1999). The slope is drawn towards 1 as far as jitter explains it: by a tenth of
-    a second, and the mean distance of the points, over the time they span. Capture times strictly increase and are never
-    later than the arrival.
+    a second, and the mean distance of the points, over the time they span. Capture times strictly increase and are
+    never later than the arrival.
 
-    Where stream times jump, or pictures stay more than a second above the line for three seconds, the clock starts anew.
-    A single stream time far from both neighbours changes nothing. Without stream times the arrival time is used.
+    Where stream times jump, or pictures stay more than a second above the line for three seconds, the clock starts
+    anew. A single stream time far from both neighbours changes nothing. Without stream times the arrival time is used.
 
     Example:
         >>> clock = StreamClock()
@@ -441,8 +474,10 @@ def _ignore(*_: object) -> None:
 class LiveSource:
     """The newest picture of one camera.
 
-    ``stalled`` means connected and silent for `LiveTiming.stall_s`; after `LiveTiming.read_s` of silence the connection
-    is made anew. ``connecting`` is only the first attempt; ``online`` begins with the first picture.
+    ``waiting`` means connected, and coded video arrives of which nothing can be shown before its next key frame; that
+    may last for `LiveTiming.key_frame_s`. ``stalled`` means connected and silent for `LiveTiming.stall_s`; after
+    `LiveTiming.read_s` of silence the connection is made anew. ``connecting`` is only the first attempt; ``online``
+    begins with the first picture.
 
     Args:
         camera_id: Written into every frame and state change.
@@ -600,12 +635,19 @@ class LiveSource:
             if run is None or run.capture is None or run.overdue is not None:
                 return
             silence = now - run.last
+            undecoded_at = run.capture.undecoded_at if isinstance(run.capture, Undecoded) else None
+            coded = undecoded_at is not None and now - undecoded_at <= timing.read_s
+            if coded and run.first is None and self._state in (SourceState.CONNECTING, SourceState.RECONNECTING):
+                self._problem = None
+                self._move(SourceState.WAITING)
+                noticed = True
             if silence > timing.stall_s and self._state is SourceState.ONLINE:
                 self._problem = SourceError("timeout", f"no picture for {timing.stall_s:g} s")
                 self._move(SourceState.STALLED)
                 noticed = True
-            if silence > timing.read_s:
-                self._problem = run.overdue = SourceError("timeout", f"no picture for {timing.read_s:g} s")
+            if silence > (max(timing.key_frame_s, timing.read_s) if coded else timing.read_s):
+                missing = "key frame" if coded else "picture"
+                self._problem = run.overdue = SourceError("timeout", f"no {missing} for {silence:.0f} s")
                 self._seek_again()
                 given_up = run.capture
                 noticed = True

@@ -216,6 +216,16 @@ class Settings(BaseSettings):
     camera_read_s: PositiveFloat = Field(
         10.0, description="Seconds without a picture after which the connection to a camera is closed and opened again."
     )
+    camera_key_frame_s: PositiveFloat = Field(
+        60.0,
+        description="Longest wait in seconds for a key frame of a camera that sends video; without one, nothing can be "
+        "shown of a stream that was joined in the middle.",
+    )
+    camera_udp: bool = Field(
+        True,
+        description="Whether to take RTSP streams over UDP from cameras that refuse TCP; packets from other addresses "
+        "are ignored.",
+    )
     camera_retry_s: PositiveFloat = Field(
         30.0, description="Longest pause in seconds between attempts to connect; the pause starts at 1 and doubles."
     )

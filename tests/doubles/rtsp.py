@@ -29,12 +29,14 @@ class RtspServer:
     Args:
         mounts: Name to clip (MP4 with H.264); ``clip@jpeg`` and ``clip@h265`` code it anew.
         credentials: User name and password, joined by a colon, that the server asks for.
+        udp: Refuse TCP.
     """
 
-    def __init__(self, mounts: Mapping[str, Path | str], credentials: str | None) -> None:
+    def __init__(self, mounts: Mapping[str, Path | str], credentials: str | None, *, udp: bool = False) -> None:
         self.port = free_port()
         self.mounts = dict(mounts)
         self._credentials = credentials
+        self._udp = udp
         self._process: subprocess.Popen[str] | None = None
 
     def url(self, name: str, userinfo: str = "") -> str:
@@ -45,7 +47,9 @@ class RtspServer:
         user = [] if self._credentials is None else ["--user", self._credentials]
         mounts = [f"{name}={clip}" for name, clip in self.mounts.items()]
         self._process = subprocess.Popen(
-            [_PYTHON, str(_SCRIPT), str(self.port), *mounts, *user], stdout=subprocess.PIPE, text=True
+            [_PYTHON, str(_SCRIPT), str(self.port), *mounts, *user, *(["--udp"] if self._udp else [])],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
@@ -82,12 +86,14 @@ def missing_parts() -> str | None:
 
 
 @contextmanager
-def rtsp_server(mounts: Mapping[str, Path | str], credentials: str | None = None) -> Iterator[RtspServer]:
+def rtsp_server(
+    mounts: Mapping[str, Path | str], credentials: str | None = None, *, udp: bool = False
+) -> Iterator[RtspServer]:
     """Run a server until the block ends; skips the test where GStreamer is missing."""
     reason = missing_parts()
     if reason is not None:
         pytest.skip(reason)
-    server = RtspServer(mounts, credentials)
+    server = RtspServer(mounts, credentials, udp=udp)
     server.start()
     try:
         yield server

@@ -32,7 +32,7 @@ from tests.doubles.streams import (
     trickle,
 )
 
-CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
+CONNECTING, WAITING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(
     open_s=5, read_s=2, stall_s=0.7, backoff_first_s=0.1, backoff_cap_s=0.5, backoff_jitter=0.0, healthy_s=0.5
 )
@@ -324,14 +324,6 @@ class TestTls:
             assert_woken(StreamCapture(pinned(camera.port, scheme="https"), verify_tls=False), pictures=5)
 
 
-def test_an_rtsp_server_cannot_redirect() -> None:
-    with peer(silent) as elsewhere:
-        for header in ("Location", "location", "LOCATION"):
-            moved = answers("RTSP/1.0 302 Moved", f"{header}: rtsp://127.0.0.1:{elsewhere.port}/x")
-            assert problem(moved, "rtsp").cause == "redirect"
-        assert elsewhere.connections == 0
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
     folder = tmp_path_factory.mktemp("rtsp")
@@ -374,6 +366,42 @@ class TestRtsp:
         with rtsp_server({"cam": clips["small"]}) as server, pytest.raises(SourceError) as caught:
             StreamCapture(pinned(server.port, scheme="rtsp", target="/other"))
         assert caught.value.cause == "not-found"
+
+    @pytest.mark.parametrize("name", ["small", "jpeg", "h265"])
+    def test_a_camera_that_refuses_tcp_is_read_over_udp(self, name: str, clips: dict[str, Path | str]) -> None:
+        with rtsp_server({"cam": clips[name]}, udp=True) as server:
+            with opened(capture_of(server)) as capture:
+                pictures = [capture.read() for _ in range(20)]
+            numbers = [media.frame_number(picture.image) for picture in pictures]
+            assert numbers == list(range(numbers[0], numbers[0] + 20))
+            with pytest.raises(SourceError, match="UDP is not allowed") as caught:
+                StreamCapture(pinned(server.port, scheme="rtsp", target="/cam"), allow_udp=False)
+            assert caught.value.cause == "transport"
+
+    @pytest.mark.parametrize(("limit_s", "states"), [(60, [CONNECTING, WAITING, ONLINE]), (3, [CONNECTING, WAITING])])
+    def test_a_stream_that_is_joined_between_key_frames_waits_for_the_next_and_says_so(
+        self, limit_s: float, states: list[SourceState], tmp_path: Path
+    ) -> None:
+        changes: list[StateChange] = []
+        rare = media.clip(tmp_path, frames=300, group=300)
+        timing = replace(QUICK, key_frame_s=limit_s)
+        with rtsp_server({"cam": rare}) as server, opened(capture_of(server)) as first:
+            first.read()
+            first_reader = threading.Thread(target=_read_on, args=(first,))
+            first_reader.start()
+            time.sleep(0.5)
+            source = LiveSource("gate", lambda: capture_of(server), timing=timing, on_state=changes.append)
+            source.start()
+            try:
+                eventually(lambda: len(changes) > 2, "the key frame came, or the wait is over")
+            finally:
+                source.stop()
+                first.close()
+                first_reader.join()
+        assert [change.state for change in changes[: len(states)]] == states
+        if limit_s == 3:
+            assert (changes[2].state, changes[2].cause) == (RECONNECTING, "timeout")
+            assert "no key frame" in str(changes[2].detail)
 
     def test_a_camera_may_go_freeze_and_return_with_another_size_and_codec(self, clips: dict[str, Path | str]) -> None:
         changes: list[StateChange] = []
@@ -450,3 +478,9 @@ class TestRtsp:
 
 def capture_of(server: RtspServer) -> StreamCapture:
     return StreamCapture(pinned(server.port, scheme="rtsp", target="/cam"), open_s=QUICK.open_s)
+
+
+def _read_on(capture: StreamCapture) -> None:
+    with suppress(SourceError):
+        while True:
+            capture.read()

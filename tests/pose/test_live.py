@@ -28,7 +28,7 @@ from pose.live import (
 )
 from tests.doubles.servers import eventually
 
-CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
+CONNECTING, WAITING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(
     open_s=1, read_s=0.6, stall_s=0.25, backoff_first_s=0.05, backoff_cap_s=0.2, backoff_jitter=0.0, healthy_s=0.5
 )
@@ -490,29 +490,28 @@ class TestStreamClock:
         assert all(moment <= arrival for moment, (arrival, _) in zip(moments, times, strict=True))
 
     @given(
-        st.lists(st.floats(0, 0.4), min_size=50, max_size=120),
+        st.lists(st.floats(0, 0.4), min_size=90, max_size=120),
         st.sampled_from([8, 15, 30]),
         st.sampled_from([0.5, 0.97, 1.0, 1.03]),
     )
     def test_jitter_of_the_network_does_not_distort_movement(self, jitter: list[float], fps: int, speed: float) -> None:
         clock = StreamClock()
-        arrival, steps, lates = 0.0, [], []
+        arrival, lates = 0.0, []
         for index, delay in enumerate([0.0, *jitter]):
             taken = 50 + index / fps
-            # A picture in every eighth of a second is not delayed.
-            arrival = max(math.nextafter(arrival, math.inf), taken + (delay if index % (fps // 8) else 0.0))
+            # Delays end with the next quarter of a second, whose first picture arrives in time.
+            most = (-index % (fps // 4)) / fps
+            arrival = max(math.nextafter(arrival, math.inf), taken + min(delay, most))
             lates.append(clock.capture_moment(arrival, speed * index / fps) - taken)
-            steps.append(arrival - taken)
-        settled = slice(2 * fps, None)
-        assert all(late <= step + 1e-9 for late, step in zip(lates, steps, strict=True))
+            assert lates[-1] <= arrival - taken + 1e-9
         if speed == 1.0:
             np.testing.assert_allclose(lates, 0, atol=1e-6)
-        assert min(lates[settled]) > -0.15 - 0.2 * (max(steps) > 0.1)
+        assert np.max(np.abs(lates[2 * fps :])) <= 0.15
 
     @pytest.mark.parametrize("seed", range(5))
     @pytest.mark.parametrize("speed", [0.5, 0.97, 0.995, 1.0])
     def test_capture_times_are_more_even_than_arrivals(self, speed: float, seed: int) -> None:
-        clock, chance = StreamClock(), random.Random(seed)
+        clock, chance = StreamClock(), random.Random(seed)  # noqa: S311 - repeats the same jitter
         arrival, moments, arrivals = 0.0, [], []
         for index in range(900):
             arrival = max(arrival + 1e-6, 50 + index / 15 + chance.uniform(0, 0.2))
