@@ -1,8 +1,8 @@
 """An RTSP server that loops clips as cameras, by GStreamer; run by the system's Python, which has its bindings.
 
 Arguments: the port, then ``name=path[@codec]`` for each mount, ``--user name:password``, ``--udp`` to refuse TCP, and
-``--address`` to be reached from other machines. The clip at `path`, MP4 with H.264, is played over and over, as it is or
-coded anew. Prints ``ready`` once it listens. It is the sample camera of the containers and of the tests.
+``--address`` to be reached from other machines. The clip at `path`, MP4 with H.264, is played over and over, as it is
+or coded anew. Prints ``ready`` once it listens. It is the sample camera of the containers and of the tests.
 """
 
 import argparse
