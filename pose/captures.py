@@ -50,6 +50,9 @@ so that the error can state its size."""
 _LARGEST: Final = 1 << 25
 _MAX_BAD_PACKETS: Final = 100
 _ANALYSE_US: Final = 2_000_000
+_PROBE_BYTES: Final = 4096
+"""An RTSP stream whose description leaves out the size of the picture tells it with its next key frame. That may be far
+away, so opening does not wait for it."""
 
 
 class _Exclusive:
@@ -264,7 +267,7 @@ class StreamCapture(_Exclusive):
             link.secure(verify_tls=verify_tls)
             relay = RtspRelay(link, url, open_s, allow_udp=allow_udp)
             self._use(relay)
-            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video", "probesize": str(_PROBE_BYTES)}
             options |= {"protocol_whitelist": "tcp", "format_whitelist": "rtsp"}
             container = av.open(relay.url, "r", format="rtsp", options=options, metadata_errors="ignore")
         else:
@@ -282,7 +285,8 @@ class StreamCapture(_Exclusive):
         if not streams:
             raise SourceError("not-a-video", "the stream holds no video")
         context = streams[0].codec_context
-        _check_pixels(context.width, context.height, self._max_pixels)
+        if context.width:
+            _check_pixels(context.width, context.height, self._max_pixels)
         context.options = guard
         context.thread_count = 1
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
