@@ -34,6 +34,7 @@ _SLOW_TO_RETRY: Final = frozenset({"unauthorised"})
 """Causes after which the longest pause applies at once: many cameras lock an account after a few wrong passwords."""
 
 _WATCH_S: Final = 0.1
+_WAITING_S: Final = 1.0
 _JOIN_S: Final = 0.3
 _DELIVERY_S: Final = 0.3
 _RATE_SPAN_S: Final = 5.0
@@ -637,7 +638,8 @@ class LiveSource:
             silence = now - run.last
             undecoded_at = run.capture.undecoded_at if isinstance(run.capture, Undecoded) else None
             coded = undecoded_at is not None and now - undecoded_at <= timing.read_s
-            if coded and run.first is None and self._state in (SourceState.CONNECTING, SourceState.RECONNECTING):
+            unseen = run.first is None and self._state in (SourceState.CONNECTING, SourceState.RECONNECTING)
+            if coded and unseen and silence > _WAITING_S:
                 self._problem = None
                 self._move(SourceState.WAITING)
                 noticed = True
