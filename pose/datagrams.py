@@ -80,6 +80,12 @@ class UdpTrack:
 
     Raises:
         OSError: There are no two free ports.
+
+    Example:
+        >>> track = UdpTrack("127.0.0.1", "127.0.0.1", channel=0)
+        >>> track.port % 2
+        0
+        >>> track.close()
     """
 
     def __init__(self, local: str, camera: str, channel: int) -> None:

@@ -23,6 +23,10 @@ class Packets:
 
     Attributes:
         data: The packets as they are sent on the connection.
+
+    Example:
+        >>> list(Packets(interleaved(0, b"ab") + interleaved(1, b"c")))
+        [(0, b'ab'), (1, b'c')]
     """
 
     data: bytes
