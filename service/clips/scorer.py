@@ -7,6 +7,7 @@ the named behaviours watch the same people. Skeletons without video take the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -101,7 +102,7 @@ class ClipScorer:
             ScoringCancelled: The observer asked to stop.
         """
         models, info = self._models, video or inspect(path, self._limits)
-        scoring = ClipScoring(models.scorer, Behaviours(), models.estimator.device, observer.frame, keypoints=keypoints)
+        scoring = self._scoring(models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
@@ -129,7 +130,7 @@ class ClipScorer:
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = ClipScoring(scorer, Behaviours(), torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = self._scoring(torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame, sequence)
@@ -146,6 +147,10 @@ class ClipScorer:
             f"scored, and {sum(surplus)} people were left out"
         )
         return result.model_copy(update={"notes": [*result.notes, note]})
+
+    def _scoring(self, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool) -> ClipScoring:
+        models = self._models
+        return ClipScoring(models.scorer, Behaviours(), device, on_frame, keypoints=keypoints, usual=models.usual)
 
     def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: ClipScoring) -> ClipResult:
         scorer, threshold = self._models.scorer, self._models.threshold

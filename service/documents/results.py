@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from model.behaviours import FIRES, Kind
 from service.documents.base import Document, Level, MissingScore
+from service.documents.budget import per_day_of
 from service.documents.kinds import TITLES
 
 
@@ -36,10 +39,24 @@ class Threshold(Document):
     """The level at which an anomaly begins."""
 
     level: Level = Field(description="Levels at or above this are anomalous.", examples=[0.9987])
-    false_alarms_per_hour: float = Field(
-        description="False alarms per hour at this level, in footage like the calibration footage.",
+    unusual_per_day: float = Field(
+        description="False alarms per day that this level costs, in footage like the calibration footage: half of the "
+        "budget, or the lowest rate that the calibration footage supports if that is higher.",
+        examples=[2.3],
+    )
+    false_alarms_per_day: float = Field(
+        description="The false-alarm budget, in false alarms per day, of `unusual` and named behaviours together.",
         examples=[1.0],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_per_day(cls, values: Any) -> Any:
+        """Read a threshold of a version whose budget was per hour, and for `unusual` alone."""
+        values = per_day_of(values, ["false_alarms_per_day"])
+        if isinstance(values, dict) and "false_alarms_per_day" in values:
+            return {"unusual_per_day": values["false_alarms_per_day"]} | values
+        return values
 
 
 class PersonScore(Document):
@@ -68,14 +85,26 @@ class PersonScore(Document):
     )
     behaviours: dict[Kind, float] = Field(
         default_factory=dict,
-        description="Score of each named behaviour of this person, from 0.5; the behaviour fires at 1.",
+        description="Score of each named behaviour of this person, from 0.5. A behaviour fires at 1, or at the "
+        "threshold that a calibration of the camera has found for it.",
         examples=[{"fall": 1.4}],
     )
+    firing: list[Kind] = Field(
+        default_factory=list,
+        description="The named behaviours of this person that fire, most severe first.",
+        examples=[["fall"]],
+    )
 
-    @property
-    def firing(self) -> list[Kind]:
-        """The named behaviours of this person that fire, most severe first."""
-        return [kind for kind in Kind if self.behaviours.get(kind, 0.0) >= FIRES]
+    @model_validator(mode="before")
+    @classmethod
+    def _fires_at_the_usual_score(cls, values: Any) -> Any:
+        """Give a person of an older version, or one without thresholds of a camera, what fires."""
+        if not isinstance(values, dict) or "firing" in values or not isinstance(values.get("behaviours"), dict):
+            return values
+        fires = {
+            kind for kind, score in values["behaviours"].items() if isinstance(score, int | float) and score >= FIRES
+        }
+        return values | {"firing": [kind for kind in Kind if kind in fires]}
 
 
 class FrameScore(Document):

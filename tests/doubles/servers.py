@@ -79,7 +79,7 @@ def clip_result(frames: int = FRAMES) -> ClipResult:
     return ClipResult(
         clip=ClipInfo(frames=frames, fps=10.0, width=64, height=48, duration_s=frames / 10),
         model=MODEL,
-        threshold=Threshold(level=0.9, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=0.9, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=[frame_score(index) for index in range(frames)],
         tracks=[Track(id=1, first_frame=0, last_frame=frames - 1, windows=1, peak_level=0.5)],
         anomalies=[

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.behaviours import Behaviours, Finding, Kind
+from model.behaviours.calibration import Usual
 from model.scorer import WindowScores
 from pose.tracker import TrackedPoses
 from pose.windows import WindowSpec
@@ -189,3 +190,18 @@ def test_a_clip_that_shows_only_heads_says_so() -> None:
         timeline.add_frame(number, number / 10, heads)
     (note,) = explain_missing_scores(timeline.settle(np.inf), 2.0, SPEC)
     assert note == "nobody could be scored: fewer than 6 joints of each person were seen"
+
+
+def test_a_clip_of_a_calibrated_camera_fires_from_the_thresholds_of_that_camera() -> None:
+    here = {Kind.FALL: Usual(1.5, 1.3, times=2, marked=0, footage_s=1800.0, per_day=40.0, usable=True)}
+    scoring = ClipScoring(
+        shipped_scorer(), Watching(), torch.device("cpu"), lambda _: None, keypoints=False, usual=here
+    )
+    for number in range(10, 18):
+        scoring.add(number, number / 80, people(1), (640, 480))
+    frames = scoring.finish()
+    scores = [frame.people[0].behaviours[Kind.FALL] for frame in frames]
+    assert [bool(frame.people[0].firing) for frame in frames] == [score >= 1.5 for score in scores]
+    assert [one.finding.score for one in scoring.fired] == [score for score in scores if score >= 1.5]
+    assert len(scoring.fired) == 6
+    assert scoring.fired[0].finding.saw.endswith("; score 1.5, normal life here up to 1.3, fires from 1.5")
