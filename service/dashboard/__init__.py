@@ -11,8 +11,8 @@ from nicegui import ui
 
 from service.api.login import PAGES
 from service.dashboard import camera, clips, incidents, system, wall
-from service.dashboard.pages import PageLimit
 from service.dashboard.policy import PagePolicy
+from service.dashboard.waiting import PageLimit
 from service.dashboard.watch import Watch
 from service.runtime import Runtime
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.dashboard.pages import MOST_WAITING, surplus
+from service.dashboard.waiting import MOST_WAITING, surplus
 
 
 @dataclass
