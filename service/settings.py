@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
         env_file=ENV_FILE,
+        # Editors on Windows put a byte order mark before the first name.
+        env_file_encoding="utf-8-sig",
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -221,6 +223,16 @@ class Settings(BaseSettings):
     camera_read_s: PositiveFloat = Field(
         10.0, description="Seconds without a picture after which the connection to a camera is closed and opened again."
     )
+    camera_key_frame_s: PositiveFloat = Field(
+        60.0,
+        description="Longest wait in seconds for a key frame of a camera that sends video; without one, nothing can be "
+        "shown of a stream that was joined in the middle.",
+    )
+    camera_udp: bool = Field(
+        True,
+        description="Whether to take RTSP streams over UDP from cameras that refuse TCP; packets from other addresses "
+        "are ignored.",
+    )
     camera_retry_s: PositiveFloat = Field(
         30.0, description="Longest pause in seconds between attempts to connect; the pause starts at 1 and doubles."
     )
@@ -359,9 +371,14 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _check_env_file()
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{ENV_FILE} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error.strerror}") from error
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -403,6 +420,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_env_file() -> None:
+    """Refuse a ``.env`` file that is not text in UTF-8.
+
+    Raises:
+        SettingsError: The file holds a zero byte. UTF-16 without a byte order mark can be read as UTF-8, and then no
+            name in it is a setting.
+        UnicodeDecodeError: The file is not UTF-8.
+        OSError: The file cannot be read.
+    """
+    path = Path(ENV_FILE)
+    if path.is_file() and "\0" in path.read_text(encoding="utf-8"):
+        raise SettingsError(f"{ENV_FILE} holds zero bytes, as UTF-16 does; save it as UTF-8")
 
 
 def _plain(default: object) -> str:
