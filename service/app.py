@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
 from service.api.authentication import Authentication, Guard
 from service.api.middleware import (
+    HeadOfGet,
     KnownHost,
     LingeringClose,
     SafeHeaders,
@@ -90,6 +91,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.closing = asyncio.Event()
+    app.state.checks = system.Checks()
     app.state.skeletons = skeletons.SequenceQueue()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
     if runtime.settings.role is Role.API:
@@ -108,6 +110,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
     app.add_middleware(StreamEnds, closing=app.state.closing)
+    app.add_middleware(HeadOfGet)
     problems.install(app)
     for module in (clips, cameras, calibration, incidents, notifications, skeletons, keys):
         app.include_router(module.router)

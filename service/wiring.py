@@ -190,6 +190,7 @@ def open_cameras(
             open_s=settings.camera_open_s,
             read_s=settings.camera_read_s,
             stall_s=settings.camera_stall_s,
+            key_frame_s=settings.camera_key_frame_s,
             backoff_cap_s=settings.camera_retry_s,
         ),
         clock=clock,

@@ -98,6 +98,8 @@ class Dispersal:
             if bodies.time - start.time <= _AT_ONCE_S and person in bodies.remembered
         }
         started |= {person: start for person, start in _starts(bodies, posture).items() if person not in started}
+        if not started:
+            return started, []
         places = dict(zip(bodies.people, ground(bodies, 0.0)[:, -1].tolist(), strict=True))
         for person in started.keys() & places.keys():
             across, down = places[person]
@@ -130,6 +132,12 @@ class Dispersal:
 def _starts(bodies: Bodies, posture: Posture) -> State:
     """Who runs now and was slow just before."""
     span, before = round(_SPAN_S * RATE_HZ), moments(_BEFORE_S)
+    recent = ground(bodies, _SPAN_S)
+    gone = np.linalg.norm(recent[:, -1] - recent[:, 0], axis=1)
+    fast = np.flatnonzero(gone >= _FAST * _SPAN_S * bodies.stature)
+    if not len(fast):
+        return {}
+    bodies, posture = bodies.some(fast), posture.recent.some(fast)
     place = ground(bodies, _BEFORE_S + _SPAN_S) / bodies.stature[:, None, None]
     way = place[:, span:] - place[:, :-span]
     pace = np.linalg.norm(way, axis=2) / _SPAN_S
@@ -162,14 +170,15 @@ def _group(starts: Sequence[Start]) -> list[int]:
     stature = np.array([start.stature for start in starts])
     way = now - origins
     gone = np.linalg.norm(way, axis=1)
-    best: list[int] = []
-    for one in range(len(starts)):
-        near = np.linalg.norm(origins - origins[one], axis=1) <= 2 * _TOGETHER_H * stature
-        middle = origins[near].mean(axis=0)
-        before, after = np.linalg.norm(origins - middle, axis=1), np.linalg.norm(now - middle, axis=1)
-        apart = (after - before >= _OUTWARD * gone) & (gone >= _LEFT_H * stature)
-        chosen = np.flatnonzero(near & (before <= _TOGETHER_H * stature) & apart)
-        directions = way[chosen] / np.maximum(gone[chosen], 1e-9)[:, None]
-        if len(chosen) >= max(_LEAST, len(best) + 1) and np.linalg.norm(directions.mean(axis=0)) <= _APART:
-            best = chosen.tolist()
-    return best
+    # One group about each of them: a row each.
+    near = np.linalg.norm(origins[:, None] - origins, axis=2) <= 2 * _TOGETHER_H * stature
+    middle = (near @ origins) / np.maximum(near.sum(axis=1), 1)[:, None]
+    before = np.linalg.norm(origins - middle[:, None], axis=2)
+    after = np.linalg.norm(now - middle[:, None], axis=2)
+    apart = (after - before >= _OUTWARD * gone) & (gone >= _LEFT_H * stature)
+    chosen = near & (before <= _TOGETHER_H * stature) & apart
+    count = chosen.sum(axis=1)
+    mean = (chosen @ (way / np.maximum(gone, 1e-9)[:, None])) / np.maximum(count, 1)[:, None]
+    count[(count < _LEAST) | (np.linalg.norm(mean, axis=1) > _APART)] = 0
+    best = int(count.argmax())
+    return np.flatnonzero(chosen[best]).tolist() if count[best] else []

@@ -67,7 +67,7 @@ class WrongWay:
         # A longer time that counts as well shows more of the way.
         best = against.argmax(axis=1) if len(bodies) else np.zeros(0, np.int64)
         gone = against[np.arange(len(bodies)), best]
-        upright = posture.upright[:, -moments(_LEAST_S) :].mean(axis=1) >= 0.5
+        upright = posture.recent.upright[:, -moments(_LEAST_S) :].mean(axis=1) >= 0.5
         gone = np.where(within(bodies, self.zone) & upright, gone, 0.0)
         findings = []
         for row in np.flatnonzero(gone >= LEAST_SCORE * _WAY_H).tolist():

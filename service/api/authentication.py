@@ -26,7 +26,7 @@ from service.access.policy import EVERYBODY, Principal, Refusal, Rule, Subject, 
 from service.api.browsers import client_network
 from service.api.login import LOGIN, PAGES
 from service.api.permissions import WEBSOCKET, rule_of
-from service.api.problems import Kind, ProblemError, problem_response
+from service.api.problems import Kind, ProblemError, database_problem, problem_response
 from service.incidents.store import UnknownIncident
 
 COOKIE: Final = "daflow_session"
@@ -133,6 +133,12 @@ class Authentication:
                 principal = await admission.admit()
             except ProblemError as error:
                 await admission.refuse(error)
+                return
+            except SQLAlchemyError as error:
+                problem = database_problem(error)
+                if problem is None:
+                    raise
+                await admission.refuse(problem)
                 return
             if principal is not None:
                 scope["principal"] = principal

@@ -28,6 +28,7 @@ _SERVED_BY_ALL: Final = re.compile(
 )
 """Paths that every process serves: their content is in the database, comes over Redis, or is about the process."""
 
+_HEAD_S: Final = 0.2
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,6 +51,40 @@ class SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, send_safely)
+
+
+class HeadOfGet:
+    """Answers ``HEAD`` with the headers of ``GET``, on every route; a stream is not begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        answered = asyncio.Event()
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered.set()
+
+        handling = asyncio.ensure_future(self._app({**scope, "method": "GET"}, receive, send_head))
+        enough = asyncio.ensure_future(answered.wait())
+        try:
+            await asyncio.wait({handling, enough}, return_when=asyncio.FIRST_COMPLETED)
+            if answered.is_set():
+                # What is quickly done ends by itself.
+                await asyncio.wait({handling}, timeout=_HEAD_S)
+        finally:
+            enough.cancel()
+            handling.cancel()
+            await asyncio.wait({handling})
+        if not handling.cancelled():
+            handling.result()
 
 
 class KnownHost:

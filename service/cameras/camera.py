@@ -188,9 +188,9 @@ class Camera:
                 self._watchers = tuple(known for known in self._watchers if known is not wake)
 
     @property
-    def wanted_rate(self) -> float:
-        """The false-alarm budget of this camera, in false alarms per hour."""
-        return self.config.false_alarms_per_hour or self._post.settings.false_alarms_per_hour
+    def budget(self) -> float:
+        """The false-alarm budget of this camera, in false alarms per day."""
+        return self.config.false_alarms_per_day or self._post.settings.false_alarms_per_day
 
     def calibration(self) -> Calibration | None:
         """The calibration in use: the camera's own, or that of the service. None until the models are loaded."""
@@ -225,6 +225,7 @@ class Camera:
             frames_read=source.frames_read if source else 0,
             frames_processed=lane.processed if lane else 0,
             dropped=lane.dropped if lane else {},
+            surplus=source.surplus if isinstance(source, SkeletonFeed) else 0,
             reconnects=source.reconnects if source else 0,
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
@@ -249,6 +250,7 @@ class Camera:
             timing=post.timing,
             max_pixels=post.settings.max_camera_pixels,
             verify_tls=self.config.verify_tls,
+            allow_udp=post.settings.camera_udp,
         )
         return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
 
@@ -334,7 +336,8 @@ class Camera:
             calibration,
             of="shipped" if own is None else "camera",
             adapted=own is not None and own.checkpoint is not None,
-            wanted_rate=self.wanted_rate,
+            budget=self.budget,
+            usual={} if own is None else own.usual,
         )
         if self._judge is None:
             self._judge = Judge(self.id, self.config, meaning)

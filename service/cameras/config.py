@@ -22,6 +22,7 @@ from pydantic import (
 from model.behaviours import BEHAVIOURS, Behaviour, Gathering, Kind, Loitering, WrongWay
 from service.cameras.behaviours import GatheringSettings, LoiteringSettings, WrongWaySettings
 from service.documents.base import Severity
+from service.documents.budget import per_day_of
 from service.documents.kinds import ON_REQUEST, SEVERITIES
 from service.documents.messages import CAMERA_ID
 from service.live.zones import MOST_ZONES, Zone
@@ -29,6 +30,9 @@ from service.live.zones import MOST_ZONES, Zone
 MOST_FPS: Final = 60.0
 LONGEST_RETENTION_HOURS: Final = 87_600.0
 """Ten years."""
+
+BUDGETS: Final = ("false_alarms_per_day", "alert_false_alarms_per_day")
+"""Fields of a camera with a false-alarm budget."""
 
 BehaviourMode = Annotated[
     # YAML reads a plain `off` as false.
@@ -118,19 +122,22 @@ class CameraConfig(BaseModel):
         description="In which direction people are to go; without it, `wrong_way` cannot be reported.",
         examples=[{"direction_deg": 90}],
     )
-    false_alarms_per_hour: float | None = Field(
+    false_alarms_per_day: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="False-alarm budget, in false alarms per hour: it sets the level that opens an incident. null uses "
-        "`DAFLOW_FALSE_ALARMS_PER_HOUR`.",
+        description="False-alarm budget, in false alarms per day, of `unusual` and all named behaviours together. Half "
+        "of it sets the level that opens an incident. A calibration of the camera sets the thresholds of named "
+        "behaviours by the other half. null uses `DAFLOW_FALSE_ALARMS_PER_DAY`. `false_alarms_per_hour` is the old "
+        "name, for the budget per hour.",
+        examples=[1.0],
     )
-    alert_false_alarms_per_hour: float | None = Field(
+    alert_false_alarms_per_day: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="False-alarm budget of alerts, in false alarms per hour: it sets the alert level. null uses "
-        "a tenth of `false_alarms_per_hour`.",
+        description="How many of these false alarms per day may be alerts: half of it sets the alert level. null uses "
+        "a tenth of `false_alarms_per_day`. `alert_false_alarms_per_hour` is the old name, for the budget per hour.",
     )
     min_duration_s: float = Field(
         default=0.5,
@@ -156,22 +163,27 @@ class CameraConfig(BaseModel):
         examples=[72],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _budgets_per_day(cls, values: Any) -> Any:
+        return per_day_of(values, BUDGETS)
+
     @field_validator("behaviours")
     @classmethod
     def _only_named_behaviours(cls, behaviours: dict[Kind, BehaviourMode]) -> dict[Kind, BehaviourMode]:
         if Kind.UNUSUAL in behaviours:
             raise ValueError(
-                "unusual is no named behaviour and cannot be switched; set false_alarms_per_hour and "
-                "alert_false_alarms_per_hour instead"
+                "unusual is no named behaviour and cannot be switched; set false_alarms_per_day and "
+                "alert_false_alarms_per_day instead"
             )
         return behaviours
 
     @model_validator(mode="after")
     def _alert_is_rarer(self) -> Self:
-        asked, alert = self.false_alarms_per_hour, self.alert_false_alarms_per_hour
+        asked, alert = self.false_alarms_per_day, self.alert_false_alarms_per_day
         if asked is not None and alert is not None and alert > asked:
             raise ValueError(
-                f"alert_false_alarms_per_hour={alert:g} must not be higher than false_alarms_per_hour={asked:g}"
+                f"alert_false_alarms_per_day={alert:g} must not be higher than false_alarms_per_day={asked:g}"
             )
         return self
 
@@ -217,6 +229,11 @@ class CameraPatch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_like_config)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _budgets_per_day(cls, values: Any) -> Any:
+        return per_day_of(values, BUDGETS)
+
     def apply(self, config: CameraConfig) -> CameraConfig:
         """The configuration with these changes.
 
@@ -247,9 +264,11 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
         CamerasFileError: The file is missing or is not such a mapping.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except (OSError, UnicodeDecodeError) as error:
-        raise CamerasFileError(f"{path} cannot be read: {error}") from error
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
+    except UnicodeDecodeError as error:
+        raise CamerasFileError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise CamerasFileError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         # Message and error of the library quote the line, which may hold a password.
         mark = error.problem_mark or error.context_mark

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Level
@@ -29,10 +30,19 @@ class Thresholds(Document):
         description="An incident ends after its level has stayed below this for `quiet_s`.", examples=[0.995]
     )
     alert: Level = Field(description="Levels at or above this make an incident an alert.", examples=[0.9999])
-    false_alarms_per_hour: float = Field(
-        description="False alarms per hour at the opening level: the false-alarm budget, or the highest rate that the "
-        "calibration covers if that is lower.",
+    false_alarms_per_day: float = Field(
+        description="The false-alarm budget, in false alarms per day, of `unusual` and named behaviours together.",
         examples=[1.0],
+    )
+    unusual_per_day: float = Field(
+        description="False alarms per day at the opening level: half of the budget. If the footage supports no rate "
+        "that low, the lowest that it supports; if it covers none that high, the highest that it covers.",
+        examples=[2.3],
+    )
+    behaviours: dict[Kind, float] = Field(
+        description="Score from which each named behaviour fires that is not switched off: 1, or what a calibration of "
+        "this camera has found.",
+        examples=[{"fall": 1.0, "running": 1.35}],
     )
     calibration: Literal["shipped", "camera"] = Field(
         description="Which calibration is in use: the one that ships with the checkpoint, or one of this camera."
@@ -60,6 +70,11 @@ class CameraStatus(Document):
         "machine was too slow; `not_ready`, the models were not loaded; `out_of_order`, the frame was not newer "
         "than the one before; `error`, the frame could not be processed.",
         examples=[{"rate_limit": 1042, "overload": 3}],
+    )
+    surplus: int = Field(
+        default=0,
+        description="People that were left out of skeletons because a frame held more than 64, since the camera was "
+        "last started; a person counts in every such frame.",
     )
     reconnects: int = Field(description="How often the connection was lost and opened again.")
     last_score_at: datetime | None = Field(description="Capture time of the newest score.")

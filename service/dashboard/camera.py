@@ -72,7 +72,7 @@ class Screen(Element, component="components/screen.js"):
 
     def __init__(self, camera: str, alt: str) -> None:
         super().__init__()
-        self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": ""})
+        self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": "", "seen": False})
 
     def show(self, ground: str) -> None:
         """Choose what the picture shows, one of `GROUNDS`."""
@@ -81,6 +81,13 @@ class Screen(Element, component="components/screen.js"):
     def cover(self, words: str) -> None:
         """Cover the picture with a text; an empty text removes the cover."""
         self._props["cover"] = words
+
+    def begin(self) -> None:
+        """Ask for the pictures, now that there is one.
+
+        A browser that asks before waits for the first picture, and the page counts as loading until then.
+        """
+        self._props["seen"] = True
 
 
 class Zones(Element, component="components/zones.js"):
@@ -199,7 +206,10 @@ class _View:
             self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
             self._incident_words.set_content(escape(f"View the open incident: {incident.title}"))
         self._now.set_content(_now(state, trace, status["config"]["behaviours"]))
-        self._screen.cover(cover(status, seen=trace.latest is not None))
+        seen = trace.latest is not None
+        self._screen.cover(cover(status, seen=seen))
+        if seen:
+            self._screen.begin()
         self._figures.show(_figures(status))
         drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
         self._drops.set_content(f"Dropped frames: {', '.join(drops)}." if drops else "")
@@ -237,8 +247,8 @@ class _View:
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
         heading("Named behaviours", 3)
         text(
-            "How urgent each is on this camera. They need no calibration. Those that are usually off are ordinary in "
-            "many places.",
+            "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
+            "life looks like them. Those that are usually off are ordinary in many places.",
             "p",
             "soft small",
         ).style("margin-bottom: .5rem")
@@ -266,10 +276,10 @@ class _View:
             ).props('outlined hint="together"')
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
-            opens = ui.number("False-alarm budget, per hour", value=config["false_alarms_per_hour"], min=0.001).props(
-                f'outlined hint="sets the threshold; empty: {self._settings.false_alarms_per_hour:g}"'
+            opens = ui.number("False-alarm budget, per day", value=config["false_alarms_per_day"], min=0.01).props(
+                f'outlined hint="sets the thresholds; empty: {self._settings.false_alarms_per_day:g}"'
             )
-            alert = ui.number("Alert budget, per hour", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
+            alert = ui.number("Alert budget, per day", value=config["alert_false_alarms_per_day"], min=0.001).props(
                 'outlined hint="false alarms rated as alerts; empty: a tenth of the false-alarm budget"'
             )
             held = ui.number("Minimum duration, seconds", value=config["min_duration_s"], min=0, max=60).props(
@@ -294,8 +304,8 @@ class _View:
                 "enabled": enabled.value,
                 "picture": picture.value,
                 "verify_tls": tls.value,
-                "false_alarms_per_hour": opens.value,
-                "alert_false_alarms_per_hour": alert.value,
+                "false_alarms_per_day": opens.value,
+                "alert_false_alarms_per_day": alert.value,
                 "min_duration_s": held.value,
                 "quiet_s": quiet.value,
                 "cooldown_s": cooldown.value,
@@ -361,7 +371,8 @@ def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("Resolution", size),
         ("Reconnects", str(status["reconnects"])),
         ("Suppressed incidents", str(status["suppressed"])),
-        ("False-alarm budget", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
+        ("False-alarm budget", rate(thresholds["false_alarms_per_day"]) if thresholds else "-"),
+        ("Of these unusual movement", rate(thresholds["unusual_per_day"]) if thresholds else "-"),
         ("Calibrated on", "-" if not thresholds else _origin(thresholds)),
     ]
 

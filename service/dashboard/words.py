@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from model.behaviours import Kind
+from service.documents.amounts import duration as duration
+from service.documents.amounts import rate as rate
 from service.documents.base import Severity
 from service.documents.kinds import SEVERITIES, rarity_words, title
 from service.documents.results import PersonScore
@@ -14,6 +16,7 @@ from service.drawing.overlay import level_text
 
 STATES: Final = {
     "connecting": "Connecting",
+    "waiting": "Waiting for a key frame",
     "online": "Live",
     "stalled": "No frames",
     "reconnecting": "Reconnecting",
@@ -22,7 +25,7 @@ STATES: Final = {
 }
 """Names of the states of a camera, by `pose.live.SourceState`."""
 
-TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet"}
+TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet", "waiting": "quiet"}
 """Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
 ENDS: Final = {
@@ -138,18 +141,6 @@ def number(value: float | None, unit: str = "", digits: int = 1) -> str:
     return f"{value:,.{digits}f}{unit}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in units that fit, such as ``4 s``, ``2 min 5 s``, ``3 h 20 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    if whole >= 2 * 86_400:
-        return f"{whole / 86_400:.3g} days"
-    return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"
-
-
 def size(count: float) -> str:
     """A number of bytes in the unit that fits, such as ``1.5 KB``."""
     for unit in ("B", "KB", "MB", "GB"):
@@ -157,11 +148,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def rate(per_hour: float) -> str:
-    """A rate of false alarms, such as ``0.25 per hour``."""
-    return f"{per_hour:.3g} per hour"
 
 
 def camera_name(status: dict[str, Any]) -> str:
@@ -209,6 +195,8 @@ def cover(status: dict[str, Any], *, seen: bool) -> str:
             return "Turn on “Enabled” in its settings."
         case "connecting":
             return "Waiting for the first frame…"
+        case "waiting":
+            return "The camera sends video. It can be shown from the next key frame on."
         case _:
             detail = problem["detail"] if problem else "no frames arrive"
             return sentence(detail)

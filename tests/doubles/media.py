@@ -69,6 +69,7 @@ def clip(
     paint: Painter = numbered,
     times: Sequence[float] | None = None,
     options: Mapping[str, str] | None = None,
+    group: int = 10,
 ) -> Path:
     """A good clip; the suffix of the name chooses the container.
 
@@ -82,6 +83,7 @@ def clip(
         paint: Draws the frames.
         times: Presentation times in seconds, for a variable frame rate.
         options: Options of the container, such as `movflags`.
+        group: Frames from one key frame to the next.
     """
     path = directory / name
     width, height = size
@@ -91,7 +93,7 @@ def clip(
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         stream.codec_context.time_base = Fraction(1, fps) if times is None else _CLOCK
-        stream.codec_context.gop_size = 10
+        stream.codec_context.gop_size = group
         if codec == "libx264":
             # With reordered frames at uneven times the muxer gets the length of the clip wrong.
             stream.options = {**_SHARP, "bf": "2" if times is None else "0"}
@@ -244,6 +246,25 @@ def picture(directory: Path, suffix: str = ".png") -> Path:
     if not encoded:
         raise ValueError(f"cannot write {suffix}")
     return _write(directory / f"picture{suffix}.mp4", data.tobytes())
+
+
+def still_gif(directory: Path) -> Path:
+    """A GIF of one picture."""
+    path = directory / "still.gif"
+    with av.open(str(path), "w") as container:
+        stream = _video_stream(container, "gif", 10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(0, 64, 48), format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+def animated_webp(directory: Path) -> Path:
+    """The beginning of an animated WebP picture."""
+    chunks = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + b"\x3f\0\0" + b"\x2f\0\0"
+    chunks += b"ANIM" + struct.pack("<I", 6) + b"\0" * 6
+    body = b"WEBP" + chunks + b"\0" * 64
+    return _write(directory / "animated.webp", b"RIFF" + struct.pack("<I", len(body)) + body)
 
 
 def audio_only(directory: Path) -> Path:

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_da
         evidence_before_s=2,
     ) as running:
         for name, file in (("hall", airport), ("room", room)):
-            config = {"url": str(file), "loop": True, "name": name.title(), "max_fps": 2, "false_alarms_per_hour": 0.01}
+            config = {"url": str(file), "loop": True, "name": name.title(), "max_fps": 2, "false_alarms_per_day": 0.24}
             assert running.client.put(f"/v1/cameras/{name}", json=config).status_code == 201
         config = {"url": "skeletons:", "name": "Gate", "min_duration_s": 0.2, "quiet_s": 3, "cooldown_s": 0}
         assert running.client.put("/v1/cameras/gate", json=config).status_code == 201
@@ -283,6 +283,19 @@ def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
     assert operator.server.client.get("/v1/cameras/hofe-garten").status_code == 404
+
+
+def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Operator) -> None:
+    client = operator.server.client
+    assert client.put("/v1/cameras/silent", json={"url": "skeletons:", "name": "Silent"}).status_code == 201
+    # An endless picture that never begins would keep the page from loading; this waits until it has loaded.
+    page = operator.go("/cameras/silent")
+    expect(page.get_by_text("Waiting for the first frame…")).to_be_visible()
+    expect(page.locator(".view img")).to_have_count(0)
+    with device(f"ws://127.0.0.1:{operator.server.port}", "silent", lying):
+        picture = page.locator(".view img")
+        eventually(lambda: picture.evaluate("image => image.naturalWidth") > 0, "the picture has begun")
+    client.delete("/v1/cameras/silent")
 
 
 @pytest.mark.parametrize(

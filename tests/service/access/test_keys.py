@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from service.access.keys import SESSION, TICKET, KeyStore, UnknownKey
 from service.access.policy import Scope
+from service.cli.console import err
 from service.cli.keys import FIRST_KEY, first_key
 from service.logs import LogFormat
 from service.settings import Auth, Settings
@@ -149,12 +151,13 @@ def test_a_key_that_makes_no_sense_is_not_made(
 
 
 def test_the_first_start_makes_a_key_where_one_is_asked_for(
-    keys: KeyStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    keys: KeyStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_key(Settings(data_dir=tmp_path), keys)
     assert keys.all() == []
     keys.create("for one camera", Scope.ADMIN, cameras=["yard"])
     settings = Settings(data_dir=tmp_path, auth=Auth.REQUIRED)
+    monkeypatch.setattr(err, "_force_terminal", True)
     first_key(settings, keys)
     told = next(word for word in capsys.readouterr().err.split() if word.startswith("dfl_"))
     found = keys.verify(told)
@@ -167,6 +170,25 @@ def test_the_first_start_makes_a_key_where_one_is_asked_for(
     captured = capsys.readouterr()
     assert "dfl_" not in captured.err + captured.out
     path = tmp_path / FIRST_KEY
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert keys.verify(path.read_text().strip()) is not None
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+@pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
+def test_without_a_terminal_the_first_key_is_in_a_file_for_its_owner_only(
+    mask: int, log_format: LogFormat, keys: KeyStore, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # What is printed without a terminal ends in a log that others may read.
+    before = os.umask(mask)
+    try:
+        first_key(Settings(data_dir=tmp_path, auth=Auth.REQUIRED, log_format=log_format), keys)
+    finally:
+        os.umask(before)
+    captured = capfd.readouterr()
+    path = tmp_path / FIRST_KEY
+    assert "dfl_" not in captured.err + captured.out
+    assert FIRST_KEY in captured.err
     assert path.stat().st_mode & 0o777 == 0o600
     assert keys.verify(path.read_text().strip()) is not None
 

@@ -10,7 +10,7 @@ from service.app import create_app
 from service.runtime import Runtime
 from service.settings import Settings
 
-ALWAYS = {"401", "403", "421", "422", "429", "500"}
+ALWAYS = {"401", "403", "421", "422", "429", "500", "503", "507"}
 
 EXPECTED: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/clips"): {"400", "408", "413", "503", "507"},

@@ -28,6 +28,9 @@ HEADER = "file,kind,start_s,end_s\n"
 class ShoutsFrom:
     """Behaviours that see everybody fall from two seconds on, and run at the very start of a clip."""
 
+    def __init__(self, _: object = ()) -> None:
+        """Whatever is to be looked for."""
+
     def observe(self, time: float, track_ids: Sequence[int], *_: object) -> list[Finding]:
         if not track_ids:
             return []
@@ -163,7 +166,7 @@ def result(anomalies: list[Anomaly], behaviours: dict[int, dict[Kind, float]], l
     return ClipResult(
         clip=ClipInfo(frames=50, fps=10.0, width=64, height=48, duration_s=5.0),
         model=ModelInfo(checkpoint="tiny", parameters=1, window=8, rate_hz=15.0, pose_weights=None),
-        threshold=Threshold(level=0.9, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=0.9, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=frames,
         tracks=[],
         anomalies=anomalies,
