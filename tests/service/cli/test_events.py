@@ -111,7 +111,11 @@ def test_the_columns_come_in_any_order_beside_others(tmp_path: Path) -> None:
         ("../hall.json,fall,1,2", "line 3: there is no video and no file of skeletons ../hall.json"),
         ("notes.txt,fall,1,2", "line 3: there is no video and no file of skeletons notes.txt"),
         (",fall,1,2", "line 3: the row names no file"),
-        ("hall.json,dance,1,2", "line 3: there is no kind 'dance'; there are fall, fight, lying, dispersal, running, wrong_way, loitering, gathering, unusual"),
+        (
+            "hall.json,dance,1,2",
+            "line 3: there is no kind 'dance'; there are fall, fight, lying, dispersal, running, wrong_way, loitering, "
+            "gathering, unusual",
+        ),
         ("hall.json,,1,2", "line 3: there is no kind ''"),
         ("hall.json,fall,2,2", "line 3: an event must begin before it ends, got 2 to 2 s"),
         ("hall.json,fall,3,2", "line 3: an event must begin before it ends, got 3 to 2 s"),
