@@ -31,7 +31,7 @@ def watch(
     Returns:
         The clip with its alarms, and the highest score of each behaviour.
     """
-    behaviours, tracker = Behaviours(), Tracker(recording.fps)
+    behaviours, tracker = Behaviours(), Tracker()
     highest: dict[Kind, float] = {}
     fired = []
     occupied = 0
@@ -41,7 +41,7 @@ def watch(
             people = recording.tracks[rows].tolist()
         else:
             found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
-            tracked = tracker.update(Poses(*found), recording.size[::-1])
+            tracked = tracker.update(Poses(*found), recording.size[::-1], time)
             people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
         occupied += bool(people)
         for finding in behaviours.observe(time, people, boxes, keypoints, recording.size):
