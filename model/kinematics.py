@@ -10,6 +10,7 @@ that needs unseen joints is nan.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -64,11 +65,17 @@ _THIGH: Final = 0.23
 SHANK: Final = 0.22
 """Lengths in body heights, as in `pose.unseen`."""
 
+_LENGTHS: Final = np.array([[_TORSO], [_THIGH], [SHANK]])
+
 _HEIGHT_MEMORY_S: Final = 20.0
 """Time constant in seconds with which a remembered height shrinks towards the present estimate."""
 
 _HEIGHT_UPRIGHT_S: Final = 1.0
 """The same while the whole body is in view and upright, as of somebody who walks away."""
+
+_SHRINK: Final = math.exp(-1 / RATE_HZ / _HEIGHT_MEMORY_S)
+_SHRINK_UPRIGHT: Final = math.exp(-1 / RATE_HZ / _HEIGHT_UPRIGHT_S)
+"""What is left of a remembered height after one moment."""
 
 _HEIGHT_STEP: Final = 0.3
 """Share of a larger estimate that is taken over at each moment."""
@@ -130,17 +137,32 @@ class Measure(IntEnum):
 
 _COLUMNS: Final = len(Measure)
 
+_BEHIND: Final = 10
+"""People who are seen again after `MOST_GAP_S` fill moments at most this far behind the newest."""
+
+_PAGE: Final = 2 * (MOMENTS + _BEHIND)
+"""Moments of a page of the history."""
+
+_NEVER: Final = int(np.iinfo(np.int64).min) // 2
+"""Number of a moment before all others."""
+
 
 def _joints(*names: str) -> list[int]:
     return [COCO_JOINTS.index(name) for name in names]
 
 
-_HEAD: Final = _joints("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-_SHOULDERS: Final = _joints("left_shoulder", "right_shoulder")
-_HIPS: Final = _joints("left_hip", "right_hip")
-_KNEES: Final = _joints("left_knee", "right_knee")
-_ANKLES: Final = _joints("left_ankle", "right_ankle")
-_LIMBS: Final = _joints("left_wrist", "right_wrist", "left_ankle", "right_ankle")
+_POINTS: Final = (
+    _joints("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+    _joints("left_shoulder", "right_shoulder"),
+    _joints("left_hip", "right_hip"),
+    _joints("left_knee", "right_knee"),
+    _joints("left_ankle", "right_ankle"),
+)
+"""Joints whose mean is a place of a person: head, shoulders, hips, knees and feet."""
+
+_MEMBERS: Final = np.array([[float(joint in point) for point in _POINTS] for joint in range(len(COCO_JOINTS))])
+
+_LIMBS: Final = np.array(_joints("left_wrist", "right_wrist", "left_ankle", "right_ankle"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,9 +175,11 @@ class Bodies:
         people: M numbers of the people themselves: they stay the same when the tracker renumbers somebody, and change
             when a track jumps to somebody else.
         remembered: Numbers of all people who may come back; who is not among them is forgotten.
-        past: Shape ``(M, MOMENTS, len(Measure))``; the last moment is `time`. nan where nothing was seen.
         stature: Shape ``(M,)``: body heights in pixels.
         size: Width and height of the picture in pixels.
+        history: Shape ``(MOMENTS, len(Measure), N)``: all measures of N people, these and others; the last moment is
+            `time`. nan where nothing was seen. It stays as it is while these people are remembered.
+        columns: M places of these people in `history`. Read `series` and `lengths` rather than both.
 
     Example:
         >>> pose, box = np.ones((1, 17, 3)) * [100.0, 200.0, 0.9], np.array([[90.0, 100.0, 110.0, 300.0]])
@@ -168,20 +192,50 @@ class Bodies:
     track_ids: list[int]
     people: list[int]
     remembered: frozenset[int]
-    past: Floats
     stature: Floats
     size: tuple[int, int]
+    history: Floats
+    columns: NDArray[np.int64] | slice
 
     def __len__(self) -> int:
         return len(self.track_ids)
 
+    @property
+    def past(self) -> Floats:
+        """All measures over all moments, shape ``(M, MOMENTS, len(Measure))``."""
+        return self.history[:, :, self.columns].transpose(2, 0, 1)
+
     def series(self, measure: Measure, seconds: float = HISTORY_S) -> Floats:
         """One measure over the last seconds, shape ``(M, moments)``, the newest last."""
-        return self.past[:, -moments(seconds) :, measure]
+        return self.history[-moments(seconds) :, measure][:, self.columns].T
+
+    def several(self, first: Measure, last: Measure, seconds: float = HISTORY_S) -> Floats:
+        """Measures that follow each other, from `first` to `last`, over the last seconds.
+
+        Returns:
+            Shape ``(moments, measures, M)``, the newest moment last. Operations on this order are the fastest, because
+            the people lie side by side.
+        """
+        return self.history[-moments(seconds) :, first : last + 1, self.columns]
 
     def lengths(self, measure: Measure, seconds: float = HISTORY_S) -> Floats:
         """A place or length over the last seconds, in body heights, shape ``(M, moments)``."""
         return self.series(measure, seconds) / self.stature[:, None]
+
+    def some(self, rows: NDArray[np.int64]) -> Bodies:
+        """The people in some rows, as if nobody else were there now."""
+        columns = np.arange(self.columns.start, self.columns.stop) if isinstance(self.columns, slice) else self.columns
+        chosen = rows.tolist()
+        return Bodies(
+            time=self.time,
+            track_ids=[self.track_ids[row] for row in chosen],
+            people=[self.people[row] for row in chosen],
+            remembered=self.remembered,
+            stature=self.stature[rows],
+            size=self.size,
+            history=self.history,
+            columns=columns[rows],
+        )
 
 
 def moments(seconds: float) -> int:
@@ -213,16 +267,19 @@ class Kinematics:
     def _restart(self) -> None:
         """Forget everybody."""
         self._people: dict[int, int] = {}
-        self._free: list[int] = []
-        # Each measure's moments lie side by side, because behaviours read one measure over time.
-        self._ring = np.full((0, _COLUMNS, 2 * MOMENTS), np.nan)
+        self._free: deque[int] = deque()
+        self._forget_at = -math.inf
+        # A page of moments that follow each other. What was written stays, so `Bodies` need no copy; a new page begins
+        # with the last moments of the full one.
+        self._history = np.full((_PAGE, _COLUMNS, 0), np.nan)
+        self._begin = _NEVER
         self._joints = np.zeros((0, len(COCO_JOINTS), 3))
         self._seen_at = np.zeros((0, len(COCO_JOINTS)))
         self._boxes = np.zeros((0, 4))
         self._times = np.zeros(0)
         self._grid = np.zeros(0, np.int64)
         self._heights = np.zeros(0)
-        self._places = np.zeros((0, len(_LIMBS), 2))
+        self._places = np.zeros((len(_LIMBS), 2, 0))
         self._numbers = np.zeros(0, np.int64)
         self._size = (0, 0)
 
@@ -257,9 +314,12 @@ class Kinematics:
             )
         if not math.isfinite(time):
             raise ValueError(f"a time must be finite, got {time}")
-        usable: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1) & np.isfinite(keypoints).all(axis=(1, 2))
-        track_ids = [track for track, good in zip(track_ids, usable, strict=True) if good]
-        places, joints = boxes[usable].astype(np.float64), keypoints[usable].astype(np.float64)
+        finite_boxes, finite_joints = np.isfinite(boxes), np.isfinite(keypoints)
+        if not (finite_boxes.all() and finite_joints.all()):
+            usable: NDArray[np.bool_] = finite_boxes.all(axis=1) & finite_joints.all(axis=(1, 2))
+            track_ids = [track for track, good in zip(track_ids, usable, strict=True) if good]
+            boxes, keypoints = boxes[usable], keypoints[usable]
+        places, joints = boxes.astype(np.float64), keypoints.astype(np.float64)
         if time < self._time:
             self._restart()
         self._time, self._size = time, size
@@ -268,8 +328,9 @@ class Kinematics:
         now = math.floor(time * RATE_HZ + 1e-6)
         if not len(slots):
             return []
-        for slot in slots[self._jumped(time, slots, places, joints)].tolist():
-            self._clear(slot)
+        for row in self._jumped(time, slots, places, joints):
+            self._free.append(int(slots[row]))
+            slots[row] = self._people[track_ids[row]] = self._new_slot()
         joints = self._held(time, slots, joints)
         previous = self._times[slots]
         fresh = ~(time - previous <= MOST_GAP_S)
@@ -277,10 +338,15 @@ class Kinematics:
         first = int(start.min())
         result = []
         for grid in range(max(first, now - MOMENTS + 1), now + 1):
-            rows = np.flatnonzero(start <= grid)
-            part = self._interpolate(grid / RATE_HZ, time, slots[rows], places[rows], joints[rows], fresh[rows])
-            self._write(grid, slots[rows], fresh[rows], *part)
-            result.append(self._bodies(grid, [track_ids[row] for row in rows], slots[rows]))
+            due = start <= grid
+            if due.all():
+                part = slots, places, joints, fresh
+                tracks = list(track_ids)
+            else:
+                part = slots[due], places[due], joints[due], fresh[due]
+                tracks = [track for track, good in zip(track_ids, due.tolist(), strict=True) if good]
+            self._write(grid, part[0], part[3], *self._interpolate(grid / RATE_HZ, time, *part))
+            result.append(self._bodies(grid, tracks, part[0]))
         self._grid[slots] = np.maximum(self._grid[slots], now)
         self._times[slots] = time
         self._boxes[slots], self._joints[slots] = places, joints
@@ -302,9 +368,12 @@ class Kinematics:
 
     def _held(self, time: float, slots: NDArray[np.int64], keypoints: Floats) -> Floats:
         """The keypoints, with joints that were seen just before in place of those that are not seen now."""
-        seen = keypoints[..., 2] >= SEEN
-        recent = (keypoints[..., 2] <= 0) & (time - self._seen_at[slots] <= _HOLD_S)
-        self._seen_at[slots] = np.where(seen, time, self._seen_at[slots])
+        seen, unseen = keypoints[..., 2] >= SEEN, keypoints[..., 2] <= 0
+        last = self._seen_at[slots]
+        self._seen_at[slots] = np.where(seen, time, last)
+        if not unseen.any():
+            return keypoints
+        recent = unseen & (time - last <= _HOLD_S)
         before = self._joints[slots]
         both = (seen & (before[..., 2] >= SEEN))[..., None]
         shift = ((keypoints - before) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
@@ -323,66 +392,75 @@ class Kinematics:
         """Boxes and keypoints at a moment between the last sighting and this one."""
         earlier = np.where(fresh, time - 1.0, self._times[slots])
         share = np.where(fresh, 1.0, (moment - earlier) / (time - earlier)).clip(0.0, 1.0)
+        alone = share > 1 - 1e-5
+        if alone.all():
+            return boxes, keypoints
         before, joints_before = self._boxes[slots], self._joints[slots]
         box = before + share[:, None] * (boxes - before)
         joints = joints_before + share[:, None, None] * (keypoints - joints_before)
         # A joint that was seen on one side only is where it was seen.
         old, new = joints_before[..., 2] >= SEEN, keypoints[..., 2] >= SEEN
-        joints = np.where((new & ~old)[..., None], keypoints, joints)
-        joints = np.where((old & ~new)[..., None], joints_before, joints)
-        alone = (share > 1 - 1e-5)[:, None, None]
-        return np.where(alone[..., 0], boxes, box), np.where(alone, keypoints, joints)
+        np.copyto(joints, joints_before, where=(old & ~new)[..., None])
+        np.copyto(joints, keypoints, where=((new & ~old) | alone[:, None])[..., None])
+        np.copyto(box, boxes, where=alone[:, None])
+        return box, joints
 
     def _write(
         self, grid: int, slots: NDArray[np.int64], fresh: NDArray[np.bool_], boxes: Floats, joints: Floats
     ) -> None:
-        at = grid % MOMENTS
-        # Moments that nobody filled since the person was last seen belong to an earlier turn of the ring.
-        for slot in slots[fresh].tolist():
-            missed = np.arange(max(int(self._grid[slot]) + 1, grid - MOMENTS + 1), grid) % MOMENTS
-            self._ring[slot][:, missed] = self._ring[slot][:, missed + MOMENTS] = np.nan
+        if grid - self._begin >= _PAGE:
+            self._turn(grid)
         measures = _measure(joints, boxes, self._size)
         known = self._heights[slots]
-        estimate = measures[:, Measure.STATURE]
+        estimate = measures[Measure.STATURE]
         # A whole, upright body shows its height; any other is foreshortened, and only shrinks the memory slowly.
-        memory = np.where(_whole(measures), _HEIGHT_UPRIGHT_S, _HEIGHT_MEMORY_S)
+        shrunk = np.where(_whole(measures), _SHRINK_UPRIGHT, _SHRINK)
         followed = np.where(known > 0, known + _HEIGHT_STEP * (estimate - known), estimate)
-        height = np.fmax(followed, known * np.exp(-1 / RATE_HZ / memory))
+        height = np.fmax(followed, known * shrunk)
         height = np.where(np.isnan(height), known, height)
-        self._heights[slots] = height
-        measures[:, Measure.STATURE] = height
-        limbs = measures[:, Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1].reshape(-1, len(_LIMBS), 2)
-        places = limbs - _torso(measures)[:, None]
-        speed = np.linalg.norm(places - self._places[slots], axis=2) * RATE_HZ
-        speed[fresh] = np.nan
-        measures[:, Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] = speed
-        self._places[slots] = places
-        self._ring[slots, :, at] = self._ring[slots, :, at + MOMENTS] = measures
+        self._heights[slots] = measures[Measure.STATURE] = height
+        limbs = measures[Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1].reshape(len(_LIMBS), 2, -1)
+        places = limbs - _torso(measures)
+        moved = places - self._places[:, :, slots]
+        speed = np.hypot(moved[:, 0], moved[:, 1]) * RATE_HZ
+        measures[Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] = np.where(fresh, np.nan, speed)
+        self._places[:, :, slots] = places
+        self._history[grid - self._begin, :, slots] = measures.T
         self._grid[slots] = grid
 
+    def _turn(self, grid: int) -> None:
+        """Begin a page that reaches beyond this moment."""
+        begin = grid - MOMENTS - _BEHIND + 1
+        kept = self._history[max(begin - self._begin, 0) :]
+        self._history = np.full_like(self._history, np.nan)
+        self._history[: len(kept)] = kept
+        self._begin = begin
+
     def _bodies(self, grid: int, track_ids: list[int], slots: NDArray[np.int64]) -> Bodies:
-        begin = (grid + 1) % MOMENTS
+        end = grid - self._begin + 1
+        # Most of the time, people have their slots in the order in which they came.
+        side_by_side = bool((np.diff(slots) == 1).all())
         return Bodies(
             time=grid / RATE_HZ,
             track_ids=track_ids,
             people=self._numbers[slots].tolist(),
             remembered=frozenset(self._numbers[list(self._people.values())].tolist()),
-            past=self._ring[slots, :, begin : begin + MOMENTS].swapaxes(1, 2),
             stature=np.maximum(self._heights[slots], 1.0),
             size=self._size,
+            history=self._history[end - MOMENTS : end],
+            columns=slice(int(slots[0]), int(slots[-1]) + 1) if side_by_side else slots,
         )
 
     def _slots(self, time: float, track_ids: Sequence[int], boxes: Floats) -> NDArray[np.int64]:
         present = set(track_ids)
-        for track, box in zip(track_ids, boxes, strict=True):
-            if track not in self._people:
-                adopted = self._adopted(time, box, present)
-                if adopted is None:
-                    adopted = self._new_slot()
-                    twin = self._twin(time, box)
-                    if twin is not None:
-                        self._copy(twin, adopted)
-                self._people[track] = adopted
+        for row in [row for row, track in enumerate(track_ids) if track not in self._people]:
+            adopted = self._adopted(time, boxes[row], present)
+            if adopted is None:
+                adopted = self._new_slot()
+                twin = self._twin(time, boxes[row])
+                if twin is not None:
+                    self._copy(twin, adopted)
+            self._people[track_ids[row]] = adopted
         return np.array([self._people[track] for track in track_ids], np.int64)
 
     def _adopted(self, time: float, box: Floats, present: set[int]) -> int | None:
@@ -409,43 +487,47 @@ class Kinematics:
         return best[1] if best[0] >= _TWIN_IOU else None
 
     def _copy(self, source: int, target: int) -> None:
-        for array in (
-            *(self._ring, self._joints, self._seen_at, self._boxes),
-            *(self._times, self._grid, self._heights, self._places),
-        ):
+        for array in (self._joints, self._seen_at, self._boxes, self._times, self._grid, self._heights):
             array[target] = array[source]
+        for array in (self._history, self._places):
+            array[..., target] = array[..., source]
 
     def _new_slot(self) -> int:
         if not self._free:
             self._grow()
-        slot = self._free.pop()
+        slot = self._free.popleft()
         self._clear(slot)
         return slot
 
     def _clear(self, slot: int) -> None:
         """Begin with a new person."""
-        self._ring[slot], self._seen_at[slot] = np.nan, -math.inf
-        self._times[slot], self._grid[slot], self._heights[slot] = -math.inf, np.iinfo(np.int64).min // 2, 0.0
+        self._history[..., slot], self._seen_at[slot] = np.nan, -math.inf
+        self._times[slot], self._grid[slot], self._heights[slot] = -math.inf, _NEVER, 0.0
         self._numbers[slot] = self._counted
         self._counted += 1
 
     def _grow(self) -> None:
         old = len(self._times)
         more = max(16, old)
-        self._ring = np.concatenate([self._ring, np.full((more, *self._ring.shape[1:]), np.nan)])
+        self._history = _widened(self._history, more)
         self._joints = np.concatenate([self._joints, np.zeros((more, *self._joints.shape[1:]))])
         self._seen_at = np.concatenate([self._seen_at, np.full((more, len(COCO_JOINTS)), -math.inf)])
         self._boxes = np.concatenate([self._boxes, np.zeros((more, 4))])
-        self._places = np.concatenate([self._places, np.full((more, *self._places.shape[1:]), np.nan)])
+        self._places = _widened(self._places, more)
         self._times = np.concatenate([self._times, np.zeros(more)])
         self._grid = np.concatenate([self._grid, np.zeros(more, np.int64)])
         self._heights = np.concatenate([self._heights, np.zeros(more)])
         self._numbers = np.concatenate([self._numbers, np.zeros(more, np.int64)])
-        self._free.extend(range(old + more - 1, old - 1, -1))
+        self._free.extend(range(old, old + more))
 
     def _forget(self, time: float) -> None:
+        # Nobody was seen last before `_forget_at - _FORGET_S`, so until then nobody needs to be looked at.
+        if time <= self._forget_at:
+            return
         for track in [track for track, slot in self._people.items() if time - self._times[slot] > _FORGET_S]:
             self._free.append(self._people.pop(track))
+        slots = list(self._people.values())
+        self._forget_at = min([time, *self._times[slots].tolist()]) + _FORGET_S
 
 
 def _overlap(one: Floats, other: Floats) -> Floats:
@@ -456,23 +538,29 @@ def _overlap(one: Floats, other: Floats) -> Floats:
     return np.asarray(shared / np.maximum(areas - shared, 1e-9))
 
 
-def _seen_mean(joints: Floats, chosen: list[int]) -> Floats:
-    """Mean place of some joints, weighted by confidence, shape ``(M, 2)``; nan where none of them was seen."""
-    weight = np.where(joints[:, chosen, 2] >= SEEN, joints[:, chosen, 2], 0.0)
-    total = weight.sum(axis=1)
-    place = (joints[:, chosen, :2] * weight[..., None]).sum(axis=1) / np.where(total > 0, total, np.nan)[:, None]
-    return np.asarray(place)
+def _widened(array: Floats, more: int) -> Floats:
+    """The array with more people, of whom nothing is known, in its last axis."""
+    return np.concatenate([array, np.full((*array.shape[:-1], more), np.nan)], axis=-1)
 
 
-def _limbs(joints: Floats) -> Floats:
-    """Wrists and ankles, shape ``(M, 4, 2)``; nan where unseen."""
-    return np.where(joints[:, _LIMBS, 2:] >= SEEN, joints[:, _LIMBS, :2], np.nan)
+def _points(joints: Floats) -> Floats:
+    """The places that `_POINTS` names, shape ``(5, 2, M)``; nan where none of their joints was seen.
+
+    A place is the mean of its joints that were seen, weighted by confidence.
+    """
+    weight = np.where(joints[..., 2] >= SEEN, joints[..., 2], 0.0)
+    weighted = np.empty((3, *weight.shape))
+    np.multiply(joints[..., 0], weight, out=weighted[0])
+    np.multiply(joints[..., 1], weight, out=weighted[1])
+    weighted[2] = weight
+    sums = (weighted.reshape(-1, len(COCO_JOINTS)) @ _MEMBERS).reshape(3, len(joints), len(_POINTS))
+    return np.asarray(sums[:2] / np.where(sums[2] > 0, sums[2], np.nan)).transpose(2, 0, 1)
 
 
 def _torso(measures: Floats) -> Floats:
-    """Middle of shoulders and hips, shape ``(M, 2)``; of the shoulders alone where no hip was seen."""
-    shoulders = measures[:, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1]
-    hips = measures[:, Measure.HIP_X : Measure.HIP_Y + 1]
+    """Middle of shoulders and hips, shape ``(2, M)``; of the shoulders alone where no hip was seen."""
+    shoulders = measures[Measure.SHOULDER_X : Measure.SHOULDER_Y + 1]
+    hips = measures[Measure.HIP_X : Measure.HIP_Y + 1]
     middle = (shoulders + hips) / 2
     return np.where(np.isnan(middle), shoulders, middle)
 
@@ -482,40 +570,40 @@ def _whole(measures: Floats) -> NDArray[np.bool_]:
 
     The legs are below an upright torso, and the box is slender and as tall as the limbs say.
     """
-    torso, estimate = measures[:, Measure.TORSO], measures[:, Measure.STATURE]
-    tall, width = measures[:, Measure.TALL], measures[:, Measure.WIDTH]
-    legs = measures[:, Measure.FOOT_Y] - measures[:, Measure.HIP_Y]
+    torso, estimate = measures[Measure.TORSO], measures[Measure.STATURE]
+    tall, width = measures[Measure.TALL], measures[Measure.WIDTH]
+    legs = measures[Measure.FOOT_Y] - measures[Measure.HIP_Y]
     proportion = (legs >= 1.1 * torso) & (legs <= 2.0 * torso)
     box = (tall >= 0.9 * estimate) & (tall <= 1.3 * estimate) & (width <= 0.7 * tall)
-    upright = (measures[:, Measure.TILT] <= 25.0) & (measures[:, Measure.CUT] == 0)
+    upright = (measures[Measure.TILT] <= 25.0) & (measures[Measure.CUT] == 0)
     return np.asarray(proportion & box & upright)
 
 
 def _measure(joints: Floats, boxes: Floats, size: tuple[int, int]) -> Floats:
-    """All measures of some poses that need no past, shape ``(M, len(Measure))``."""
-    result = np.full((len(joints), _COLUMNS), np.nan)
-    head, shoulders, hips = (_seen_mean(joints, chosen) for chosen in (_HEAD, _SHOULDERS, _HIPS))
-    knees, ankles = _seen_mean(joints, _KNEES), _seen_mean(joints, _ANKLES)
-    result[:, Measure.HEAD_X : Measure.HEAD_Y + 1] = head
-    result[:, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1] = shoulders
-    result[:, Measure.HIP_X : Measure.HIP_Y + 1] = hips
-    result[:, Measure.FOOT_X : Measure.FOOT_Y + 1], result[:, Measure.KNEE_Y] = ankles, knees[:, 1]
-    up = shoulders - hips
-    result[:, Measure.TILT] = np.degrees(np.arctan2(np.abs(up[:, 0]), -up[:, 1]))
-    torso = np.linalg.norm(up, axis=1)
-    result[:, Measure.TORSO] = torso
+    """All measures of some poses that need no past, shape ``(len(Measure), M)``."""
+    result = np.full((_COLUMNS, len(joints)), np.nan)
+    points = _points(joints)
+    result[Measure.HEAD_X : Measure.HIP_Y + 1] = points[:3].reshape(6, -1)
+    result[Measure.KNEE_Y], result[Measure.FOOT_X : Measure.FOOT_Y + 1] = points[3, 1], points[4]
+    # Torso, thigh, shank.
+    parts = points[1:4] - points[2:]
+    result[Measure.TILT] = np.degrees(np.arctan2(np.abs(parts[0, 0]), -parts[0, 1]))
+    lengths = np.hypot(parts[:, 0], parts[:, 1])
+    result[Measure.TORSO] = lengths[0]
+    lengths[2, np.isnan(lengths[1])] = np.nan
+    known = ~np.isnan(lengths)
+    total = np.where(known, _LENGTHS, 0.0).sum(axis=0)
+    result[Measure.STATURE] = np.where(known, lengths, 0.0).sum(axis=0) / np.where(total > 0, total, np.nan)
     left, top, right, bottom = boxes.T
-    result[:, Measure.BOX_X], result[:, Measure.BOX_Y] = (left + right) / 2, (top + bottom) / 2
-    result[:, Measure.WIDTH], result[:, Measure.TALL] = right - left, bottom - top
-    thigh, shank = np.linalg.norm(hips - knees, axis=1), np.linalg.norm(knees - ankles, axis=1)
-    lengths = np.stack([torso, thigh, np.where(np.isnan(thigh), np.nan, shank)])
-    shares = np.where(np.isnan(lengths), 0.0, np.array([_TORSO, _THIGH, SHANK])[:, None])
-    total = shares.sum(axis=0)
-    result[:, Measure.STATURE] = np.nansum(lengths, axis=0) / np.where(total > 0, total, np.nan)
+    result[Measure.BOX_X], result[Measure.BOX_Y] = (left + right) / 2, (top + bottom) / 2
+    result[Measure.WIDTH], result[Measure.TALL] = right - left, bottom - top
     width, height = size
     across, down = _BORDER * width, _BORDER * height
-    result[:, Measure.CUT] = (left <= across) | (right >= width - across) | (bottom >= height - down)
-    result[:, Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1] = _limbs(joints).reshape(len(joints), -1)
-    result[:, Measure.CONFIDENCE] = joints[..., 2].mean(axis=1)
-    result[:, Measure.JOINTS] = (joints[..., 2] >= SEEN).sum(axis=1)
+    result[Measure.CUT] = (left <= across) | (right >= width - across) | (bottom >= height - down)
+    limbs = joints[:, _LIMBS]
+    places = np.where(limbs[..., 2:] >= SEEN, limbs[..., :2], np.nan)
+    result[Measure.LEFT_WRIST_X : Measure.RIGHT_ANKLE_Y + 1] = places.reshape(-1, 2 * len(_LIMBS)).T
+    confidence = joints[..., 2]
+    result[Measure.CONFIDENCE] = confidence.sum(axis=1) / len(COCO_JOINTS)
+    result[Measure.JOINTS] = np.count_nonzero(confidence >= SEEN, axis=1)
     return result

@@ -108,6 +108,11 @@ class CameraCollector(Collector):
             "Frames that arrived and were not scored, by reason.",
             labels=["camera", "reason"],
         )
+        surplus = CounterMetricFamily(
+            "daflow_camera_people_left_out",
+            "People that were left out of skeletons because a frame held more than 64.",
+            labels=["camera"],
+        )
         reconnects = CounterMetricFamily("daflow_camera_reconnects", "Lost connections.", labels=["camera"])
         suppressed = CounterMetricFamily(
             "daflow_incidents_suppressed", "Incidents suppressed by the cooldown.", labels=["camera"]
@@ -120,6 +125,7 @@ class CameraCollector(Collector):
             processed.add_metric([camera.id], camera.frames_processed)
             for reason, number in camera.dropped.items():
                 dropped.add_metric([camera.id, reason], number)
+            surplus.add_metric([camera.id], camera.surplus)
             reconnects.add_metric([camera.id], camera.reconnects)
             suppressed.add_metric([camera.id], camera.suppressed)
-        yield from (state, fps_in, fps, read, processed, dropped, reconnects, suppressed)
+        yield from (state, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)

@@ -82,6 +82,12 @@ class Fall:
 
     def update(self, state: State, bodies: Bodies, posture: Posture) -> tuple[State, list[Finding]]:
         """Take the next moment; see `model.behaviours.Behaviour`."""
+        fallen = {person: what for person, what in state.items() if person in bodies.remembered}
+        rows = np.flatnonzero(posture.low | np.array([person in fallen for person in bodies.people]))
+        if not len(rows):
+            return fallen, []
+        posture = posture.some(rows)
+        bodies = posture.bodies
         descent = Descent.of(bodies, posture, _BEFORE_S)
         ended = np.minimum(descent.drop / _DROP, descent.speed / _SPEED)
         fast = np.where(posture.standing[:, -1], _BENT_SPEED, _FAST_SPEED)
@@ -90,7 +96,6 @@ class Fall:
         scores = np.where(posture.sunk[:, -2:].all(axis=1), np.maximum(scores, under_way), scores)
         scores = np.where(descent.known, scores, 0.0)
         risen = np.asarray(posture.upright[:, -moments(_RISEN_S) :].all(axis=1))
-        fallen = {person: what for person, what in state.items() if person in bodies.remembered}
         findings = []
         for row in np.flatnonzero(
             (scores >= LEAST_SCORE) | np.array([person in fallen for person in bodies.people])
@@ -117,7 +122,7 @@ def held_down(down: Booleans, posture: Posture, seconds: float, share: float, le
     """Who has been down over the last seconds, shape ``(M,)``.
 
     Args:
-        down: Shape ``(M, MOMENTS)``: when each person is down.
+        down: Shape ``(M, moments)``: when each person is down.
         posture: Postures of M people.
         seconds: The time.
         share: Least share of the moments in which the person was seen.

@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import repeat
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.behaviours.base import Finding, Kind
 from model.behaviours.posture import Posture
-from model.kinematics import RATE_HZ, SEEN, Bodies, Measure, moments
+from model.kinematics import RATE_HZ, SEEN, Bodies, Measure
 from pose.skeleton import COCO_JOINTS
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,9 @@ DEVIATION: Final = (0.3040, 0.2805, 0.3034, 0.2459, 0.2393, 0.4915, 0.1908)
 COEFFICIENTS: Final = (0.4734, 0.4455, 0.3290, 0.5941, 0.2181, 0.4772, -0.2871)
 INTERCEPT: Final = -0.0582
 """Logit of a fight: the features, standardised by `MEAN` and `DEVIATION`, times `COEFFICIENTS`, plus `INTERCEPT`."""
+
+_SLOPES: Final = np.array(COEFFICIENTS) / DEVIATION
+_OFFSET: Final = INTERCEPT - float(MEAN @ _SLOPES)
 
 THRESHOLD: Final = 1.1604
 """Logit from which a fight fires, chosen on cross-validated clips."""
@@ -117,8 +122,7 @@ _LIMBS: Final = tuple(COCO_JOINTS.index(name) for name in ("left_wrist", "right_
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a track was seen last, or began: seconds and pixels.
 
     Example:
@@ -217,8 +221,8 @@ class Fight:
         """
         state = _follow(state, bodies)
         people = _people(bodies)
-        candidates = _candidates(bodies, people, state.broken)
-        scores = _scores(candidates)
+        candidates = _candidates(bodies, people, state.broken, _REPORTED)
+        scores = _scores(candidates.features, candidates.first != candidates.second)
         agitated = {
             track: agitation
             for track, agitation in state.agitated.items()
@@ -245,7 +249,7 @@ def features(state: Scene, bodies: Bodies) -> tuple[Scene, Floats, NDArray[np.bo
         What is remembered now; the features, shape ``(N, len(FEATURES))``; and which of the N are pairs.
     """
     state = _follow(state, bodies)
-    candidates = _candidates(bodies, _people(bodies), state.broken)
+    candidates = _candidates(bodies, _people(bodies), state.broken, 0.0)
     return state, candidates.features, candidates.first != candidates.second
 
 
@@ -254,152 +258,190 @@ def _follow(state: Scene, bodies: Bodies) -> Scene:
     now = bodies.time
     seen = {track: place for track, place in state.seen.items() if abs(now - place.time) <= _KNOWN_S}
     settled = state.settled if seen else now + _SETTLE_S
-    last = bodies.past[:, -1]
-    here = {
-        track: Place(now, float(last[row, Measure.BOX_X]), float(last[row, Measure.BOX_Y]), float(bodies.stature[row]))
-        for row, track in enumerate(bodies.track_ids)
-    }
+    middles = bodies.several(Measure.BOX_X, Measure.BOX_Y)[-1].tolist()
+    here = dict(zip(bodies.track_ids, map(Place, repeat(now), *middles, bodies.stature.tolist()), strict=True))
     broken = [place for place in state.broken if abs(now - place.time) < WINDOW_S]
     if now > settled:
-        for track, place in here.items():
-            if track not in seen and any(
-                place.beside(other) for number, other in (seen | here).items() if number != track
-            ):
+        for track in [track for track in here if track not in seen]:
+            place = here[track]
+            if any(place.beside(other) for number, other in (seen | here).items() if number != track):
                 broken.append(place)
     return Scene(settled, seen | here, tuple(broken), state.agitated)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _People:
-    """Measures of M people over the window of T moments."""
+    """Measures of M people over the window of T moments. The people lie side by side; that is the fastest order."""
 
     limbs: Floats
-    """Speed of wrists and ankles in body heights per second, shape ``(M, T, 4)``."""
+    """Speed of wrists and ankles in body heights per second, shape ``(T, 4, M)``."""
     numbers: Floats
-    """Feet, wrists, shape and torso, shape ``(M, 4)``."""
+    """Wrists, feet, shape and torso, shape ``(4, M)``."""
     torso: Floats
-    """Place of the torso in pixels, shape ``(M, T, 2)``."""
+    """Place of the torso in pixels, shape ``(T, 2, M)``."""
     box: Floats
-    """Middle and sides of the box in pixels, shape ``(M, T, 4)``."""
+    """Middle and sides of the box in pixels, shape ``(T, 4, M)``."""
     seen: Rows
     """Number of moments at which each was seen, shape ``(M,)``."""
 
 
 def _people(bodies: Bodies) -> _People:
-    past = bodies.past[:, -moments(WINDOW_S) :]
-    stature = bodies.stature[:, None]
-    confidence = past[:, :, Measure.CONFIDENCE]
+    stature = bodies.stature
+    confidence = bodies.several(Measure.CONFIDENCE, Measure.CONFIDENCE, WINDOW_S)[:, 0]
     trust = ((confidence - SEEN) / (_SURE - SEEN)).clip(0.0, 1.0)
-    limbs = (past[:, :, Measure.LEFT_WRIST : Measure.RIGHT_ANKLE + 1] / stature[..., None]).clip(max=_FASTEST)
-    limbs = limbs * trust[..., None]
-    box = past[:, :, Measure.BOX_X : Measure.TALL + 1]
-    shape = np.log(box[:, :, 2].clip(min=1.0)) - np.log(box[:, :, 3].clip(min=1.0))
-    change = (np.abs(shape[:, _STEP:] - shape[:, :-_STEP]) * RATE_HZ / _STEP).clip(max=_MOST_SHAPE)
-    change = change * np.minimum(trust[:, _STEP:], trust[:, :-_STEP])
-    shoulders = past[:, :, Measure.SHOULDER_X : Measure.SHOULDER_Y + 1]
-    hips = past[:, :, Measure.HIP_X : Measure.HIP_Y + 1]
-    down = np.array([0.0, _SHOULDER_TO_MIDDLE]) * stature[..., None]
-    torso = (shoulders + hips) / 2
-    torso = np.where(np.isnan(torso), shoulders + down, torso)
-    torso = np.where(np.isnan(torso), box[:, :, :2], torso)
-    moved = torso[:, _TORSO_STEP:] - torso[:, :-_TORSO_STEP]
-    pace = (np.hypot(moved[..., 0], moved[..., 1]) / stature * RATE_HZ / _TORSO_STEP).clip(max=_MOST_TORSO)
-    numbers = [
-        _mean(np.fmax(limbs[:, :, 2], limbs[:, :, 3])),
-        _mean(np.fmax(limbs[:, :, 0], limbs[:, :, 1])),
-        _mean(change),
-        _mean(pace),
-    ]
-    seen = (~np.isnan(confidence)).sum(axis=1)
-    return _People(limbs, np.stack(numbers, axis=1), torso, box, seen)
+    limbs = np.minimum(bodies.several(Measure.LEFT_WRIST, Measure.RIGHT_ANKLE, WINDOW_S) / stature, _FASTEST)
+    limbs *= trust[:, None]
+    box = bodies.several(Measure.BOX_X, Measure.TALL, WINDOW_S)
+    sides = np.log(np.maximum(box[:, 2:], 1.0))
+    shape = sides[:, 0] - sides[:, 1]
+    change = np.minimum(np.abs(shape[_STEP:] - shape[:-_STEP]) * (RATE_HZ / _STEP), _MOST_SHAPE)
+    change *= np.minimum(trust[_STEP:], trust[:-_STEP])
+    trunk = bodies.several(Measure.SHOULDER_X, Measure.HIP_Y, WINDOW_S)
+    torso = (trunk[:, :2] + trunk[:, 2:]) / 2
+    if np.isnan(torso).any():
+        below = trunk[:, :2] + np.array([[0.0], [_SHOULDER_TO_MIDDLE]]) * stature
+        torso = np.where(np.isnan(torso), below, torso)
+        torso = np.where(np.isnan(torso), box[:, :2], torso)
+    moved = torso[_TORSO_STEP:] - torso[:-_TORSO_STEP]
+    pace = np.minimum(np.hypot(moved[:, 0], moved[:, 1]) / stature * (RATE_HZ / _TORSO_STEP), _MOST_TORSO)
+    faster = np.fmax(limbs[:, ::2], limbs[:, 1::2])
+    numbers = np.concatenate([_mean(faster), _mean(change)[None], _mean(pace)[None]])
+    return _People(limbs, numbers, torso, box, np.count_nonzero(~np.isnan(confidence), axis=0))
 
 
 def _mean(values: Floats, least: int = _LEAST) -> Floats:
-    """Mean over the moments (axis 1) that are known, spread over at least so many."""
-    known = ~np.isnan(values)
-    return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1).clip(min=least))
+    """Mean over the moments (axis 0) that are known, spread over at least so many."""
+    unknown = np.isnan(values)
+    if not unknown.any():
+        return np.asarray(values.sum(axis=0) / max(len(values), least))
+    number = len(values) - unknown.sum(axis=0)
+    return np.asarray(np.where(unknown, 0.0, values).sum(axis=0) / np.maximum(number, least))
 
 
-def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place]) -> _Candidates:
-    first, second, gap, distances = _close(bodies, people)
+def _candidates(bodies: Bodies, people: _People, broken: Sequence[Place], least: float) -> _Candidates:
+    """Pairs and people alone; pairs that cannot reach the least score are left out."""
+    logs = np.log1p(np.concatenate([people.numbers, _broken(bodies, broken)[None]]))
+    torso = people.torso[-1]
+    first, second = _near(torso, bodies.stature)
+    most, fewest = np.maximum(logs[:, first], logs[:, second]), np.minimum(logs[2, first], logs[2, second])
+    # A pair that touches has the highest score. Most pairs would not reach the least even so, and need no more work.
+    able = np.flatnonzero(_scores(_features(most, most[1], fewest)) >= least)
+    able = able[_nearest(torso, bodies.stature, first, second, able)]
+    close, gap, distances = _close(bodies, people, first[able], second[able])
+    able = able[close]
+    first, second, most, fewest = first[able], second[able], most[:, able], fewest[able]
     distance = _mean(distances, 1)
-    approach = (distances[:, :-_TORSO_STEP] - distances[:, _TORSO_STEP:]) * RATE_HZ / _TORSO_STEP
+    approach = (distances[:-_TORSO_STEP] - distances[_TORSO_STEP:]) * (RATE_HZ / _TORSO_STEP)
+    pairs = _features(most, most[1] * np.exp(-((distance / _CONTACT_H) ** 2)), fewest * np.exp(-gap / _NEAR_H))
     alone = np.flatnonzero(people.seen >= _LEAST)
-    begun = _broken(bodies, broken)
-    logs = np.log1p(people.numbers)
-    feet, wrists, shape, torso = np.maximum(logs[first], logs[second]).T
-    both_shape = np.minimum(logs[first, 2], logs[second, 2])
-    pairs = np.stack(
-        [
-            feet,
-            feet * np.exp(-((distance / _CONTACT_H) ** 2)),
-            wrists,
-            shape,
-            both_shape * np.exp(-gap / _NEAR_H),
-            np.log1p(np.maximum(begun[first], begun[second])),
-            torso,
-        ],
-        axis=1,
-    )
-    feet, wrists, shape, torso = logs[alone].T
-    nothing = np.zeros(len(alone))
-    singles = np.stack([feet, nothing, wrists, shape, nothing, np.log1p(begun[alone]), torso], axis=1)
-    unknown = np.full(len(alone), np.nan)
+    nothing, unknown = np.zeros(len(alone)), np.full(len(alone), np.nan)
     return _Candidates(
         first=np.concatenate([first, alone]),
         second=np.concatenate([second, alone]),
-        features=np.concatenate([pairs, singles]),
+        features=np.concatenate([pairs, _features(logs[:, alone], nothing, nothing)]),
         distance=np.concatenate([distance, unknown]),
-        closing=np.concatenate([np.fmax.reduce(approach, axis=1, initial=0.0), unknown]),
+        closing=np.concatenate([np.fmax.reduce(approach, axis=0, initial=0.0), unknown]),
     )
 
 
-def _close(bodies: Bodies, people: _People) -> tuple[Rows, Rows, Floats, Floats]:
-    """Pairs who are close: their rows, the mean gap of their boxes, the distances of their torsos at each moment."""
-    stature = bodies.stature
-    first, second = _neighbours(people.torso[:, -1], stature)
-    scale = ((stature[first] + stature[second]) / 2)[:, None]
-    one, other = people.box[first], people.box[second]
-    sides = np.abs(one[:, :, :2] - other[:, :, :2]) - (one[:, :, 2:] + other[:, :, 2:]) / 2
+def _features(logs: Floats, contact_feet: Floats, near_shape: Floats) -> Floats:
+    """What `FEATURES` names, shape ``(N, 7)``, from logarithms of wrists, feet, shape, torso and broken tracks."""
+    result = np.empty((len(FEATURES), len(contact_feet)))
+    # Its columns: wrists, feet, shape, torso, broken.
+    result[[2, 0, 3, 6, 5]] = logs
+    result[1], result[4] = contact_feet, near_shape
+    return result.T
+
+
+def _close(bodies: Bodies, people: _People, first: Rows, second: Rows) -> tuple[Rows, Floats, Floats]:
+    """Which pairs are close; the mean gap of their boxes; the distances of their torsos at each moment."""
+    scale = (bodies.stature[first] + bodies.stature[second]) / 2
+    one, other = people.box[:, :, first], people.box[:, :, second]
+    sides = np.abs(one[:, :2] - other[:, :2]) - (one[:, 2:] + other[:, 2:]) / 2
     sides = np.maximum(sides, 0.0)
-    gap = _mean(np.hypot(sides[..., 0], sides[..., 1]) / scale, 1)
-    away = people.torso[first] - people.torso[second]
-    distances = np.hypot(away[..., 0], away[..., 1]) / scale
-    together = (~np.isnan(distances)).sum(axis=1)
-    close = (together >= _LEAST) & (gap < _MOST_GAP_H) & (_mean(distances, 1) >= _SAME_H)
-    return first[close], second[close], gap[close], distances[close]
+    gap = _mean(np.hypot(sides[:, 0], sides[:, 1]) / scale, 1)
+    away = people.torso[:, :, first] - people.torso[:, :, second]
+    distances = np.hypot(away[:, 0], away[:, 1]) / scale
+    together = np.count_nonzero(~np.isnan(distances), axis=0)
+    near = (together >= _LEAST) & (gap < _MOST_GAP_H) & (_mean(distances, 1) >= _SAME_H)
+    close = np.flatnonzero(near)
+    return close, gap[close], distances[:, close]
 
 
-def _neighbours(torso: Floats, stature: Floats) -> tuple[Rows, Rows]:
-    """Each person with the nearest others: rows of the one and of the other, in increasing order."""
-    reach = np.maximum(stature[:, None], stature)
-    x, y = torso.T
-    distance = np.hypot(x[:, None] - x, y[:, None] - y) / reach
-    chosen = (distance < _MOST_AWAY_H) & (reach < _MOST_RATIO * np.minimum(stature[:, None], stature))
-    np.fill_diagonal(chosen, False)
-    if chosen.sum(axis=1).max(initial=0) > _NEIGHBOURS:
-        rank = np.where(chosen, distance, np.inf).argsort(axis=1, kind="stable").argsort(axis=1)
-        chosen &= rank < _NEIGHBOURS
-    first, second = np.nonzero(np.triu(chosen | chosen.T))
+def _near(torso: Floats, stature: Floats) -> tuple[Rows, Rows]:
+    """Pairs who may be neighbours: rows of the one and of the other, in increasing order."""
+    first, second = _pairs(len(stature))
+    near = np.flatnonzero(_distance(torso, stature, first, second) < _MOST_AWAY_H)
+    return first[near], second[near]
+
+
+@lru_cache(maxsize=64)
+def _pairs(people: int) -> tuple[Rows, Rows]:
+    """All pairs of so many people, in increasing order."""
+    first, second = np.triu_indices(people, 1)
     return first, second
+
+
+def _distance(torso: Floats, stature: Floats, first: Rows, second: Rows) -> Floats:
+    """How far people are from others now, in heights of the taller; inf where their heights differ too much.
+
+    Args:
+        torso: Places now, shape ``(2, M)``.
+        stature: Body heights, shape ``(M,)``.
+        first: Rows of people.
+        second: Rows of others; the shape of the result is that of the two together.
+    """
+    one, other = stature[first], stature[second]
+    taller = np.maximum(one, other)
+    x, y = torso
+    distance = np.hypot(x[first] - x[second], y[first] - y[second]) / taller
+    return np.where(taller < _MOST_RATIO * np.minimum(one, other), distance, np.inf)
+
+
+def _nearest(torso: Floats, stature: Floats, first: Rows, second: Rows, asked: Rows) -> NDArray[np.bool_]:
+    """Which of some pairs are neighbours: one of the two is among the `_NEIGHBOURS` nearest of the other.
+
+    Args:
+        torso: Places now, shape ``(2, M)``.
+        stature: Body heights, shape ``(M,)``.
+        first: One of each pair of `_near`.
+        second: The other.
+        asked: Numbers of these pairs.
+    """
+    everybody = np.arange(len(stature))
+    near = np.bincount(first, minlength=len(stature)) + np.bincount(second, minlength=len(stature))
+    one, other = first[asked], second[asked]
+    wanted = np.zeros(len(stature), np.bool_)
+    wanted[one] = wanted[other] = True
+    crowded = np.flatnonzero(wanted & (near > _NEIGHBOURS))
+    chosen = np.ones((len(stature), len(stature)), np.bool_)
+    if len(crowded):
+        distance = _distance(torso, stature, crowded[:, None], everybody)
+        distance[np.arange(len(crowded)), crowded] = np.inf
+        rank = distance.argsort(axis=1, kind="stable").argsort(axis=1)
+        chosen[crowded] = rank < _NEIGHBOURS
+    return np.asarray(chosen[one, other] | chosen[other, one])
 
 
 def _broken(bodies: Bodies, broken: Sequence[Place]) -> Floats:
     """Broken tracks per second around each person, shape ``(M,)``."""
     if not broken:
         return np.zeros(len(bodies))
-    here = bodies.past[:, -1, Measure.BOX_X : Measure.BOX_Y + 1]
+    here = bodies.several(Measure.BOX_X, Measure.BOX_Y)[-1].T
     places = np.array([[place.x, place.y] for place in broken])
     reach = np.maximum(bodies.stature[:, None], np.array([place.stature for place in broken]))
     away = np.linalg.norm(here[:, None] - places, axis=2)
     return np.asarray((away < _AROUND_H * reach).sum(axis=1) / WINDOW_S)
 
 
-def _scores(candidates: _Candidates) -> Floats:
-    """Scores of candidates, shape ``(N,)``: 1 at the threshold, 2 at most."""
-    logits = (candidates.features - MEAN) / DEVIATION @ np.array(COEFFICIENTS) + INTERCEPT
+def _scores(features: Floats, paired: NDArray[np.bool_] | bool = True) -> Floats:
+    """Scores of candidates, shape ``(N,)``: 1 at the threshold, 2 at most, less for people alone.
+
+    They grow with every feature but the speed of the torso.
+    """
+    logits = features @ _SLOPES + _OFFSET
     scores: Floats = 2.0 / (1.0 + np.exp((THRESHOLD - logits) / _SPREAD))
-    return np.asarray(np.where(candidates.first != candidates.second, scores, scores.clip(max=_ALONE)))
+    return np.asarray(np.where(paired, scores, np.minimum(scores, _ALONE)))
 
 
 def _groups(candidates: _Candidates, scores: Floats) -> list[tuple[list[int], int]]:
@@ -430,9 +472,9 @@ def _finding(
     bodies: Bodies, people: _People, candidates: _Candidates, score: float, best: int, rows: list[int], since: float
 ) -> Finding:
     pair = sorted({int(candidates.first[best]), int(candidates.second[best])})
-    fastest = _mean(people.limbs[pair]).max(axis=0)
+    fastest = _mean(people.limbs[:, :, pair]).max(axis=1)
     facts = {"limb_speed_h_s": float(fastest.max()), "agitation_s": bodies.time - since}
-    shape = float(people.numbers[pair, 2].max())
+    shape = float(people.numbers[2, pair].max())
     facts |= {"shape_change_per_s": shape, "broken_tracks_per_s": math.expm1(candidates.features[best, 5])}
     moves = f"limbs at {facts['limb_speed_h_s']:.1f} body heights a second on average for {facts['agitation_s']:.1f} s"
     if len(pair) == 2:

@@ -55,14 +55,19 @@ class Lying:
 
     def update(self, state: State, bodies: Bodies, posture: Posture) -> tuple[State, list[Finding]]:
         """Take the next moment; see `model.behaviours.Behaviour`."""
+        away = bodies.remembered.difference(bodies.people)
+        lying = {person: since for person, since in state.items() if person in away}
+        rows = np.flatnonzero(posture.low | np.array([person in state for person in bodies.people]))
+        if not len(rows):
+            return lying, []
+        posture = posture.some(rows)
+        bodies = posture.bodies
         seen_down = Descent.of(bodies, posture, _BEFORE_S).drop >= _DROP
         held = np.where(seen_down, _held(posture.down, posture, _SEEN_S), _held(posture.flat, posture, _HELD_S))
         still = np.where(seen_down, _still(posture, _SEEN_S), _still(posture, _HELD_S))
         # Who lies already goes on lying through a gap in which the tracker lost them.
         before = np.array([person in state for person in bodies.people])
         down = (held & (before | still)) | (before & held_down(posture.down, posture, _SEEN_S, _SHARE, 1))
-        away = bodies.remembered.difference(bodies.people)
-        lying = {person: since for person, since in state.items() if person in away}
         findings = []
         for row in np.flatnonzero(down).tolist():
             person, track = bodies.people[row], bodies.track_ids[row]

@@ -50,27 +50,27 @@ class Running:
 
     def update(self, state: None, bodies: Bodies, posture: Posture) -> tuple[None, list[Finding]]:
         """Take the next moment; arguments and result as in `Fall.update`."""
-        span, step = moments(_SPAN_S), round(_STEP_S * RATE_HZ)
-        place = np.stack([bodies.lengths(Measure.HIP_X, _SPAN_S), bodies.lengths(Measure.HIP_Y, _SPAN_S)], axis=-1)
-        halves = [place[:, step] - place[:, 0], place[:, -1] - place[:, step]]
-        lengths = np.stack([np.linalg.norm(half, axis=1) for half in halves])
-        whole = np.linalg.norm(place[:, -1] - place[:, 0], axis=1)
+        ways = bodies.several(Measure.HIP_X, Measure.HIP_Y, _SPAN_S)[:: round(_STEP_S * RATE_HZ)] / bodies.stature
+        halves = np.diff(ways, axis=0)
+        lengths, across = np.hypot(halves[:, 0], halves[:, 1]), ways[-1] - ways[0]
+        whole = np.hypot(across[0], across[1])
         tall = bodies.lengths(Measure.TALL, _SPAN_S)
         even = lengths.min(axis=0) >= _EVEN * lengths.mean(axis=0)
         straight = whole >= _STRAIGHT * lengths.sum(axis=0)
         steady = np.fmax(tall[:, 0], tall[:, -1]) <= _GROWTH * np.fmin(tall[:, 0], tall[:, -1])
-        upright = posture.upright[:, -span:].mean(axis=1) >= _STRAIGHT
-        speed = np.where(even & straight & steady & upright, whole / _SPAN_S, 0.0)
+        upright = posture.recent.upright[:, -moments(_SPAN_S) :].mean(axis=1) >= _STRAIGHT
+        speeds = np.where(even & straight & steady & upright, whole / _SPAN_S, 0.0)
         findings = [
             Finding(
                 kind=Kind.RUNNING,
                 tracks=(bodies.track_ids[row],),
-                score=float(speed[row] / SPEED),
+                score=speed / SPEED,
                 since=bodies.time - _SPAN_S,
-                saw=f"moves {speed[row]:.1f} body heights a second; people walk at up to 1.2",
-                facts={"speed_h_s": float(speed[row])},
+                saw=f"moves {speed:.1f} body heights a second; people walk at up to 1.2",
+                facts={"speed_h_s": speed},
                 joints=_JOINTS,
             )
-            for row in np.flatnonzero(speed >= LEAST_SCORE * SPEED).tolist()
+            for row, speed in enumerate(speeds.tolist())
+            if speed >= LEAST_SCORE * SPEED
         ]
         return None, findings

@@ -224,6 +224,7 @@ class Camera:
             frames_read=source.frames_read if source else 0,
             frames_processed=lane.processed if lane else 0,
             dropped=lane.dropped if lane else {},
+            surplus=source.surplus if isinstance(source, SkeletonFeed) else 0,
             reconnects=source.reconnects if source else 0,
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,

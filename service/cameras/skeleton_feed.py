@@ -47,6 +47,7 @@ class SkeletonFeed:
         self.reconnects = 0
         self.frames_read = 0
         self.frames_overwritten = 0
+        self.surplus = 0
         self.size: tuple[int, int] | None = None
         self.connection = 0
         self._people = 0
@@ -126,6 +127,7 @@ class SkeletonFeed:
                 )
             )
             self.frames_read += 1
+            self.surplus += frame.surplus
             self.size = (frame.width, frame.height)
             self._measure(arrival)
             if self.state is not SourceState.ONLINE:

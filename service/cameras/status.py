@@ -71,6 +71,11 @@ class CameraStatus(Document):
         "than the one before; `error`, the frame could not be processed.",
         examples=[{"rate_limit": 1042, "overload": 3}],
     )
+    surplus: int = Field(
+        default=0,
+        description="People that were left out of skeletons because a frame held more than 64, since the camera was "
+        "last started; a person counts in every such frame.",
+    )
     reconnects: int = Field(description="How often the connection was lost and opened again.")
     last_score_at: datetime | None = Field(description="Capture time of the newest score.")
     last_score_age_s: float | None = Field(

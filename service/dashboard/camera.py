@@ -72,7 +72,7 @@ class Screen(Element, component="components/screen.js"):
 
     def __init__(self, camera: str, alt: str) -> None:
         super().__init__()
-        self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": ""})
+        self._props.update({"camera": camera, "alt": alt, "ground": "picture", "cover": "", "seen": False})
 
     def show(self, ground: str) -> None:
         """Choose what the picture shows, one of `GROUNDS`."""
@@ -81,6 +81,13 @@ class Screen(Element, component="components/screen.js"):
     def cover(self, words: str) -> None:
         """Cover the picture with a text; an empty text removes the cover."""
         self._props["cover"] = words
+
+    def begin(self) -> None:
+        """Ask for the pictures, now that there is one.
+
+        A browser that asks before waits for the first picture, and the page counts as loading until then.
+        """
+        self._props["seen"] = True
 
 
 class Zones(Element, component="components/zones.js"):
@@ -199,7 +206,10 @@ class _View:
             self._incident.props(f'href="{path(f"/incidents/{incident.id}")}"')
             self._incident_words.set_content(escape(f"View the open incident: {incident.title}"))
         self._now.set_content(_now(state, trace, status["config"]["behaviours"]))
-        self._screen.cover(cover(status, seen=trace.latest is not None))
+        seen = trace.latest is not None
+        self._screen.cover(cover(status, seen=seen))
+        if seen:
+            self._screen.begin()
         self._figures.show(_figures(status))
         drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
         self._drops.set_content(f"Dropped frames: {', '.join(drops)}." if drops else "")

@@ -49,19 +49,25 @@ def most_severe(kinds: Collection[Kind]) -> Kind:
 
 
 def shown_score(score: float) -> float:
-    """The score of a named behaviour as documents show it."""
-    return round(score, BEHAVIOUR_DIGITS)
+    """The score of a named behaviour as documents show it: 1 and above if the behaviour fires, and only then.
+
+    Example:
+        >>> shown_score(1.00041), shown_score(0.99996)
+        (1.0, 0.999)
+    """
+    rounded = round(score, BEHAVIOUR_DIGITS)
+    return rounded if score >= FIRES else min(rounded, FIRES - 10**-BEHAVIOUR_DIGITS)
 
 
 def fires(finding: Finding, usual: Mapping[Kind, Usual]) -> bool:
-    """Whether a behaviour fires: its score, as shown, is at or above its threshold.
+    """Whether a behaviour fires: its score, before rounding, is at or above its threshold.
 
     Args:
         finding: What it saw.
         usual: What is usual on this camera, by behaviour; one that is missing fires at `FIRES`.
     """
     known = usual.get(finding.kind)
-    return shown_score(finding.score) >= (FIRES if known is None else known.threshold)
+    return finding.score >= (FIRES if known is None else known.threshold)
 
 
 def firing_by_track(findings: Iterable[Finding], usual: Mapping[Kind, Usual]) -> dict[int, list[Kind]]:

@@ -186,7 +186,7 @@ class Anomaly(Document):
         default_factory=dict,
         description="The numbers of the explanation by name; the unit ends the name (`_s` seconds, `_h` body heights, "
         "`_deg` degrees). For `unusual`, the level and that of each part of the score.",
-        examples=[{"fell_h": 0.6, "fall_s": 0.7, "lying_s": 2.1}],
+        examples=[{"drop_h": 0.727, "speed_h_s": 1.316, "down_s": 1.2}],
     )
     joints: list[int] = Field(
         default_factory=list,

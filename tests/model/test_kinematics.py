@@ -229,3 +229,35 @@ def test_people_who_are_gone_are_forgotten() -> None:
 
 def test_a_series_is_never_longer_than_what_is_kept() -> None:
     assert moments(HISTORY_S + 100) == MOMENTS
+
+
+def test_what_was_returned_stays_as_it_was() -> None:
+    """Through pages of the history that are full, more people than there was room for, and people who come and go."""
+    watching = Kinematics()
+    kept: list[tuple[Bodies, np.ndarray, np.ndarray]] = []
+    for number in range(400):
+        people = [*range(2 + number // 20), 100 + number // 9]
+        for bodies in observe(watching, number / 10, *people):
+            kept.append((bodies, bodies.past.copy(), bodies.stature.copy()))
+    for bodies, past, stature in kept[-40:]:
+        np.testing.assert_array_equal(bodies.past, past)
+        np.testing.assert_array_equal(bodies.stature, stature)
+
+
+def test_history_is_complete_across_its_pages() -> None:
+    for bodies in follow(film(standing, 40.0))[MOMENTS:]:
+        assert not np.isnan(bodies.series(Measure.TILT)).any()
+
+
+def test_some_of_the_people_are_as_they_are_among_all() -> None:
+    watching, bodies = Kinematics(), []
+    for number in range(20):
+        bodies = observe(watching, number / 10, *range(6))
+    (everybody,) = bodies
+    rows = np.array([4, 1])
+    some = everybody.some(rows).some(np.array([1]))
+    assert (some.track_ids, some.people) == ([1], [everybody.people[1]])
+    np.testing.assert_array_equal(some.past, everybody.past[[1]])
+    np.testing.assert_array_equal(some.lengths(Measure.TALL, 1.0), everybody.lengths(Measure.TALL, 1.0)[[1]])
+    several = everybody.several(Measure.HIP_X, Measure.HIP_Y, 1.0)
+    np.testing.assert_array_equal(several[:, 1], everybody.series(Measure.HIP_Y, 1.0).T)

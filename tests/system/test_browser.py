@@ -285,6 +285,19 @@ def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator
     assert operator.server.client.get("/v1/cameras/hofe-garten").status_code == 404
 
 
+def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Operator) -> None:
+    client = operator.server.client
+    assert client.put("/v1/cameras/silent", json={"url": "skeletons:", "name": "Silent"}).status_code == 201
+    # An endless picture that never begins would keep the page from loading; this waits until it has loaded.
+    page = operator.go("/cameras/silent")
+    expect(page.get_by_text("Waiting for the first frame…")).to_be_visible()
+    expect(page.locator(".view img")).to_have_count(0)
+    with device(f"ws://127.0.0.1:{operator.server.port}", "silent", lying):
+        picture = page.locator(".view img")
+        eventually(lambda: picture.evaluate("image => image.naturalWidth") > 0, "the picture has begun")
+    client.delete("/v1/cameras/silent")
+
+
 @pytest.mark.parametrize(
     ("scheme", "viewport"), [("light", {"width": 1280, "height": 800}), ("dark", PHONE)], ids=["desktop", "phone"]
 )

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model.behaviours import BEHAVIOURS, LEAST_SCORE, Behaviours, Finding, Kind
+from model.behaviours.posture import Posture
 from model.kinematics import Bodies
 from tests.doubles.puppet import (
     LYING,
     SEATED,
+    Act,
     Footage,
     falling,
     film,
@@ -213,3 +215,13 @@ def test_a_long_run_forgets_people() -> None:
     scene = kept[Kind.FIGHT]
     assert [len(part) for part in (scene.seen, scene.broken, scene.agitated)] <= [1, 0, 0]
     assert len(watching._newest) <= len(BEHAVIOURS)
+
+
+@pytest.mark.parametrize(
+    "act", [FALLS, script((2.0, lambda _: (LYING, 0.0)), (1, standing)), there_and_back(SEATED, lead=1.0, hold=3.0)]
+)
+def test_falls_and_lying_are_looked_for_wherever_they_could_be_found(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    footage = film(act, 8.0)
+    found = watch(footage)
+    monkeypatch.setattr(Posture, "low", property(lambda posture: np.ones(len(posture.bodies), np.bool_)))
+    assert watch(footage) == found

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.behaviours import fight
 from model.behaviours.base import Finding, Kind
-from model.behaviours.fight import COEFFICIENTS, DEVIATION, FEATURES, MEAN, Fight, Scene, features
+from model.behaviours.fight import COEFFICIENTS, DEVIATION, FEATURES, MEAN, Fight, Place, Scene, features
 from model.behaviours.posture import Posture
 from model.kinematics import Kinematics
 from pose.skeleton import COCO_JOINTS
@@ -272,6 +273,26 @@ def test_updates_do_not_change_what_was_remembered() -> None:
 def test_coefficients_have_one_number_for_each_feature() -> None:
     assert len(FEATURES) == len(MEAN) == len(DEVIATION) == len(COEFFICIENTS)
     assert min(DEVIATION) > 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), people=st.integers(2, 14), speed=st.sampled_from([5.0, 20.0, 60.0]))
+def test_pairs_are_left_out_only_where_they_would_not_be_reported(seed: int, people: int, speed: float) -> None:
+    random, kinematics = np.random.default_rng(seed), Kinematics()
+    middles = random.uniform(300, 600, people)
+    for frame in range(20):
+        poses = np.stack([standing(middle) for middle in middles])
+        poses[..., :2] += random.normal(0, speed, (people, 17, 2))
+        (bodies,) = kinematics.observe(frame / 10, range(people), boxes(poses), poses, SIZE)
+    measured = fight._people(bodies)
+    broken = [Place(1.5, middles[0], 250.0, STATURE)]
+    found = []
+    for least in (0.0, 0.5):
+        candidates = fight._candidates(bodies, measured, broken, least)
+        scores = fight._scores(candidates.features, candidates.first != candidates.second)
+        rows = zip(candidates.first.tolist(), candidates.second.tolist(), scores.tolist(), strict=True)
+        found.append([row for row in rows if row[2] >= 0.5])
+    assert found[0] == found[1]
 
 
 @settings(max_examples=40, deadline=None)

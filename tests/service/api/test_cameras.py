@@ -231,6 +231,8 @@ def test_a_device_hears_how_many_people_were_left_out(live: LiveServer, monkeypa
         socket.send(json.dumps(crowd))
         assert read(socket)["type"] == "hello"
         assert read(socket) == {"type": "ack", "accepted": 1, "refused": 0, "surplus": 2}
+        assert live.client.get("/v1/cameras/gate").json()["surplus"] == 2
+        assert 'daflow_camera_people_left_out_total{camera="gate"} 2.0' in live.client.get("/metrics").text
 
 
 def test_a_device_that_sends_only_nonsense_is_let_go_and_one_that_recovers_is_not(live: LiveServer) -> None:

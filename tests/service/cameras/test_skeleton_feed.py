@@ -57,6 +57,15 @@ def test_frames_come_out_in_order_with_their_people() -> None:
     assert one.feed.size == (640, 480)
 
 
+def test_people_who_are_left_out_of_a_crowd_are_counted() -> None:
+    one = Feed()
+    one.feed.push(frame(1.0, tuple(range(1, 65))))
+    assert one.feed.surplus == 0
+    one.feed.push(frame(1.1, tuple(range(1, 67))))
+    one.feed.push(frame(1.2, tuple(range(1, 66))))
+    assert one.feed.surplus == 3
+
+
 @given(steps=st.lists(st.floats(-0.9, 0.9), max_size=20))
 def test_a_frame_that_is_not_later_is_refused_and_changes_nothing(steps: list[float]) -> None:
     one, newest = Feed(), 1000.0

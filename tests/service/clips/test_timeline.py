@@ -135,6 +135,15 @@ def test_the_behaviours_watch_every_frame_of_a_clip_also_those_without_people() 
     assert told == frames
 
 
+def test_a_behaviour_fires_by_its_score_before_rounding() -> None:
+    scoring = ClipScoring(shipped_scorer(), Watching(), torch.device("cpu"), lambda _: None, keypoints=False)
+    scoring.add(0, 0.09996, people(1), (640, 480))
+    scoring.add(1, 0.2, people(1), (640, 480))
+    frames = scoring.finish()
+    assert [one.at for one in scoring.fired] == [0.2]
+    assert [person.firing for frame in frames for person in frame.people] == [[], [Kind.FALL]]
+
+
 def test_a_frame_without_a_score_says_why() -> None:
     timeline = Timeline(SPEC, keypoints=False)
     timeline.add_frame(0, 0.0, people())

@@ -62,3 +62,10 @@ def test_levels_are_said_as_how_rare_they_are(level: float, said: str) -> None:
 )
 def test_an_unusual_level_is_explained(level: float, parts: dict[str, float], said: str) -> None:
     assert kinds.unusual_words(level, parts) == said
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"), [(0.99951, 0.999), (0.99999999, 0.999), (1.0, 1.0), (1.0004, 1.0), (0.5004, 0.5)]
+)
+def test_a_score_is_shown_as_firing_only_if_the_behaviour_fires(score: float, shown: float) -> None:
+    assert kinds.shown_score(score) == shown
