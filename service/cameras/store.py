@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.storage.database import Base, Clock, Database, Utc, utc_now
+from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 
 
 class UnknownCamera(LookupError):
@@ -82,7 +82,7 @@ class CalibrationRow(Base):
     __tablename__ = "calibrations"
     __table_args__ = (UniqueConstraint("camera_id", "version"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     camera_id: Mapped[str] = mapped_column(String(64), ForeignKey("cameras.id", ondelete="CASCADE"))
     version: Mapped[int]
     active: Mapped[bool]

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, String, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.source import VideoInfo
-from service.storage.database import Base, Clock, Database, Turn, Utc, take_turn, utc_now
+from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 
 
 class ClipState(StrEnum):
@@ -105,7 +105,7 @@ class ClipRow(Base):
 
     __tablename__ = "clips"
 
-    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sequence: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(32), unique=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
     filename: Mapped[str | None] = mapped_column(String(255))
