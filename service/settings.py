@@ -164,7 +164,17 @@ class Settings(BaseSettings):
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
     max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
-    clip_workers: int = Field(1, ge=1, le=64, description="Clips scored at the same time.")
+    max_clip_frames: PositiveInt = Field(36_000, description="Most frames of a clip, whatever its length.")
+    max_clip_scoring_s: PositiveFloat = Field(
+        3600.0,
+        description="Most seconds that scoring a clip may take, without the turns of other clips; then it fails.",
+    )
+    clip_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Clips scored at the same time. A long clip and short ones, of at most 1,500 frames, take turns.",
+    )
     clip_queue_size: PositiveInt = Field(
         16, description="Most clips that wait to be scored; further ones are refused with 429."
     )

@@ -11,8 +11,8 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
 GUESSES: Final = 10
 GUESSES_S: Final = 300
-"""After `GUESSES` wrong keys within `GUESSES_S` seconds, further ones of an address are neither counted nor logged until
-those seconds are over."""
+"""After `GUESSES` wrong keys of an address within `GUESSES_S` seconds, further ones are neither counted nor logged
+until those seconds are over."""
 
 
 class Limits:

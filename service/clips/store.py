@@ -163,16 +163,16 @@ class ClipStore:
             session.flush()
             return row.job()
 
-    def claim(self) -> ClipJob | None:
-        """Start the clip that has waited longest; each goes to one caller only. None when no clip waits."""
-        oldest = (
-            select(ClipRow.sequence)
-            .where(ClipRow.state == ClipState.QUEUED)
-            .order_by(ClipRow.sequence)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
+    def claim(self, most_frames: int | None = None) -> ClipJob | None:
+        """Start the clip that has waited longest; each goes to one caller only. None when no clip waits.
+
+        Args:
+            most_frames: Only a clip with at most so many frames; None for any.
+        """
+        waiting = select(ClipRow.sequence).where(ClipRow.state == ClipState.QUEUED)
+        if most_frames is not None:
+            waiting = waiting.where(ClipRow.frames_total <= most_frames)
+        oldest = waiting.order_by(ClipRow.sequence).limit(1).with_for_update(skip_locked=True).scalar_subquery()
         with self._sessions.begin() as session:
             row = session.scalars(
                 update(ClipRow)
