@@ -19,6 +19,7 @@ from service.api.authentication import Authentication, Guard
 from service.api.middleware import (
     KnownHost,
     LingeringClose,
+    PlainAddress,
     SafeHeaders,
     SameOrigin,
     SmallBodies,
@@ -101,6 +102,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         camera_of=lambda incident_id: runtime.streams.incidents.get(incident_id).camera,
     )
     app.add_middleware(Authentication, router=app.router, guard=guard)
+    app.add_middleware(PlainAddress)
     app.add_middleware(SameOrigin)
     # With keys this check is not needed: a page that gives its own name this machine's address has no key.
     if runtime.settings.auth is Auth.AUTO and not runtime.settings.authenticated:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
+from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -197,6 +198,11 @@ class Settings(BaseSettings):
         description="YAML file with cameras, by id; they are added or changed at each start, and other cameras stay "
         "as they are.",
     )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys, separated by commas, that encrypt addresses of cameras in the database: the first encrypts, "
+        "all decrypt. Each is 32 bytes in URL-safe base64; unset means the file `camera.key` in the data folder.",
+    )
     max_cameras: PositiveInt = Field(64, description="Highest number of cameras.")
     media_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders, separated by `:`, with videos that may be used as cameras."
@@ -291,6 +297,16 @@ class Settings(BaseSettings):
         if secret is not None and len(webhook_key(secret.get_secret_value())) < _SHORTEST_SECRET:
             raise ValueError(f"is too short; it must have at least {_SHORTEST_SECRET} bytes")
         return secret
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        for number, key in enumerate(keys.get_secret_value().split(",") if keys is not None else (), 1):
+            try:
+                Fernet(key.strip())
+            except ValueError as error:
+                raise ValueError(f"key {number} is not 32 bytes in URL-safe base64") from error
+        return keys
 
     @field_validator("mqtt_url")
     @classmethod

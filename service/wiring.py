@@ -35,6 +35,7 @@ from service.scoring.loading import LoadedModels, load_checkpoint
 from service.settings import Role, Settings
 from service.storage.database import Database
 from service.storage.folder import DataFolder
+from service.storage.secrets import KEY_FILE, Cipher
 from service.streams.bus import ScoreBus
 from service.streams.relay import Relay, RelayedScores
 
@@ -178,7 +179,9 @@ def open_cameras(
     clips: ClipStore,
 ) -> Cameras:
     """Put together the parts that watch cameras."""
-    store, engine = CameraStore(database), Engine(models, metrics)
+    keys = None if settings.secret_keys is None else settings.secret_keys.get_secret_value()
+    cipher = Cipher.load(folder.root / KEY_FILE, keys)
+    store, engine = CameraStore(database, cipher=cipher), Engine(models, metrics)
     recorder = EvidenceRecorder(
         folder.evidence,
         before_s=settings.evidence_before_s,

@@ -185,10 +185,13 @@ class KeyStore:
             valid_for: How long it is valid; None for no limit.
 
         Raises:
-            ValueError: The name is empty or too long, the list of cameras is empty, or the time is not positive.
+            ValueError: The name is empty, too long or has a NUL character, the list of cameras is empty, or the time is
+                not positive.
         """
         if not 1 <= len(name.strip()) <= 100:
             raise ValueError(f"a key needs a name of 1 to 100 characters, got {len(name.strip())}")
+        if "\0" in name:
+            raise ValueError("the name of a key must not contain NUL characters")
         if cameras is not None and not cameras:
             raise ValueError("the list of cameras is empty; leave it out for all cameras, or name some")
         if valid_for is not None and valid_for <= timedelta():

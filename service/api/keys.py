@@ -29,7 +29,11 @@ class NewKeyRequest(BaseModel):
     """The properties of a new key."""
 
     name: str = Field(
-        min_length=1, max_length=100, pattern=r"\S", description="What the key is for.", examples=["wall"]
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
+        description="What the key is for.",
+        examples=["wall"],
     )
     scope: Scope = Field(Scope.READ, description="`read` may view, `operate` may also act, `admin` may also configure.")
     cameras: list[_CameraName] | None = Field(

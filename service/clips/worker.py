@@ -75,11 +75,14 @@ class RunningClip:
         self._stopping = stopping
         self._slot = slot
         self._budget_s = budget_s
+        self._frames = job.frames_total
         self._reported_at = 0.0
 
     def progress(self, done: int, total: int) -> None:
         """Record the progress; subscribers get it at most ten times a second."""
         self.frames_done, self.frames_total = done, total
+        # The container may have named fewer frames than there are.
+        self._frames = max(self._frames, done)
         now = time.monotonic()
         if done >= total or now - self._reported_at >= _PROGRESS_S:
             self._reported_at = now
@@ -102,7 +105,7 @@ class RunningClip:
                 f"scoring took more than the {self._budget_s:g} s that a clip may use, after {self.frames_done} of "
                 f"{self.frames_total} frames",
             )
-        if max(self.frames_done, self.frames_total) <= SHORT_FRAMES:
+        if self._frames <= SHORT_FRAMES:
             return self._ended()
         return self._ended() or not self._slot.pass_on(self._ended)
 
