@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from starlette.routing import Mount, WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -17,18 +16,12 @@ from tests.doubles.servers import LiveServer, Serve
 
 HUGE = (2**31, 2**32, 2**53, 10**18 - 1)
 NAMES = ("clip_id", "camera_id", "incident_id", "key_id", "delivery_id", "slug")
-FILTERS = ("camera", "cursor", "state", "severity", "kind", "since", "before", "limit", "last_event_id", "unknown")
-ENDLESS = {"/v1/cameras/{camera_id}/live.mjpg", "/v1/incidents/stream"}
-
-
-@pytest.fixture(scope="module", params=["open", "locked"])
-def auth(request: pytest.FixtureRequest) -> Auth:
-    return Auth.AUTO if request.param == "open" else Auth.REQUIRED
+FILTERS = ("camera", "cursor", "last_event_id")
 
 
 @pytest.fixture
-def house(serve: Serve, auth: Auth) -> Iterator[tuple[LiveServer, dict[str, str]]]:
-    live = serve(auth=auth)
+def house(serve: Serve) -> Iterator[tuple[LiveServer, dict[str, str]]]:
+    live = serve(auth=Auth.REQUIRED)
     key = live.runtime.keys.create("admin", Scope.ADMIN)
     yield live, {"authorization": f"Bearer {key.text}"}
 
@@ -36,8 +29,7 @@ def house(serve: Serve, auth: Auth) -> Iterator[tuple[LiveServer, dict[str, str]
 def ask(house: tuple[LiveServer, dict[str, str]], method: str, path: str) -> int:
     live, headers = house
     if method != "WEBSOCKET":
-        base = f"http://127.0.0.1:{live.port}"
-        return httpx.request(method, f"{base}{path}", headers=headers, timeout=60).status_code
+        return live.client.request(method, path, headers=headers).status_code
     try:
         with connect(f"ws://127.0.0.1:{live.port}{path}", additional_headers=headers) as socket:
             socket.recv(timeout=5)
@@ -66,10 +58,10 @@ def filled(path: str, value: str) -> str:
 def test_a_nul_in_the_path_or_the_query_is_refused_everywhere(house: tuple[LiveServer, dict[str, str]]) -> None:
     for method, path in addresses(house[0]):
         if "{" in path:
-            for value in ("%00", "a%00b", "%00" * 40):
+            for value in ("%00", "a%00b"):
                 assert ask(house, method, filled(path, value)) == 422, (method, path, value)
-        for name in FILTERS:
-            assert ask(house, method, f"{filled(path, 'x')}?{name}=a%00b") == 422, (method, path, name)
+        query = "&".join(f"{name}=a%00b" for name in FILTERS)
+        assert ask(house, method, f"{filled(path, 'x')}?{query}") == 422, (method, path)
 
 
 def test_numbers_beyond_32_bits_are_as_good_as_any(house: tuple[LiveServer, dict[str, str]]) -> None:
@@ -92,10 +84,10 @@ def test_numbers_beyond_32_bits_are_as_good_as_any(house: tuple[LiveServer, dict
 @pytest.mark.parametrize("name", ["\0", "a\0b", "\0a", " \0"])
 def test_a_name_with_a_nul_is_refused(name: str, house: tuple[LiveServer, dict[str, str]]) -> None:
     live, headers = house
-    with httpx.Client(base_url=f"http://127.0.0.1:{live.port}", headers=headers) as client:
-        assert client.post("/v1/keys", json={"name": name}).status_code == 422
-        camera = client.put("/v1/cameras/gate", json={"url": "skeletons:", "name": name})
-        assert camera.status_code in (201, 422)
-        assert client.get("/v1/cameras").status_code == 200
+    client = live.client
+    assert client.post("/v1/keys", json={"name": name}, headers=headers).status_code == 422
+    camera = {"url": "skeletons:", "name": name}
+    assert client.put("/v1/cameras/gate", json=camera, headers=headers).status_code in (201, 422)
+    assert client.get("/v1/cameras", headers=headers).status_code == 200
     with pytest.raises(ValueError, match="characters"):
         live.runtime.keys.create(name, Scope.READ)
