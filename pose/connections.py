@@ -30,6 +30,7 @@ from urllib.request import (
 )
 
 from pose.live import SourceError
+from pose.redirects import RedirectWatch
 
 _CHUNK: Final = 1 << 16
 _BACKLOG: Final = 1 << 18
@@ -180,6 +181,7 @@ class RtspRelay:
         self.url = f"rtsp://{userinfo}127.0.0.1:{port}{url.target}"
         self.problem: SourceError | None = None
         self._seen = b""
+        self._watch = RedirectWatch()
         self._thread = threading.Thread(target=self._run, name=f"relay-{url.host}", daemon=True)
         self._thread.start()
 
@@ -242,7 +244,7 @@ class RtspRelay:
     def _refuse_redirection(self, data: bytes) -> None:
         # FFmpeg leaves carriage returns out before it looks for the header.
         text = self._seen + data.replace(b"\r", b"")
-        if _REDIRECTION.search(text):
+        if _REDIRECTION.search(text) or self._watch.redirected(data):
             raise SourceError("redirect", "the camera sends us to another address; give that one if it is wanted")
         self._seen = text[-len(b"\nlocation:") :]
 

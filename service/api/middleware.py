@@ -122,7 +122,7 @@ class SameOrigin:
         if guarded:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if not same_origin(origin, headers.get("host")):
+            if not same_origin(origin, headers.get("host"), scope["scheme"]):
                 error = ProblemError(Kind.CROSS_ORIGIN, f"pages of {origin} may not use this service")
                 await problem_response(error)(scope, receive, send)
                 return
