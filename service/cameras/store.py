@@ -189,6 +189,12 @@ class CameraStore:
         with self._sessions() as session:
             return _row(session, camera_id).camera(self._cipher)
 
+    def shows_pictures(self, camera_id: str) -> bool:
+        """Whether pictures of a camera may be shown; those of a camera that was removed may."""
+        with self._sessions() as session:
+            row = session.get(CameraRow, camera_id)
+            return row is None or bool(row.config.get("picture", True))
+
     def all(self) -> list[StoredCamera]:
         """All cameras in the order of their ids."""
         with self._sessions() as session:
