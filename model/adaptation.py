@@ -126,8 +126,10 @@ class CameraFit:
     Attributes:
         calibration: Levels and thresholds of this camera.
         checkpoint: The camera's own weights, with that calibration; None if it keeps the shared ones.
-        threshold: The level that normal footage reaches as often as the false-alarm budget allows.
-        rate_interval: 90 % interval of the false alarms per hour of the threshold: lower and upper end.
+        threshold: The level that normal footage reaches `per_day` times a day.
+        per_day: False alarms per day of the threshold: what was asked for, or the lowest that the footage supports.
+        interval_per_day: 90 % interval of the false alarms per day of the threshold: lower and upper end.
+        needed_s: About how many more seconds of footage would support what was asked for; 0 if it is supported.
         before_nll: Mean score of judging windows under the base, bits per dimension; None without adaptation.
         after_nll: The same under the adapted weights; None without adaptation.
         accepted: Whether the camera has weights of its own now.
@@ -141,7 +143,9 @@ class CameraFit:
         ...     calibration=Calibration((0.0, 1.0), (0.0, 0.9), 0.1, 0.5, 20, 1000, 3600.0, 2.0),
         ...     checkpoint=None,
         ...     threshold=0.995,
-        ...     rate_interval=(0.6, 1.7),
+        ...     per_day=12.0,
+        ...     interval_per_day=(7.0, 20.0),
+        ...     needed_s=0.0,
         ...     before_nll=None,
         ...     after_nll=None,
         ...     accepted=False,
@@ -157,7 +161,9 @@ class CameraFit:
     calibration: Calibration
     checkpoint: Checkpoint | None
     threshold: float
-    rate_interval: tuple[float, float]
+    per_day: float
+    interval_per_day: tuple[float, float]
+    needed_s: float
     before_nll: float | None
     after_nll: float | None
     accepted: bool
@@ -171,7 +177,7 @@ def fit_camera(
     footage: Sequence[PoseFootage],
     base: Checkpoint,
     *,
-    false_alarms_per_hour: float,
+    false_alarms_per_day: float,
     merge_s: float,
     min_duration_s: float,
     tau_s: float = DEFAULT_TAU_S,
@@ -187,7 +193,8 @@ def fit_camera(
     Args:
         footage: Uninterrupted recordings of normal life on this camera.
         base: The shared weights.
-        false_alarms_per_hour: The false-alarm budget.
+        false_alarms_per_day: What `unusual` may cost. Where the footage supports no rate that low, the threshold is
+            that of the lowest that it supports.
         merge_s: Quiet period of incidents: alarms closer than this are one.
         min_duration_s: How long a level must be held to count.
         tau_s: Time constant of the live smoothing.
@@ -200,7 +207,8 @@ def fit_camera(
         cancelled: Called now and then; true ends the fit.
 
     Raises:
-        CalibrationError: The footage does not support what is asked; `needed_s` says how much more would.
+        CalibrationError: There is too little footage for any threshold, or what `unusual` may cost is more than any
+            threshold costs; `needed_s` says how much more footage would do.
         FitCancelled: `cancelled` returned true.
         DeviceUnavailableError: The device is not there.
     """
@@ -210,7 +218,7 @@ def fit_camera(
     ) -> tuple[Calibration, int]:
         if cancelled():
             raise FitCancelled
-        calibration, used = calibrate(
+        return calibrate(
             pieces,
             checkpoint,
             merge_s=merge_s,
@@ -220,8 +228,6 @@ def fit_camera(
             false_alarms=alarms,
             device=device,
         )
-        calibration.check_support(false_alarms_per_hour)
-        return calibration, used
 
     adaptation = None
     if adapt:
@@ -244,13 +250,16 @@ def fit_camera(
             reason = f"the footage that was not learnt from is too little to calibrate own weights on{more}: {error}"
     if checkpoint is None:
         calibration, used = calibrated(base, footage, 0.0, false_alarms)
-    threshold = calibration.threshold(false_alarms_per_hour)
+    per_day = calibration.supported_per_day(false_alarms_per_day)
+    threshold = calibration.threshold(false_alarms_per_day=per_day)
     on_progress(1.0)
     return CameraFit(
         calibration=calibration,
         checkpoint=checkpoint,
         threshold=threshold,
-        rate_interval=calibration.rate_interval(threshold),
+        per_day=per_day,
+        interval_per_day=calibration.interval_per_day(threshold),
+        needed_s=calibration.needed_s(false_alarms_per_day),
         before_nll=None if adaptation is None else adaptation.before_nll,
         after_nll=None if adaptation is None else adaptation.after_nll,
         accepted=checkpoint is not None,

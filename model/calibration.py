@@ -1,4 +1,4 @@
-"""The meaning of a score: its level among normal scores, and the false alarms per hour that a threshold costs.
+"""The meaning of a score: its level among normal scores, and the false alarms per day that a threshold costs.
 
 `Calibration` is fitted to normal footage of one camera. Below a high score u, the *body*, the level of a score is its
 empirical quantile among the scores of normal windows. Above u, the *tail*, excesses over u follow a generalised Pareto
@@ -7,7 +7,7 @@ distribution (Pickands 1975, Balkema and de Haan 1974) with survival function
 
 Alarms are counted by peaks over threshold (Davison and Smith 1990). Neighbouring frames are dependent, so exceedances
 are declustered first: one false alarm is one run of frames whose highest score is at or above the threshold, and runs
-closer than `merge_s` are one. Normal footage crosses u in ``lambda_u`` runs per hour and a fraction S of those runs
+closer than `merge_s` are one. Normal footage crosses u in ``lambda_u`` runs per day and a fraction S of those runs
 peaks higher than ``u + y``, hence, with ``p_u`` the share of windows above u,
 
     rate(u + y) = lambda_u * S(y)        level(u + y) = 1 - p_u * S(y)        rate = lambda_u * (1 - level) / p_u,
@@ -22,6 +22,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -39,8 +40,15 @@ _SHAPE_PER_SCALE: Final = np.logspace(-4, 3, 300)
 """Values of shape / scale, in units of one over the mean excess, among which the likelihood is maximised."""
 
 
-_WIDEST: Final = 10.0
-"""A threshold that may cost this many times the false-alarm budget is refused."""
+WIDEST: Final = 10.0
+"""A rate of false alarms is supported by footage if the upper end of its 90 % interval is at most this many times the
+rate."""
+
+_DAY_S: Final = 86_400.0
+_REPLICATES: Final = 400
+_MOST_DRAWN: Final = 250
+_STEPS: Final = 40
+"""Halvings of the interval in which the lowest supported rate is searched."""
 
 
 class CalibrationError(ValueError):
@@ -98,9 +106,11 @@ class Calibration:
         >>> calibration = Calibration.fit(scores, [Recording(np.arange(20_000) / 10, scores)], merge_s=0.0)
         >>> round(float(calibration.level(np.median(scores))), 2)
         0.5
-        >>> level = calibration.threshold(false_alarms_per_hour=6.0)
-        >>> round(calibration.false_alarms_per_hour(level), 6)
-        6.0
+        >>> level = calibration.threshold(false_alarms_per_day=144.0)
+        >>> round(calibration.false_alarms_per_day(level), 6)
+        144.0
+        >>> calibration.supported_per_day(144.0), calibration.supported_per_day(1e-4) > 1e-4
+        (144.0, True)
     """
 
     knots: tuple[float, ...]
@@ -181,9 +191,9 @@ class Calibration:
         )
 
     @property
-    def highest_rate(self) -> float:
-        """Runs per hour above u: the largest rate of false alarms that the tail covers."""
-        return self.exceedances / (self.footage_s / 3600)
+    def highest_per_day(self) -> float:
+        """Runs per day above u: the largest rate of false alarms that the tail covers."""
+        return self.exceedances / (self.footage_s / _DAY_S)
 
     def level(self, nll: Floats) -> Floats:
         """Position of scores among normal ones, 0 to 1: continuous, non-decreasing; nan stays nan.
@@ -226,17 +236,17 @@ class Calibration:
         tail = self.knots[-1] + _excess(survival, self.shape, self.scale)
         return np.where(level > self.levels[-1], tail, np.interp(level, self.levels, self.knots))
 
-    def threshold(self, false_alarms_per_hour: float) -> float:
-        """The level that normal footage reaches so many times per hour.
+    def threshold(self, *, false_alarms_per_day: float) -> float:
+        """The level that normal footage reaches so many times per day.
 
         Raises:
-            CalibrationError: The rate is not positive, or higher than `highest_rate`.
+            CalibrationError: The rate is not positive, or higher than `highest_per_day`.
         """
-        self._check_rate(false_alarms_per_hour)
-        return 1 - (1 - self.levels[-1]) * false_alarms_per_hour / self.highest_rate
+        self._check_rate(false_alarms_per_day)
+        return 1 - (1 - self.levels[-1]) * false_alarms_per_day / self.highest_per_day
 
-    def false_alarms_per_hour(self, level: float) -> float:
-        """How many times per hour normal footage reaches a level, the inverse of `threshold`.
+    def false_alarms_per_day(self, level: float) -> float:
+        """How many times per day normal footage reaches a level, the inverse of `threshold`.
 
         Raises:
             CalibrationError: The level lies in the body, where runs were not counted, or above 1.
@@ -245,41 +255,59 @@ class Calibration:
             raise CalibrationError(
                 f"false alarms are known for levels from {self.levels[-1]:.4f} to 1, not for {level:.4f}"
             )
-        return self.highest_rate * (1 - level) / (1 - self.levels[-1])
+        return self.highest_per_day * (1 - level) / (1 - self.levels[-1])
 
-    def rate_interval(self, level: float, confidence: float = 0.9) -> tuple[float, float]:
-        """Interval of the false alarms per hour that a level costs, from a parametric bootstrap.
+    def interval_per_day(self, level: float, confidence: float = 0.9) -> tuple[float, float]:
+        """Interval of the false alarms per day that a level costs, from a parametric bootstrap.
 
         Returns:
-            Lower and upper end, per hour.
+            Lower and upper end, per day.
 
         Raises:
             CalibrationError: The level lies in the body.
         """
-        self.false_alarms_per_hour(level)
-        rates, shapes, scales = self._bootstrap()
+        self.false_alarms_per_day(level)
+        rates, shapes, scales = _bootstrap(self.exceedances, self.footage_s, self.shape, self.scale)
         excess = float(self.nll(np.array(level))) - self.knots[-1]
         low, high = _interval(rates * _survival(np.array(excess), shapes, scales), confidence)
         return float(low), float(high)
 
-    def check_support(self, false_alarms_per_hour: float, confidence: float = 0.9) -> None:
-        """Refuse a false-alarm budget that the calibration footage is too short to support.
+    def supported_per_day(self, false_alarms_per_day: float) -> float:
+        """The lowest rate of false alarms, from the one that is asked for on, that the calibration footage supports.
 
-        The logarithm of the rate of a threshold is uncertain by about one over the square root of the number of
-        exceedances; from that follows how much more footage is needed.
+        A rate is supported if the upper end of its 90 % interval is at most `WIDEST` times the rate: beyond that, a
+        threshold would be extrapolated from footage that says next to nothing of such rare scores.
+
+        Args:
+            false_alarms_per_day: What is asked for.
+
+        Returns:
+            Per day; what is asked for if that is supported.
 
         Raises:
-            CalibrationError: The rate is not supported, or its threshold could cost ten times as many false alarms.
+            CalibrationError: The rate is not positive, or higher than `highest_per_day`.
         """
-        highest = self.rate_interval(self.threshold(false_alarms_per_hour), confidence)[1]
-        if highest > _WIDEST * false_alarms_per_hour:
-            more = (math.log(highest / false_alarms_per_hour) / math.log(_WIDEST)) ** 2 - 1
-            raise CalibrationError(
-                f"{self.footage_s / 3600:.2f} h of normal footage with {self.exceedances} independent exceedances are "
-                f"too little for {false_alarms_per_hour:g} false alarms per hour: the threshold could cost up to "
-                f"{highest:.3g}. Calibrate with more footage, or ask for a higher rate",
-                self.footage_s * more,
-            )
+        self._check_rate(false_alarms_per_day)
+        if self._excess_of_interval(false_alarms_per_day) <= WIDEST:
+            return false_alarms_per_day
+        low, high = math.log(false_alarms_per_day), math.log(self.highest_per_day)
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._excess_of_interval(math.exp(middle)) > WIDEST else (low, middle)
+        return min(math.exp(high), self.highest_per_day)
+
+    def needed_s(self, false_alarms_per_day: float) -> float:
+        """About how many more seconds of footage would support a rate of false alarms; 0 if it is supported.
+
+        The logarithm of the rate of a threshold is uncertain by about one over the square root of the number of
+        exceedances; the footage that is needed follows from that.
+
+        Raises:
+            CalibrationError: The rate is not positive, or higher than `highest_per_day`.
+        """
+        self._check_rate(false_alarms_per_day)
+        spread = math.log(self._excess_of_interval(false_alarms_per_day)) / math.log(WIDEST)
+        return self.footage_s * max(spread**2 - 1, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Field names and values, ready for JSON."""
@@ -310,20 +338,32 @@ class Calibration:
         except TypeError as error:
             raise ValueError(f"a field is not a number: {error}") from error
 
-    def _check_rate(self, false_alarms_per_hour: float) -> None:
-        if not 0 < false_alarms_per_hour <= self.highest_rate:
+    def _check_rate(self, false_alarms_per_day: float) -> None:
+        if not 0 < false_alarms_per_day <= self.highest_per_day:
             raise CalibrationError(
                 f"the calibration footage ({self.footage_s / 3600:.2f} h) supports thresholds of more than 0 and up to "
-                f"{self.highest_rate:.1f} false alarms per hour, not {false_alarms_per_hour:g}"
+                f"{self.highest_per_day:.1f} false alarms per day, not {false_alarms_per_day:g}"
             )
 
-    def _bootstrap(self, replicates: int = 400) -> tuple[Floats, Floats, Floats]:
-        """Run rates, shapes and scales as footage of the same length could have shown them; the same at every call."""
-        rng = np.random.default_rng(0)
-        counts = np.maximum(rng.poisson(self.exceedances, replicates), 1)
-        survival = rng.uniform(size=(replicates, self.exceedances))
-        shapes, scales = _fit_tail(_excess(survival, self.shape, self.scale))
-        return counts / (self.footage_s / 3600), shapes, scales
+    def _excess_of_interval(self, false_alarms_per_day: float) -> float:
+        """The upper end of the 90 % interval of a rate, as a multiple of the rate."""
+        level = self.threshold(false_alarms_per_day=false_alarms_per_day)
+        return self.interval_per_day(level)[1] / false_alarms_per_day
+
+
+@lru_cache(maxsize=64)
+def _bootstrap(exceedances: int, footage_s: float, shape: float, scale: float) -> tuple[Floats, Floats, Floats]:
+    """Runs per day, shapes and scales as footage of the same length could have shown them; the same at every call.
+
+    Estimates from many exceedances scatter as those from `_MOST_DRAWN`, less by the square root of the ratio.
+    """
+    rng = np.random.default_rng(0)
+    counts = np.maximum(rng.poisson(exceedances, _REPLICATES), 1)
+    drawn = min(exceedances, _MOST_DRAWN)
+    survival = rng.uniform(size=(_REPLICATES, drawn))
+    shapes, scales = _fit_tail(_excess(survival, shape, scale))
+    narrower = math.sqrt(drawn / exceedances)
+    return counts / (footage_s / _DAY_S), shape + narrower * (shapes - shape), scale + narrower * (scales - scale)
 
 
 def exceedance_runs(times: Floats, values: Floats, threshold: float, merge_s: float) -> list[tuple[int, int]]:

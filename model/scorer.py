@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.behaviours.base import Kind
+from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointError
 from model.fused import FoldedFlow, FusedFlow
@@ -194,6 +196,8 @@ class CameraModel:
     Attributes:
         calibration: What scores mean on this camera.
         checkpoint: The camera's own weights; None for those that all cameras share.
+        usual: What is usual on this camera to named behaviours, and from which scores they fire; one that is missing
+            fires at `FIRES`.
 
     Example:
         >>> from model.checkpoint import DEFAULT_CHECKPOINT
@@ -204,6 +208,7 @@ class CameraModel:
 
     calibration: Calibration
     checkpoint: Checkpoint | None = None
+    usual: Mapping[Kind, Usual] = field(default_factory=dict)
 
 
 class Scorer:

@@ -19,8 +19,11 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
+from pose.containers import VIDEO_CONTAINERS, UnreadableVideo, check_pixels
 from pose.live import Picture, SourceError, StreamClock
-from pose.source import VIDEO_CONTAINERS, FileSource, UnreadableVideo, check_pixels, probe
+from pose.pictures import as_shown
+from pose.probe import probe
+from pose.source import FileSource
 
 SEAM_S: Final = 1.5
 """Seconds between two rounds of a looped file: longer than a lost track is kept, so no track spans two rounds."""
@@ -30,6 +33,9 @@ BEHIND_S: Final = 0.5
 
 LOST_S: Final = 5.0
 """Seconds that it may be behind before it skips to the next key frame without decoding."""
+
+_LOOKED_AT: Final = 100_000
+"""Frames of a looped file that are looked at before it is played: about an hour."""
 
 _FEW_S: Final = 0.2
 _WAITED_S: Final = 0.01
@@ -130,8 +136,8 @@ class LoopCapture(_Exclusive):
         self._check = check
         check()
         try:
-            probe(path, max_frames=1, max_pixels=max_pixels)
-            self._source = FileSource(path)
+            self._video = probe(path, max_frames=_LOOKED_AT, max_pixels=max_pixels, allow_cut=True)
+            self._source = FileSource(path, video=self._video)
         except UnreadableVideo as error:
             raise SourceError(error.cause, str(error), permanent=True) from error
         except OSError as error:
@@ -159,7 +165,7 @@ class LoopCapture(_Exclusive):
         self._source.close()
         self._check()
         try:
-            self._source = FileSource(self._path)
+            self._source = FileSource(self._path, video=self._video)
         except UnreadableVideo as error:
             raise SourceError("undecodable", str(error)) from error
         self._frames = iter(self._source)
@@ -211,8 +217,10 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP runs over TCP and only the video is requested. The decoder works in one thread, without delay. When it falls
-    behind the camera it drops pictures, see `BEHIND_S` and `LOST_S`.
+    RTSP runs over TCP and only the video is requested. Pictures are upright and have square pixels; of an interlaced
+    one only the first field is shown, because a filter would have to wait for the next. The decoder works in one
+    thread, without delay. When it falls behind the camera it drops pictures, see
+    `BEHIND_S` and `LOST_S`.
 
     Args:
         url: Where to.
@@ -277,6 +285,7 @@ class StreamCapture(_Exclusive):
         streams = container.streams.video
         if not streams:
             raise SourceError("not-a-video", "the stream holds no video")
+        self._stream = streams[0]
         context = streams[0].codec_context
         _check_pixels(context.width, context.height, self._max_pixels)
         context.options = guard
@@ -302,7 +311,8 @@ class StreamCapture(_Exclusive):
     def _next(self) -> Picture:
         frame = self._newest() if not self._frames else self._frames.popleft()
         _check_pixels(frame.width, frame.height, self._max_pixels)
-        image = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        image = np.asarray(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), np.uint8)
+        image = as_shown(frame, image, self._stream.codec_context.sample_aspect_ratio)
         skipped, self._skipped = self._skipped, 0
         self._handed_over = time.monotonic()
         return Picture(np.ascontiguousarray(image), frame.time if self._has_clock else None, skipped)

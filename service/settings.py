@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.addresses.backends import broker_url, check_redis_url, webhook_key
+from service.documents.budget import per_day_of
 from service.logs import LogFormat, LogLevel
 from simulation.weights import POSE_WEIGHTS
 
@@ -26,7 +27,7 @@ ENV_FILE: Final = ".env"
 TEST_VARIABLES: Final = frozenset({"DAFLOW_TEST_DATA"})
 """Variables with the same prefix that are not settings: the test suite finds its clips there."""
 
-OLD_VARIABLES: Final = frozenset({f"{ENV_PREFIX}WITNESSES"})
+OLD_VARIABLES: Final = frozenset({f"{ENV_PREFIX}WITNESSES", f"{ENV_PREFIX}FALSE_ALARMS_PER_HOUR"})
 """Old names of settings that are still read."""
 
 _SHORTEST_SECRET: Final = 16
@@ -61,7 +62,8 @@ class Settings(BaseSettings):
     """The settings of the service. Each field is read from the variable ``DAFLOW_<FIELD NAME>``.
 
     ``DAFLOW_WITNESSES`` is the old name of ``DAFLOW_SUM_PARTS``. It is read for one more release. If both are set, the
-    new name counts.
+    new name counts. ``DAFLOW_FALSE_ALARMS_PER_HOUR`` is the old name of ``DAFLOW_FALSE_ALARMS_PER_DAY``, and is
+    converted. Both together are refused.
     """
 
     model_config = SettingsConfigDict(
@@ -156,10 +158,15 @@ class Settings(BaseSettings):
     mqtt_prefix: str = Field(
         "daflow", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", description="First level of all MQTT topics."
     )
-    false_alarms_per_hour: PositiveFloat = Field(
+    false_alarms_per_day: PositiveFloat = Field(
         1.0,
-        description="False-alarm budget that sets the threshold of clips and of each camera: false alarms per hour of "
-        "footage like the calibration footage; a camera can have its own (`false_alarms_per_hour`).",
+        description="False-alarm budget of each camera, and of clips: false alarms per day of footage like the "
+        "calibration footage. `unusual` movement gets half of it, named behaviours share the other half; a camera can "
+        "have its own (`false_alarms_per_day`). `DAFLOW_FALSE_ALARMS_PER_HOUR` is the old name, for the budget per "
+        "hour.",
+    )
+    false_alarms_per_hour: PositiveFloat | None = Field(
+        None, exclude=True, repr=False, description="Old name of `DAFLOW_FALSE_ALARMS_PER_DAY`, per hour."
     )
     max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
@@ -250,6 +257,18 @@ class Settings(BaseSettings):
         LogLevel.INFO, description="Lowest level of messages that are logged: `debug`, `info`, `warning` or `error`."
     )
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="`console` for people, `json` for machines.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_per_day(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("false_alarms_per_hour") is None:
+            return values
+        if values.get("false_alarms_per_day") is not None:
+            raise ValueError(
+                f"{ENV_PREFIX}FALSE_ALARMS_PER_DAY and {ENV_PREFIX}FALSE_ALARMS_PER_HOUR are both set; the second is "
+                "the old name, for the budget per hour: set the first alone"
+            )
+        return per_day_of(values, ["false_alarms_per_day"])
 
     @field_validator("device")
     @classmethod
@@ -395,6 +414,8 @@ def settings_table() -> str:
     """All settings as a Markdown table, for docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
+        if variable_name(name) in OLD_VARIABLES:
+            continue
         default = "unset" if field.default in (None, ()) else f"`{_plain(field.default)}`"
         rows.append(f"| `{variable_name(name)}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"

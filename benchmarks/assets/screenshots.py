@@ -48,7 +48,7 @@ def main() -> None:
         clip = _score(running)
         for name, url in _CAMERAS.items():
             running.add(
-                name.lower(), url=url, name=name, max_fps=8, false_alarms_per_hour=100, min_duration_s=0.2, quiet_s=4
+                name.lower(), url=url, name=name, max_fps=8, false_alarms_per_day=4800, min_duration_s=0.2, quiet_s=4
             )
         incident = _incident(running)
         camera = running.cameras()[0]["id"]

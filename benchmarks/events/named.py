@@ -5,16 +5,33 @@ It gives the named alarms of `ClipScorer.score_skeletons` in a tenth of the time
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Final
+
 import numpy as np
 import torch
 
 from benchmarks.events.recordings import PoseRecording
-from model.behaviours import FIRES, Behaviours, Kind
+from model.behaviours import Behaviours, Finding, Kind
+from model.behaviours.calibration import NormalLife
 from model.events import Alarm, Event, WatchedClip
 from pose.estimator import Poses
 from pose.tracker import Tracker
 from service.clips.anomalies import Fired, find_anomalies
-from service.documents.kinds import shown_score
+from service.documents.kinds import fires, shown_score
+
+_APART_S: Final = 3600.0
+"""Seconds between two recordings: no run of one goes on in the next."""
+
+
+def normal_life(recordings: Sequence[PoseRecording]) -> NormalLife:
+    """What the named behaviours see of recordings of normal life, one after the other."""
+    life, begin = NormalLife(), 0.0
+    for recording in recordings:
+        for time, people, findings in _observed(recording):
+            life.add(begin + time, len(people), findings)
+        begin += recording.duration_s + _APART_S
+    return life
 
 
 def watch(
@@ -31,22 +48,14 @@ def watch(
     Returns:
         The clip with its alarms, and the highest score of each behaviour.
     """
-    behaviours, tracker = Behaviours(), Tracker(recording.fps)
     highest: dict[Kind, float] = {}
     fired = []
     occupied = 0
-    for time, rows in zip((recording.times - recording.times[0]).tolist(), recording.people, strict=True):
-        boxes, keypoints = recording.boxes[rows], recording.keypoints[rows]
-        if recording.tracks is not None:
-            people = recording.tracks[rows].tolist()
-        else:
-            found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
-            tracked = tracker.update(Poses(*found), recording.size[::-1])
-            people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
+    for time, people, findings in _observed(recording):
         occupied += bool(people)
-        for finding in behaviours.observe(time, people, boxes, keypoints, recording.size):
+        for finding in findings:
             highest[finding.kind] = max(highest.get(finding.kind, 0.0), shown_score(finding.score))
-            if shown_score(finding.score) >= FIRES:
+            if fires(finding, {}):
                 fired.append(Fired(round(time, 6), finding))
     duration = recording.duration_s
     alarms = []
@@ -57,3 +66,17 @@ def watch(
         )
         alarms.append(Alarm(anomaly.kind, anomaly.start_s, anomaly.end_s, known, anomaly.explanation))
     return WatchedClip(name, duration, duration * occupied / len(recording.times), events, tuple(alarms)), highest
+
+
+def _observed(recording: PoseRecording) -> Iterator[tuple[float, list[int], list[Finding]]]:
+    """Seconds from the first frame, track numbers of the people, and what the behaviours see, frame by frame."""
+    behaviours, tracker = Behaviours(), Tracker(recording.fps)
+    for time, rows in zip((recording.times - recording.times[0]).tolist(), recording.people, strict=True):
+        boxes, keypoints = recording.boxes[rows], recording.keypoints[rows]
+        if recording.tracks is not None:
+            people = recording.tracks[rows].tolist()
+        else:
+            found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
+            tracked = tracker.update(Poses(*found), recording.size[::-1])
+            people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
+        yield time, people, behaviours.observe(time, people, boxes, keypoints, recording.size)

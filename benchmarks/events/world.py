@@ -21,9 +21,12 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.assets.small_pose import at_demo_rate, follow
+from benchmarks.events.named import normal_life
 from benchmarks.events.recordings import Collector, PoseRecording, sha256
 from model.adaptation import CameraFit, fit_camera, live_recording
 from model.behaviours import Kind
+from model.behaviours.calibration import fit_behaviours
+from model.budget import share_of
 from model.calibration import exceedance_runs
 from model.checkpoint import Checkpoint
 from model.events import Alarm, Event, WatchedClip
@@ -56,8 +59,8 @@ EVENTS_EACH: Final = 3
 NORMAL_S: Final = 240.0
 """Seconds without events on each camera, beside those it is calibrated on."""
 
-BUDGET_PER_HOUR: Final = 1.0
-"""24 false alarms a day."""
+BUDGET_PER_DAY: Final = 24.0
+"""False alarms per day of each camera, unusual movement and named behaviours together."""
 
 _FIRST_SEED: Final = 60_000
 """Beyond the seeds of the demo and of `benchmarks.research.simulation`, before those of training."""
@@ -143,8 +146,9 @@ def watch(
 ) -> list[WatchedClip]:
     """Calibrate a camera on its normal life and watch its scenes.
 
-    Named behaviours come from the path of clips. Unusual movement is judged as a live camera judges it: smoothed
-    causally, held for the minimum duration, by the camera's own calibration and budget.
+    Named behaviours come from the path of clips, with thresholds from the camera's normal life. Unusual movement is
+    judged as a live camera judges it: smoothed causally, held for the minimum duration, by the camera's own calibration
+    and budget.
 
     Args:
         camera: The camera.
@@ -157,16 +161,19 @@ def watch(
     """
     config = CameraConfig(url="skeletons:")
     base = Checkpoint.load(CHECKPOINT)
+    normal = [recordings[clip.name] for clip in camera.calibration]
     fit = fit_camera(
-        [recordings[clip.name].footage() for clip in camera.calibration],
+        [recording.footage() for recording in normal],
         base,
-        false_alarms_per_hour=BUDGET_PER_HOUR,
+        false_alarms_per_day=share_of(Kind.UNUSUAL, BUDGET_PER_DAY),
         merge_s=config.quiet_s,
         min_duration_s=config.min_duration_s,
     )
     calibrated = replace(base, calibration=fit.calibration)
     scorer = Scorer(calibrated)
-    clip_scorer = ClipScorer(replace(models, scorer=scorer, threshold=threshold_of(scorer, BUDGET_PER_HOUR)), limits)
+    usual = fit_behaviours(normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
+    threshold = threshold_of(scorer, false_alarms_per_day=BUDGET_PER_DAY)
+    clip_scorer = ClipScorer(replace(models, scorer=scorer, threshold=threshold, usual=usual), limits)
     seen = []
     for clip in camera.clips:
         recording = recordings[clip.name]

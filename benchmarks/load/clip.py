@@ -73,7 +73,9 @@ def main() -> None:
         confidence=settings.pose_confidence,
     )
     flow = Scorer(load_checkpoint(settings), device)
-    models = LoadedModels(estimator, flow, threshold_of(flow, settings.false_alarms_per_hour), arguments.batch)
+    models = LoadedModels(
+        estimator, flow, threshold_of(flow, false_alarms_per_day=settings.false_alarms_per_day), arguments.batch
+    )
     scorer = ClipScorer(models, clip_limits(settings))
     print(f"{platform.machine()}, {os.cpu_count()} cores, device {estimator.device}")
     print(f"{arguments.clip.name}, {estimator.weights.name} at {estimator.image_size}, batches of {arguments.batch}")

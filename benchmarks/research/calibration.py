@@ -32,6 +32,7 @@ from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import PoseClip, hold_out, read_split
 from model.footage import PoseFootage
 from model.scorer import RawScorer
+from service.documents.budget import HOURS_PER_DAY
 
 QUIET_S = 10.0
 MIN_DURATION_S = 0.5
@@ -107,13 +108,15 @@ def judged(camera: str, footage: Sequence[PoseFootage], checkpoint: Checkpoint, 
     calibration, _ = calibrate(
         [footage[i] for i in order[:cut]], checkpoint, merge_s=QUIET_S, min_duration_s=MIN_DURATION_S
     )
-    calibration.check_support(rate)
-    level = calibration.threshold(rate)
+    per_day = HOURS_PER_DAY * rate
+    if calibration.supported_per_day(per_day) > per_day:
+        raise CalibrationError(f"the footage does not support {rate:g} an hour", calibration.needed_s(per_day))
+    level = calibration.threshold(false_alarms_per_day=per_day)
     threshold = float(calibration.nll(np.array(level)))
     scorer = RawScorer.of_checkpoint(checkpoint)
     rest = [live_recording(footage[i], scorer, min_duration_s=MIN_DURATION_S)[0] for i in order[cut:]]
     alarms, hours = count(rest, threshold), sum(recording.duration_s for recording in rest) / 3600
-    low, high = calibration.rate_interval(level)
+    low, high = (end / HOURS_PER_DAY for end in calibration.interval_per_day(level))
     kept = poisson.ppf(0.05, low * hours) <= alarms <= poisson.ppf(0.95, high * hours)
     return Split(camera, rate, (low, high), alarms / hours, alarms, hours, bool(kept))
 

@@ -34,6 +34,7 @@ from rich.table import Table
 from torchvision.ops import box_iou
 
 from benchmarks.assets.small_pose import at_demo_rate, findable, follow
+from model.budget import UNUSUAL_SHARE
 from model.checkpoint import Checkpoint
 from model.metrics import Segments, detection_delays, event_f1
 from model.online import OnlineFrameScore
@@ -43,8 +44,9 @@ from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses
 from pose.windows import WindowBuffer
 from service.cameras.config import CameraConfig
-from service.cameras.judge import rules_of
+from service.cameras.judge import Meaning, rules_of
 from service.documents.base import EndReason
+from service.documents.budget import HOURS_PER_DAY
 from service.live.detector import IncidentDetector, Observation
 from service.live.incident import Change, Ended, Started
 from simulation.rendering import OUTSIDE, SimulatedFrame
@@ -153,8 +155,7 @@ def _follow(
     windows, scores = WindowBuffer(scorer.spec), OnlineFrameScore(scorer.spec)
     config = CameraConfig(url="skeletons:")
     detectors = {
-        rate: IncidentDetector("camera", rules_of(scorer.calibration, config, rate), lambda: "incident")
-        for rate in rates
+        rate: IncidentDetector("camera", rules_of(config, _meaning(scorer, rate)), lambda: "incident") for rate in rates
     }
     identities = motmetrics.MOTAccumulator(auto_id=True)
     changes: dict[float, list[tuple[float, Change]]] = {rate: [] for rate in rates}
@@ -191,6 +192,12 @@ def _follow(
         found=found,
         identity=_counts(identities),
     )
+
+
+def _meaning(scorer: Scorer, rate: float) -> Meaning:
+    """The shipped calibration, with a budget of which unusual movement may spend so many false alarms per hour."""
+    budget = HOURS_PER_DAY * rate / UNUSUAL_SHARE
+    return Meaning(scorer.calibration, of="shipped", adapted=False, budget=budget)
 
 
 def _frames(start_s: float, end_s: float) -> tuple[int, int]:

@@ -13,7 +13,10 @@ LEAST_SCORE: Final = 0.5
 """Scores below this are not reported."""
 
 FIRES: Final = 1.0
-"""Score from which a behaviour fires."""
+"""Score from which a behaviour fires on a camera without a threshold of its own."""
+
+LOOSEST: Final = 0.8
+"""No camera has a lower threshold. What must not fire by itself has a score below this."""
 
 
 class Kind(StrEnum):

@@ -97,9 +97,9 @@ there before."""
 _SPREAD: Final = 2.0
 """Logits to which the scores are spread: at a score of 0.5, 2.2 below the threshold, half of ordinary clips remain."""
 
-_ALONE: Final = 0.95
+_ALONE: Final = 0.79
 """Highest score of a person beside whom nobody is seen. Often one person hides the other, but such a score alone must
-not fire."""
+not fire, whatever the threshold of the camera: it is below `LOOSEST`."""
 
 _REPORTED: Final = 0.5
 _AGITATED: Final = 0.75

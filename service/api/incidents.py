@@ -263,7 +263,7 @@ def _text(runtime: Runtime, message: Event | Heartbeat | Lagged) -> str:
 def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background: Background | None) -> FileResponse:
     incident = runtime.streams.incidents.get(incident_id)
     shown = runtime.cameras.store.shows_pictures(incident.camera)
-    wanted = (True, False) if background is None else (background == "picture",)
+    wanted: tuple[bool, ...] = (True, False) if background is None else (background == "picture",)
     if not shown:
         # The incident may be older than the wish that pictures are not shown.
         wanted = tuple(with_picture for with_picture in wanted if not with_picture)

@@ -10,10 +10,12 @@ from typing import Final
 import structlog
 
 from model.adaptation import CameraFit, FitCancelled, fit_camera
+from model.behaviours import Kind
+from model.behaviours.calibration import Usual, fit_behaviours
+from model.budget import share_of
 from model.calibration import CalibrationError
 from model.checkpoint import Checkpoint
-from model.footage import PoseFootage
-from service.calibration.gathering import CalibrationRefused, Gathering, clip_footage
+from service.calibration.gathering import CalibrationRefused, Gathered, Gathering, clip_footage
 from service.calibration.report import (
     Adaptation,
     CalibrationRefusal,
@@ -60,11 +62,16 @@ class _Session:
         self.asked_at = utc_now()
         self.false_alarms_marked = 0
         self.state = CalibrationState.GATHERING
-        self.gathering = Gathering()
+        self.gathering = Gathering(camera.config.rest)
         self.progress: float | None = None
         self.refusal: CalibrationRefusal | None = None
         self.problem: str | None = None
         self.cancelled = threading.Event()
+
+    @property
+    def budget(self) -> float:
+        """The false-alarm budget: the one of the request, or that of the camera."""
+        return self.request.false_alarms_per_day or self.camera.budget
 
     def advance(self, share: float) -> None:
         """Set the share of the fitting that is done, 0 to 1."""
@@ -115,7 +122,7 @@ class Calibrator:
         """
         camera, footage = self._cameras.camera(camera_id), None
         if request.clip is not None:
-            footage = self._clip_footage(request.clip)
+            footage = self._clip_footage(camera, request.clip)
         elif camera.lane is None:
             raise CalibrationRefused(f"camera {camera.id} is disabled, so it delivers no calibration footage")
         session = _Session(camera, request)
@@ -201,16 +208,16 @@ class Calibrator:
             report=CalibrationReport.model_validate(stored.report),
         )
 
-    def _clip_footage(self, clip_id: str) -> list[PoseFootage]:
+    def _clip_footage(self, camera: Camera, clip_id: str) -> Gathered:
         if self._clips.get(clip_id).state is not ClipState.DONE:
             raise CalibrationRefused(f"clip {clip_id} has not been scored")
         try:
             content = self._folder.result(clip_id).read_bytes()
         except OSError as error:
             raise CalibrationRefused(f"clip {clip_id} is being removed") from error
-        return clip_footage(ClipResult.model_validate_json(content))
+        return clip_footage(ClipResult.model_validate_json(content), camera.config.rest)
 
-    def _run(self, session: _Session, footage: list[PoseFootage] | None) -> None:
+    def _run(self, session: _Session, footage: Gathered | None) -> None:
         camera = session.camera
         try:
             if footage is None:
@@ -218,8 +225,8 @@ class Calibrator:
             if session.cancelled.is_set():
                 raise FitCancelled
             started = time.monotonic()
-            fit = self._fit(session, footage)
-            self._keep(session, fit, time.monotonic() - started)
+            fit, usual = self._fit(session, footage)
+            self._keep(session, fit, usual, time.monotonic() - started)
             session.state = CalibrationState.DONE
         except CalibrationError as error:
             session.refusal = CalibrationRefusal(detail=str(error), needed_s=error.needed_s)
@@ -239,7 +246,7 @@ class Calibrator:
             session.state = CalibrationState.FAILED
             log.exception("calibration failed", camera=camera.id)
 
-    def _gather(self, session: _Session) -> list[PoseFootage]:
+    def _gather(self, session: _Session) -> Gathered:
         seconds, gathering = session.request.seconds or 0.0, session.gathering
         session.camera.tap(gathering.add)
         try:
@@ -253,24 +260,27 @@ class Calibrator:
             footage = gathering.hand_over()
         return footage
 
-    def _fit(self, session: _Session, footage: list[PoseFootage]) -> CameraFit:
+    def _fit(self, session: _Session, footage: Gathered) -> tuple[CameraFit, dict[Kind, Usual]]:
         session.state = CalibrationState.FITTING
         config = session.camera.config
         base = self._models.base()
-        return fit_camera(
-            footage,
+        held, marked = self._false_alarms(session, base)
+        fit = fit_camera(
+            footage.recordings,
             base,
-            false_alarms_per_hour=session.request.false_alarms_per_hour or session.camera.wanted_rate,
+            false_alarms_per_day=share_of(Kind.UNUSUAL, session.budget),
             merge_s=config.quiet_s,
             min_duration_s=config.min_duration_s,
-            false_alarms=self._false_alarms(session, base),
+            false_alarms=held,
             adapt=session.request.adapt,
             on_progress=session.advance,
             cancelled=session.cancelled.is_set,
         )
+        usual = fit_behaviours(footage.life, false_alarms_per_day=session.budget, merge_s=config.quiet_s, marked=marked)
+        return fit, usual
 
-    def _false_alarms(self, session: _Session, base: Checkpoint) -> list[float]:
-        """Highest held scores of incidents that were marked as false alarms.
+    def _false_alarms(self, session: _Session, base: Checkpoint) -> tuple[list[float], dict[Kind, list[float]]]:
+        """Highest held scores of incidents that were marked as false alarms, and scores of the behaviours in them.
 
         Later incidents are left out: they are in the footage that was gathered.
         """
@@ -279,9 +289,14 @@ class Calibrator:
             camera_id, since=self._store.get(camera_id).created_at, until=session.asked_at
         )
         session.false_alarms_marked = len(marked)
-        return [peak.score for peak in marked if peak is not None and peak.scored_by == scored_by]
+        peaks = [one.peak for one in marked]
+        scores: dict[Kind, list[float]] = {}
+        for one in marked:
+            for kind, score in one.scores.items():
+                scores.setdefault(kind, []).append(score)
+        return [peak.score for peak in peaks if peak is not None and peak.scored_by == scored_by], scores
 
-    def _keep(self, session: _Session, fit: CameraFit, seconds: float) -> None:
+    def _keep(self, session: _Session, fit: CameraFit, usual: dict[Kind, Usual], seconds: float) -> None:
         """Store the calibration and use it for the camera from now on."""
         camera, adaptation = session.camera, None
         if session.request.adapt:
@@ -292,8 +307,7 @@ class Calibrator:
                 after=_finite(fit.after_nll),
                 seconds=round(seconds, 1),
             )
-        rate = session.request.false_alarms_per_hour or camera.wanted_rate
-        report = fitted_report(fit, self._models.base(), rate, adaptation, session.false_alarms_marked)
+        report = fitted_report(fit, self._models.base(), session.budget, usual, adaptation, session.false_alarms_marked)
         with self._models.changing:
             if session.cancelled.is_set():
                 raise FitCancelled

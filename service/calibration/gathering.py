@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -13,9 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.behaviours import Behaviours
+from model.behaviours.calibration import NormalLife
 from model.footage import PoseFootage, PoseTrack
 from service.documents.results import ClipResult
 from service.live.frames import Scored
+from service.live.zones import Zone, without_rest
 
 _MOST_POSES: Final = 200_000
 """Most poses of one calibration; gathering ends early when they are reached. The poses and the windows cut from them
@@ -59,8 +63,24 @@ class _Sightings:
         return PoseTrack(number, np.array(self._times), torch.from_numpy(joints))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """Calibration footage.
+
+    Attributes:
+        recordings: The poses, as uninterrupted recordings.
+        life: What named behaviours saw of it.
+    """
+
+    recordings: list[PoseFootage]
+    life: NormalLife
+
+
 class Gathering:
     """Gathers calibration footage from the processed frames of one camera; callable from any thread.
+
+    Args:
+        rest: Zones of the camera in which lying is normal.
 
     Attributes:
         seconds: Seconds of footage so far, without long gaps between frames.
@@ -68,9 +88,11 @@ class Gathering:
         full: Set when no more frames are taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rest: Sequence[Zone] = ()) -> None:
         self.seconds = 0.0
         self.poses = 0
+        self._rest = rest
+        self._life = NormalLife()
         self.full = threading.Event()
         self._lock = threading.Lock()
         self._times = array("d")
@@ -88,6 +110,9 @@ class Gathering:
             self._last = moment
             if gap <= _BREAK_S:
                 self.seconds += gap
+            size = (scored.width, scored.height)
+            counted = without_rest(scored.findings, scored.track_ids, scored.boxes, self._rest, size)
+            self._life.add(moment, len(scored.track_ids), counted)
             if scored.track_ids:
                 self._peopled = moment
             elif gap <= _BREAK_S and moment - self._times[-1] < _EMPTY_S < moment - self._peopled:
@@ -99,13 +124,13 @@ class Gathering:
             if self.poses >= _MOST_POSES:
                 self.full.set()
 
-    def hand_over(self) -> list[PoseFootage]:
-        """Return the footage as uninterrupted recordings, and stop gathering; the memory is freed."""
+    def hand_over(self) -> Gathered:
+        """Return the footage and stop gathering; the memory is freed."""
         with self._lock:
             self.full.set()
-            times, people = self._times, self._people
-            self._times, self._people = array("d"), {}
-        return _recordings(np.array(times), people)
+            times, people, life = self._times, self._people, self._life
+            self._times, self._people, self._life = array("d"), {}, NormalLife()
+        return Gathered(_recordings(np.array(times), people), life)
 
 
 def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) -> list[PoseFootage]:
@@ -125,16 +150,30 @@ def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) ->
     return [whole.between(start, stop) for start, stop in pairwise([*starts, math.inf])]
 
 
-def clip_footage(result: ClipResult) -> list[PoseFootage]:
+def clip_footage(result: ClipResult, rest: Sequence[Zone] = ()) -> Gathered:
     """The poses of a scored clip, as calibration footage.
+
+    Named behaviours look at them again: the clip may have been scored by a version that knew fewer.
+
+    Args:
+        result: The scored clip.
+        rest: Zones of the camera in which lying is normal.
 
     Raises:
         CalibrationRefused: The clip was scored without keypoints.
     """
     people: dict[int, _Sightings] = {}
+    life, behaviours, size = NormalLife(), Behaviours(), (result.clip.width, result.clip.height)
     for frame in result.frames:
+        joints = []
         for person in frame.people:
             if person.keypoints is None:
                 raise CalibrationRefused("the clip was scored without keypoints; post it again with keypoints=true")
-            people.setdefault(person.track, _Sightings()).add(frame.time_s, np.array(person.keypoints, np.float32))
-    return _recordings(np.array([frame.time_s for frame in result.frames]), people)
+            joints.append(np.array(person.keypoints, np.float32))
+            people.setdefault(person.track, _Sightings()).add(frame.time_s, joints[-1])
+        tracks = [person.track for person in frame.people]
+        boxes = np.array([person.box for person in frame.people], np.float32).reshape(-1, 4)
+        poses = np.array(joints, np.float32).reshape(len(tracks), -1, 3) if tracks else np.empty((0, 17, 3), np.float32)
+        findings = behaviours.observe(frame.time_s, tracks, boxes, poses, size)
+        life.add(frame.time_s, len(tracks), without_rest(findings, tracks, boxes, rest, size))
+    return Gathered(_recordings(np.array([frame.time_s for frame in result.frames]), people), life)

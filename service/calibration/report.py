@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import Field, model_validator
 
 from model.adaptation import CameraFit
+from model.behaviours import FIRES, LEAST_SCORE, Kind
+from model.behaviours.calibration import STRICTEST, Usual
+from model.budget import share_of
 from model.checkpoint import Checkpoint
+from service.documents.amounts import about, duration
 from service.documents.base import Document, Level
+from service.documents.budget import HOURS_PER_DAY, per_day_of
+from service.documents.kinds import TITLES
 
 LONGEST_S: Final = 7 * 24 * 3600.0
 """Longest calibration footage, in seconds: a week."""
+
+_DAY_S: Final = 86_400.0
 
 
 class CalibrationState(StrEnum):
@@ -47,17 +57,23 @@ class CalibrationRequest(Document):
         description="Id of a clip to use as calibration footage instead; it must have been scored with `keypoints`.",
         examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"],
     )
-    false_alarms_per_hour: float | None = Field(
+    false_alarms_per_day: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="False-alarm budget for the threshold, in false alarms per hour; null uses that of the camera.",
+        description="False-alarm budget for the thresholds, in false alarms per day, of `unusual` and named behaviours "
+        "together; null uses that of the camera. `false_alarms_per_hour` is the old name, for the budget per hour.",
     )
     adapt: bool = Field(
         default=False,
         description="Also fine-tune the weights on the footage. The new weights are used only if they make held-out "
         "footage more likely.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_per_day(cls, values: Any) -> Any:
+        return per_day_of(values, ["false_alarms_per_day"])
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -79,19 +95,60 @@ class Adaptation(Document):
     seconds: float = Field(description="Seconds that fitting took.")
 
 
+class BehaviourCalibration(Document):
+    """What normal life of a camera looks like to a named behaviour, and the threshold that follows."""
+
+    threshold: float = Field(
+        description="Score from which the behaviour fires on this camera, 0.8 to 2; without calibration it is 1.",
+        examples=[1.35],
+    )
+    highest: float | None = Field(
+        description="Highest score on normal life; null if it stayed below 0.5.", examples=[1.22]
+    )
+    times: int = Field(description="How often it would have fired at 1 in the calibration footage.", examples=[4])
+    marked: int = Field(description="Incidents marked as false alarms that count as normal life as well.")
+    footage_s: float = Field(description="Seconds of calibration footage.", examples=[1920.0])
+    per_day: float | None = Field(
+        description="False alarms per day to expect at the threshold; null if normal life never came to 1.",
+        examples=[13.0],
+    )
+    usable: bool = Field(
+        description="False if normal life asks for a threshold above 2: the behaviour then fires from 2 on, and more "
+        "often than the budget allows."
+    )
+    words: str = Field(
+        description="The threshold and why, in words.",
+        examples=["Running: 1.35 instead of 1, because normal life here came to 1 or above 4 times in 32 min"],
+    )
+
+
 class CalibrationReport(Document):
     """Outcome of a calibration."""
 
     base: str = Field(description="Fingerprint of the checkpoint that the calibration was made with.")
     threshold: Level = Field(description="Level that opens an incident.")
-    false_alarms_per_hour: float = Field(
-        description="The false-alarm budget, in false alarms per hour, for which the threshold was fitted.",
+    false_alarms_per_day: float = Field(
+        description="The false-alarm budget, in false alarms per day, of `unusual` and named behaviours together.",
         examples=[1.0],
     )
-    interval: tuple[float, float] = Field(
-        description="90 % interval of the false alarms per hour at this threshold, given the amount of calibration "
+    unusual_per_day: float = Field(
+        description="False alarms per day that the threshold costs: half of the budget, or the lowest rate that the "
+        "calibration footage supports.",
+        examples=[2.1],
+    )
+    interval_per_day: tuple[float, float] = Field(
+        description="90 % interval of the false alarms per day at this threshold, given the amount of calibration "
         "footage.",
-        examples=[(0.2, 3.9)],
+        examples=[(0.4, 21.0)],
+    )
+    support: str | None = Field(
+        default=None,
+        description="What the calibration footage supports, in words, if it does not support the budget.",
+        examples=["30 min of calibration footage support about 2.1 false alarms of unusual movement a day, not 0.5"],
+    )
+    behaviours: dict[Kind, BehaviourCalibration] = Field(
+        default_factory=dict,
+        description="Named behaviours by kind. Empty for calibrations of older versions, with which they fire at 1.",
     )
     footage_s: float = Field(description="Seconds of calibration footage.", examples=[1800.0])
     exceedances: int = Field(
@@ -108,6 +165,18 @@ class CalibrationReport(Document):
         "newest that the same weights have scored, and at most as many as the footage itself has.",
     )
     adaptation: Adaptation | None = Field(description="Outcome of the fine-tuning; null if it was not requested.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_per_day(cls, values: Any) -> Any:
+        """Read a report of a version whose rates were per hour, and whose budget was for `unusual` alone."""
+        if not isinstance(values, dict) or "false_alarms_per_hour" not in values:
+            return values
+        converted = per_day_of(values, ["false_alarms_per_day"])
+        interval = converted.pop("interval", None)
+        if interval is not None:
+            converted["interval_per_day"] = [HOURS_PER_DAY * end for end in interval]
+        return {"unusual_per_day": converted["false_alarms_per_day"]} | converted
 
 
 class CalibrationRefusal(Document):
@@ -151,22 +220,31 @@ class CalibrationStatus(Document):
 
 
 def fitted_report(
-    fit: CameraFit, base: Checkpoint, rate: float, adaptation: Adaptation | None = None, false_alarms_marked: int = 0
+    fit: CameraFit,
+    base: Checkpoint,
+    false_alarms_per_day: float,
+    usual: Mapping[Kind, Usual],
+    adaptation: Adaptation | None = None,
+    false_alarms_marked: int = 0,
 ) -> CalibrationReport:
     """The report of a fit.
 
     Args:
         fit: The fitted calibration and weights.
         base: The checkpoint that the fit was made with.
-        rate: The false-alarm budget, in false alarms per hour.
+        false_alarms_per_day: The false-alarm budget.
+        usual: What is usual to named behaviours.
         adaptation: Outcome of the fine-tuning, if it was requested.
         false_alarms_marked: Incidents that were marked as false alarms.
     """
     return CalibrationReport(
         base=base.fingerprint(),
         threshold=fit.threshold,
-        false_alarms_per_hour=rate,
-        interval=fit.rate_interval,
+        false_alarms_per_day=false_alarms_per_day,
+        unusual_per_day=fit.per_day,
+        interval_per_day=fit.interval_per_day,
+        support=support_words(fit, false_alarms_per_day),
+        behaviours={kind: _behaviour(kind, one) for kind, one in usual.items()},
         footage_s=round(fit.calibration.footage_s, 1),
         exceedances=fit.calibration.exceedances,
         windows=fit.windows,
@@ -174,3 +252,68 @@ def fitted_report(
         false_alarms_used=fit.false_alarms_used,
         adaptation=adaptation,
     )
+
+
+def support_words(fit: CameraFit, false_alarms_per_day: float) -> str | None:
+    """What the calibration footage supports, as a sentence without a full stop; None if it supports the budget.
+
+    Args:
+        fit: The fit.
+        false_alarms_per_day: The false-alarm budget.
+    """
+    share = share_of(Kind.UNUSUAL, false_alarms_per_day)
+    if fit.per_day <= share:
+        return None
+    return (
+        f"{duration(fit.calibration.footage_s)} of calibration footage support about {about(fit.per_day)} false alarms "
+        f"of unusual movement a day, not {about(share)}; the threshold is the strictest that the footage supports, and "
+        f"about {duration(fit.needed_s)} more footage would support the budget"
+    )
+
+
+def behaviour_words(kind: Kind, usual: Usual) -> str:
+    """The threshold of a named behaviour on a camera and why, as a sentence without a full stop.
+
+    Args:
+        kind: The behaviour.
+        usual: What normal life looks like to it.
+
+    Example:
+        >>> behaviour_words(Kind.RUNNING, Usual(1.35, 1.22, 4, 0, 1920.0, 13.0, usable=True))
+        'Running: 1.35 instead of 1, because normal life here came to 1 or above 4 times in 32 min, at up to 1.22; ...'
+    """
+    title, footage = TITLES[kind], duration(usual.footage_s)
+    up_to = f"below {LEAST_SCORE:g}" if usual.highest is None else f"at up to {usual.highest:.3g}"
+    seen = [f"normal life here came to {FIRES:g} or above {_times(usual.times)} in {footage}"] if usual.times else []
+    if usual.marked:
+        seen.append(
+            f"{usual.marked} {'incidents were' if usual.marked > 1 else 'incident was'} marked as a false alarm"
+        )
+    why = f"{' and '.join(seen)}, {up_to}"
+    expected = "" if usual.per_day is None else f"about {about(usual.per_day)} false alarms a day are to be expected"
+    if not usual.usable:
+        return (
+            f"{title}: not usable on this camera, because {why}; it fires from {STRICTEST:g} on, and {expected}, more "
+            "than the budget allows. Switch it off on this camera, or accept them"
+        )
+    change = f"{title}: {usual.threshold:.3g} instead of {FIRES:g}, because"
+    if usual.threshold > FIRES:
+        return f"{change} {why}; {expected}" if seen else f"{change} normal life here came close in {footage}, {up_to}"
+    if usual.threshold < FIRES:
+        return f"{change} normal life here stayed {up_to} in {footage}"
+    if seen:
+        return f"{title}: {FIRES:g}, as usual, although {why}; the budget allows for that"
+    most = (
+        f"there may still be up to {about(3 * _DAY_S / usual.footage_s)} a day"
+        if usual.footage_s
+        else "nothing is known"
+    )
+    return f"{title}: {FIRES:g}, as usual; no false alarm in {footage}, {up_to}, so {most}"
+
+
+def _behaviour(kind: Kind, usual: Usual) -> BehaviourCalibration:
+    return BehaviourCalibration(**dataclasses.asdict(usual), words=behaviour_words(kind, usual))
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

@@ -187,9 +187,9 @@ class Camera:
                 self._watchers = tuple(known for known in self._watchers if known is not wake)
 
     @property
-    def wanted_rate(self) -> float:
-        """The false-alarm budget of this camera, in false alarms per hour."""
-        return self.config.false_alarms_per_hour or self._post.settings.false_alarms_per_hour
+    def budget(self) -> float:
+        """The false-alarm budget of this camera, in false alarms per day."""
+        return self.config.false_alarms_per_day or self._post.settings.false_alarms_per_day
 
     def calibration(self) -> Calibration | None:
         """The calibration in use: the camera's own, or that of the service. None until the models are loaded."""
@@ -333,7 +333,8 @@ class Camera:
             calibration,
             of="shipped" if own is None else "camera",
             adapted=own is not None and own.checkpoint is not None,
-            wanted_rate=self.wanted_rate,
+            budget=self.budget,
+            usual={} if own is None else own.usual,
         )
         if self._judge is None:
             self._judge = Judge(self.id, self.config, meaning)

@@ -21,6 +21,7 @@ from pydantic import (
 
 from model.behaviours import Kind
 from service.documents.base import Severity
+from service.documents.budget import per_day_of
 from service.documents.kinds import SEVERITIES
 from service.documents.messages import CAMERA_ID
 from service.live.zones import MOST_ZONES, Zone
@@ -28,6 +29,9 @@ from service.live.zones import MOST_ZONES, Zone
 MOST_FPS: Final = 60.0
 LONGEST_RETENTION_HOURS: Final = 87_600.0
 """Ten years."""
+
+BUDGETS: Final = ("false_alarms_per_day", "alert_false_alarms_per_day")
+"""Fields of a camera with a false-alarm budget."""
 
 BehaviourMode = Annotated[
     # YAML reads a plain `off` as false.
@@ -97,19 +101,22 @@ class CameraConfig(BaseModel):
         + ".",
         examples=[{"running": "off", "lying": "warning"}],
     )
-    false_alarms_per_hour: float | None = Field(
+    false_alarms_per_day: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="False-alarm budget, in false alarms per hour: it sets the level that opens an incident. null uses "
-        "`DAFLOW_FALSE_ALARMS_PER_HOUR`.",
+        description="False-alarm budget, in false alarms per day, of `unusual` and all named behaviours together. Half "
+        "of it sets the level that opens an incident. A calibration of the camera sets the thresholds of named "
+        "behaviours by the other half. null uses `DAFLOW_FALSE_ALARMS_PER_DAY`. `false_alarms_per_hour` is the old "
+        "name, for the budget per hour.",
+        examples=[1.0],
     )
-    alert_false_alarms_per_hour: float | None = Field(
+    alert_false_alarms_per_day: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="False-alarm budget of alerts, in false alarms per hour: it sets the alert level. null uses "
-        "a tenth of `false_alarms_per_hour`.",
+        description="How many of these false alarms per day may be alerts: half of it sets the alert level. null uses "
+        "a tenth of `false_alarms_per_day`. `alert_false_alarms_per_hour` is the old name, for the budget per hour.",
     )
     min_duration_s: float = Field(
         default=0.5,
@@ -135,22 +142,27 @@ class CameraConfig(BaseModel):
         examples=[72],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _budgets_per_day(cls, values: Any) -> Any:
+        return per_day_of(values, BUDGETS)
+
     @field_validator("behaviours")
     @classmethod
     def _only_named_behaviours(cls, behaviours: dict[Kind, BehaviourMode]) -> dict[Kind, BehaviourMode]:
         if Kind.UNUSUAL in behaviours:
             raise ValueError(
-                "unusual is no named behaviour and cannot be switched; set false_alarms_per_hour and "
-                "alert_false_alarms_per_hour instead"
+                "unusual is no named behaviour and cannot be switched; set false_alarms_per_day and "
+                "alert_false_alarms_per_day instead"
             )
         return behaviours
 
     @model_validator(mode="after")
     def _alert_is_rarer(self) -> Self:
-        asked, alert = self.false_alarms_per_hour, self.alert_false_alarms_per_hour
+        asked, alert = self.false_alarms_per_day, self.alert_false_alarms_per_day
         if asked is not None and alert is not None and alert > asked:
             raise ValueError(
-                f"alert_false_alarms_per_hour={alert:g} must not be higher than false_alarms_per_hour={asked:g}"
+                f"alert_false_alarms_per_day={alert:g} must not be higher than false_alarms_per_day={asked:g}"
             )
         return self
 
@@ -173,6 +185,11 @@ class CameraPatch(BaseModel):
     """Fields of a camera's configuration to change; the others stay as they are."""
 
     model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_like_config)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budgets_per_day(cls, values: Any) -> Any:
+        return per_day_of(values, BUDGETS)
 
     def apply(self, config: CameraConfig) -> CameraConfig:
         """The configuration with these changes.

@@ -8,33 +8,32 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 import numpy as np
 
-from model.behaviours import Finding, Kind
+from model.behaviours import FIRES, Finding, Kind
+from model.behaviours.calibration import Usual
+from model.budget import share_of
 from model.calibration import Calibration
 from model.online import HeldScore
 from service.cameras.config import CameraConfig
 from service.cameras.status import Thresholds
 from service.documents.base import EndReason
-from service.documents.kinds import scores_by_track
+from service.documents.kinds import firing_by_track, scores_by_track
 from service.documents.messages import LivePerson, Score
 from service.live.detector import IncidentDetector, Observation, Rules
 from service.live.frames import Scored
 from service.live.incident import Change, Incident, Started
-from service.live.zones import resting_in
+from service.live.zones import without_rest
 
 _CLOSING: Final = 4.0
-"""The closing level costs this many times as many false alarms per hour as the opening level."""
+"""The closing level costs this many times as many false alarms as the opening level."""
 
 _ALERT: Final = 0.1
-"""False alarms per hour at the alert level, as a share of those at the opening level; the default."""
-
-_RESTING: Final = frozenset({Kind.FALL, Kind.LYING})
-"""Behaviours that mean nothing where lying is normal."""
+"""False alarms at the alert level, as a share of those at the opening level; the default."""
 
 _DIGITS: Final = 9
 """Digits of a level: enough to tell one false alarm in years from none."""
@@ -45,21 +44,28 @@ class Meaning:
     """The calibration of a camera and its false-alarm budget.
 
     Attributes:
-        calibration: Turns scores into levels, and levels into false alarms per hour.
+        calibration: Turns scores into levels, and levels into false alarms per day.
         of: Which calibration it is: `shipped` with the checkpoint, or fitted to this `camera`.
         adapted: Whether the camera has its own weights.
-        wanted_rate: The false-alarm budget, in false alarms per hour.
+        budget: The false-alarm budget, in false alarms per day.
+        usual: What normal life of this camera looks like to named behaviours; empty if that is not known.
     """
 
     calibration: Calibration
     of: Literal["shipped", "camera"]
     adapted: bool
-    wanted_rate: float
+    budget: float
+    usual: Mapping[Kind, Usual] = field(default_factory=dict)
 
     @property
-    def rate(self) -> float:
-        """False alarms per hour at the opening level: the budget, or the highest rate that the calibration covers."""
-        return min(self.wanted_rate, self.calibration.highest_rate)
+    def unusual_per_day(self) -> float:
+        """False alarms per day at the opening level.
+
+        They are the share of the budget that is for `unusual`, or the lowest rate that the calibration footage supports
+        if that is higher, or the highest that the calibration covers if that is lower.
+        """
+        share = min(share_of(Kind.UNUSUAL, self.budget), self.calibration.highest_per_day)
+        return self.calibration.supported_per_day(share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +205,7 @@ class Judge:
         """The findings that count: not of behaviours that are switched off, and of nobody who rests."""
         severities = self._detector.rules.severities
         findings = [one for one in scored.findings if one.kind in severities]
-        if not self._rest or not any(one.kind in _RESTING for one in findings):
-            return findings
-        at_rest = resting_in(scored.boxes, self._rest, (scored.width, scored.height))
-        resting = {track for track, rests in zip(scored.track_ids, at_rest, strict=True) if rests}
-        return [one for one in findings if one.kind not in _RESTING or not resting.issuperset(one.tracks)]
+        return without_rest(findings, scored.track_ids, scored.boxes, self._rest, (scored.width, scored.height))
 
     def _score(
         self,
@@ -214,6 +216,7 @@ class Judge:
         findings: Sequence[Finding],
     ) -> Score:
         behaviours = scores_by_track(findings)
+        firing = firing_by_track(findings, self._detector.rules.usual)
         return Score(
             camera=self._camera_id,
             sequence=scored.sequence,
@@ -227,7 +230,7 @@ class Judge:
             parts=parts,
             threshold=self.thresholds.open,
             reason=scored.reason,
-            people=[_person(scored, index, behaviours) for index in range(len(scored.track_ids))],
+            people=[_person(scored, index, behaviours, firing) for index in range(len(scored.track_ids))],
             incident=None if self.open is None else self.open.id,
         )
 
@@ -239,16 +242,20 @@ def rules_of(config: CameraConfig, meaning: Meaning) -> Rules:
         config: The configuration of the camera.
         meaning: Its calibration and false-alarm budget.
     """
-    calibration, opening = meaning.calibration, meaning.rate
-    alert = min(config.alert_false_alarms_per_hour or _ALERT * opening, opening)
+    calibration, opening = meaning.calibration, meaning.unusual_per_day
+    asked = config.alert_false_alarms_per_day
+    alert = min(_ALERT * opening if asked is None else share_of(Kind.UNUSUAL, asked), opening)
     return Rules(
-        open_level=calibration.threshold(opening),
-        close_level=calibration.threshold(min(_CLOSING * opening, calibration.highest_rate)),
-        alert_level=calibration.threshold(alert),
+        open_level=calibration.threshold(false_alarms_per_day=opening),
+        close_level=calibration.threshold(
+            false_alarms_per_day=min(_CLOSING * opening, calibration.highest_per_day),
+        ),
+        alert_level=calibration.threshold(false_alarms_per_day=alert),
         min_duration_s=config.min_duration_s,
         quiet_s=config.quiet_s,
         cooldown_s=config.cooldown_s,
         severities=config.severities,
+        usual=meaning.usual,
     )
 
 
@@ -257,7 +264,11 @@ def _thresholds(rules: Rules, meaning: Meaning) -> Thresholds:
         open=rules.open_level,
         close=rules.close_level,
         alert=rules.alert_level,
-        false_alarms_per_hour=meaning.rate,
+        false_alarms_per_day=meaning.budget,
+        unusual_per_day=meaning.unusual_per_day,
+        behaviours={
+            kind: meaning.usual[kind].threshold if kind in meaning.usual else FIRES for kind in rules.severities
+        },
         calibration=meaning.of,
         adapted=meaning.adapted,
     )
@@ -272,7 +283,12 @@ def _parts(scored: Scored) -> dict[str, float]:
     return highest
 
 
-def _person(scored: Scored, index: int, behaviours: Mapping[int, dict[Kind, float]]) -> LivePerson:
+def _person(
+    scored: Scored,
+    index: int,
+    behaviours: Mapping[int, dict[Kind, float]],
+    firing: Mapping[int, list[Kind]],
+) -> LivePerson:
     left, top, right, bottom = (round(float(side), 2) for side in scored.boxes[index])
     window = scored.newest[index]
     joints = None if window is None or window.joints is None else [round(value, 5) for value in window.joints]
@@ -285,5 +301,6 @@ def _person(scored: Scored, index: int, behaviours: Mapping[int, dict[Kind, floa
         level=None if window is None else round(window.level, _DIGITS),
         parts={} if window is None else {name: round(value, _DIGITS) for name, value in window.parts.items()},
         behaviours=behaviours.get(track, {}),
+        firing=firing.get(track, []),
         joints=joints,
     )

@@ -6,6 +6,7 @@ of cameras are not used until the cameras are calibrated again; the log says so.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 import uuid
@@ -16,6 +17,8 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from model.behaviours import Kind
+from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointError
 from model.scorer import CameraModel
@@ -59,7 +62,8 @@ class CameraModels:
 
         Args:
             camera: The camera.
-            report: The report of the calibration; its ``base`` is the fingerprint of the checkpoint it was made with.
+            report: The report of the calibration; its ``base`` is the fingerprint of the checkpoint it was made with,
+                its ``behaviours`` what is usual to named behaviours.
             calibration: The fitted calibration.
             weights: The camera's own weights; None to use those of the service.
 
@@ -74,7 +78,7 @@ class CameraModels:
             if weights is not None and file is not None:
                 weights.save(self._folder(camera.id) / file)
             version = self._store.add_calibration(camera.id, report, calibration, file)
-            camera.set_model(CameraModel(Calibration.from_dict(dict(calibration)), weights))
+            camera.set_model(CameraModel(Calibration.from_dict(dict(calibration)), weights, usual_of(report)))
         return version
 
     def roll_back(self, camera: Camera) -> None:
@@ -131,7 +135,24 @@ class CameraModels:
         if stored.report.get("base") != base.fingerprint():
             raise ValueError(f"version {stored.version} was made with another checkpoint than {base.name}")
         own = None if stored.checkpoint is None else Checkpoint.load(self._folder(camera_id) / stored.checkpoint)
-        return CameraModel(Calibration.from_dict(calibration), own)
+        return CameraModel(Calibration.from_dict(calibration), own, usual_of(stored.report))
 
     def _folder(self, camera_id: str) -> Path:
         return self._root / camera_id
+
+
+def usual_of(report: Mapping[str, Any]) -> dict[Kind, Usual]:
+    """What is usual to named behaviours, from the stored report of a calibration.
+
+    A behaviour that the report does not know fires at its usual score; so do all, if an older version made the report.
+    One that this version does not know is left out.
+
+    Raises:
+        ValueError: A figure is missing or impossible.
+    """
+    stored = report.get("behaviours") or {}
+    names = [field.name for field in dataclasses.fields(Usual)]
+    try:
+        return {kind: Usual(**{name: stored[kind][name] for name in names}) for kind in Kind if kind in stored}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"what is usual to named behaviours cannot be read: {error}") from error

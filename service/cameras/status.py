@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from model.behaviours import Kind
 from pose.live import SourceState
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Level
@@ -29,10 +30,19 @@ class Thresholds(Document):
         description="An incident ends after its level has stayed below this for `quiet_s`.", examples=[0.995]
     )
     alert: Level = Field(description="Levels at or above this make an incident an alert.", examples=[0.9999])
-    false_alarms_per_hour: float = Field(
-        description="False alarms per hour at the opening level: the false-alarm budget, or the highest rate that the "
-        "calibration covers if that is lower.",
+    false_alarms_per_day: float = Field(
+        description="The false-alarm budget, in false alarms per day, of `unusual` and named behaviours together.",
         examples=[1.0],
+    )
+    unusual_per_day: float = Field(
+        description="False alarms per day at the opening level: half of the budget. If the footage supports no rate "
+        "that low, the lowest that it supports; if it covers none that high, the highest that it covers.",
+        examples=[2.3],
+    )
+    behaviours: dict[Kind, float] = Field(
+        description="Score from which each named behaviour fires that is not switched off: 1, or what a calibration of "
+        "this camera has found.",
+        examples=[{"fall": 1.0, "running": 1.35}],
     )
     calibration: Literal["shipped", "camera"] = Field(
         description="Which calibration is in use: the one that ships with the checkpoint, or one of this camera."

@@ -107,7 +107,7 @@ def announce(settings: Settings, address: tuple[str, int]) -> None:
 def _config(demo: DemoCamera) -> CameraConfig:
     """A high false-alarm budget and short pauses, so that a viewer sees incidents within minutes."""
     return CameraConfig(
-        url=demo.url, name=demo.name, max_fps=DEMO_FPS, false_alarms_per_hour=10.0, quiet_s=5.0, cooldown_s=5.0
+        url=demo.url, name=demo.name, max_fps=DEMO_FPS, false_alarms_per_day=480.0, quiet_s=5.0, cooldown_s=5.0
     )
 
 

@@ -268,7 +268,7 @@ def evaluate(
             "events_sha256": digest([folder / EVENTS_FILE]),
             "checkpoint": checkpoint.stem,
             "checkpoint_sha256": digest([checkpoint]),
-            "false_alarms_per_hour": settings.false_alarms_per_hour,
+            "false_alarms_per_day": settings.false_alarms_per_day,
             "sum_parts": settings.sum_parts,
             "pose_image_size": settings.pose_image_size,
             "pose_confidence": settings.pose_confidence,

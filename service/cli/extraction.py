@@ -22,8 +22,9 @@ import numpy as np
 
 from model.dataset import SUFFIX
 from model.layouts import META_SUFFIX, clip_name, pictures_in
+from pose.containers import UnreadableVideo, check_pixels
 from pose.estimator import PoseEstimator
-from pose.source import Frame, UnreadableVideo, check_pixels
+from pose.source import Frame
 from pose.tracker import TrackedPoses
 from service.clips.decoding import ClipLimits, ClipRejected, frames, inspect
 from service.clips.scorer import clip_limits
@@ -214,7 +215,7 @@ class PoseExtractor:
         """Frame rate in Hz, approximate number of frames, and the frames."""
         if not source.is_dir():
             info = inspect(source, self._limits)
-            return info.fps, info.frames, frames(source, self._limits)
+            return info.fps, info.frames, frames(source, self._limits, info)
         pictures = pictures_in(source)
         if not pictures:
             raise ClipRejected("no-frames", "the folder holds no pictures")

@@ -474,7 +474,8 @@ def _print_summary(clip: Path, result: ClipResult) -> None:
     table.add_row("scored", f"{len(scored)} frames, highest level {max(scored):.4f}" if scored else "no frame")
     table.add_row(
         "threshold",
-        f"level {result.threshold.level:.4f}; false alarms per hour: {result.threshold.false_alarms_per_hour:g}",
+        f"level {result.threshold.level:.6f}; false alarms per day: {result.threshold.unusual_per_day:.2g}, "
+        f"budget {result.threshold.false_alarms_per_day:g}, half of it for unusual movement",
     )
     for anomaly in result.anomalies:
         tracks = ", ".join(map(str, anomaly.tracks))

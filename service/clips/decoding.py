@@ -26,7 +26,9 @@ from typing import Any, Final, Literal
 import cv2
 import numpy as np
 
-from pose.source import FileSource, Frame, UnreadableVideo, VideoInfo, check_pixels, probe
+from pose.containers import UnreadableVideo, check_pixels
+from pose.probe import VideoInfo, probe
+from pose.source import FileSource, Frame
 
 MIN_SIDE: Final = 32
 """Smallest width and height of a clip, in pixels; smaller pictures show no person that could be found."""
@@ -108,12 +110,13 @@ def inspect(path: Path, limits: ClipLimits) -> VideoInfo:
 
 
 @contextlib.contextmanager
-def frames(path: Path, limits: ClipLimits) -> Iterator[Iterator[Frame]]:
+def frames(path: Path, limits: ClipLimits, video: VideoInfo | None = None) -> Iterator[Iterator[Frame]]:
     """Decode a video frame by frame.
 
     Args:
         path: The file; its name becomes `Frame.camera_id`.
         limits: The limits; a file that exceeds one only while it is decoded is rejected then.
+        video: What `inspect` returned for the file, which names its reader; None finds it out again.
 
     Yields:
         An iterator over all frames, to be used inside the ``with`` block; leaving it ends the decoder.
@@ -121,7 +124,7 @@ def frames(path: Path, limits: ClipLimits) -> Iterator[Iterator[Frame]]:
     Raises:
         ClipRejected: While iterating, if the file cannot be decoded or exceeds a limit, or the decoder died or hung.
     """
-    with _Decoder("decode", path, limits) as decoder:
+    with _Decoder("decode", path, limits, video) as decoder:
         yield _received_frames(decoder, path.name, limits)
 
 
@@ -180,12 +183,19 @@ _HEADERS: Final[dict[object, dict[str, type]]] = {
 class _Decoder:
     """The child process and the parent's end of the connection to it."""
 
-    def __init__(self, task: Literal["probe", "decode"], path: Path, limits: ClipLimits) -> None:
+    def __init__(
+        self, task: Literal["probe", "decode"], path: Path, limits: ClipLimits, video: VideoInfo | None = None
+    ) -> None:
         self._limits = limits
         ours, theirs = socket.socketpair()
         # A child may hang in the middle of a frame, when the connection is readable: the read itself needs a timeout.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(limits.stall_s))
-        order = {"task": task, "path": str(path.resolve()), "limits": asdict(limits)}
+        order = {
+            "task": task,
+            "path": str(path.resolve()),
+            "limits": asdict(limits),
+            "video": None if video is None else asdict(video),
+        }
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
                 # -P: otherwise modules would be searched for in the current directory first.
@@ -275,7 +285,8 @@ def _child(connection: Connection, order: dict[str, Any]) -> None:
             info = probe(path, max_frames=limits.max_frames, max_pixels=limits.max_pixels)
             _send(connection, {"kind": "info", "info": asdict(info)})
             return
-        with FileSource(path) as source:
+        video = None if order["video"] is None else VideoInfo(**order["video"])
+        with FileSource(path, video=video) as source:
             for frame in source:
                 height, width = frame.image.shape[:2]
                 _send(

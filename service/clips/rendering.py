@@ -340,8 +340,8 @@ def _level_tick(decade: float) -> str:
 
 
 def _threshold_text(result: ClipResult) -> str:
-    rate = result.threshold.false_alarms_per_hour
-    return f"threshold: {rate:.3g} false alarm{'' if rate == 1 else 's'} per hour"
+    rate = result.threshold.unusual_per_day
+    return f"threshold: {rate:.3g} false alarm{'' if rate == 1 else 's'} per day"
 
 
 def _headline(result: ClipResult) -> str:

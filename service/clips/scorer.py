@@ -7,6 +7,7 @@ the named behaviours watch the same people. Skeletons without video take the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -14,11 +15,11 @@ import torch
 
 from model.behaviours import Behaviours
 from pose.estimator import Poses
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from pose.tracker import Tracker
 from service.clips.anomalies import find_anomalies
-from service.clips.decoding import ClipLimits, frames, inspect
-from service.clips.timeline import ClipScoring, explain_missing_scores
+from service.clips.decoding import ClipLimits, ClipRejected, frames, inspect
+from service.clips.timeline import ClipScoring, explain_missing_scores, explain_video
 from service.documents.results import ClipInfo, ClipResult, FrameScore, ModelInfo
 from service.documents.skeletons import MAX_PEOPLE, SkeletonSequence, poses_of
 from service.scoring.following import followed
@@ -102,9 +103,9 @@ class ClipScorer:
             ScoringCancelled: The observer asked to stop.
         """
         models, info = self._models, video or inspect(path, self._limits)
-        scoring = ClipScoring(models.scorer, Behaviours(), models.estimator.device, observer.frame, keypoints=keypoints)
+        scoring = self._scoring(models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
-        with frames(path, self._limits) as source:
+        with frames(path, self._limits, info) as source:
             for batch in followed(source, models.estimator, info.fps, models.batch):
                 if observer.cancelled():
                     raise ScoringCancelled
@@ -114,7 +115,19 @@ class ClipScorer:
                     scoring.add(frame.sequence, frame.captured_at, people, size)
                 scoring.settle_some()
                 observer.progress(frame.sequence + 1, max(info.frames, frame.sequence + 1))
-        return self._result(models.info, info.fps, size, scoring)
+        result = self._result(models.info, info.fps, size, scoring)
+        if not result.clip.frames:
+            raise ClipRejected("undecodable", f"none of the {info.frames} pictures could be decoded")
+        clip = result.clip.model_copy(
+            update={
+                "duration_s": round(max(info.duration_s, result.frames[-1].time_s), 3),
+                "codec": info.codec,
+                "reader": info.reader,
+                "undecoded": max(0, info.frames - result.clip.frames),
+                "clock_jumps": info.clock_jumps,
+            }
+        )
+        return result.model_copy(update={"clip": clip, "notes": [*result.notes, *explain_video(clip)]})
 
     def score_skeletons(self, sequence: SkeletonSequence, *, keypoints: bool = True) -> ClipResult:
         """Score skeletons without video.
@@ -130,7 +143,7 @@ class ClipScorer:
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
         tracker = Tracker(fps)
-        scoring = ClipScoring(scorer, Behaviours(), torch.device("cpu"), lambda _: None, keypoints=keypoints)
+        scoring = self._scoring(torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame, sequence)
@@ -147,6 +160,10 @@ class ClipScorer:
             f"scored, and {sum(surplus)} people were left out"
         )
         return result.model_copy(update={"notes": [*result.notes, note]})
+
+    def _scoring(self, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool) -> ClipScoring:
+        models = self._models
+        return ClipScoring(models.scorer, Behaviours(), device, on_frame, keypoints=keypoints, usual=models.usual)
 
     def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: ClipScoring) -> ClipResult:
         scorer, threshold = self._models.scorer, self._models.threshold

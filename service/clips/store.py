@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, String, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 
 

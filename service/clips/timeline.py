@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.behaviours import FIRES, Behaviours, Finding, Kind
+from model.behaviours import Behaviours, Finding, Kind
+from model.behaviours.calibration import Usual
 from model.frames import frame_scores_of_track
 from model.scorer import Scorer, WindowScores
 from pose.tracker import TrackedPoses
@@ -19,8 +20,8 @@ from pose.unseen import LEAST_JOINTS
 from pose.windows import WindowBuffer, Windows, WindowSpec
 from service.clips.anomalies import Fired
 from service.documents.base import MissingScore
-from service.documents.kinds import scores_by_track, shown_score
-from service.documents.results import FrameScore, PersonScore, Track
+from service.documents.kinds import explained, fires, firing_by_track, scores_by_track
+from service.documents.results import ClipInfo, FrameScore, PersonScore, Track
 from service.scoring.reasons import reason_of
 
 _LEVEL_DIGITS: Final = 9
@@ -31,11 +32,18 @@ _TIME_DIGITS: Final = 6
 
 
 class Timeline:
-    """Joins frames, window scores and named behaviours; hands over a frame once its scores are final."""
+    """Joins frames, window scores and named behaviours; hands over a frame once its scores are final.
 
-    def __init__(self, spec: WindowSpec, *, keypoints: bool) -> None:
+    Args:
+        spec: What a window is.
+        keypoints: Whether the scores carry the joints.
+        usual: What is usual on the camera that made the clip, by behaviour; empty if that is not known.
+    """
+
+    def __init__(self, spec: WindowSpec, *, keypoints: bool, usual: Mapping[Kind, Usual] | None = None) -> None:
         self._spec = spec
         self._keypoints = keypoints
+        self._usual = usual or {}
         self._waiting: deque[_Waiting] = deque()
         self._history: dict[int, _TrackHistory] = {}
         self._last_time: float | None = None
@@ -44,7 +52,9 @@ class Timeline:
 
     def add_frame(self, sequence: int, time: float, people: TrackedPoses, findings: Iterable[Finding] = ()) -> None:
         """Append the next frame: its number, its time in seconds, its people, and what the behaviours see in it."""
-        self._waiting.append(_Waiting(sequence, time, people, scores_by_track(findings)))
+        findings = list(findings)
+        firing = firing_by_track(findings, self._usual)
+        self._waiting.append(_Waiting(sequence, time, people, scores_by_track(findings), firing))
         for track in people.track_ids:
             history = self._history.setdefault(track, _TrackHistory(sequence, sequence))
             history.last_frame = sequence
@@ -123,6 +133,7 @@ class Timeline:
             level=None if score is None else round(score.level, _LEVEL_DIGITS),
             parts={} if score is None else {name: round(value, _LEVEL_DIGITS) for name, value in score.parts.items()},
             behaviours=frame.behaviours.get(people.track_ids[i], {}),
+            firing=frame.firing.get(people.track_ids[i], []),
         )
 
     def _frame(self, frame: _Waiting, people: list[PersonScore]) -> FrameScore:
@@ -170,6 +181,20 @@ def explain_missing_scores(scores: Sequence[FrameScore], duration: float, spec: 
     return [f"nobody could be scored: no person was followed without a break for a whole window ({window})"]
 
 
+def explain_video(clip: ClipInfo) -> list[str]:
+    """Sentences that say what is wrong with the video itself: pictures that are missing, a clock that jumps."""
+    notes = []
+    if clip.undecoded:
+        stored = clip.frames + clip.undecoded
+        notes.append(
+            f"{clip.undecoded} of {stored} pictures could not be decoded; nothing that happened in them was seen"
+        )
+    if clip.clock_jumps:
+        times = "once" if clip.clock_jumps == 1 else f"{clip.clock_jumps} times"
+        notes.append(f"the clock of the video jumps {times}; a frame after a jump is placed right after the one before")
+    return notes
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """A frame whose scores are not final yet."""
@@ -178,6 +203,8 @@ class _Waiting:
     time: float
     people: TrackedPoses
     behaviours: dict[int, dict[Kind, float]]
+    """By track."""
+    firing: dict[int, list[Kind]]
     """By track."""
 
 
@@ -230,6 +257,7 @@ class ClipScoring:
         device: Where the keypoints are.
         on_frame: Called with the scores of the next frame as soon as they are final.
         keypoints: Whether the scores carry the joints.
+        usual: What is usual on the camera that made the clip, by behaviour; empty if that is not known.
 
     Attributes:
         timeline: The frames and tracks so far.
@@ -244,8 +272,10 @@ class ClipScoring:
         on_frame: Callable[[FrameScore], None],
         *,
         keypoints: bool,
+        usual: Mapping[Kind, Usual] | None = None,
     ) -> None:
-        self.timeline = Timeline(scorer.spec, keypoints=keypoints)
+        self.timeline = Timeline(scorer.spec, keypoints=keypoints, usual=usual)
+        self._usual = usual or {}
         self.fired: list[Fired] = []
         self._scorer = scorer
         self._behaviours = behaviours
@@ -270,7 +300,11 @@ class ClipScoring:
         joints = people.keypoints.cpu().numpy()
         findings = self._behaviours.observe(time, people.track_ids, people.boxes, joints, size)
         self.timeline.add_frame(sequence, time, people, findings)
-        self.fired += [Fired(round(time, _TIME_DIGITS), one) for one in findings if shown_score(one.score) >= FIRES]
+        self.fired += [
+            Fired(round(time, _TIME_DIGITS), replace(one, saw=explained(one, self._usual)))
+            for one in findings
+            if fires(one, self._usual)
+        ]
         self._waiting += 1
         self._newest = time
 

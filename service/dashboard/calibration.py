@@ -8,7 +8,7 @@ from nicegui import ui
 
 from service.dashboard.frame import Facts, Moment, attempt, bar, button, card, heading, text
 from service.dashboard.visitor import Visitor
-from service.dashboard.words import duration, rate
+from service.dashboard.words import duration, rate, sentence
 
 _RUNNING: Final = {"gathering": "Gathering calibration footage", "fitting": "Fitting the calibration"}
 """States of a calibration that is not finished."""
@@ -65,7 +65,7 @@ class CalibrationCard:
             text(f"Calibration failed: {status['problem']}.", "p", "trouble")
         with ui.element("div").classes("form").style("margin-top: .8rem"):
             minutes = ui.number("Calibration footage, minutes", value=60, min=0.2, max=10_080).props("outlined")
-            wanted = ui.number("False-alarm budget, per hour", min=0.001).props(
+            wanted = ui.number("False-alarm budget, per day", min=0.01).props(
                 'outlined hint="empty: as in the settings"'
             )
         adapt = ui.checkbox("Also fine-tune the model on this camera (used only if it fits normal footage better)")
@@ -73,7 +73,7 @@ class CalibrationCard:
         async def start() -> None:
             request = {
                 "seconds": 60 * (minutes.value or 0),
-                "false_alarms_per_hour": wanted.value,
+                "false_alarms_per_day": wanted.value,
                 "adapt": adapt.value,
             }
             await attempt(self._visitor.post(self._address, request), "Calibration started.")
@@ -109,11 +109,12 @@ class CalibrationCard:
 
     def _report(self, version: dict[str, Any]) -> None:
         report = version["report"]
-        low, high = report["interval"]
+        low, high = report["interval_per_day"]
         Facts(
             [
-                ("False-alarm budget", rate(report["false_alarms_per_hour"])),
-                ("Expected false alarms (90 % interval)", f"{low:.2g} to {high:.2g} per hour"),
+                ("False-alarm budget", rate(report["false_alarms_per_day"])),
+                ("Of these unusual movement", rate(report["unusual_per_day"])),
+                ("Expected of unusual movement (90 % interval)", f"{low:.2g} to {high:.2g} per day"),
                 ("Calibration footage", duration(report["footage_s"])),
                 ("False alarms used", f"{report['false_alarms_used']} of {report['false_alarms_marked']} marked"),
                 ("Version", str(version["version"])),
@@ -122,6 +123,12 @@ class CalibrationCard:
         with ui.element("p").classes("soft small"):
             text("Calibrated ", "span")
             Moment(version["created_at"])
+        if report["support"]:
+            text(sentence(report["support"]), "p", "small")
+        if report["behaviours"]:
+            heading("Named behaviours", 3)
+            for one in report["behaviours"].values():
+                text(sentence(one["words"]), "p", "soft small" if one["usable"] else "trouble")
         adaptation = report["adaptation"]
         if adaptation is None:
             return

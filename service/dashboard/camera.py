@@ -236,9 +236,12 @@ class _View:
             picture = ui.switch("Show and keep pictures", value=config["picture"])
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
         heading("Named behaviours", 3)
-        text("How urgent each is on this camera. They need no calibration.", "p", "soft small").style(
-            "margin-bottom: .5rem"
-        )
+        text(
+            "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
+            "life looks like them.",
+            "p",
+            "soft small",
+        ).style("margin-bottom: .5rem")
         with ui.element("div").classes("form"):
             modes = {
                 kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, severity)).props(
@@ -248,10 +251,10 @@ class _View:
             }
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
-            opens = ui.number("False-alarm budget, per hour", value=config["false_alarms_per_hour"], min=0.001).props(
-                f'outlined hint="sets the threshold; empty: {self._settings.false_alarms_per_hour:g}"'
+            opens = ui.number("False-alarm budget, per day", value=config["false_alarms_per_day"], min=0.01).props(
+                f'outlined hint="sets the thresholds; empty: {self._settings.false_alarms_per_day:g}"'
             )
-            alert = ui.number("Alert budget, per hour", value=config["alert_false_alarms_per_hour"], min=0.0001).props(
+            alert = ui.number("Alert budget, per day", value=config["alert_false_alarms_per_day"], min=0.001).props(
                 'outlined hint="false alarms rated as alerts; empty: a tenth of the false-alarm budget"'
             )
             held = ui.number("Minimum duration, seconds", value=config["min_duration_s"], min=0, max=60).props(
@@ -276,8 +279,8 @@ class _View:
                 "enabled": enabled.value,
                 "picture": picture.value,
                 "verify_tls": tls.value,
-                "false_alarms_per_hour": opens.value,
-                "alert_false_alarms_per_hour": alert.value,
+                "false_alarms_per_day": opens.value,
+                "alert_false_alarms_per_day": alert.value,
                 "min_duration_s": held.value,
                 "quiet_s": quiet.value,
                 "cooldown_s": cooldown.value,
@@ -338,7 +341,8 @@ def _figures(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("Resolution", size),
         ("Reconnects", str(status["reconnects"])),
         ("Suppressed incidents", str(status["suppressed"])),
-        ("False-alarm budget", rate(thresholds["false_alarms_per_hour"]) if thresholds else "-"),
+        ("False-alarm budget", rate(thresholds["false_alarms_per_day"]) if thresholds else "-"),
+        ("Of these unusual movement", rate(thresholds["unusual_per_day"]) if thresholds else "-"),
         ("Calibrated on", "-" if not thresholds else _origin(thresholds)),
     ]
 

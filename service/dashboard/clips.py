@@ -313,7 +313,8 @@ def digest(result: ClipResult) -> dict[str, Any]:
             ("Video", f"{clip.width}x{clip.height}, {clip.fps:.4g} fps"),
             ("People", str(len(result.tracks))),
             ("Frames scored", f"{scored:,}"),
-            ("False-alarm budget", rate(threshold.false_alarms_per_hour)),
+            ("False-alarm budget", rate(threshold.false_alarms_per_day)),
+            ("Of these unusual movement", rate(threshold.unusual_per_day)),
             ("Model", f"{result.model.checkpoint}, {result.model.parameters} parameters"),
         ],
     }

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from model.behaviours import Kind
+from service.documents.amounts import duration as duration
+from service.documents.amounts import rate as rate
 from service.documents.base import Severity
 from service.documents.kinds import SEVERITIES, rarity_words, title
 from service.documents.results import PersonScore
@@ -138,18 +140,6 @@ def number(value: float | None, unit: str = "", digits: int = 1) -> str:
     return f"{value:,.{digits}f}{unit}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in units that fit, such as ``4 s``, ``2 min 5 s``, ``3 h 20 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    if whole >= 2 * 86_400:
-        return f"{whole / 86_400:.3g} days"
-    return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"
-
-
 def size(count: float) -> str:
     """A number of bytes in the unit that fits, such as ``1.5 KB``."""
     for unit in ("B", "KB", "MB", "GB"):
@@ -157,11 +147,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def rate(per_hour: float) -> str:
-    """A rate of false alarms, such as ``0.25 per hour``."""
-    return f"{per_hour:.3g} per hour"
 
 
 def camera_name(status: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from model.behaviours import Finding, Kind
+from model.behaviours import FIRES, LEAST_SCORE, Finding, Kind
+from model.behaviours.calibration import Usual
 from service.documents.base import Severity
 
 TITLES: Final[dict[Kind, str]] = {
@@ -50,6 +51,51 @@ def most_severe(kinds: Collection[Kind]) -> Kind:
 def shown_score(score: float) -> float:
     """The score of a named behaviour as documents show it."""
     return round(score, BEHAVIOUR_DIGITS)
+
+
+def fires(finding: Finding, usual: Mapping[Kind, Usual]) -> bool:
+    """Whether a behaviour fires: its score, as shown, is at or above its threshold.
+
+    Args:
+        finding: What it saw.
+        usual: What is usual on this camera, by behaviour; one that is missing fires at `FIRES`.
+    """
+    known = usual.get(finding.kind)
+    return shown_score(finding.score) >= (FIRES if known is None else known.threshold)
+
+
+def firing_by_track(findings: Iterable[Finding], usual: Mapping[Kind, Usual]) -> dict[int, list[Kind]]:
+    """The named behaviours of each track that fire, most severe first.
+
+    Args:
+        findings: What the behaviours see in one frame.
+        usual: See `fires`.
+    """
+    found: dict[int, set[Kind]] = {}
+    for finding in findings:
+        if fires(finding, usual):
+            for track in finding.tracks:
+                found.setdefault(track, set()).add(finding.kind)
+    return {track: sorted(kinds, key=lambda kind: kind.rank) for track, kinds in found.items()}
+
+
+def explained(finding: Finding, usual: Mapping[Kind, Usual]) -> str:
+    """What a behaviour saw, in words; with its score beside what is usual on this camera, where that is known.
+
+    Args:
+        finding: What it saw.
+        usual: What is usual on this camera, by behaviour.
+
+    Example:
+        >>> here = {Kind.RUNNING: Usual(1.35, 1.22, times=4, marked=0, footage_s=1920, per_day=13, usable=True)}
+        >>> explained(Finding(Kind.RUNNING, (1,), 1.6, 0.0, "moves 2.0 body heights a second", {}), here)
+        'moves 2.0 body heights a second; score 1.6, normal life here up to 1.22, fires from 1.35'
+    """
+    known = usual.get(finding.kind)
+    if known is None:
+        return finding.saw
+    here = f"below {LEAST_SCORE:g}" if known.highest is None else f"up to {known.highest:.3g}"
+    return f"{finding.saw}; score {finding.score:.3g}, normal life here {here}, fires from {known.threshold:.3g}"
 
 
 def scores_by_track(findings: Iterable[Finding]) -> dict[int, dict[Kind, float]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from model.behaviours import FIRES, Kind
 from service.documents.base import Document, Level, MissingScore
+from service.documents.budget import per_day_of
 from service.documents.kinds import TITLES
 
 
@@ -14,9 +17,29 @@ class ClipInfo(Document):
 
     frames: int = Field(description="Number of decoded frames.", examples=[1394])
     fps: float = Field(description="Mean frames per second, from presentation times.", examples=[10.0])
-    width: int = Field(description="Pixels, after the rotation tag was applied.", examples=[768])
-    height: int = Field(description="Pixels, after the rotation tag was applied.", examples=[432])
+    width: int = Field(description="Pixels, as shown: upright and with square pixels.", examples=[768])
+    height: int = Field(description="Pixels, as shown: upright and with square pixels.", examples=[432])
     duration_s: float = Field(description="Seconds from the first frame to the end of the last.", examples=[139.4])
+    codec: str | None = Field(
+        default=None,
+        description="Name of the video codec; null for skeletons, and in results of versions that did not say.",
+        examples=["h264"],
+    )
+    reader: Literal["opencv", "pyav"] | None = Field(
+        default=None,
+        description="What decoded the video: `opencv`, or `pyav` for what OpenCV does not show right, such as "
+        "interlaced or mirrored pictures; null for skeletons, and in results of versions that did not say.",
+        examples=["opencv"],
+    )
+    undecoded: int = Field(
+        default=0, ge=0, description="Pictures of the video that could not be decoded and are not in `frames`."
+    )
+    clock_jumps: int = Field(
+        default=0,
+        ge=0,
+        description="How often the clock of the video starts again, or is set forwards by more than 90 s. A frame "
+        "after a jump is placed one usual step after the frame before it.",
+    )
 
 
 class ModelInfo(Document):
@@ -36,10 +59,24 @@ class Threshold(Document):
     """The level at which an anomaly begins."""
 
     level: Level = Field(description="Levels at or above this are anomalous.", examples=[0.9987])
-    false_alarms_per_hour: float = Field(
-        description="False alarms per hour at this level, in footage like the calibration footage.",
+    unusual_per_day: float = Field(
+        description="False alarms per day that this level costs, in footage like the calibration footage: half of the "
+        "budget, or the lowest rate that the calibration footage supports if that is higher.",
+        examples=[2.3],
+    )
+    false_alarms_per_day: float = Field(
+        description="The false-alarm budget, in false alarms per day, of `unusual` and named behaviours together.",
         examples=[1.0],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_per_day(cls, values: Any) -> Any:
+        """Read a threshold of a version whose budget was per hour, and for `unusual` alone."""
+        values = per_day_of(values, ["false_alarms_per_day"])
+        if isinstance(values, dict) and "false_alarms_per_day" in values:
+            return {"unusual_per_day": values["false_alarms_per_day"]} | values
+        return values
 
 
 class PersonScore(Document):
@@ -68,14 +105,26 @@ class PersonScore(Document):
     )
     behaviours: dict[Kind, float] = Field(
         default_factory=dict,
-        description="Score of each named behaviour of this person, from 0.5; the behaviour fires at 1.",
+        description="Score of each named behaviour of this person, from 0.5. A behaviour fires at 1, or at the "
+        "threshold that a calibration of the camera has found for it.",
         examples=[{"fall": 1.4}],
     )
+    firing: list[Kind] = Field(
+        default_factory=list,
+        description="The named behaviours of this person that fire, most severe first.",
+        examples=[["fall"]],
+    )
 
-    @property
-    def firing(self) -> list[Kind]:
-        """The named behaviours of this person that fire, most severe first."""
-        return [kind for kind in Kind if self.behaviours.get(kind, 0.0) >= FIRES]
+    @model_validator(mode="before")
+    @classmethod
+    def _fires_at_the_usual_score(cls, values: Any) -> Any:
+        """Give a person of an older version, or one without thresholds of a camera, what fires."""
+        if not isinstance(values, dict) or "firing" in values or not isinstance(values.get("behaviours"), dict):
+            return values
+        fires = {
+            kind for kind, score in values["behaviours"].items() if isinstance(score, int | float) and score >= FIRES
+        }
+        return values | {"firing": [kind for kind in Kind if kind in fires]}
 
 
 class FrameScore(Document):

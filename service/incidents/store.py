@@ -61,6 +61,19 @@ class HeldPeak:
     scored_by: str
 
 
+@dataclass(frozen=True, slots=True)
+class FalseAlarm:
+    """An incident that was marked as a false alarm.
+
+    Attributes:
+        peak: Its highest held score; None if that is not known.
+        scores: The highest score of each named behaviour in it.
+    """
+
+    peak: HeldPeak | None
+    scores: Mapping[Kind, float]
+
+
 class IncidentRow(Base):
     """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns.
 
@@ -338,27 +351,27 @@ class IncidentStore:
         shown = rows[:limit]
         return [row.info() for row in shown], shown[-1].sequence if len(rows) > limit else None
 
-    def false_alarms(self, camera_id: str, *, since: datetime, until: datetime) -> list[HeldPeak | None]:
-        """Highest held scores of the incidents of a camera that were marked as false alarms, newest first.
+    def false_alarms(self, camera_id: str, *, since: datetime, until: datetime) -> list[FalseAlarm]:
+        """The incidents of a camera that were marked as false alarms, newest first.
 
         Args:
             camera_id: The camera.
             since: Only incidents that started at this time or later.
             until: Only incidents that ended before this time.
-
-        Returns:
-            One entry for each incident; None if its score is not known.
         """
         query = (
-            select(IncidentRow.held_score, IncidentRow.scored_by)
+            select(IncidentRow.held_score, IncidentRow.scored_by, IncidentRow.kinds)
             .where(IncidentRow.camera_id == camera_id, IncidentRow.false_alarm)
             .where(IncidentRow.started_at >= since, IncidentRow.ended_at < until)
             .order_by(IncidentRow.sequence.desc())
         )
         with self._sessions() as session:
             return [
-                None if score is None or scored_by is None else HeldPeak(score, scored_by)
-                for score, scored_by in session.execute(query)
+                FalseAlarm(
+                    None if score is None or scored_by is None else HeldPeak(score, scored_by),
+                    {kind: float(kinds[kind]["score"]) for kind in Kind if kind in kinds and kind is not Kind.UNUSUAL},
+                )
+                for score, scored_by, kinds in session.execute(query)
             ]
 
     def events_after(self, last_id: int, limit: int, cameras: Collection[str] | None = None) -> list[Event]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from model.behaviours import FIRES, Finding, Kind
+from model.behaviours import Finding, Kind
+from model.behaviours.calibration import Usual
 from service.documents.base import EndReason, Severity
-from service.documents.kinds import SEVERITIES, most_severe, unusual_words
+from service.documents.kinds import SEVERITIES, explained, fires, most_severe, unusual_words
 from service.live.incident import Change, Ended, Incident, Seen, Started, Updated
 
 MAX_PEOPLE: Final = 64
@@ -40,6 +41,8 @@ class Rules:
         cooldown_s: Seconds after the end of an incident in which only one of a more severe kind or severity opens.
         update_s: Shortest time in seconds between two updates of the same kind and severity.
         severities: Severity of each named behaviour; one that is missing is switched off.
+        usual: What normal life looks like to named behaviours on this camera, and from which scores they fire; one that
+            is missing fires at `FIRES`.
 
     Raises:
         ValueError: The levels are not in order or not within 0..1, a time is negative or not finite, or `quiet_s` is 0.
@@ -53,6 +56,7 @@ class Rules:
     cooldown_s: float = 30.0
     update_s: float = 1.0
     severities: Mapping[Kind, Severity] = field(default_factory=lambda: SEVERITIES)
+    usual: Mapping[Kind, Usual] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.close_level <= self.open_level <= self.alert_level <= 1:
@@ -76,7 +80,7 @@ class Observation:
         level: Smoothed level of the frame; None if nobody was scored.
         people: Level of each scored track.
         parts: Highest level of each part of the score.
-        findings: What named behaviours see; those with a score of `FIRES` and above fire.
+        findings: What named behaviours see.
 
     Raises:
         ValueError: The moment, or a score or start of a finding is not finite, or a level is not within 0..1.
@@ -195,7 +199,8 @@ class IncidentDetector:
         changes = self._settle(observation.moment, EndReason.CAMERA_LOST if unseen else EndReason.QUIET)
         self._pictured = observation.moment
         self._run = self._continued(observation)
-        firing = [one for one in observation.findings if one.score >= FIRES and one.kind in self._rules.severities]
+        rules = self._rules
+        firing = [one for one in observation.findings if one.kind in rules.severities and fires(one, rules.usual)]
         if firing or self._is_high(observation):
             changes += self._active(observation, firing)
         return changes + self._update(observation.moment)
@@ -336,7 +341,7 @@ class IncidentDetector:
                 number=len(at_once[one.kind]),
                 score=one.score,
                 peak=moment,
-                saw=one.saw,
+                saw=explained(one, self._rules.usual),
                 facts=one.facts,
             )
             kinds[one.kind] = _joined(kinds[one.kind], seen) if one.kind in kinds else seen

@@ -10,8 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from model.behaviours import Finding, Kind
+
 MOST_ZONES: Final = 16
 MOST_CORNERS: Final = 32
+
+_RESTING: Final = frozenset({Kind.FALL, Kind.LYING})
+"""Behaviours that mean nothing where lying is normal."""
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -53,6 +58,29 @@ def resting_in(boxes: ArrayLike, zones: Sequence[Zone], size: tuple[int, int]) -
     """
     left, top, right, bottom = np.asarray(boxes, np.float64).reshape(-1, 4).T
     return _inside(np.clip(np.stack([(left + right) / 2, (top + bottom) / 2], 1) / size, 0.0, 1.0), zones)
+
+
+def without_rest(
+    findings: Sequence[Finding],
+    track_ids: Sequence[int],
+    boxes: ArrayLike,
+    zones: Sequence[Zone],
+    size: tuple[int, int],
+) -> list[Finding]:
+    """The findings that are left where lying is normal: no `fall` and no `lying` of people who rest in a zone.
+
+    Args:
+        findings: What named behaviours see in a frame.
+        track_ids: Track numbers of the M people in it.
+        boxes: Shape ``(M, 4)``: left, top, right, bottom in pixels.
+        zones: Polygons.
+        size: Width and height of the picture in pixels.
+    """
+    if not zones or not any(one.kind in _RESTING for one in findings):
+        return list(findings)
+    at_rest = resting_in(boxes, zones, size)
+    resting = {track for track, rests in zip(track_ids, at_rest, strict=True) if rests}
+    return [one for one in findings if one.kind not in _RESTING or not resting.issuperset(one.tracks)]
 
 
 def _inside(points: NDArray[np.float64], zones: Sequence[Zone]) -> NDArray[np.bool_]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
 import torch
 
+from model.behaviours import Kind
+from model.behaviours.calibration import Usual
+from model.budget import share_of
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
@@ -42,12 +46,15 @@ class LoadedModels:
         scorer: Scores windows.
         threshold: Level at or above which frames are anomalous, by the scorer's calibration.
         batch: Frames in one call of the estimator.
+        usual: What is usual to named behaviours in the footage that the scorer is calibrated on; empty if that is not
+            known, as for the calibration that ships with a checkpoint.
     """
 
     estimator: PoseEstimator
     scorer: Scorer
     threshold: Threshold
     batch: int
+    usual: Mapping[Kind, Usual] = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -62,9 +69,9 @@ class LoadedModels:
         except (CheckpointError, OSError) as error:
             raise ModelUnavailable("DAFLOW_CHECKPOINT", str(error)) from error
         try:
-            threshold = threshold_of(scorer, settings.false_alarms_per_hour)
+            threshold = threshold_of(scorer, false_alarms_per_day=settings.false_alarms_per_day)
         except ValueError as error:
-            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_HOUR", str(error)) from error
+            raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_DAY", str(error)) from error
         return cls(estimator, scorer, threshold, pose_batch(settings, estimator))
 
     @property
@@ -79,19 +86,22 @@ class LoadedModels:
         )
 
 
-def threshold_of(scorer: Scorer, false_alarms_per_hour: float) -> Threshold:
-    """The level at which false alarms use up the false-alarm budget.
+def threshold_of(scorer: Scorer, *, false_alarms_per_day: float) -> Threshold:
+    """The level at which `unusual` movement uses up its share of the false-alarm budget.
+
+    Where the calibration supports no rate that low, it is the level of the lowest rate that it supports.
 
     Args:
-        scorer: Its calibration turns false alarms per hour into a level.
-        false_alarms_per_hour: The false-alarm budget.
+        scorer: Its calibration turns false alarms per day into a level.
+        false_alarms_per_day: The false-alarm budget.
 
     Raises:
-        ValueError: The calibration has no threshold for that rate.
+        ValueError: The calibration has no threshold for a rate that high.
     """
-    return Threshold(
-        level=scorer.calibration.threshold(false_alarms_per_hour), false_alarms_per_hour=false_alarms_per_hour
-    )
+    calibration = scorer.calibration
+    per_day = calibration.supported_per_day(share_of(Kind.UNUSUAL, false_alarms_per_day))
+    level = calibration.threshold(false_alarms_per_day=per_day)
+    return Threshold(level=level, unusual_per_day=per_day, false_alarms_per_day=false_alarms_per_day)
 
 
 def load_checkpoint(settings: Settings) -> Checkpoint:

@@ -188,7 +188,7 @@ def test_a_clip_posted_from_outside_gets_scores(service: Composed) -> None:
 
 def test_a_camera_on_the_sample_stream_gives_incidents(service: Composed) -> None:
     # Opens an incident at the lowest level that the calibration speaks of.
-    eager = {"false_alarms_per_hour": 1000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
+    eager = {"false_alarms_per_day": 48000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
     camera = {"url": "rtsp://rtsp:8554/sample", **eager}
     service.client.put("/v1/cameras/sample", json=camera).raise_for_status()
     incident = service.until(

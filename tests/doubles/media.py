@@ -246,6 +246,25 @@ def picture(directory: Path, suffix: str = ".png") -> Path:
     return _write(directory / f"picture{suffix}.mp4", data.tobytes())
 
 
+def still_gif(directory: Path) -> Path:
+    """A GIF of one picture."""
+    path = directory / "still.gif"
+    with av.open(str(path), "w") as container:
+        stream = _video_stream(container, "gif", 10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(0, 64, 48), format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+def animated_webp(directory: Path) -> Path:
+    """The beginning of an animated WebP picture."""
+    chunks = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + b"\x3f\0\0" + b"\x2f\0\0"
+    chunks += b"ANIM" + struct.pack("<I", 6) + b"\0" * 6
+    body = b"WEBP" + chunks + b"\0" * 64
+    return _write(directory / "animated.webp", b"RIFF" + struct.pack("<I", len(body)) + body)
+
+
 def audio_only(directory: Path) -> Path:
     """A second of a tone, AAC in MP4, no video stream."""
     path = directory / "audio.mp4"

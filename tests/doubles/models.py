@@ -48,14 +48,19 @@ def blind_models(settings: Settings) -> LoadedModels:
     """The shipped flow, and an estimator that sees nobody."""
     estimator: Any = BlindEstimator()
     return LoadedModels(
-        estimator, shipped_scorer(), threshold_of(shipped_scorer(), settings.false_alarms_per_hour), batch=1
+        estimator,
+        shipped_scorer(),
+        threshold_of(shipped_scorer(), false_alarms_per_day=settings.false_alarms_per_day),
+        batch=1,
     )
 
 
 def cardboard_models(_settings: Settings) -> LoadedModels:
     """The same, for services whose clips are scored by a `CardboardScorer`."""
     estimator: Any = BlindEstimator()
-    return CardboardModels(estimator, shipped_scorer(), Threshold(level=0.9, false_alarms_per_hour=1.0), batch=4)
+    return CardboardModels(
+        estimator, shipped_scorer(), Threshold(level=0.9, unusual_per_day=24.0, false_alarms_per_day=48.0), batch=4
+    )
 
 
 def unavailable(_settings: Settings) -> LoadedModels:

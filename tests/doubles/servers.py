@@ -22,7 +22,7 @@ from fastapi.routing import iter_route_contexts
 from websockets.sync.client import ClientConnection, connect
 
 from model.behaviours import Kind
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.app import create_app
 from service.clips.decoding import ClipLimits, ClipRejected
 from service.clips.scorer import ClipObserver, ClipScorer, ScoringCancelled
@@ -79,7 +79,7 @@ def clip_result(frames: int = FRAMES) -> ClipResult:
     return ClipResult(
         clip=ClipInfo(frames=frames, fps=10.0, width=64, height=48, duration_s=frames / 10),
         model=MODEL,
-        threshold=Threshold(level=0.9, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=0.9, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=[frame_score(index) for index in range(frames)],
         tracks=[Track(id=1, first_frame=0, last_frame=frames - 1, windows=1, peak_level=0.5)],
         anomalies=[

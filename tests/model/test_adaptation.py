@@ -52,7 +52,7 @@ def test_a_camera_gets_weights_of_its_own_if_they_find_its_footage_more_likely(
 ) -> None:
     progress: list[float] = []
     fit = fit_camera(
-        footage, base, false_alarms_per_hour=60.0, **RULES, adapt=True, settings=QUICK, on_progress=progress.append
+        footage, base, false_alarms_per_day=1440.0, **RULES, adapt=True, settings=QUICK, on_progress=progress.append
     )
     assert fit.accepted
     assert fit.reason is not None
@@ -62,9 +62,10 @@ def test_a_camera_gets_weights_of_its_own_if_they_find_its_footage_more_likely(
     assert fit.after_nll is not None
     assert fit.after_nll < fit.before_nll - QUICK.margin
     assert fit.checkpoint.calibration == fit.calibration
-    low, high = fit.rate_interval
-    assert low <= 60.0 <= high
-    assert fit.calibration.false_alarms_per_hour(fit.threshold) == pytest.approx(60.0)
+    low, high = fit.interval_per_day
+    assert low <= 1440.0 <= high
+    assert fit.calibration.false_alarms_per_day(fit.threshold) == pytest.approx(1440.0)
+    assert (fit.per_day, fit.needed_s) == (1440.0, 0.0)
     assert fit.calibration.footage_s < fit.footage_s / 2 + 15
     assert fit.footage_s == pytest.approx(240)
     assert fit.windows == 2 * (1500 - 7 + 2100 - 7)
@@ -89,7 +90,7 @@ def test_weights_that_hardly_help_are_refused_and_the_camera_keeps_the_shared_on
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     timid = replace(QUICK, learning_rate=1e-7, epochs=1)
-    fit = fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES, adapt=True, settings=timid)
+    fit = fit_camera(footage, base, false_alarms_per_day=1440.0, **RULES, adapt=True, settings=timid)
     assert not fit.accepted
     assert fit.checkpoint is None
     assert fit.reason is not None
@@ -112,32 +113,40 @@ def test_too_little_footage_is_not_learnt_from(base: Checkpoint) -> None:
 
 
 def test_without_adaptation_the_camera_is_only_calibrated(base: Checkpoint, footage: list[PoseFootage]) -> None:
-    fit = fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES)
+    fit = fit_camera(footage, base, false_alarms_per_day=1440.0, **RULES)
     assert (fit.checkpoint, fit.reason, fit.before_nll, fit.after_nll) == (None, None, None, None)
     assert fit.calibration.merge_s == pytest.approx(1.2)
 
 
 def test_a_fit_can_be_stopped(base: Checkpoint, footage: list[PoseFootage]) -> None:
     with pytest.raises(FitCancelled):
-        fit_camera(footage, base, false_alarms_per_hour=60.0, **RULES, cancelled=lambda: True)
+        fit_camera(footage, base, false_alarms_per_day=1440.0, **RULES, cancelled=lambda: True)
     asked = iter([False] * 3 + [True])
     with pytest.raises(FitCancelled):
         adapt_weights(footage, base, QUICK, cancelled=lambda: next(asked))
 
 
-def test_footage_too_short_for_the_rate_is_refused_and_the_missing_time_named(
+def test_footage_too_short_for_any_threshold_is_refused_and_the_missing_time_named(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     with pytest.raises(CalibrationError, match="at least 10 are needed") as refusal:
-        fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, **RULES)
+        fit_camera([footage_of(20)], base, false_alarms_per_day=1440.0, **RULES)
     assert refusal.value.needed_s is not None
     assert 0 < refusal.value.needed_s < 300
-    with pytest.raises(CalibrationError) as refusal:
-        fit_camera(footage, base, false_alarms_per_hour=1e-4, **RULES)
-    assert refusal.value.needed_s is not None
-    assert refusal.value.needed_s > 240
     with pytest.raises(CalibrationError, match="got 0 windows"):
-        fit_camera([PoseFootage(np.arange(3000) / 15, ())], base, false_alarms_per_hour=60.0, **RULES)
+        fit_camera([PoseFootage(np.arange(3000) / 15, ())], base, false_alarms_per_day=1440.0, **RULES)
+
+
+def test_a_budget_that_the_footage_cannot_support_gets_the_strictest_threshold_that_it_does(
+    base: Checkpoint, footage: list[PoseFootage]
+) -> None:
+    fits = [fit_camera(footage, base, false_alarms_per_day=asked, **RULES) for asked in (1440.0, 1.0, 1e-3)]
+    assert fits[0].threshold < fits[1].threshold
+    assert fits[1].per_day == pytest.approx(fits[2].per_day)
+    assert fits[1].threshold == pytest.approx(fits[2].threshold)
+    assert 1.0 < fits[1].per_day < 1440.0
+    assert fits[1].interval_per_day[1] <= 10 * fits[1].per_day
+    assert 240 < fits[1].needed_s < fits[2].needed_s
 
 
 def test_blocks_of_time_hold_all_footage_once() -> None:
@@ -166,7 +175,7 @@ def test_earlier_false_alarms_raise_the_threshold_and_never_outnumber_the_exceed
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     def fitted(*alarms: float) -> tuple[float, float, int, int]:
-        fit = fit_camera(footage, base, false_alarms_per_hour=60.0, false_alarms=alarms, **RULES)
+        fit = fit_camera(footage, base, false_alarms_per_day=1440.0, false_alarms=alarms, **RULES)
         calibration = fit.calibration
         score = float(calibration.nll(np.array(fit.threshold)))
         return score, calibration.knots[-1], calibration.exceedances, fit.false_alarms_used
@@ -185,7 +194,7 @@ def test_earlier_false_alarms_raise_the_threshold_and_never_outnumber_the_exceed
 
 def test_false_alarms_do_not_replace_footage(base: Checkpoint, footage: list[PoseFootage]) -> None:
     with pytest.raises(CalibrationError, match="more footage"):
-        fit_camera([footage_of(20)], base, false_alarms_per_hour=60.0, false_alarms=[100.0] * 50, **RULES)
+        fit_camera([footage_of(20)], base, false_alarms_per_day=1440.0, false_alarms=[100.0] * 50, **RULES)
 
 
 @pytest.mark.slow
@@ -193,7 +202,7 @@ def test_own_weights_do_not_use_false_alarms_scored_by_the_shared_weights(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
     fits = [
-        fit_camera(footage, base, false_alarms_per_hour=60.0, false_alarms=alarms, **RULES, adapt=True, settings=QUICK)
+        fit_camera(footage, base, false_alarms_per_day=1440.0, false_alarms=alarms, **RULES, adapt=True, settings=QUICK)
         for alarms in ((), (100.0,))
     ]
     assert fits[0].accepted
@@ -219,6 +228,6 @@ def test_on_poselift_a_camera_with_too_little_footage_is_refused(test_data: Path
     clips = read_split(test_data / "poselift" / "pose" / "train")
     footage = [PoseFootage.of_clip(clip, 15.0) for clip in clips if clip.camera == "06"]
     with pytest.raises(CalibrationError, match="more footage") as refusal:
-        fit_camera(footage, base, false_alarms_per_hour=20.0, merge_s=10.0, min_duration_s=0.5)
+        fit_camera(footage, base, false_alarms_per_day=480.0, merge_s=10.0, min_duration_s=0.5)
     assert refusal.value.needed_s is not None
     assert 10 < refusal.value.needed_s < 3600

@@ -94,25 +94,25 @@ def test_a_tail_with_an_end_is_taken_as_exponential() -> None:
 
 
 def test_rate_and_level_state_the_same_threshold(fitted: Calibration) -> None:
-    for rate in (0.01, 0.5, 1.0, 20.0, fitted.highest_rate):
-        level = fitted.threshold(rate)
-        assert fitted.false_alarms_per_hour(level) == pytest.approx(rate, rel=1e-6)
-    rates = np.array([0.1, 1.0, 10.0])
-    levels = [fitted.threshold(rate) for rate in rates]
+    for rate in (0.24, 12.0, 24.0, 480.0, fitted.highest_per_day):
+        level = fitted.threshold(false_alarms_per_day=rate)
+        assert fitted.false_alarms_per_day(level) == pytest.approx(rate, rel=1e-6)
+    rates = np.array([2.4, 24.0, 240.0])
+    levels = [fitted.threshold(false_alarms_per_day=rate) for rate in rates]
     assert levels == sorted(levels, reverse=True)
 
 
 def test_held_out_footage_raises_as_many_false_alarms_as_promised() -> None:
-    promised = 6.0
+    promised = 24 * 6.0
     inside = 0
     for seed in range(10):
         recording = camera(seed, hours=5)
         fitted = Calibration.fit(recording.highest, [recording], tail_share=0.01)
-        level = fitted.threshold(promised)
-        low, high = fitted.rate_interval(level)
+        level = fitted.threshold(false_alarms_per_day=promised)
+        low, high = fitted.interval_per_day(level)
         assert low < promised < high
         fresh = camera(1000 + seed, hours=100)
-        alarms = len(exceedance_runs(fresh.times, fitted.level(fresh.highest), level, fitted.merge_s)) / 100
+        alarms = len(exceedance_runs(fresh.times, fitted.level(fresh.highest), level, fitted.merge_s)) * 24 / 100
         inside += low <= alarms <= high
         assert alarms == pytest.approx(promised, rel=0.5)
     assert inside >= 7
@@ -123,22 +123,22 @@ def test_the_rate_of_a_threshold_lies_in_its_interval_which_narrows_with_footage
     for hours in (2, 20):
         recording = camera(7, hours=hours)
         fitted = Calibration.fit(recording.highest, [recording], tail_share=0.01)
-        level = fitted.threshold(1.0)
-        low, high = fitted.rate_interval(level)
-        assert low < 1.0 < high
-        assert fitted.rate_interval(level, confidence=0.5) > (low, 0)
-        assert fitted.rate_interval(level, confidence=0.5)[1] < high
+        level = fitted.threshold(false_alarms_per_day=24.0)
+        low, high = fitted.interval_per_day(level)
+        assert low < 24.0 < high
+        assert fitted.interval_per_day(level, confidence=0.5) > (low, 0)
+        assert fitted.interval_per_day(level, confidence=0.5)[1] < high
         widths.append(math.log(high / low))
     assert widths[1] < widths[0] / 2
 
 
 def test_what_the_footage_cannot_support_is_refused(fitted: Calibration) -> None:
-    for rate in (0.0, -1.0, math.nan, fitted.highest_rate * 1.01):
+    for rate in (0.0, -1.0, math.nan, fitted.highest_per_day * 1.01):
         with pytest.raises(CalibrationError, match=r"footage \(10\.00 h\) supports .* up to \d+\.\d false alarms"):
-            fitted.threshold(rate)
+            fitted.threshold(false_alarms_per_day=rate)
     for level in (0.5, 1.1):
         with pytest.raises(CalibrationError, match="false alarms are known for levels from"):
-            fitted.false_alarms_per_hour(level)
+            fitted.false_alarms_per_day(level)
     with pytest.raises(ValueError, match="levels lie between 0 and 1"):
         fitted.nll(np.array(1.5))
 
@@ -217,27 +217,40 @@ def test_runs_cover_all_exceedances_and_lie_apart(above: np.ndarray, merge_s: fl
 
 
 def test_a_rate_is_supported_when_its_threshold_cannot_cost_ten_times_as_much(fitted: Calibration) -> None:
-    fitted.check_support(10.0)
-    with pytest.raises(CalibrationError, match=r"too little for 1e-06 false alarms per hour.*up to") as refusal:
-        fitted.check_support(1e-6)
-    assert refusal.value.needed_s is not None
-    with pytest.raises(CalibrationError, match="supports thresholds of more than 0") as too_high:
-        fitted.check_support(fitted.highest_rate * 2)
-    assert too_high.value.needed_s is None
+    assert fitted.supported_per_day(240.0) == 240.0
+    assert fitted.needed_s(240.0) == 0.0
+    for asked in (2.4e-5, 1e-9):
+        supported = fitted.supported_per_day(asked)
+        assert supported > asked
+        assert fitted.interval_per_day(fitted.threshold(false_alarms_per_day=supported))[1] <= 10 * supported
+        stricter = 0.99 * supported
+        assert fitted.interval_per_day(fitted.threshold(false_alarms_per_day=stricter))[1] > 10 * stricter
+        assert fitted.needed_s(asked) > 0
+    assert fitted.supported_per_day(2.4e-5) == pytest.approx(fitted.supported_per_day(1e-9), rel=1e-6)
+    for refused in (fitted.supported_per_day, fitted.needed_s):
+        for rate in (fitted.highest_per_day * 2, 0.0, math.nan):
+            with pytest.raises(CalibrationError, match="supports thresholds of more than 0") as too_high:
+                refused(rate)
+            assert too_high.value.needed_s is None
 
 
-def test_a_refusal_says_about_how_much_more_footage_is_needed() -> None:
+def test_more_footage_supports_stricter_thresholds() -> None:
+    supported = []
+    for hours in (0.5, 2, 8):
+        recording = camera(0, hours=hours)
+        supported.append(Calibration.fit(recording.highest, [recording], tail_share=0.01).supported_per_day(1e-6))
+    assert supported[0] > 2 * supported[1] > 4 * supported[2]
+
+
+def test_footage_says_about_how_much_more_of_it_a_rate_needs() -> None:
     short = camera(0, hours=0.5)
     fitted = Calibration.fit(short.highest, [short], tail_share=0.01)
-    needed = []
-    for rate in (0.05, 0.02, 0.01):
-        with pytest.raises(CalibrationError) as refusal:
-            fitted.check_support(rate)
-        needed.append(refusal.value.needed_s or 0.0)
+    needed = [fitted.needed_s(24 * rate) for rate in (0.05, 0.02, 0.01)]
     assert 0 < needed[0] < needed[1] < needed[2]
     # The longer footage has another tail, so the estimate is only of the right size.
     longer = camera(0, hours=0.5 + 4 * needed[0] / HOUR_S)
-    Calibration.fit(longer.highest, [longer], tail_share=0.01).check_support(0.05)
+    enough = Calibration.fit(longer.highest, [longer], tail_share=0.01)
+    assert enough.supported_per_day(24 * 0.05) == 24 * 0.05
 
 
 def test_too_few_exceedances_are_extrapolated_to_enough() -> None:

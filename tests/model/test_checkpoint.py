@@ -168,7 +168,7 @@ def test_the_shipped_checkpoint_has_488_parameters_a_calibration_and_no_machine_
     assert shipped.parts is not None
     assert shipped.parts.pair is not None
     assert shipped.calibration is not None
-    assert 0.9 < shipped.calibration.threshold(1.0) < 1
+    assert 0.9 < shipped.calibration.threshold(false_alarms_per_day=24.0) < 1
     assert "/" not in shipped.provenance.command.replace("model/checkpoints/", "")
 
 

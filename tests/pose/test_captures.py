@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.doubles import media
 from tests.doubles.rtsp import RtspServer, rtsp_server
 from tests.doubles.servers import eventually
 from tests.doubles.streams import Behaviour, answers, certificate, garbage, motion_jpeg, peer, silent, trickle
+from tests.doubles.zoo import ZOO
 
 CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(
@@ -56,6 +58,16 @@ class TestLoopCapture:
         assert late is not None
         assert late - first >= 0.27
         capture.close()
+
+    @pytest.mark.parametrize("name", ["interlaced-h264.mp4", "fields.ts", "mirrored.mp4", "av1.webm", "cover.mov"])
+    def test_a_looped_file_is_shown_as_a_player_shows_it(self, name: str, tmp_path: Path) -> None:
+        (animal,) = [one for one in ZOO if one.name == name]
+        animal.make(tmp_path / name)
+        with opened(LoopCapture(tmp_path / name)) as capture:
+            pictures = [capture.read() for _ in range(5)]
+        for index, picture in enumerate(pictures):
+            assert np.abs(np.subtract(picture.image, animal.picture(index), dtype=np.int16)).mean() < animal.alike
+            assert picture.stream_time == pytest.approx(animal.times[index], abs=0.2)
 
     def test_without_loop_the_end_of_the_file_is_permanent(self, tmp_path: Path) -> None:
         capture = LoopCapture(media.clip(tmp_path, frames=3, fps=30), loop=False)
@@ -117,8 +129,11 @@ def test_a_missing_device_is_named() -> None:
     assert (caught.value.cause, caught.value.permanent) == ("device-missing", False)
 
 
+CaptureType = TypeVar("CaptureType", LoopCapture, StreamCapture)
+
+
 @contextmanager
-def opened(capture: StreamCapture) -> Iterator[StreamCapture]:
+def opened(capture: CaptureType) -> Iterator[CaptureType]:
     try:
         yield capture
     finally:
@@ -155,6 +170,27 @@ class TestHttp:
             for _ in range(20):
                 capture.read()
         assert caught.value.cause == "too-many-pixels"
+
+    @pytest.mark.parametrize(
+        ("name", "size"),
+        [
+            ("interlaced-h264.ts", (320, 192)),
+            ("interlaced-mpeg2.ts", (320, 192)),
+            ("wide-pixels-libx264.ts", (640, 192)),
+        ],
+    )
+    def test_fields_and_wide_pixels_are_shown_as_a_player_shows_them(
+        self, name: str, size: tuple[int, int], tmp_path: Path
+    ) -> None:
+        (animal,) = [one for one in ZOO if one.name == name]
+        animal.make(tmp_path / name)
+        camera = answers("HTTP/1.1 200 OK", "Content-Type: video/mp2t", body=(tmp_path / name).read_bytes())
+        with peer(camera) as served, opened(StreamCapture(pinned(served.port))) as capture:
+            pictures = [capture.read() for _ in range(10)]
+        for picture in pictures:
+            assert picture.image.shape == (size[1], size[0], 3)
+            wanted = animal.picture(media.frame_number(picture.image))
+            assert np.abs(np.subtract(picture.image, wanted, dtype=np.int16)).mean() < animal.alike
 
     def test_closing_wakes_a_reader(self) -> None:
         with peer(motion_jpeg([(160, 120)], pictures=5)) as camera:

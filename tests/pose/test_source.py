@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.source import FileSource, UnreadableVideo, probe
+from pose.containers import UnreadableVideo
+from pose.probe import probe
+from pose.source import FileSource
 from tests.doubles import media
 
 
@@ -81,6 +83,8 @@ def test_large_pictures_are_refused_before_they_are_decoded(tmp_path: Path) -> N
         (media.empty, "empty"),
         (media.text_named_mp4, "not-a-video"),
         (media.picture, "picture"),
+        (media.still_gif, "picture"),
+        (media.animated_webp, "picture"),
         (media.audio_only, "no-video-stream"),
         (media.truncated_moov, "truncated"),
         (media.truncated_faststart, "truncated"),

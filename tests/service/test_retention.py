@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.clips.store import ClipStore
 from service.incidents.store import IncidentStore
 from service.retention import IncidentRetention, Janitor, RetentionPolicy, Stored, to_remove

@@ -37,7 +37,7 @@ def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
         ("DAFLOW_DEVICE", "gpu"),
         ("DAFLOW_CLIP_WORKERS", "0"),
         ("DAFLOW_MAX_CLIP_SECONDS", "nan"),
-        ("DAFLOW_FALSE_ALARMS_PER_HOUR", "-1"),
+        ("DAFLOW_FALSE_ALARMS_PER_DAY", "-1"),
         ("DAFLOW_POSE_IMAGE_SIZE", "100"),
         ("DAFLOW_DATABASE_URL", "the usual one"),
         ("DAFLOW_CLIP_STORAGE_BYTES", "1000"),
@@ -142,3 +142,23 @@ def test_every_setting_is_described() -> None:
 
 def test_the_documentation_has_the_table_of_settings_that_the_class_renders() -> None:
     assert settings_table() in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_budget_per_hour_is_the_old_name_of_the_budget_per_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().false_alarms_per_day == 1.0
+    monkeypatch.setenv("DAFLOW_FALSE_ALARMS_PER_HOUR", "0.5")
+    assert load_settings().false_alarms_per_day == 12.0
+    assert unknown_variables() == []
+    assert "PER_HOUR` |" not in settings_table()
+    monkeypatch.setenv("DAFLOW_FALSE_ALARMS_PER_DAY", "12")
+    with pytest.raises(SettingsError, match=r"FALSE_ALARMS_PER_DAY and DAFLOW_FALSE_ALARMS_PER_HOUR are both set"):
+        load_settings()
+    monkeypatch.setenv("DAFLOW_FALSE_ALARMS_PER_HOUR", "")
+    assert load_settings().false_alarms_per_day == 12.0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "often"])
+def test_a_wrong_budget_is_refused_under_its_old_name(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAFLOW_FALSE_ALARMS_PER_HOUR", value)
+    with pytest.raises(SettingsError, match=r"^DAFLOW_FALSE_ALARMS_PER_DAY: Input should be"):
+        load_settings()

@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_da
         evidence_before_s=2,
     ) as running:
         for name, file in (("hall", airport), ("room", room)):
-            config = {"url": str(file), "loop": True, "name": name.title(), "max_fps": 2, "false_alarms_per_hour": 0.01}
+            config = {"url": str(file), "loop": True, "name": name.title(), "max_fps": 2, "false_alarms_per_day": 0.24}
             assert running.client.put(f"/v1/cameras/{name}", json=config).status_code == 201
         config = {"url": "skeletons:", "name": "Gate", "min_duration_s": 0.2, "quiet_s": 3, "cooldown_s": 0}
         assert running.client.put("/v1/cameras/gate", json=config).status_code == 201

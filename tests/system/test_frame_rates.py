@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.scorer import Scorer
 from pose.estimator import PoseEstimator
-from pose.source import FileSource, probe
+from pose.probe import probe
+from pose.source import FileSource
 from pose.tracker import Tracker
 from pose.windows import slice_track
 from tests.doubles import media

@@ -15,7 +15,7 @@ from tests.doubles.servers import ServerProcess, eventually, server_process
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-EAGER = {"false_alarms_per_hour": 1000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
+EAGER = {"false_alarms_per_day": 48000, "min_duration_s": 0, "quiet_s": 2, "cooldown_s": 0}
 """Opens an incident at the lowest level that the calibration speaks of."""
 
 AGE_BOUND_S = 5.0

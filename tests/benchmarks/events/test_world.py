@@ -5,14 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.events.world import BUDGET_PER_HOUR, EVENTS_EACH, KINDS, WorldClip, cameras, record
+from benchmarks.events.world import BUDGET_PER_DAY, EVENTS_EACH, KINDS, WorldClip, cameras, record
 from model.behaviours import Kind
 from simulation.scene import EVENTS, SceneIncident
 
 
 def test_every_event_of_the_simulation_is_to_be_called_something() -> None:
     assert set(KINDS) == set(EVENTS)
-    assert BUDGET_PER_HOUR * 24 == 24
+    assert BUDGET_PER_DAY == 24
 
 
 def test_a_camera_sees_all_its_scenes_from_one_point_with_other_people() -> None:

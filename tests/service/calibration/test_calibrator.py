@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.adaptation import AdaptationSettings, fit_camera
+from model.behaviours import Behaviours
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
@@ -24,19 +26,24 @@ from service.calibration.gathering import CalibrationRefused
 from service.calibration.report import CalibrationRequest
 from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
+from service.documents.messages import KindSeen
 from service.documents.results import ClipResult, FrameScore, PersonScore
 from service.incidents.store import HeldPeak
 from service.live.frames import Scored
 from service.settings import Settings
 from tests.doubles.live import device, lying
 from tests.doubles.live_records import incident_info, over
+from tests.doubles.puppet import Footage, falling, film, running, script, standing
 from tests.doubles.scores import scored_frame
 from tests.doubles.servers import CardboardScorer, LiveServer, Serve, clip_result, eventually, live_server
 from tests.model.skeletons import swaying
 
 ADDRESS = "/v1/cameras/gate/calibration"
-FEED = {"url": "skeletons:", "quiet_s": 1, "min_duration_s": 0.2, "false_alarms_per_hour": 60}
+FEED = {"url": "skeletons:", "quiet_s": 1, "min_duration_s": 0.2, "false_alarms_per_day": 2880}
 RATE_HZ = 15.0
+LEFT = (-4.5, 8.0)
+"""Where somebody begins to run, who then crosses the picture."""
+
 QUICK = AdaptationSettings(epochs=3, max_windows=300)
 TIMID = AdaptationSettings(epochs=1, learning_rate=1e-7, max_windows=300)
 
@@ -112,7 +119,9 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert first["gathered_s"] == pytest.approx(240, abs=6)
     assert first["gathered_poses"] == pytest.approx(7200, abs=200)
     report = first["versions"][0]["report"]
-    assert report["interval"][0] <= report["false_alarms_per_hour"] == 60 <= report["interval"][1]
+    low, high = report["interval_per_day"]
+    assert low <= report["unusual_per_day"] == 1440 <= high
+    assert (report["false_alarms_per_day"], report["support"]) == (2880, None)
     assert report["adaptation"] is None
     assert weights(live) == []
     own = thresholds(live)
@@ -238,6 +247,119 @@ def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report
     assert most["exceedances"] == 2 * most["false_alarms_used"], "as many as the footage has of its own"
 
 
+def acting(film: Footage, begin: float) -> Iterator[Scored]:
+    """The frames of one person, numbered 7, with what named behaviours see of them."""
+    behaviours = Behaviours()
+    for number, moment in enumerate(film.times.tolist()):
+        joints, boxes = film.keypoints[number : number + 1], film.boxes[number : number + 1]
+        findings = behaviours.observe(moment, [7], boxes.astype(np.float32), joints.astype(np.float32), film.size)
+        yield scored_frame(begin + moment, {7: joints[0]}, findings=findings)
+
+
+def life_with(film: Footage, times: int) -> Iterator[Scored]:
+    """Normal life in which somebody does this so many times, evenly; it ends now."""
+    frames = list(normal_life(240))
+    spare = len(frames) // times
+    for turn in range(times):
+        part = frames[turn * spare : (turn + 1) * spare]
+        acts = acting(film, part[0].captured_at)
+        for frame in part:
+            act = next(acts, None)
+            yield (
+                frame
+                if act is None
+                else replace(
+                    frame,
+                    findings=act.findings,
+                    track_ids=[*frame.track_ids, 7],
+                    boxes=np.zeros((3, 4), np.float32),
+                    keypoints=np.concatenate([frame.keypoints, act.keypoints]),
+                    newest=[None] * 3,
+                )
+            )
+
+
+_EPISODES = itertools.count()
+
+
+def incidents_of(live: LiveServer, film: Footage) -> list[str]:
+    """The kinds of the incidents that somebody raises who does this in front of the camera, some minutes ago."""
+    camera = live.runtime.cameras.manager.camera("gate")
+    assert camera.lane is not None
+    before = {one["id"] for one in live.client.get("/v1/incidents").json()["incidents"]}
+    begin = time.monotonic() - 1000 + 20 * next(_EPISODES)
+    for frame in acting(film, begin):
+        camera.lane.deliver(frame)
+    for pause in range(1, 4):
+        camera.lane.deliver(scored_frame(begin + film.times[-1] + pause))
+    eventually(lambda: camera.status().incident is None, "the incident is over")
+
+    counted = [sample for metric in live.runtime.metrics.incidents.collect() for sample in metric.samples]
+    opened = sum(sample.value for sample in counted if sample.name.endswith("_total"))
+
+    def stored() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = live.client.get("/v1/incidents").json()["incidents"]
+        return found
+
+    eventually(lambda: len(stored()) == opened and all(one["ended_at"] for one in stored()), "all are stored")
+    return [one["kind"] for one in stored() if one["id"] not in before]
+
+
+def test_where_people_run_only_faster_running_is_an_incident_and_a_fall_still_is(serve: Serve) -> None:
+    run, faster = film(running(1.5), 2.5, place=LEFT), film(running(2.4), 2.0, place=LEFT)
+    fall = film(script((1.5, standing), (5.0, falling())), 6.0, place=(0.0, 8.0))
+    live = serve()
+    put(live, false_alarms_per_day=1.0, cooldown_s=0)
+    assert [incidents_of(live, each) for each in (run, faster)] == [["running"], ["running"]]
+
+    assert live.client.post(ADDRESS, json={"seconds": 235}).status_code == 202
+    watch(live, life_with(run, 4))
+    done = finished(live)
+    assert done["state"] == "done", done
+    report = done["versions"][0]["report"]
+    assert report["support"].startswith("4 min"), "the budget is strict, and the calibration says what it supports"
+    assert report["unusual_per_day"] > 0.5
+    found = report["behaviours"]["running"]
+    assert (found["times"], found["usable"]) == (4, True)
+    assert 1.0 < found["highest"] < found["threshold"] < 2.4 / 1.25
+    assert found["words"].startswith(f"Running: {found['threshold']:.3g} instead of 1, because normal life here came")
+    assert {one["threshold"] for kind, one in report["behaviours"].items() if kind != "running"} == {1.0}
+    assert thresholds(live)["behaviours"]["running"] == found["threshold"]
+
+    assert [incidents_of(live, each) for each in (run, faster, fall)] == [[], ["running"], ["fall"]]
+    (told,) = [one for one in live.client.get("/v1/incidents").json()["incidents"] if one["kind"] == "running"][:1]
+    assert f"normal life here up to {found['highest']:.3g}, fires from {found['threshold']:.3g}" in told["explanation"]
+
+
+def test_a_false_alarm_of_a_named_behaviour_makes_it_stricter_at_the_next_calibration(serve: Serve) -> None:
+    run = film(running(1.5), 2.5, place=LEFT)
+    live = serve()
+    put(live, cooldown_s=0)
+    assert incidents_of(live, run) == ["running"]
+    (raised,) = live.client.get("/v1/incidents").json()["incidents"]
+    score = raised["kinds"][0]["score"]
+    # The same incident, after the camera was added.
+    created = live.runtime.cameras.store.get("gate").created_at
+    seen = KindSeen.model_validate(raised["kinds"][0]).model_copy(update={"first_at": created, "last_at": created})
+    times = {"started_at": created, "updated_at": created, "peak_at": created}
+    incident = incident_info("marked", "gate", kind=seen.kind, kinds=[seen]).model_copy(update=times)
+    live.runtime.streams.incidents.started(incident)
+    live.runtime.streams.incidents.ended(over(incident, 0.0), None)
+    assert live.client.post("/v1/incidents/marked/false-alarm", json={}).status_code == 200
+
+    report = calibrated(live)["versions"][0]["report"]
+    found = report["behaviours"]["running"]
+    assert (report["false_alarms_marked"], report["false_alarms_used"]) == (1, 0)
+    assert (found["times"], found["marked"], found["highest"]) == (0, 1, score)
+    assert found["threshold"] > score
+    assert "1 incident was marked as a false alarm" in found["words"]
+    camera = live.runtime.cameras.manager.camera("gate")
+    assert camera.lane is not None
+    for frame in acting(run, time.monotonic() - 600):
+        camera.lane.deliver(frame)
+    assert camera.status().incident is None
+
+
 def test_weights_that_do_not_help_are_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrator, "fit_camera", partial(fit_camera, settings=TIMID))
     live = serve()
@@ -329,14 +451,14 @@ def test_a_camera_is_calibrated_on_a_clip_of_real_life(serve: Serve, test_data: 
     result = poselift_clip(test_data, "04")
     live = serve(scorer=ClipsOf(result))
     eventually(lambda: live.runtime.models.loaded is not None, "the models are loaded")
-    put(live, false_alarms_per_hour=30, quiet_s=10, min_duration_s=0.5)
+    put(live, false_alarms_per_day=1440, quiet_s=10, min_duration_s=0.5)
     posted = post_clip(live)
     live.client.until(posted, "done")
     assert live.client.post(ADDRESS, json={"clip": posted}).status_code == 202
     done = finished(live)
     assert done["state"] == "done", done
     report = done["versions"][0]["report"]
-    assert report["interval"][0] <= 30 <= report["interval"][1]
+    assert report["interval_per_day"][0] <= report["unusual_per_day"] == 720 <= report["interval_per_day"][1]
     pauses = np.diff([frame.time_s for frame in result.frames])
     assert report["footage_s"] == pytest.approx(pauses[pauses < 2].sum(), rel=0.02)
     assert thresholds(live)["open"] == report["threshold"]

@@ -37,7 +37,7 @@ def test_every_pose_is_kept_once_and_no_recording_has_a_silence(steps: list[Step
     gaps = np.diff([one.captured_at for one in frames])
     assert gathering.seconds == pytest.approx(gaps[gaps <= 2].sum())
     assert gathering.poses == sum(people for _, people in steps)
-    recordings = gathering.hand_over()
+    recordings = gathering.hand_over().recordings
     poses = [
         (moment, track.track_id, *joints)
         for recording in recordings
@@ -55,15 +55,15 @@ def test_every_pose_is_kept_once_and_no_recording_has_a_silence(steps: list[Step
         assert np.ptp(recording.frame_times) <= 601
         for track in recording.tracks:
             assert np.isin(track.times, recording.frame_times).all()
-    assert gathering.hand_over() == []
+    assert gathering.hand_over().recordings == []
     gathering.add(scored_frame(1e6, {1: np.zeros((17, 3))}))
-    assert gathering.hand_over() == []
+    assert gathering.hand_over().recordings == []
 
 
 def test_an_empty_scene_takes_little_memory_and_counts_as_footage() -> None:
     gathering, _ = gathered([(1 / RATE_HZ, 0)] * round(RATE_HZ * 1200))
     assert gathering.seconds == pytest.approx(1200, abs=0.1)
-    recordings = gathering.hand_over()
+    recordings = gathering.hand_over().recordings
     assert sum(len(recording.frame_times) for recording in recordings) < 1300
     assert sum(np.ptp(recording.frame_times) for recording in recordings) == pytest.approx(1200, abs=5)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from model.behaviours import Kind
 from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, read_cameras
@@ -45,16 +45,16 @@ def test_a_configuration_does_not_show_its_address_when_it_is_printed() -> None:
 
 def test_an_error_does_not_repeat_the_address() -> None:
     with pytest.raises(ValidationError) as caught:
-        CameraConfig(url=URL, false_alarms_per_hour=1, alert_false_alarms_per_hour=2)
+        CameraConfig(url=URL, false_alarms_per_day=1, alert_false_alarms_per_day=2)
     assert HIDDEN not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"false_alarms_per_hour": 0},
-        {"false_alarms_per_hour": float("inf")},
-        {"false_alarms_per_hour": 1, "alert_false_alarms_per_hour": 2},
+        {"false_alarms_per_day": 0},
+        {"false_alarms_per_day": float("inf")},
+        {"false_alarms_per_day": 1, "alert_false_alarms_per_day": 2},
         {"min_duration_s": -1},
         {"quiet_s": 0},
         {"cooldown_s": float("nan")},
@@ -82,7 +82,7 @@ def test_behaviours_have_their_usual_severity_unless_the_camera_says_otherwise()
 
 
 def test_unusual_movement_is_no_behaviour_that_can_be_switched_off() -> None:
-    with pytest.raises(ValidationError, match=r"unusual is no named behaviour .* set false_alarms_per_hour"):
+    with pytest.raises(ValidationError, match=r"unusual is no named behaviour .* set false_alarms_per_day"):
         CameraConfig(url="skeletons:", behaviours={"unusual": "off"})
 
 
@@ -96,10 +96,10 @@ def test_a_plain_off_in_yaml_switches_a_behaviour_off(tmp_path: Path) -> None:
 
 
 def test_a_patch_changes_what_it_names_and_is_checked_as_a_whole() -> None:
-    config = CameraConfig(url=URL, name="Gate", false_alarms_per_hour=4, alert_false_alarms_per_hour=2)
+    config = CameraConfig(url=URL, name="Gate", false_alarms_per_day=4, alert_false_alarms_per_day=2)
     changed = CameraPatch.model_validate({"name": None, "quiet_s": 3}).apply(config)
     assert changed == config.model_copy(update={"name": None, "quiet_s": 3.0})
-    for fields in ({"false_alarms_per_hour": 1}, {"colour": "blue"}, {"url": None}):
+    for fields in ({"false_alarms_per_day": 1}, {"colour": "blue"}, {"url": None}):
         with pytest.raises(ValidationError):
             CameraPatch.model_validate(fields).apply(config)
 
@@ -202,3 +202,25 @@ def test_cameras_of_the_file_are_added_or_changed_and_others_stay(tmp_path: Path
             assert {camera.id: camera.config.name for camera in runtime.cameras.manager.statuses()} == names
         finally:
             runtime.close()
+
+
+def test_budgets_per_hour_are_read_as_budgets_per_day() -> None:
+    old = {"url": URL, "false_alarms_per_hour": 4, "alert_false_alarms_per_hour": None}
+    config = CameraConfig.model_validate(old)
+    assert (config.false_alarms_per_day, config.alert_false_alarms_per_day) == (96.0, None)
+    assert not any(name.endswith("per_hour") for name in config.model_dump())
+    assert CameraPatch.model_validate({"false_alarms_per_hour": 1}).apply(config).false_alarms_per_day == 24.0
+    assert CameraPatch.model_validate({"false_alarms_per_hour": None}).apply(config).false_alarms_per_day is None
+    assert CameraPatch.model_validate({"name": "Gate"}).apply(config).false_alarms_per_day == 96.0
+
+
+@pytest.mark.parametrize("document", [CameraConfig, CameraPatch])
+@pytest.mark.parametrize("prefix", ["", "alert_"])
+def test_a_budget_per_hour_and_one_per_day_together_are_refused(document: type[BaseModel], prefix: str) -> None:
+    both = {"url": URL, f"{prefix}false_alarms_per_hour": 1, f"{prefix}false_alarms_per_day": 24}
+    with pytest.raises(
+        ValidationError, match=f"{prefix}false_alarms_per_day and {prefix}false_alarms_per_hour are both"
+    ):
+        document.model_validate(both)
+    one = both | {f"{prefix}false_alarms_per_hour": None}
+    assert document.model_validate(one) == document.model_validate(both | {f"{prefix}false_alarms_per_hour": None})

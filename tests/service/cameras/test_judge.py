@@ -15,23 +15,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.behaviours import Finding, Kind
+from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.scorer import ScoredWindow
 from service.cameras.config import CameraConfig
 from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
 from service.documents.base import EndReason, Severity
+from service.documents.kinds import SEVERITIES
 from service.documents.messages import Score
 from service.live.frames import Scored
 from service.live.incident import Ended, Started, Updated
 from tests.doubles.scores import scored_frame
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-HIGHEST_RATE = 100.0
-"""False alarms per hour at the score where the tail of the calibration begins."""
+HIGHEST_RATE = 2400.0
+"""False alarms per day at the score where the tail of the calibration begins."""
 
 
 def calibration(**values: Any) -> Calibration:
-    """Score 2 is at level 0.9; above it, each further ``ln 10`` of score divides the false alarms per hour by 10."""
+    """Score 2 is at level 0.9; above it, each further ``ln 10`` of score divides the false alarms by 10."""
     known: dict[str, Any] = {
         "knots": (0.0, 1.0, 2.0),
         "levels": (0.0, 0.5, 0.9),
@@ -53,9 +55,10 @@ def raw(level: float) -> float:
     return float(CALIBRATION.nll(np.array(level)))
 
 
-def meaning(wanted_rate: float = 1.0, found: Calibration = CALIBRATION, **values: Any) -> Meaning:
+def meaning(unusual: float = 24.0, found: Calibration = CALIBRATION, **values: Any) -> Meaning:
+    """Half of the budget is for unusual movement."""
     known: dict[str, Any] = {"of": "shipped", "adapted": False}
-    return Meaning(found, wanted_rate=wanted_rate, **known | values)
+    return Meaning(found, budget=2 * unusual, **known | values)
 
 
 def config(**values: Any) -> CameraConfig:
@@ -84,10 +87,10 @@ def incidents(verdicts: Sequence[Verdict]) -> list[tuple[type, str]]:
 @pytest.mark.parametrize(
     ("wanted", "rate", "opening", "closing"),
     [
-        (1.0, 1.0, 0.999, 0.996),
-        (10.0, 10.0, 0.99, 0.96),
-        (25.0, 25.0, 0.975, 0.9),
-        (40.0, 40.0, 0.96, 0.9),
+        (24.0, 24.0, 0.999, 0.996),
+        (240.0, 240.0, 0.99, 0.96),
+        (600.0, 600.0, 0.975, 0.9),
+        (960.0, 960.0, 0.96, 0.9),
         (HIGHEST_RATE, HIGHEST_RATE, 0.9, 0.9),
         (10 * HIGHEST_RATE, HIGHEST_RATE, 0.9, 0.9),
     ],
@@ -96,27 +99,27 @@ def test_levels_follow_the_false_alarm_budget_as_far_as_the_calibration_reaches(
     wanted: float, rate: float, opening: float, closing: float
 ) -> None:
     meant = meaning(wanted)
-    assert meant.rate == rate
+    assert meant.unusual_per_day == rate
     rules = rules_of(config(), meant)
     assert (rules.open_level, rules.close_level) == (pytest.approx(opening), pytest.approx(closing))
-    assert CALIBRATION.false_alarms_per_hour(rules.open_level) == pytest.approx(rate)
+    assert CALIBRATION.false_alarms_per_day(rules.open_level) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
     ("asked", "rate", "alert"),
     [
-        (None, 1.0, 0.9999),
-        (0.5, 1.0, 0.9995),
-        (1.0, 1.0, 0.999),
-        (5.0, 1.0, 0.999),
-        (None, 1000.0, 0.99),
-        (500.0, 1000.0, 0.9),
+        (None, 24.0, 0.9999),
+        (24.0, 24.0, 0.9995),
+        (48.0, 24.0, 0.999),
+        (240.0, 24.0, 0.999),
+        (None, 24000.0, 0.99),
+        (24000.0, 24000.0, 0.9),
     ],
 )
 def test_an_alert_is_a_tenth_as_frequent_unless_the_camera_says_otherwise(
     asked: float | None, rate: float, alert: float
 ) -> None:
-    rules = rules_of(config(alert_false_alarms_per_hour=asked), meaning(rate))
+    rules = rules_of(config(alert_false_alarms_per_day=asked), meaning(rate))
     assert rules.alert_level == pytest.approx(alert)
 
 
@@ -127,9 +130,10 @@ def test_times_of_the_configuration_become_rules() -> None:
 
 @pytest.mark.parametrize(("of", "adapted"), [("shipped", False), ("camera", True)])
 def test_the_thresholds_say_what_they_cost_and_by_which_calibration(of: str, adapted: bool) -> None:
-    found = judge_of(meant=meaning(1000.0, of=of, adapted=adapted)).thresholds
+    found = judge_of(meant=meaning(24000.0, of=of, adapted=adapted)).thresholds
     assert [found.open, found.close, found.alert] == pytest.approx([0.9, 0.9, 0.99])
-    assert (found.false_alarms_per_hour, found.calibration, found.adapted) == (HIGHEST_RATE, of, adapted)
+    assert (found.unusual_per_day, found.calibration, found.adapted) == (HIGHEST_RATE, of, adapted)
+    assert found.false_alarms_per_day == 48000.0
 
 
 @given(
@@ -142,9 +146,13 @@ def test_levels_are_in_order_whatever_is_asked(
     wanted: float, alert: float | None, exceedances: int, footage_s: float
 ) -> None:
     meant = meaning(wanted, calibration(exceedances=exceedances, footage_s=footage_s))
-    rules = rules_of(config(alert_false_alarms_per_hour=alert), meant)
+    rules = rules_of(config(alert_false_alarms_per_day=alert), meant)
     assert 0.9 - 1e-9 <= rules.close_level <= rules.open_level <= rules.alert_level < 1
-    assert meant.rate <= wanted
+    highest = meant.calibration.highest_per_day
+    assert meant.unusual_per_day <= highest
+    if meant.unusual_per_day > wanted:
+        # Not the lowest that is supported if it were lower still.
+        assert meant.calibration.interval_per_day(rules.open_level)[1] == pytest.approx(10 * meant.unusual_per_day)
 
 
 def test_an_incident_opens_becomes_an_alert_and_ends() -> None:
@@ -200,14 +208,14 @@ def test_other_rules_keep_the_open_incident_and_forget_what_was_held() -> None:
     show(judge, 1.0, raw(0.9995))
     assert not math.isnan(judge.peak)
     own = calibration(exceedances=200)
-    judge.change(config(quiet_s=1), meaning(4.0, own, of="camera"))
+    judge.change(config(quiet_s=1), meaning(96.0, own, of="camera"))
     assert judge.open is not None
     assert judge.open.id == "1"
     assert math.isnan(judge.peak)
     assert judge.calibration is own
     found = judge.thresholds
     assert found.open == pytest.approx(0.998)
-    assert (found.false_alarms_per_hour, found.calibration) == (4.0, "camera")
+    assert (found.unusual_per_day, found.calibration) == (96.0, "camera")
     ending = show(judge, 2.0)
     assert incidents([ending]) == [(Ended, "1")]
     assert math.isnan(ending.peak)
@@ -318,6 +326,59 @@ def test_a_camera_can_change_the_severity_of_a_behaviour_or_switch_it_off() -> N
     usual = show(judge, 3.0, people=standing(3), findings=[finding(Kind.RUNNING, 3), finding(Kind.FALL, 3)])
     assert usual.changes[0].incident.severity is Severity.ALERT
     assert set(usual.changes[0].incident.kinds) == {Kind.FALL, Kind.RUNNING}
+
+
+def usual(threshold: float, highest: float | None = 1.22) -> Usual:
+    return Usual(threshold, highest, times=4, marked=0, footage_s=1920.0, per_day=13.0, usable=True)
+
+
+@pytest.mark.parametrize(("threshold", "firing"), [(1.0, [1, 2, 3]), (1.35, [2, 3]), (1.6, [3]), (0.8, [0, 1, 2, 3])])
+def test_a_behaviour_fires_from_the_threshold_that_normal_life_of_the_camera_gives_it(
+    threshold: float, firing: list[int]
+) -> None:
+    judge = judge_of(meant=meaning(usual={Kind.RUNNING: usual(threshold)}))
+    assert judge.thresholds.behaviours == dict.fromkeys(SEVERITIES, 1.0) | {Kind.RUNNING: threshold}
+    findings = [finding(Kind.RUNNING, track, score=score) for track, score in enumerate((0.9, 1.2, 1.35, 1.6))]
+    verdict = show(judge, 1.0, people=standing(0, 1, 2, 3), findings=findings)
+    assert [person.firing for person in verdict.score.people] == [[Kind.RUNNING] * (n in firing) for n in range(4)]
+    assert [person.behaviours[Kind.RUNNING] for person in verdict.score.people] == [0.9, 1.2, 1.35, 1.6]
+    seen = verdict.changes[0].incident.kinds[Kind.RUNNING]
+    assert sorted(seen.people) == firing
+    shown = f"score 1.6, normal life here up to 1.22, fires from {threshold:g}"
+    assert seen.saw == f"saw a running; {shown}"
+    below = show(
+        judge_of(meant=meaning(usual={Kind.RUNNING: usual(1.7)})), 1.0, people=standing(3), findings=findings[3:]
+    )
+    assert (below.changes, below.score.people[0].firing) == ([], [])
+
+
+def test_other_behaviours_of_a_calibrated_camera_fire_as_usual_and_say_so() -> None:
+    judge = judge_of(meant=meaning(usual={Kind.RUNNING: usual(1.9), Kind.FALL: usual(1.0, None)}))
+    verdict = show(judge, 1.0, people=standing(3), findings=[finding(Kind.FALL, 3), finding(Kind.LYING, 3)])
+    kinds = verdict.changes[0].incident.kinds
+    assert kinds[Kind.FALL].saw == "saw a fall; score 1, normal life here below 0.5, fires from 1"
+    assert kinds[Kind.LYING].saw == "saw a lying"
+
+
+def test_a_new_calibration_changes_what_fires_from_the_next_frame_on() -> None:
+    judge = judge_of()
+    running = {"people": standing(3), "findings": [finding(Kind.RUNNING, 3, score=1.2)]}
+    assert show(judge, 1.0, **running).score.people[0].firing == [Kind.RUNNING]
+    judge.change(config(), meaning(usual={Kind.RUNNING: usual(1.35)}))
+    assert show(judge, 2.0, **running).score.people[0].firing == []
+
+
+def test_a_budget_that_the_calibration_does_not_support_gets_the_strictest_level_that_it_does() -> None:
+    own = calibration(exceedances=60, footage_s=1800.0)
+    judge = judge_of(meant=meaning(0.5, own))
+    found = judge.thresholds
+    assert found.false_alarms_per_day == 1.0
+    assert 0.5 < found.unusual_per_day == own.supported_per_day(0.5) < 24
+    assert (
+        found.open
+        == own.threshold(false_alarms_per_day=found.unusual_per_day)
+        < own.threshold(false_alarms_per_day=0.5)
+    )
 
 
 BED = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

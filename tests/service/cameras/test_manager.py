@@ -51,7 +51,7 @@ def test_the_same_again_leaves_the_source_alone_and_so_do_rules(serve: Serve) ->
         source = live.runtime.cameras.manager.camera("gate").source
         eventually(lambda: address.connections == 1, "the camera is connected to")
         add(live, url=url)
-        changed = add(live, url=url, quiet_s=3, false_alarms_per_hour=4, name="Gate")
+        changed = add(live, url=url, quiet_s=3, false_alarms_per_day=96, name="Gate")
         assert (changed["config"]["quiet_s"], changed["config"]["name"]) == (3, "Gate")
         assert live.runtime.cameras.manager.camera("gate").source is source
         assert address.connections == 1

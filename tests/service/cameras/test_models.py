@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from model.behaviours import Kind
+from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import CameraModel
-from service.cameras.models import CameraModels
+from service.cameras.models import CameraModels, usual_of
 from service.cameras.store import CameraStore, UnknownCamera
 from service.storage.database import Database
 
@@ -172,3 +175,23 @@ def test_a_calibration_that_was_kept_is_used_though_the_database_cannot_be_read_
     monkeypatch.setattr(shelf.store, "active", fail)
     shelf.models.add(shelf.camera, REPORT, FIRST.to_dict())
     assert shelf.camera.calibration == FIRST
+
+
+def test_what_is_usual_to_named_behaviours_is_kept_with_the_calibration(shelf: Shelf) -> None:
+    here = {Kind.RUNNING: Usual(1.35, 1.22, times=4, marked=0, footage_s=1920.0, per_day=13.0, usable=True)}
+    stored = {kind: dataclasses.asdict(one) | {"words": "Running: 1.35"} for kind, one in here.items()}
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict())
+    assert shelf.camera.models[-1].usual == {}, "a report of an older version"
+    # A behaviour that this version does not know is left out.
+    shelf.models.add(shelf.camera, {**REPORT, "behaviours": {**stored, "juggling": {}}}, SECOND.to_dict())
+    assert shelf.camera.models[-1].usual == here
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.models[-1].usual == here
+    shelf.models.roll_back(shelf.camera)
+    assert shelf.camera.models[-1].usual == {}
+
+
+@pytest.mark.parametrize("broken", [{"running": {}}, {"running": None}, {"running": {"threshold": 9}}])
+def test_unreadable_thresholds_of_behaviours_are_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="what is usual to named behaviours cannot be read"):
+        usual_of({"behaviours": broken})

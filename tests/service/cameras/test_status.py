@@ -20,9 +20,11 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 def test_new_rules_hold_at_once(serve: Serve) -> None:
     live = serve()
-    before = add(live, false_alarms_per_hour=1)["thresholds"]
-    after = add(live, false_alarms_per_hour=4)["thresholds"]
-    assert (before["false_alarms_per_hour"], after["false_alarms_per_hour"]) == (1, 4)
+    before = add(live, false_alarms_per_day=48)["thresholds"]
+    after = add(live, false_alarms_per_day=192)["thresholds"]
+    assert (before["false_alarms_per_day"], after["false_alarms_per_day"]) == (48, 192)
+    assert (before["unusual_per_day"], after["unusual_per_day"]) == (24, 96)
+    assert set(after["behaviours"].values()) == {1.0}
     assert after["open"] < before["open"] < before["alert"]
     assert after["close"] < after["open"] < after["alert"]
     assert status(live)["thresholds"] == after

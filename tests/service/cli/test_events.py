@@ -163,7 +163,7 @@ def result(anomalies: list[Anomaly], behaviours: dict[int, dict[Kind, float]], l
     return ClipResult(
         clip=ClipInfo(frames=50, fps=10.0, width=64, height=48, duration_s=5.0),
         model=ModelInfo(checkpoint="tiny", parameters=1, window=8, rate_hz=15.0, pose_weights=None),
-        threshold=Threshold(level=0.9, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=0.9, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=frames,
         tracks=[],
         anomalies=anomalies,

@@ -86,7 +86,8 @@ def test_a_decoder_that_dies_costs_only_its_clip(tmp_path: Path) -> None:
 
 def test_a_decoder_that_hangs_in_the_middle_of_a_frame_is_stopped(tmp_path: Path) -> None:
     # A large frame does not fit into the socket's buffer, so part of the next one has arrived when the child stops.
-    with frames(media.clip(tmp_path, frames=30, size=(1280, 720)), dataclasses.replace(LIMITS, stall_s=1.0)) as source:
+    clip = media.clip(tmp_path, frames=30, size=(1280, 720))
+    with frames(clip, dataclasses.replace(LIMITS, stall_s=1.0), inspect(clip, LIMITS)) as source:
         next(source)
         process = decoder_process()
         os.kill(process.pid, signal.SIGSTOP)

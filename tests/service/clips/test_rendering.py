@@ -70,7 +70,7 @@ def scored(
     return ClipResult(
         clip=ClipInfo(frames=len(frames), fps=fps, width=size[0], height=size[1], duration_s=instants[-1] + 1 / fps),
         model=ModelInfo(checkpoint="test", parameters=488, window=24, rate_hz=15.0, pose_weights="pose.onnx"),
-        threshold=Threshold(level=THRESHOLD, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=THRESHOLD, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=frames,
         tracks=[track] if people else [],
         anomalies=find_anomalies(frames, fired, THRESHOLD, merge_s=1.0),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from benchmarks.load.post_clips import inconsistency
 from model.behaviours import Behaviours, Finding, Kind
+from pose.probe import VideoInfo
+from pose.source import FileSource
 from service.clips.decoding import ClipRejected
 from service.clips.scorer import ClipScorer, ScoringCancelled, clip_limits
 from service.documents.results import ClipResult, FrameScore
 from service.documents.skeletons import SkeletonSequence
 from service.scoring.loading import LoadedModels
 from service.settings import Settings
-from tests.doubles import media
+from tests.doubles import media, zoo
 from tests.doubles.findings import finding
 
 
@@ -201,6 +205,86 @@ def test_a_single_skeleton_frame_is_a_valid_result_that_says_so(scorer: ClipScor
     assert inconsistency(result) is None
     assert len(result.tracks) == 1
     assert "shorter than one window" in result.notes[0]
+
+
+@pytest.fixture(scope="module")
+def plain(scorer: ClipScorer, test_data: Path) -> ClipResult:
+    """The scores of the plain file of which the odd ones are copies."""
+    return scorer.score(test_data / "faults/nob.mp4", Watcher(), keypoints=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("interlaced.mp4", "pyav"),
+        ("hflip.mp4", "pyav"),
+        pytest.param("outlier100s.mkv", "opencv", marks=pytest.mark.slow),
+    ],
+)
+def test_an_odd_file_gets_the_people_of_the_plain_one(
+    name: str, reader: str, scorer: ClipScorer, plain: ClipResult, test_data: Path
+) -> None:
+    result = scorer.score(test_data / "faults" / name, Watcher(), keypoints=False)
+    assert inconsistency(result) is None
+    assert (result.clip.reader, result.clip.undecoded, result.notes) == (reader, 0, [])
+    assert (result.clip.frames, result.clip.duration_s) == (plain.clip.frames, plain.clip.duration_s)
+    assert seen_in(result) == pytest.approx(seen_in(plain), abs=4)
+    assert len(result.tracks) == len(plain.tracks)
+    assert sum(track.windows for track in result.tracks) == pytest.approx(
+        sum(track.windows for track in plain.tracks), abs=8
+    )
+
+
+def test_pixels_that_are_not_square_do_not_stretch_the_people(
+    scorer: ClipScorer, plain: ClipResult, test_data: Path, tmp_path: Path
+) -> None:
+    with FileSource(test_data / "faults/nob.mp4") as source:
+        narrow = [cv2.resize(frame.image, (384, 432)).astype(np.uint8) for frame in source]
+    zoo.encode(tmp_path / "narrow.mp4", images=narrow, fps=10, aspect=Fraction(2))
+    result = scorer.score(tmp_path / "narrow.mp4", Watcher(), keypoints=False)
+    assert (result.clip.width, result.clip.height, result.clip.reader) == (768, 432, "pyav")
+    assert seen_in(result) == pytest.approx(seen_in(plain), abs=4)
+    assert peak_of(result) == pytest.approx(peak_of(plain), abs=0.15)
+
+
+def seen_in(result: ClipResult) -> int:
+    """Number of frames with people."""
+    return sum(bool(frame.people) for frame in result.frames)
+
+
+def peak_of(result: ClipResult) -> float:
+    """The highest level."""
+    return max(frame.level for frame in result.frames if frame.level is not None)
+
+
+def test_pictures_that_cannot_be_decoded_are_counted_and_said(scorer: ClipScorer, tmp_path: Path) -> None:
+    zoo.damaged(tmp_path / "clip.avi", "mjpeg", {12, 13, 14, 15})
+    result = scorer.score(tmp_path / "clip.avi", Watcher())
+    assert inconsistency(result) is None
+    assert (result.clip.frames, result.clip.undecoded) == (zoo.FRAMES - 4, 4)
+    assert "4 of 30 pictures could not be decoded; nothing that happened in them was seen" in result.notes
+
+
+def test_a_clock_that_jumps_is_said(scorer: ClipScorer, tmp_path: Path) -> None:
+    (animal,) = [one for one in zoo.ZOO if one.name == "slower.ts"]
+    animal.make(tmp_path / animal.name)
+    result = scorer.score(tmp_path / animal.name, Watcher())
+    assert (result.clip.clock_jumps, result.clip.frames) == (1, 2 * zoo.FRAMES)
+    assert result.clip.duration_s == pytest.approx(zoo.FRAMES / zoo.FPS + zoo.FRAMES / 10, abs=0.02)
+    assert any(note.startswith("the clock of the video jumps once") for note in result.notes)
+
+
+def test_a_clip_of_which_nothing_can_be_decoded_is_an_error(scorer: ClipScorer, tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    zoo.damaged(path, "mjpeg", set(range(zoo.FRAMES)))
+    with pytest.raises(ClipRejected) as refused:
+        scorer.score(path, Watcher())
+    assert refused.value.cause == "undecodable"
+    # The file changed after it was looked at.
+    whole = VideoInfo(zoo.FRAMES, 25.0, *zoo.SIZE, 1.2, "avi", "mjpeg", reader="opencv")
+    with pytest.raises(ClipRejected, match="none of the 30 pictures could be decoded") as refused:
+        scorer.score(path, Watcher(), video=whole)
+    assert refused.value.cause == "undecodable"
 
 
 def test_a_cancelled_clip_stops_at_the_next_batch(models: LoadedModels, scorer: ClipScorer, test_data: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.clips.store import (
     TRANSITIONS,
     ClipJob,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.clips import worker
 from service.clips.decoding import ClipLimits
 from service.clips.store import ClipJob, ClipStore

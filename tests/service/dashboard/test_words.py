@@ -18,7 +18,7 @@ def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None
 
 def test_sizes_and_rates_are_said_in_units_that_fit() -> None:
     assert [words.size(count) for count in (12, 1500, 537_000_000)] == ["12 B", "1.5 KB", "537 MB"]
-    assert [words.rate(one) for one in (1.0, 0.25)] == ["1 per hour", "0.25 per hour"]
+    assert [words.rate(one) for one in (1.0, 0.25)] == ["1 per day", "0.25 per day"]
 
 
 @pytest.mark.parametrize(

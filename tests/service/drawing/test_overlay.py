@@ -189,7 +189,7 @@ def result(levels: list[float | None], duration_s: float) -> ClipResult:
     return ClipResult(
         clip=ClipInfo(frames=len(levels), fps=len(levels) / duration_s, width=320, height=240, duration_s=duration_s),
         model=ModelInfo(checkpoint="test", parameters=488, window=24, rate_hz=15.0, pose_weights="pose.onnx"),
-        threshold=Threshold(level=0.99, false_alarms_per_hour=1.0),
+        threshold=Threshold(level=0.99, unusual_per_day=24.0, false_alarms_per_day=48.0),
         frames=frames,
         tracks=[],
         anomalies=[],

@@ -22,7 +22,7 @@ from service.documents.messages import (
     IncidentUpdated,
     KindSeen,
 )
-from service.incidents.store import HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.incidents.store import FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.storage.database import Database
 from service.storage.evidence import EvidenceKind
 from tests.doubles.live_records import at, incident_info, over
@@ -296,12 +296,19 @@ def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStor
     store.mark_false_alarm(add(store, "still open", start=500.0).id, True)
     store.ended(over(add(store, "elsewhere", "yard", start=100.0)), HeldPeak(9.0, "d" * 64))
     store.mark_false_alarm("elsewhere", True)
-    known = [HeldPeak(-1.5, "b" * 64), None, HeldPeak(3.25, "a" * 64)]
+    known = [FalseAlarm(HeldPeak(-1.5, "b" * 64), {}), FalseAlarm(None, {}), FalseAlarm(HeldPeak(3.25, "a" * 64), {})]
     assert store.false_alarms("door", since=at(0), until=at(1000)) == known
     assert store.false_alarms("door", since=at(100), until=at(205)) == known[1:2]
     # What is over stays as it is.
     assert store.ended(over(store.get("1")), HeldPeak(9.0, "e" * 64)) is None
-    assert store.false_alarms("door", since=at(100), until=at(205)) == [None]
+    assert store.false_alarms("door", since=at(100), until=at(205)) == [FalseAlarm(None, {})]
+
+
+def test_false_alarms_say_how_clearly_named_behaviours_were_seen(store: IncidentStore) -> None:
+    store.ended(over(add(store, "named", start=100.0, **kinds_of(Kind.RUNNING, Kind.UNUSUAL))), None)
+    store.mark_false_alarm("named", True)
+    (seen,) = [one for one in store.get("named").kinds if one.kind is Kind.RUNNING]
+    assert store.false_alarms("door", since=at(0), until=at(1000)) == [FalseAlarm(None, {Kind.RUNNING: seen.score})]
 
 
 def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:

@@ -49,7 +49,7 @@ def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_c
         ({"data_dir": Path("/proc/nowhere")}, "DAFLOW_DATA_DIR"),
         ({"pose_weights": "nowhere/weights.onnx"}, "DAFLOW_POSE_WEIGHTS"),
         ({"checkpoint": Path("nowhere.safetensors")}, "DAFLOW_CHECKPOINT"),
-        ({"false_alarms_per_hour": 1e9}, "DAFLOW_FALSE_ALARMS_PER_HOUR"),
+        ({"false_alarms_per_day": 1e9}, "DAFLOW_FALSE_ALARMS_PER_DAY"),
     ],
 )
 def test_models_that_cannot_be_loaded_name_the_setting(

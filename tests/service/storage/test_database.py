@@ -14,7 +14,7 @@ from sqlalchemy import Engine, MetaData, create_engine, event, insert, inspect, 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from model.behaviours import Kind
-from pose.source import VideoInfo
+from pose.probe import VideoInfo
 from service.access import keys
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
 from service.clips.store import ClipRow, ClipStore
