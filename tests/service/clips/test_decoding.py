@@ -50,7 +50,7 @@ def test_leaving_early_ends_the_decoder(tmp_path: Path) -> None:
         ({}, lambda folder: media.clip(folder, size=(16, 16)), "too-small", "16x16 pixels; at least 32x32"),
         ({}, lambda folder: media.clip(folder, size=(640, 16)), "too-small", "640x16 pixels; at least 32x32"),
         ({}, lambda folder: media.clip(folder, size=(30, 640)), "too-small", "30x640 pixels; at least 32x32"),
-        ({"budget_frames": 9}, media.clip, "too-many-frames", "more than the 9 frames"),
+        ({"budget_frames": 9}, media.clip, "too-long", "more than the 9 frames"),
     ],
 )
 def test_a_clip_beyond_a_limit_is_refused_with_the_figure_and_the_limit(
