@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +18,13 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
-from pose.connections import HttpBody, Link, PinnedUrl, RtspRelay, connection_errors
+from pose.connections import HttpBody, Link, PinnedUrl, connection_errors
 from pose.containers import VIDEO_CONTAINERS, UnreadableVideo, check_pixels
-from pose.live import Picture, SourceError, StreamClock
+from pose.jpegs import MotionJpeg, is_motion_jpeg
+from pose.live import Picture, SourceError
 from pose.pictures import as_shown
 from pose.probe import probe
+from pose.relay import RtspRelay
 from pose.source import FileSource
 
 SEAM_S: Final = 1.5
@@ -54,6 +56,9 @@ so that the error can state its size."""
 _LARGEST: Final = 1 << 25
 _MAX_BAD_PACKETS: Final = 100
 _ANALYSE_US: Final = 2_000_000
+_PROBE_BYTES: Final = 4096
+"""An RTSP stream whose description leaves out the size of the picture tells it with its next key frame. That may be far
+away, so opening does not wait for it."""
 
 
 class _Exclusive:
@@ -111,9 +116,10 @@ class LoopCapture(_Exclusive):
         path: The file.
         loop: Start again at the end; otherwise the end is a permanent problem.
         max_pixels: Refuse larger pictures.
+        check: Called before the file is opened, each time; raises `SourceError` if it must not be.
 
     Raises:
-        SourceError: The file does not exist, or is not a video that can be used.
+        SourceError: The file does not exist, must not be opened, or is not a video that can be used.
 
     Example:
         >>> LoopCapture(Path("gone.mp4"))
@@ -121,10 +127,19 @@ class LoopCapture(_Exclusive):
         pose.live.SourceError: the file cannot be read: No such file or directory
     """
 
-    def __init__(self, path: Path, *, loop: bool = True, max_pixels: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        loop: bool = True,
+        max_pixels: int | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._path = path
         self._loop = loop
+        self._check = check
+        check()
         try:
             self._video = probe(path, max_frames=_LOOKED_AT, max_pixels=max_pixels, allow_cut=True)
             self._source = FileSource(path, video=self._video)
@@ -153,6 +168,7 @@ class LoopCapture(_Exclusive):
         if not self._loop:
             raise SourceError("ended", "the file has been played to its end", permanent=True)
         self._source.close()
+        self._check()
         try:
             self._source = FileSource(self._path, video=self._video)
         except UnreadableVideo as error:
@@ -206,9 +222,9 @@ class DeviceCapture(_Exclusive):
 class StreamCapture(_Exclusive):
     """A network stream, read by FFmpeg over a connection that was made for it.
 
-    RTSP runs over TCP and only the video is requested. Pictures are upright and have square pixels; of an interlaced
-    one only the first field is shown, because a filter would have to wait for the next. The decoder works in one
-    thread, without delay. When it falls behind the camera it drops pictures, see
+    RTSP runs over TCP, and over UDP only if the camera refuses TCP. Only the video is requested. Pictures are upright
+    and have square pixels; of an interlaced one only the first field is shown, because a filter would have to wait for
+    the next. The decoder works in one thread, without delay. When it falls behind the camera it drops pictures, see
     `BEHIND_S` and `LOST_S`.
 
     Args:
@@ -216,6 +232,7 @@ class StreamCapture(_Exclusive):
         open_s: Longest time until the format of the stream is known.
         max_pixels: Refuse larger pictures, before they are decoded.
         verify_tls: Check the certificate of ``rtsps`` and ``https``.
+        allow_udp: Take an ``rtsp`` stream over UDP if the camera refuses TCP.
 
     Raises:
         SourceError: There is no connection, or no video.
@@ -228,10 +245,18 @@ class StreamCapture(_Exclusive):
     """
 
     def __init__(
-        self, url: PinnedUrl, *, open_s: float = 10.0, max_pixels: int | None = None, verify_tls: bool = True
+        self,
+        url: PinnedUrl,
+        *,
+        open_s: float = 10.0,
+        max_pixels: int | None = None,
+        verify_tls: bool = True,
+        allow_udp: bool = True,
     ) -> None:
         super().__init__()
         self._max_pixels = max_pixels
+        self.undecoded_at: float | None = None
+        """Moment of the newest packet since the last picture; see `pose.live.Undecoded`."""
         self._connection: Link | HttpBody | RtspRelay | None = None
         self._container: InputContainer | None = None
         self._expired = False
@@ -240,7 +265,7 @@ class StreamCapture(_Exclusive):
         limit.start()
         try:
             with self._errors():
-                self._open(url, open_s, verify_tls)
+                self._open(url, open_s, verify_tls, allow_udp)
             if self._expired:
                 raise SourceError("timeout", "the stream broke off while it was looked at")
         except SourceError:
@@ -251,7 +276,7 @@ class StreamCapture(_Exclusive):
         finally:
             limit.cancel()
 
-    def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool) -> None:
+    def _open(self, url: PinnedUrl, open_s: float, verify_tls: bool, allow_udp: bool) -> None:
         options = {"analyzeduration": str(_ANALYSE_US), "fpsprobesize": "0", "threads": "1"}
         guard = {"max_pixels": str(_BOMB * (self._max_pixels or _LARGEST))}
         options |= guard
@@ -259,9 +284,9 @@ class StreamCapture(_Exclusive):
             link = Link(url, open_s)
             self._use(link)
             link.secure(verify_tls=verify_tls)
-            relay = RtspRelay(link, url, open_s)
+            relay = RtspRelay(link, url, open_s, allow_udp=allow_udp)
             self._use(relay)
-            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video", "probesize": str(_PROBE_BYTES)}
             options |= {"protocol_whitelist": "tcp", "format_whitelist": "rtsp"}
             container = av.open(relay.url, "r", format="rtsp", options=options, metadata_errors="ignore")
         else:
@@ -269,18 +294,24 @@ class StreamCapture(_Exclusive):
             self._use(body)
             body.open()
             options |= {"protocol_whitelist": "none", "format_whitelist": ",".join(_STREAM_CONTAINERS)}
-            container = av.open(body, "r", options=options, metadata_errors="ignore")
+            if is_motion_jpeg(body.content_type, body.peek()):
+                pictures = MotionJpeg(body.read)
+                container = av.open(pictures, "r", format="mpjpeg", options=options, metadata_errors="ignore")
+            else:
+                container = av.open(body, "r", options=options, metadata_errors="ignore")
         self._container = container
         streams = container.streams.video
         if not streams:
             raise SourceError("not-a-video", "the stream holds no video")
         self._stream = streams[0]
         context = streams[0].codec_context
-        _check_pixels(context.width, context.height, self._max_pixels)
+        if context.width:
+            _check_pixels(context.width, context.height, self._max_pixels)
         context.options = guard
         context.thread_count = 1
         self._has_clock = container.format.name not in _WITHOUT_CLOCK
-        self._clock = StreamClock()
+        self._caught_up: tuple[float, float] | None = None
+        self._waits = 0
         self._skipping = False
         self._skipped = 0
         self._handed_over = 0.0
@@ -315,6 +346,7 @@ class StreamCapture(_Exclusive):
                 packet = next(self._packets, None)
             if packet is None or packet.size == 0:
                 raise SourceError("ended", "the stream has ended")
+            self.undecoded_at = time.monotonic()
             behind = self._behind(packet, asked)
             self._skipping = behind > LOST_S or (self._skipping and not packet.is_keyframe)
             if self._skipping:
@@ -331,19 +363,25 @@ class StreamCapture(_Exclusive):
                 self._skipped += len(frames)
             elif frames:
                 self._frames.extend(frames[1:])
+                self.undecoded_at = None
                 return frames[0]
 
     def _behind(self, packet: av.Packet[av.VideoStream], asked: float) -> float:
-        """How long a packet has waited for the decoder, in seconds."""
+        """How long a packet has waited for the decoder, in seconds.
+
+        A decoder that had to wait for two packets in a row is not behind. From there on, it is behind by as much as the
+        arrivals take longer than the stream times.
+        """
         if not self._has_clock or packet.dts is None:
             return 0.0
-        arrival = time.monotonic()
-        behind = arrival - self._clock.capture_moment(arrival, float(packet.dts * packet.time_base))
-        if behind > BEHIND_S and arrival - asked > _WAITED_S:
-            # The decoder waited for the packet, so the stream's clock or the network lags.
-            self._clock.restart()
-            return 0.0
-        return behind
+        arrival, stream_time = time.monotonic(), float(packet.dts * packet.time_base)
+        self._waits = self._waits + 1 if arrival - asked > _WAITED_S else 0
+        behind = 0.0
+        if self._caught_up is not None and self._waits < 2:
+            behind = (arrival - self._caught_up[0]) - (stream_time - self._caught_up[1])
+        if behind <= 0:
+            self._caught_up = (arrival, stream_time)
+        return max(behind, 0.0)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -1,46 +1,33 @@
 """Network connections to cameras, made here and then handed to FFmpeg.
 
 FFmpeg follows redirects of RTSP servers, cannot check the certificate of a host whose address was resolved before, and
-cannot be interrupted. So the connection is made here, to one address that was checked: `RtspRelay` gives FFmpeg a
-loopback port that carries its RTSP session there, `HttpBody` gives it a file to read. Both can be aborted from any
-thread.
+cannot be interrupted. So the connection is made here, to one address that was checked: `pose.relay` carries FFmpeg's
+RTSP session over it, and `HttpBody` gives FFmpeg a file to read. Both can be aborted from any thread.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import re
-import select
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Final
-from urllib.parse import quote
-from urllib.request import (
-    AbstractDigestAuthHandler,
-    HTTPPasswordMgrWithDefaultRealm,
-    Request,
-    parse_http_list,
-    parse_keqv_list,
-)
 
+from pose.challenges import Challenged
 from pose.live import SourceError
 
 _CHUNK: Final = 1 << 16
 _BACKLOG: Final = 1 << 18
 """Bytes that may wait for a reader that is behind; beyond them the camera has to drop pictures. Linux doubles it."""
 
-_SEND_S: Final = 10.0
-_GATHER_S: Final = 0.005
 _USER_AGENT: Final = "daflow"
+_PEEKED: Final = 2
 
-_REDIRECTION: Final = re.compile(rb"(?:^|\n)location:", re.IGNORECASE)
-"""Without this header FFmpeg cannot be redirected. No description of a stream has such a line."""
+MOVED: Final = "the camera sends us to another address; give that one if it is wanted"
+UNKNOWN_CHALLENGE: Final = "the camera asks for a kind of authentication that is not supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,101 +139,6 @@ def connection_errors() -> Iterator[None]:
         raise SourceError("unreachable", f"the camera cannot be reached: {error.strerror}") from error
 
 
-class RtspRelay:
-    """A loopback port for one RTSP session with a camera.
-
-    Args:
-        link: The connection to the camera; the relay closes it.
-        url: What is asked of the camera.
-        timeout_s: Longest wait for the one client.
-
-    Example:
-        >>> with socket.create_server(("127.0.0.1", 0)) as camera:
-        ...     url = PinnedUrl("rtsp", "camera.example", "127.0.0.1", camera.getsockname()[1], "/live")
-        ...     relay = RtspRelay(Link(url, timeout_s=2.0), url, timeout_s=2.0)
-        ...     relay.abort()
-        >>> relay.url.startswith("rtsp://127.0.0.1:")
-        True
-    """
-
-    def __init__(self, link: Link, url: PinnedUrl, timeout_s: float) -> None:
-        self._link = link
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
-        self._listener.settimeout(timeout_s)
-        port = self._listener.getsockname()[1]
-        userinfo = ""
-        if url.user is not None:
-            userinfo = f"{quote(url.user, safe='')}:{quote(url.password or '', safe='')}@"
-        self.url = f"rtsp://{userinfo}127.0.0.1:{port}{url.target}"
-        self.problem: SourceError | None = None
-        self._seen = b""
-        self._thread = threading.Thread(target=self._run, name=f"relay-{url.host}", daemon=True)
-        self._thread.start()
-
-    def abort(self) -> None:
-        """End the session, from any thread."""
-        self._link.abort()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-
-    def _run(self) -> None:
-        try:
-            with self._listener:
-                client, _ = self._listener.accept()
-            with client:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                try:
-                    with connection_errors():
-                        self._carry(client)
-                except SourceError as error:
-                    # Known before FFmpeg sees the end and asks for the reason.
-                    self.problem = error
-        except OSError:
-            self.problem = SourceError("ended", "the connection was given up before it was used")
-        finally:
-            self._link.close()
-
-    def _carry(self, client: socket.socket) -> None:
-        camera = self._link.socket
-        camera.settimeout(0)
-        buffer = memoryview(bytearray(_CHUNK))
-        ready = select.poll()
-        ready.register(client, select.POLLIN)
-        ready.register(camera, select.POLLIN)
-        while True:
-            sockets = {descriptor for descriptor, _ in ready.poll()}
-            if client.fileno() in sockets:
-                request = client.recv(_CHUNK)
-                if not request:
-                    return
-                camera.settimeout(_SEND_S)
-                camera.sendall(request)
-                camera.settimeout(0)
-            if camera.fileno() in sockets:
-                if not self._carry_answer(camera, client, buffer):
-                    raise SourceError("ended", "the camera has closed the connection")
-                # Packets come in hundreds a second; a few at a time cost less and 5 ms are not seen.
-                time.sleep(_GATHER_S)
-
-    def _carry_answer(self, camera: socket.socket, client: socket.socket, buffer: memoryview) -> bool:
-        while True:
-            try:
-                count = camera.recv_into(buffer)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return True
-            if count == 0:
-                return False
-            self._refuse_redirection(bytes(buffer[:count]))
-            client.sendall(buffer[:count])
-
-    def _refuse_redirection(self, data: bytes) -> None:
-        # FFmpeg leaves carriage returns out before it looks for the header.
-        text = self._seen + data.replace(b"\r", b"")
-        if _REDIRECTION.search(text):
-            raise SourceError("redirect", "the camera sends us to another address; give that one if it is wanted")
-        self._seen = text[-len(b"\nlocation:") :]
-
-
 class HttpBody:
     """The body of a camera's answer to GET, for FFmpeg to read.
 
@@ -272,6 +164,7 @@ class HttpBody:
         self._link: Link | None = None
         self._aborted = False
         self._response: HTTPResponse | None = None
+        self._peeked = b""
 
     def open(self) -> None:
         """Ask for the stream.
@@ -281,15 +174,37 @@ class HttpBody:
         """
         response = self._response = self._ask(None)
         if response.status == 401 and self._url.user is not None:
-            authorization = _authorization(self._url, response.headers)
+            challenged = Challenged(self._url.user, self._url.password or "")
+            if not challenged.hear(response.headers.get_all("WWW-Authenticate", [])):
+                raise SourceError("unauthorised", UNKNOWN_CHALLENGE)
+            authorization = challenged.authorization("GET", self._url.target)
             self.close()
             response = self._response = self._ask(authorization)
         problem = _refusal(response.status)
         if problem is not None:
             raise problem
+        if self.content_type.startswith("image/") and response.length is not None:
+            raise SourceError("not-a-video", "the address gives a single picture, and a stream is needed")
+
+    @property
+    def content_type(self) -> str:
+        """The header of the answer; empty if there is none."""
+        return "" if self._response is None else self._response.headers.get("Content-Type", "").strip().lower()
+
+    def peek(self) -> bytes:
+        """The first bytes of the body that are not white space, with those before them; `read` gives them again."""
+        while len(self._peeked.lstrip()) < _PEEKED and (more := self._receive(_CHUNK)):
+            self._peeked += more
+        return self._peeked
 
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes; waits until there are some; empty at the end."""
+        if self._peeked:
+            data, self._peeked = self._peeked[:size], self._peeked[size:]
+            return data
+        return self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
         assert self._response is not None, "read before open"  # noqa: S101 - the order of calls is ours
         with connection_errors():
             return self._response.read1(size)
@@ -331,33 +246,11 @@ class HttpBody:
         return response
 
 
-def _authorization(url: PinnedUrl, headers: HTTPMessage) -> str:
-    """Answer to the strongest challenge that the camera offers."""
-    challenges = [value.partition(" ") for value in headers.get_all("WWW-Authenticate", [])]
-    user, password = url.user or "", url.password or ""
-    for scheme, _, parameters in challenges:
-        if scheme.lower() == "digest":
-            passwords = HTTPPasswordMgrWithDefaultRealm()
-            request = Request(f"http://{url.host}{url.target}")
-            passwords.add_password(None, request.full_url, user, password)
-            challenge = parse_keqv_list(list(filter(None, parse_http_list(parameters))))
-            try:
-                digest = AbstractDigestAuthHandler(passwords).get_authorization(request, challenge)
-            except (ValueError, KeyError):
-                digest = None
-            if digest:
-                return f"Digest {digest}"
-    for scheme, _, _ in challenges:
-        if scheme.lower() == "basic":
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-    raise SourceError("unauthorised", "the camera asks for a kind of authentication that is not supported")
-
-
 def _refusal(status: int) -> SourceError | None:
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
-        return SourceError("redirect", "the camera sends us to another address; give that one if it is wanted")
+        return SourceError("redirect", MOVED)
     if status in (401, 403):
         return SourceError("unauthorised", f"the camera refuses the user name and password ({status})")
     if status in (404, 410):

@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal, Protocol
+from itertools import pairwise
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ _SLOW_TO_RETRY: Final = frozenset({"unauthorised"})
 """Causes after which the longest pause applies at once: many cameras lock an account after a few wrong passwords."""
 
 _WATCH_S: Final = 0.1
+_WAITING_S: Final = 1.0
 _JOIN_S: Final = 0.3
 _DELIVERY_S: Final = 0.3
 _RATE_SPAN_S: Final = 5.0
@@ -47,6 +49,7 @@ class SourceState(StrEnum):
     """
 
     CONNECTING = "connecting"
+    WAITING = "waiting"
     ONLINE = "online"
     STALLED = "stalled"
     RECONNECTING = "reconnecting"
@@ -56,6 +59,15 @@ class SourceState(StrEnum):
 
 TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
     SourceState.CONNECTING: frozenset(
+        {
+            SourceState.WAITING,
+            SourceState.ONLINE,
+            SourceState.RECONNECTING,
+            SourceState.FAILED,
+            SourceState.STOPPED,
+        }
+    ),
+    SourceState.WAITING: frozenset(
         {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
     ),
     SourceState.ONLINE: frozenset(
@@ -64,7 +76,9 @@ TRANSITIONS: Final[Mapping[SourceState, frozenset[SourceState]]] = {
     SourceState.STALLED: frozenset(
         {SourceState.ONLINE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STOPPED}
     ),
-    SourceState.RECONNECTING: frozenset({SourceState.ONLINE, SourceState.FAILED, SourceState.STOPPED}),
+    SourceState.RECONNECTING: frozenset(
+        {SourceState.WAITING, SourceState.ONLINE, SourceState.FAILED, SourceState.STOPPED}
+    ),
     SourceState.FAILED: frozenset({SourceState.STOPPED}),
     SourceState.STOPPED: frozenset({SourceState.CONNECTING}),
 }
@@ -82,7 +96,7 @@ class SourceError(Exception):
 
     Attributes:
         cause: A stable slug: ``dns``, ``refused``, ``unreachable``, ``timeout``, ``tls``, ``unauthorised``,
-            ``not-found``, ``forbidden``, ``redirect``, ``rejected``, ``not-a-video``, ``undecodable``,
+            ``not-found``, ``forbidden``, ``redirect``, ``rejected``, ``transport``, ``not-a-video``, ``undecodable``,
             ``too-many-pixels``, ``ended``, ``device-missing`` or ``defect``.
         permanent: Whether trying again cannot help.
     """
@@ -101,6 +115,8 @@ class LiveTiming:
         open_s: Longest time for making a connection, up to the stream's header.
         read_s: A connection without a picture for this long is given up.
         stall_s: A connection without a picture for this long counts as stalled.
+        key_frame_s: Longest wait for a picture while coded video arrives: of a stream that was joined in the middle,
+            nothing can be shown before its next key frame.
         backoff_first_s: Pause before the first new attempt; each further one doubles it.
         backoff_cap_s: Longest pause.
         backoff_jitter: Share of the pause that is random, so that cameras behind one switch do not all reconnect at
@@ -116,13 +132,14 @@ class LiveTiming:
     open_s: float = 10.0
     read_s: float = 10.0
     stall_s: float = 5.0
+    key_frame_s: float = 60.0
     backoff_first_s: float = 1.0
     backoff_cap_s: float = 30.0
     backoff_jitter: float = 0.5
     healthy_s: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("open_s", "read_s", "stall_s", "backoff_first_s", "backoff_cap_s"):
+        for name in ("open_s", "read_s", "stall_s", "key_frame_s", "backoff_first_s", "backoff_cap_s"):
             if not (math.isfinite(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value}")
         if not (math.isfinite(self.healthy_s) and self.healthy_s >= 0):
@@ -192,6 +209,24 @@ class Picture:
     skipped: int = 0
 
 
+@runtime_checkable
+class Undecoded(Protocol):
+    """A capture that knows of coded video that it cannot show yet.
+
+    Attributes:
+        undecoded_at: Moment of the newest packet since the last picture, in seconds on the monotonic clock; None if
+            there is none.
+
+    Example:
+        >>> class Joined:
+        ...     undecoded_at: float | None = 12.5
+        >>> isinstance(Joined(), Undecoded)
+        True
+    """
+
+    undecoded_at: float | None
+
+
 class Capture(Protocol):
     """One open connection to a camera.
 
@@ -222,32 +257,48 @@ class Capture(Protocol):
 class StreamClock:
     """Turns arrival times into capture times.
 
-    A camera takes pictures evenly, but the network delivers them in bunches. The stream's own clock is even, so the
-    capture time of a picture is its stream time plus the smallest delay seen so far. The smallest delay grows by one
-    per cent of the time that passes, which follows camera clocks that run fast or slow. Capture times strictly increase
-    and are never later than the arrival. Where the stream's clock jumps, or its delay stays more than a second above
-    the smallest for ten seconds, the clock starts anew. Without stream times the arrival time is used.
+    A camera takes pictures evenly, but the network delivers them in bunches. The stream's own clock is even, so it
+    tells the jitter of the network apart from the movement of people. It is trusted for nothing else: clocks of cameras
+    run some per cent too fast or too slow, and some run at half speed. So its speed is measured against the arrivals.
+
+    Arrivals of the last ten seconds, as points over stream time, lie on or above a line: the pictures that met no
+    delay. Its slope is that of the edge of their lower convex hull under the mean stream time, which is the line with
+    the smallest sum of distances below all points (Moon, Skelly and Towsley, *Estimation and Removal of Clock Skew from
+    Network Delay Measurements*, INFOCOM 1999). The slope is drawn towards 1 as far as jitter explains it: by a tenth of
+    a second, and the mean distance of the points, over the time they span. Capture times strictly increase and are
+    never later than the arrival.
+
+    Where stream times jump, or pictures stay more than a second above the line for three seconds, the clock starts
+    anew. A single stream time far from both neighbours changes nothing. Without stream times the arrival time is used.
 
     Example:
         >>> clock = StreamClock()
         >>> arrivals, stream_times = (10.0, 10.25, 10.25), (0.0, 0.125, 0.25)
         >>> [round(clock.capture_moment(*both), 3) for both in zip(arrivals, stream_times, strict=True)]
-        [10.0, 10.127, 10.25]
+        [10.0, 10.125, 10.25]
     """
 
-    _FORGET: Final = 0.01
+    _SPAN_S: Final = 10.0
+    _BUCKET_S: Final = 0.25
+    _LEAST_SPAN_S: Final = 1.0
+    _JITTER_S: Final = 0.1
     _JUMP_S: Final = 1.0
-    _PATIENCE_S: Final = 10.0
+    _PATIENCE_S: Final = 3.0
 
     def __init__(self) -> None:
-        self._delay = math.inf
-        self._last: tuple[float, float] | None = None
-        self._late_since: float | None = None
         self._moment = -math.inf
+        self._points: deque[tuple[float, float]] = deque()
+        """Stream time and arrival of the picture with the least delay in each quarter of a second, oldest first."""
+        self._speed = 1.0
+        self._last: tuple[float, float] | None = None
+        self._stray: tuple[float, float] | None = None
+        self._late_since: float | None = None
 
     def restart(self) -> None:
         """Start anew for another stream, whose clock is unrelated to that of the last."""
-        self._last = self._late_since = None
+        self._points.clear()
+        self._speed = 1.0
+        self._last = self._stray = self._late_since = None
 
     def capture_moment(self, arrival: float, stream_time: float | None) -> float:
         """The capture time of a picture, estimated when it arrives.
@@ -261,32 +312,87 @@ class StreamClock:
         """
         moment = arrival
         if stream_time is None or not math.isfinite(stream_time):
-            self._last = None
-        else:
-            self._delay = self._smallest_delay(arrival, stream_time)
-            self._last = (arrival, stream_time)
-            moment = min(arrival, stream_time + self._delay)
+            self.restart()
+        elif self._follows(arrival, stream_time):
+            moment = min(arrival, self._on_line(arrival, stream_time))
         if moment <= self._moment:
             # Half-way to the arrival is later than the last moment and still leaves room for those to come.
             moment = (self._moment + arrival) / 2 if arrival > self._moment else math.nextafter(self._moment, math.inf)
         self._moment = moment
         return moment
 
-    def _smallest_delay(self, arrival: float, stream_time: float) -> float:
-        delay = arrival - stream_time
-        if self._last is None:
-            return delay
-        passed, streamed = arrival - self._last[0], stream_time - self._last[1]
-        if streamed <= 0 or streamed > passed + self._JUMP_S:
+    def _follows(self, arrival: float, stream_time: float) -> bool:
+        """Whether a stream time continues those before it; if not, the next one decides which of them is right."""
+        if self._last is None or self._continues(self._last, arrival, stream_time):
+            self._stray = None
+        elif self._stray is not None and self._continues(self._stray, arrival, stream_time):
+            first = self._stray
+            self.restart()
+            self._add(*first)
+        else:
+            self._stray = (arrival, stream_time)
+            return False
+        self._last = (arrival, stream_time)
+        return True
+
+    def _continues(self, before: tuple[float, float], arrival: float, stream_time: float) -> bool:
+        passed, streamed = arrival - before[0], stream_time - before[1]
+        return 0 < streamed <= passed + self._JUMP_S
+
+    def _on_line(self, arrival: float, stream_time: float) -> float:
+        self._add(arrival, stream_time)
+        moment = self._line(stream_time)
+        if arrival - moment <= self._JUMP_S:
             self._late_since = None
-            return delay
-        smallest = min(delay, self._delay + self._FORGET * passed)
-        if delay - smallest <= self._JUMP_S:
-            self._late_since = None
-            return smallest
-        if self._late_since is None:
+        elif self._late_since is None:
             self._late_since = arrival
-        return delay if arrival - self._late_since > self._PATIENCE_S else smallest
+        elif arrival - self._late_since > self._PATIENCE_S:
+            self.restart()
+            self._add(arrival, stream_time)
+            return arrival
+        return moment
+
+    def _line(self, stream_time: float) -> float:
+        """The line below all points, at a stream time."""
+        return min(point[1] + self._speed * (stream_time - point[0]) for point in self._points)
+
+    def _add(self, arrival: float, stream_time: float) -> None:
+        points = self._points
+        begun = not points or arrival // self._BUCKET_S > points[-1][1] // self._BUCKET_S
+        if begun or arrival - points[-1][1] < self._speed * (stream_time - points[-1][0]):
+            if not begun:
+                points.pop()
+            points.append((stream_time, arrival))
+        while points[0][1] < arrival - self._SPAN_S:
+            points.popleft()
+        if begun:
+            self._speed = self._measured_speed()
+
+    def _measured_speed(self) -> float:
+        """Seconds of arrival for each second of the stream, as far as jitter does not explain the difference from 1."""
+        # The newest quarter of a second has just begun, and its first picture may be a late one.
+        points = list(self._points)[:-1]
+        if len(points) < 2:
+            return 1.0
+        (first, begin), (last, end) = points[0], points[-1]
+        if end - begin < self._LEAST_SPAN_S:
+            return 1.0
+        hull: list[tuple[float, float]] = []
+        for x, y in points:
+            while len(hull) > 1 and _turn(hull[-2], hull[-1], (x, y)) <= 0:
+                hull.pop()
+            hull.append((x, y))
+        mean = sum(x for x, _ in points) / len(points)
+        (x0, y0), (x1, y1) = next(edge for edge in pairwise(hull) if edge[1][0] >= mean)
+        speed = (y1 - y0) / (x1 - x0)
+        distance = sum(y - y0 - speed * (x - x0) for x, y in points) / len(points)
+        unexplained = abs(speed - 1) * (last - first) - self._JITTER_S - distance
+        return 1 + math.copysign(max(unexplained, 0.0) / (last - first), speed - 1)
+
+
+def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
+    """Positive where the way from `a` over `b` to `c` turns left."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 class PictureWatch:
@@ -369,8 +475,10 @@ def _ignore(*_: object) -> None:
 class LiveSource:
     """The newest picture of one camera.
 
-    ``stalled`` means connected and silent for `LiveTiming.stall_s`; after `LiveTiming.read_s` of silence the connection
-    is made anew. ``connecting`` is only the first attempt; ``online`` begins with the first picture.
+    ``waiting`` means connected, and coded video arrives of which nothing can be shown before its next key frame; that
+    may last for `LiveTiming.key_frame_s`. ``stalled`` means connected and silent for `LiveTiming.stall_s`; after
+    `LiveTiming.read_s` of silence the connection is made anew. ``connecting`` is only the first attempt; ``online``
+    begins with the first picture.
 
     Args:
         camera_id: Written into every frame and state change.
@@ -528,12 +636,20 @@ class LiveSource:
             if run is None or run.capture is None or run.overdue is not None:
                 return
             silence = now - run.last
+            undecoded_at = run.capture.undecoded_at if isinstance(run.capture, Undecoded) else None
+            coded = undecoded_at is not None and now - undecoded_at <= timing.read_s
+            unseen = run.first is None and self._state in (SourceState.CONNECTING, SourceState.RECONNECTING)
+            if coded and unseen and silence > _WAITING_S:
+                self._problem = None
+                self._move(SourceState.WAITING)
+                noticed = True
             if silence > timing.stall_s and self._state is SourceState.ONLINE:
                 self._problem = SourceError("timeout", f"no picture for {timing.stall_s:g} s")
                 self._move(SourceState.STALLED)
                 noticed = True
-            if silence > timing.read_s:
-                self._problem = run.overdue = SourceError("timeout", f"no picture for {timing.read_s:g} s")
+            if silence > (max(timing.key_frame_s, timing.read_s) if coded else timing.read_s):
+                missing = "key frame" if coded else "picture"
+                self._problem = run.overdue = SourceError("timeout", f"no {missing} for {silence:.0f} s")
                 self._seek_again()
                 given_up = run.capture
                 noticed = True

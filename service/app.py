@@ -17,8 +17,10 @@ from starlette.staticfiles import StaticFiles
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
 from service.api.authentication import Authentication, Guard
 from service.api.middleware import (
+    HeadOfGet,
     KnownHost,
     LingeringClose,
+    PlainAddress,
     SafeHeaders,
     SameOrigin,
     SmallBodies,
@@ -87,9 +89,12 @@ def create_app(runtime: Runtime) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Generated clients name their functions by these.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
     app.state.closing = asyncio.Event()
+    app.state.checks = system.Checks()
     app.state.skeletons = skeletons.SequenceQueue()
     app.add_middleware(SmallBodies, streamed=frozenset({clips.router.prefix, skeletons.router.prefix}))
     if runtime.settings.role is Role.API:
@@ -101,6 +106,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         camera_of=lambda incident_id: runtime.streams.incidents.get(incident_id).camera,
     )
     app.add_middleware(Authentication, router=app.router, guard=guard)
+    app.add_middleware(PlainAddress)
     app.add_middleware(SameOrigin)
     # With keys this check is not needed: a page that gives its own name this machine's address has no key.
     if runtime.settings.auth is Auth.AUTO and not runtime.settings.authenticated:
@@ -108,6 +114,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(LingeringClose)
     app.add_middleware(SafeHeaders)
     app.add_middleware(StreamEnds, closing=app.state.closing)
+    app.add_middleware(HeadOfGet)
     problems.install(app)
     for module in (clips, cameras, calibration, incidents, notifications, skeletons, keys):
         app.include_router(module.router)
@@ -132,9 +139,20 @@ def _document(app: FastAPI) -> None:
             ):
                 schemas.update(schema.pop("$defs", {}))
                 schemas[name] = schema
+            _leave_out_items(generate())
         return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _leave_out_items(document: dict[str, Any]) -> None:
+    """Describe streams of events as text: `itemSchema`, which FastAPI writes, came with OpenAPI 3.2."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    if content.pop("itemSchema", None) is not None:
+                        content["schema"] = {"type": "string", "description": "Server-sent events."}
 
 
 def _serve_docs(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
+from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -68,6 +69,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
         env_file=ENV_FILE,
+        # Editors on Windows put a byte order mark before the first name.
+        env_file_encoding="utf-8-sig",
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -171,7 +174,17 @@ class Settings(BaseSettings):
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
     max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
-    clip_workers: int = Field(1, ge=1, le=64, description="Clips scored at the same time.")
+    max_clip_frames: PositiveInt = Field(36_000, description="Most frames of a clip, whatever its length.")
+    max_clip_scoring_s: PositiveFloat = Field(
+        3600.0,
+        description="Most seconds that scoring a clip may take, without the turns of other clips; then it fails.",
+    )
+    clip_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Clips scored at the same time. A long clip and short ones, of at most 1,500 frames, take turns.",
+    )
     clip_queue_size: PositiveInt = Field(
         16, description="Most clips that wait to be scored; further ones are refused with 429."
     )
@@ -193,6 +206,11 @@ class Settings(BaseSettings):
         None,
         description="YAML file with cameras, by id; they are added or changed at each start, and other cameras stay "
         "as they are.",
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys, separated by commas, that encrypt addresses of cameras in the database: the first encrypts, "
+        "all decrypt. Each is 32 bytes in URL-safe base64; unset means the file `camera.key` in the data folder.",
     )
     max_cameras: PositiveInt = Field(64, description="Highest number of cameras.")
     media_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -220,6 +238,16 @@ class Settings(BaseSettings):
     )
     camera_read_s: PositiveFloat = Field(
         10.0, description="Seconds without a picture after which the connection to a camera is closed and opened again."
+    )
+    camera_key_frame_s: PositiveFloat = Field(
+        60.0,
+        description="Longest wait in seconds for a key frame of a camera that sends video; without one, nothing can be "
+        "shown of a stream that was joined in the middle.",
+    )
+    camera_udp: bool = Field(
+        True,
+        description="Whether to take RTSP streams over UDP from cameras that refuse TCP; packets from other addresses "
+        "are ignored.",
     )
     camera_retry_s: PositiveFloat = Field(
         30.0, description="Longest pause in seconds between attempts to connect; the pause starts at 1 and doubles."
@@ -301,6 +329,16 @@ class Settings(BaseSettings):
             raise ValueError(f"is too short; it must have at least {_SHORTEST_SECRET} bytes")
         return secret
 
+    @field_validator("secret_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        for number, key in enumerate(keys.get_secret_value().split(",") if keys is not None else (), 1):
+            try:
+                Fernet(key.strip())
+            except ValueError as error:
+                raise ValueError(f"key {number} is not 32 bytes in URL-safe base64") from error
+        return keys
+
     @field_validator("mqtt_url")
     @classmethod
     def _broker_address(cls, url: SecretStr | None) -> SecretStr | None:
@@ -359,9 +397,14 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _check_env_file()
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{ENV_FILE} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error.strerror}") from error
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -403,6 +446,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_env_file() -> None:
+    """Refuse a ``.env`` file that is not text in UTF-8.
+
+    Raises:
+        SettingsError: The file holds a zero byte. UTF-16 without a byte order mark can be read as UTF-8, and then no
+            name in it is a setting.
+        UnicodeDecodeError: The file is not UTF-8.
+        OSError: The file cannot be read.
+    """
+    path = Path(ENV_FILE)
+    if path.is_file() and "\0" in path.read_text(encoding="utf-8"):
+        raise SettingsError(f"{ENV_FILE} holds zero bytes, as UTF-16 does; save it as UTF-8")
 
 
 def _plain(default: object) -> str:

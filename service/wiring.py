@@ -35,6 +35,7 @@ from service.scoring.loading import LoadedModels, load_checkpoint
 from service.settings import Role, Settings
 from service.storage.database import Database
 from service.storage.folder import DataFolder
+from service.storage.secrets import KEY_FILE, Cipher
 from service.streams.bus import ScoreBus
 from service.streams.relay import Relay, RelayedScores
 
@@ -131,7 +132,16 @@ def open_clips(
             queue_size=settings.clip_queue_size,
             on_refusal=lambda cause: metrics.rejected.labels(cause).inc(),
         ),
-        runner=ClipRunner(store, folder, models, scorer, events, metrics, workers=settings.clip_workers),
+        runner=ClipRunner(
+            store,
+            folder,
+            models,
+            scorer,
+            events,
+            metrics,
+            workers=settings.clip_workers,
+            budget_s=settings.max_clip_scoring_s,
+        ),
         scorer=scorer,
         events=events,
         renditions=Renditions(folder, limits),
@@ -169,7 +179,9 @@ def open_cameras(
     clips: ClipStore,
 ) -> Cameras:
     """Put together the parts that watch cameras."""
-    store, engine = CameraStore(database), Engine(models, metrics)
+    keys = None if settings.secret_keys is None else settings.secret_keys.get_secret_value()
+    cipher = Cipher.load(folder.root / KEY_FILE, keys)
+    store, engine = CameraStore(database, cipher=cipher), Engine(models, metrics)
     recorder = EvidenceRecorder(
         folder.evidence,
         before_s=settings.evidence_before_s,
@@ -190,6 +202,7 @@ def open_cameras(
             open_s=settings.camera_open_s,
             read_s=settings.camera_read_s,
             stall_s=settings.camera_stall_s,
+            key_frame_s=settings.camera_key_frame_s,
             backoff_cap_s=settings.camera_retry_s,
         ),
         clock=clock,

@@ -1,8 +1,8 @@
 """An RTSP server that loops clips as cameras, by GStreamer; run by the system's Python, which has its bindings.
 
-Arguments: the port, then ``name=path[@codec]`` for each mount, ``--user name:password``, and ``--address`` to be
-reached from other machines. The clip at `path`, MP4 with H.264, is played over and over, as it is or coded anew. Prints
-``ready`` once it listens. It is the sample camera of the containers and of the tests.
+Arguments: the port, then ``name=path[@codec]`` for each mount, ``--user name:password``, ``--udp`` to refuse TCP, and
+``--address`` to be reached from other machines. The clip at `path`, MP4 with H.264, is played over and over, as it is
+or coded anew. Prints ``ready`` once it listens. It is the sample camera of the containers and of the tests.
 """
 
 import argparse
@@ -78,6 +78,7 @@ def main():
     parser.add_argument("port")
     parser.add_argument("mounts", nargs="+")
     parser.add_argument("--user")
+    parser.add_argument("--udp", action="store_true")
     parser.add_argument("--address", default="127.0.0.1")
     arguments = parser.parse_args()
     Gst.init(None)
@@ -96,6 +97,8 @@ def main():
         name, _, rest = mount.partition("=")
         path, _, codec = rest.partition("@")
         factory = LoopedClip(path, codec)
+        if arguments.udp:
+            factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
         if arguments.user:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("viewer", "media.factory.access", True)

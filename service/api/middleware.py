@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Set
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from anyio import BrokenResourceError
@@ -28,6 +29,7 @@ _SERVED_BY_ALL: Final = re.compile(
 )
 """Paths that every process serves: their content is in the database, comes over Redis, or is about the process."""
 
+_HEAD_S: Final = 0.2
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,6 +54,40 @@ class SafeHeaders:
         await self._app(scope, receive, send_safely)
 
 
+class HeadOfGet:
+    """Answers ``HEAD`` with the headers of ``GET``, on every route; a stream is not begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        answered = asyncio.Event()
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered.set()
+
+        handling = asyncio.ensure_future(self._app({**scope, "method": "GET"}, receive, send_head))
+        enough = asyncio.ensure_future(answered.wait())
+        try:
+            await asyncio.wait({handling, enough}, return_when=asyncio.FIRST_COMPLETED)
+            if answered.is_set():
+                # What is quickly done ends by itself.
+                await asyncio.wait({handling}, timeout=_HEAD_S)
+        finally:
+            enough.cancel()
+            handling.cancel()
+            await asyncio.wait({handling})
+        if not handling.cancelled():
+            handling.result()
+
+
 class KnownHost:
     """Refuses every request and WebSocket whose ``Host`` header does not name this machine.
 
@@ -72,6 +108,24 @@ class KnownHost:
                 named = f"the name {host}" if host else "no name"
                 detail = f"this service answers only to localhost and 127.0.0.1, and the request has {named}"
                 await problem_response(ProblemError(Kind.UNKNOWN_HOST, detail))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class PlainAddress:
+    """Refuses every request and WebSocket with a NUL in its path or query; PostgreSQL cannot look for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] in ("http", "websocket"):
+            where = "path" if "\0" in scope["path"] else "query"
+            if where == "path" or b"\0" in unquote_to_bytes(scope["query_string"]):
+                problem = {"in": where, "name": "", "message": "must not contain NUL characters"}
+                error = ProblemError(Kind.INVALID_REQUEST, f"the {where} contains a NUL character", errors=[problem])
+                await problem_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -103,7 +157,7 @@ class SameOrigin:
         if guarded:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if not same_origin(origin, headers.get("host")):
+            if not same_origin(origin, headers.get("host"), scope["scheme"]):
                 error = ProblemError(Kind.CROSS_ORIGIN, f"pages of {origin} may not use this service")
                 await problem_response(error)(scope, receive, send)
                 return

@@ -75,6 +75,9 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
 }
 """Rules by method and path of the route."""
 
+UNLIMITED: Final = frozenset({"/healthz", "/readyz"})
+"""Paths without limits and without a look at keys: what others at an address do must not make the service look down."""
+
 MOUNTS: Final[Mapping[str, Rule]] = {
     "/docs/assets": _OPEN,
     # The dashboard itself shows figures of the whole service. For everything else it calls the routes above, with the

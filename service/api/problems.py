@@ -8,10 +8,13 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from service.access.keys import UnknownKey
@@ -33,8 +36,14 @@ from service.clips.uploads import (
 from service.errors import StorageFull
 from service.incidents.store import UnknownIncident
 from service.notifications.store import UnknownDelivery
+from service.storage.database import is_database_full, reason
+from service.storage.writing import is_storage_full
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_RETRY_S: Final = 5
+
+log = structlog.get_logger(__name__)
 
 
 class Problem(BaseModel):
@@ -220,6 +229,12 @@ class Kind(Enum):
         "The models are not available",
         "The models cannot be loaded; `setting` names the setting that fixes it.",
     )
+    DATABASE_UNAVAILABLE = (
+        "database-unavailable",
+        503,
+        "The database is not available",
+        "The database cannot be reached, or does not answer; the header `Retry-After` says when to try again.",
+    )
     NOT_READY = (
         "not-ready",
         503,
@@ -230,7 +245,7 @@ class Kind(Enum):
         "storage-full",
         507,
         "Storage is full",
-        "There is no room left to store the clip, or files made from it.",
+        "There is no room left to store what was sent, or files made from it.",
     )
 
     def __init__(self, slug: str, status: int, title: str, description: str) -> None:
@@ -256,6 +271,8 @@ _ALWAYS: Final = (
     Kind.INVALID_REQUEST,
     Kind.TOO_MANY_REQUESTS,
     Kind.INTERNAL_ERROR,
+    Kind.DATABASE_UNAVAILABLE,
+    Kind.STORAGE_FULL,
 )
 
 
@@ -347,10 +364,26 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError(kind, str(error), **_further_fields(error))
 
 
+def database_problem(error: SQLAlchemyError) -> ProblemError | None:
+    """The problem that a failure of the database becomes; None if it is a defect of the service.
+
+    Args:
+        error: What the database library raised.
+    """
+    if is_database_full(error):
+        return ProblemError(Kind.STORAGE_FULL, "there is no room left in the database")
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | DisconnectionError):
+        detail = "the database cannot be reached, or does not answer"
+        return ProblemError(Kind.DATABASE_UNAVAILABLE, detail, headers={"Retry-After": str(_RETRY_S)})
+    return None
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem document."""
     for cls in _KINDS:
         app.add_exception_handler(cls, _on_known)
+    app.exception_handler(SQLAlchemyError)(_on_database)
+    app.exception_handler(OSError)(_on_system)
     app.exception_handler(ProblemError)(_on_problem)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(HTTPException)(_on_http)
@@ -381,6 +414,21 @@ def _further_fields(error: Exception) -> dict[str, Any]:
 
 async def _on_known(_request: Request, error: Exception) -> JSONResponse:
     return problem_response(problem_of(error))
+
+
+async def _on_database(request: Request, error: SQLAlchemyError) -> JSONResponse:
+    problem = database_problem(error)
+    if problem is None:
+        raise error
+    log.warning("the database failed a request", path=request.url.path, reason=reason(error))
+    return problem_response(problem)
+
+
+async def _on_system(request: Request, error: OSError) -> JSONResponse:
+    if not is_storage_full(error):
+        raise error
+    log.warning("the disk is full", path=request.url.path)
+    return problem_response(ProblemError(Kind.STORAGE_FULL, "there is no room left on the disk"))
 
 
 async def _on_problem(_request: Request, error: ProblemError) -> JSONResponse:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Thread
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
@@ -17,6 +21,9 @@ from service.runtime import Runtime
 
 router = APIRouter(tags=["system"])
 
+Check = Callable[[Runtime], dict[str, str] | None]
+"""Looks at one part of the service; returns what is missing, with the setting that fixes it."""
+
 
 @router.get("/healthz", summary="Check that the process runs", responses=responses())
 async def healthz() -> Alive:
@@ -25,14 +32,16 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", summary="Check that the service is ready", responses=responses(Kind.NOT_READY))
-def readyz(runtime: RuntimeDep) -> Ready:
+async def readyz(request: Request, runtime: RuntimeDep) -> Ready:
     """Clips and cameras can be scored and stored; if not, the answer lists what is missing and which setting fixes it.
 
     A process that runs no cameras is ready when its database is. A backend that does not work (Redis, webhook, MQTT)
-    is listed as `degraded`, and the service is ready without it.
+    is listed as `degraded`, and the service is ready without it. The answer comes within a second: a database or a
+    data folder that takes longer is missing.
     """
     checks = (_database, _log) if runtime.lease is None else (_models, _database, _folder, _engine, _log)
-    missing = [found for check in checks if (found := check(runtime))]
+    results = await request.app.state.checks.run(checks, runtime)
+    missing = [found for found in results if found]
     models = runtime.models.loaded
     if missing or (models is None and runtime.lease is not None):
         detail = "; ".join(item["detail"] for item in missing)
@@ -76,6 +85,41 @@ async def explain_problem(
     raise ProblemError(Kind.NOT_FOUND, f"there is no kind of problem with the name {slug}")
 
 
+class Checks:
+    """Runs the checks of `/readyz`, each in a thread of its own, and waits for none longer than `LIMIT_S`.
+
+    A check that hangs goes on, and the requests that come meanwhile wait for the same one.
+    """
+
+    LIMIT_S: Final = 0.7
+
+    def __init__(self) -> None:
+        self._running: dict[Check, Future[dict[str, str] | None]] = {}
+
+    async def run(self, checks: Sequence[Check], runtime: Runtime) -> list[dict[str, str] | None]:
+        """What each check found missing; call it on the event loop."""
+        running = [self._start(check, runtime) for check in checks]
+        await asyncio.wait([asyncio.wrap_future(future) for future in running], timeout=self.LIMIT_S)
+        return [
+            future.result() if future.done() else _SLOW.get(check)
+            for check, future in zip(checks, running, strict=True)
+        ]
+
+    def _start(self, check: Check, runtime: Runtime) -> Future[dict[str, str] | None]:
+        future = self._running.get(check)
+        if future is None or future.done():
+            future = self._running[check] = Future()
+            Thread(target=_fulfil, args=(future, check, runtime), name="check", daemon=True).start()
+        return future
+
+
+def _fulfil(future: Future[dict[str, str] | None], check: Check, runtime: Runtime) -> None:
+    try:
+        future.set_result(check(runtime))
+    except Exception as error:
+        future.set_exception(error)
+
+
 def _models(runtime: Runtime) -> dict[str, str] | None:
     problem = runtime.models.problem
     if problem is not None:
@@ -111,3 +155,18 @@ def _engine(runtime: Runtime) -> dict[str, str] | None:
 def _log(runtime: Runtime) -> dict[str, str] | None:
     problem = runtime.streams.log.problem
     return {"what": "incidents", "setting": "DAFLOW_DATABASE_URL", "detail": problem} if problem else None
+
+
+_SLOW: Final[Mapping[Check, dict[str, str]]] = {
+    _database: {
+        "what": "database",
+        "setting": "DAFLOW_DATABASE_URL",
+        "detail": "database not writable: it does not answer, or another program has locked it",
+    },
+    _folder: {
+        "what": "data folder",
+        "setting": "DAFLOW_DATA_DIR",
+        "detail": "data folder not writable: the disk does not answer",
+    },
+}
+"""What is said of a check that takes too long; the others only look at memory."""

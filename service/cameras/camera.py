@@ -249,6 +249,7 @@ class Camera:
             timing=post.timing,
             max_pixels=post.settings.max_camera_pixels,
             verify_tls=self.config.verify_tls,
+            allow_udp=post.settings.camera_udp,
         )
         return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
 

@@ -221,9 +221,11 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
         CamerasFileError: The file is missing or is not such a mapping.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except (OSError, UnicodeDecodeError) as error:
-        raise CamerasFileError(f"{path} cannot be read: {error}") from error
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
+    except UnicodeDecodeError as error:
+        raise CamerasFileError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise CamerasFileError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         # Message and error of the library quote the line, which may hold a password.
         mark = error.problem_mark or error.context_mark

@@ -70,6 +70,7 @@ def open_capture(
     timing: LiveTiming | None = None,
     max_pixels: int | None = None,
     verify_tls: bool = True,
+    allow_udp: bool = True,
     resolve: Resolve = system_resolve,
 ) -> Callable[[], Capture]:
     """Make the function with which a `pose.live.LiveSource` connects; the policy is checked at each connection.
@@ -81,6 +82,7 @@ def open_capture(
         timing: How long opening a connection may take.
         max_pixels: Refuse larger pictures.
         verify_tls: Check the certificates of ``rtsps`` and ``https``.
+        allow_udp: Take RTSP streams over UDP from cameras that refuse TCP.
         resolve: Finds the addresses of a host.
 
     Raises:
@@ -88,20 +90,22 @@ def open_capture(
     """
     open_s = (timing or LiveTiming()).open_s
 
+    def check() -> None:
+        try:
+            policy.check(url)
+        except StreamUrlError as error:
+            cause = "not-found" if error.cause == "no-such-file" else "forbidden"
+            raise SourceError(cause, str(error)) from error
+
     def connect() -> Capture:
         if url.device is not None:
             return DeviceCapture(url.device, max_pixels=max_pixels)
         if url.path is not None:
-            try:
-                policy.check(url)
-            except StreamUrlError as error:
-                cause = "not-found" if error.cause == "no-such-file" else "forbidden"
-                raise SourceError(cause, str(error)) from error
-            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
+            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels, check=check)
         if url.seed is not None:
             return SimulatedCapture(demo_scene(url.seed, url.incident_every_s, url.events))
         pinned = policy.pin(url, resolve)
-        return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls)
+        return StreamCapture(pinned, open_s=open_s, max_pixels=max_pixels, verify_tls=verify_tls, allow_udp=allow_udp)
 
     if url.kind is UrlKind.SKELETONS:
         raise ValueError("a skeleton feed receives frames from its device; there is nothing to connect to")

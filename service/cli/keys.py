@@ -5,6 +5,7 @@ The commands import the database themselves, so that the help of all commands is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -20,13 +21,13 @@ from service.cli.console import DataDir, err, one_line_for, out
 from service.errors import StartupError
 from service.logs import LogFormat
 from service.settings import Settings, SettingsError, load_settings
-from service.storage.writing import atomic_write
+from service.storage.writing import replacing
 
 if TYPE_CHECKING:
     from service.access.keys import KeyInfo, KeyStore
 
 FIRST_KEY: Final = "first-key"
-"""File in the data folder with the first key, where the log is not printed for people."""
+"""File in the data folder with the first key, where there is no terminal to print it on."""
 
 app = typer.Typer(help="Manage access keys.", no_args_is_help=True)
 
@@ -77,19 +78,21 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], data_d
 def first_key(settings: Settings, keys: KeyStore) -> None:
     """Create the first key, if the service requires keys and has no admin key.
 
-    The key is printed if the log is for people. Otherwise it is written to the data folder, readable by the owner only.
+    The key is printed on a terminal. Without one, others may be able to read what is printed, so the key is written to
+    the data folder, readable by the owner only.
     """
     if not settings.authenticated or keys.any_admin():
         return
     made = keys.create("first start", Scope.ADMIN)
     _record(keys, "first start", made.info)
-    if settings.log_format is LogFormat.CONSOLE:
+    if settings.log_format is LogFormat.CONSOLE and err.is_terminal:
         err.print(f"This service requires keys and has none yet. The first key, shown only once:\n\n  {made.text}\n")
         return
     path = settings.data_dir / FIRST_KEY
-    with atomic_write(path) as stream:
-        stream.write(f"{made.text}\n".encode())
-    path.chmod(0o600)
+    with replacing(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as stream:
+            stream.write(f"{made.text}\n")
     err.print(f"This service requires keys and has none yet. The first key is in {path}: read it and delete the file.")
 
 

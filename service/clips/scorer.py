@@ -58,6 +58,7 @@ def clip_limits(settings: Settings) -> ClipLimits:
         max_fps=settings.max_clip_fps,
         stall_s=settings.decode_stall_s,
         memory_bytes=settings.decode_memory_bytes,
+        budget_frames=settings.max_clip_frames,
     )
 
 

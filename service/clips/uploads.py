@@ -32,6 +32,9 @@ _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
 """Most bytes of a form besides the file: boundaries, part headers, small fields."""
 
+_MAX_PARTS: Final = 100
+"""Most fields of a form; each costs time whatever its size."""
+
 _PARALLEL_INSPECTIONS: Final = 2
 _MAX_FILENAME: Final = 255
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)')
@@ -292,11 +295,13 @@ async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int
     received = written = 0
     block = bytearray()
     async for chunk in _chunks(request, pace):
-        data = body.feed(chunk)
+        data = await body.feed(chunk)
         received += len(chunk)
         written += len(data)
         if written > max_bytes or received > max_bytes + _MULTIPART_OVERHEAD:
             raise ClipTooLarge(max_bytes)
+        if received - written > _MULTIPART_OVERHEAD:
+            raise MalformedUpload(f"the multipart form has more than {_MULTIPART_OVERHEAD} bytes besides the file")
         block += data
         if len(block) >= _BLOCK:
             await run_in_threadpool(_write_all, stream, bytes(block))
@@ -333,7 +338,7 @@ async def _chunks(request: Request, pace: Pace) -> AsyncIterator[bytes]:
 class _Body(Protocol):
     filename: str | None
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
         """Parse the next chunk and return the bytes of the clip in it."""
 
     def finish(self) -> None:
@@ -344,7 +349,7 @@ class _RawBody:
     def __init__(self, disposition: str | None) -> None:
         self.filename = _disposition_filename(disposition)
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
         return chunk
 
     def finish(self) -> None:
@@ -359,6 +364,7 @@ class _MultipartBody:
         self._found = False
         self._inside = False
         self._complete = False
+        self._parts = 0
         self._name = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -376,7 +382,11 @@ class _MultipartBody:
             },
         )
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
+        # Not on the event loop: a chunk of many small parts takes long.
+        return await run_in_threadpool(self._parse, chunk)
+
+    def _parse(self, chunk: bytes) -> bytes:
         self._data.clear()
         if chunk:
             self._parser.write(chunk)
@@ -390,6 +400,9 @@ class _MultipartBody:
             raise MalformedUpload("the multipart form has no field named 'file'")
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise MalformedUpload(f"the multipart form has more than {_MAX_PARTS} fields")
         self._inside = False
         self._disposition = b""
 

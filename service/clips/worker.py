@@ -1,4 +1,8 @@
-"""Scores the clips in the queue: a fixed number of threads, each with one clip at a time."""
+"""Scores the clips in the queue with a fixed number of workers, in which a long clip and short ones take turns.
+
+Half of the threads start any clip, the others only short ones, for which long clips make room again and again. So a
+short clip waits only for other short ones, and no more clips are open than twice the number of workers.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.clips.decoding import ClipRejected
 from service.clips.messages import Cancelled, ClipEventBus, ClipScore, Progress, State, final_event
 from service.clips.scorer import ClipScorer, ScoringCancelled
+from service.clips.slots import Slot, Slots
 from service.clips.store import ClipJob, ClipState, ClipStore, UnknownClip
 from service.documents.results import FrameScore
 from service.metrics import Metrics
@@ -27,6 +32,10 @@ _RETRY_S: Final = 1.0
 _STOP_S: Final = 20.0
 _PROGRESS_S: Final = 0.1
 _SMOOTHING: Final = 0.3
+_TURN_S: Final = 1.0
+
+SHORT_FRAMES: Final = 1500
+"""Most frames of a short clip: a minute at 25 frames per second."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +57,15 @@ class RunningClip:
         unwanted: Set when the clip was cancelled or deleted.
     """
 
-    def __init__(self, job: ClipJob, bus: ClipEventBus, metrics: Metrics, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        job: ClipJob,
+        bus: ClipEventBus,
+        metrics: Metrics,
+        stopping: threading.Event,
+        slot: Slot,
+        budget_s: float,
+    ) -> None:
         self.id = job.id
         self.frames_done = 0
         self.frames_total = job.frames_total
@@ -56,11 +73,16 @@ class RunningClip:
         self._bus = bus
         self._metrics = metrics
         self._stopping = stopping
+        self._slot = slot
+        self._budget_s = budget_s
+        self._frames = job.frames_total
         self._reported_at = 0.0
 
     def progress(self, done: int, total: int) -> None:
         """Record the progress; subscribers get it at most ten times a second."""
         self.frames_done, self.frames_total = done, total
+        # The container may have named fewer frames than there are.
+        self._frames = max(self._frames, done)
         now = time.monotonic()
         if done >= total or now - self._reported_at >= _PROGRESS_S:
             self._reported_at = now
@@ -72,7 +94,22 @@ class RunningClip:
         self._bus.publish(self.id, ClipScore(frame=frame))
 
     def cancelled(self) -> bool:
-        """Whether to stop scoring."""
+        """Whether to stop scoring. A long clip waits here while others have their turn; a short one is soon done.
+
+        Raises:
+            ClipRejected: The clip has used up its budget of seconds.
+        """
+        if self._slot.seconds > self._budget_s:
+            raise ClipRejected(
+                "takes-too-long",
+                f"scoring took more than the {self._budget_s:g} s that a clip may use, after {self.frames_done} of "
+                f"{self.frames_total} frames",
+            )
+        if self._frames <= SHORT_FRAMES:
+            return self._ended()
+        return self._ended() or not self._slot.pass_on(self._ended)
+
+    def _ended(self) -> bool:
         return self.unwanted.is_set() or self._stopping.is_set()
 
 
@@ -87,6 +124,7 @@ class ClipRunner:
         bus: Publishes the events of clips.
         metrics: Counters of the service.
         workers: Number of clips that are scored at the same time.
+        budget_s: Most seconds of a worker for one clip.
     """
 
     def __init__(
@@ -99,6 +137,7 @@ class ClipRunner:
         metrics: Metrics,
         *,
         workers: int,
+        budget_s: float,
     ) -> None:
         self._store = store
         self._folder = folder
@@ -111,8 +150,10 @@ class ClipRunner:
         self._work = threading.Condition()
         self._stopping = threading.Event()
         self._mean_s: float | None = None
+        self._workers, self._slots, self._budget_s = workers, Slots(workers, _TURN_S), budget_s
         self._threads = [
-            threading.Thread(target=self._serve, name=f"clip-worker-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._serve, args=[short], name=f"clip-worker-{number}", daemon=True)
+            for number, short in enumerate([False, True] * workers)
         ]
 
     def start(self) -> None:
@@ -140,7 +181,7 @@ class ClipRunner:
 
     def seconds_per_clip(self) -> float | None:
         """Recent mean seconds between finished clips while the queue is not empty; None before the first clip."""
-        return None if self._mean_s is None else self._mean_s / len(self._threads)
+        return None if self._mean_s is None else self._mean_s / self._workers
 
     def cancel(self, clip_id: str) -> None:
         """Cancel a waiting clip now, or a running one as soon as its worker notices.
@@ -173,10 +214,10 @@ class ClipRunner:
         if not job.state.finished:
             self._bus.publish(clip_id, Cancelled())
 
-    def _serve(self) -> None:
+    def _serve(self, only_short: bool) -> None:
         while not self._stopping.is_set():
             try:
-                if not self._work_once():
+                if not self._work_once(only_short):
                     with self._work:
                         self._work.wait(_IDLE_S)
             except Exception:
@@ -184,22 +225,26 @@ class ClipRunner:
                 log.exception("clip worker failed")
                 self._stopping.wait(_RETRY_S)
 
-    def _work_once(self) -> bool:
+    def _work_once(self, only_short: bool) -> bool:
         models = self._models.loaded
         if models is None:
             return False
         scorer = self._scorer(models)
-        with self._lock:
-            job = self._store.claim()
-            if job is None:
-                return False
-            running = RunningClip(job, self._bus, self._metrics, self._stopping)
-            self._active[job.id] = running
-        try:
-            self._run(scorer, job, running)
-        finally:
+        slot = self._slots.take(self._stopping.is_set)
+        if slot is None:
+            return False
+        with slot:
             with self._lock:
-                del self._active[job.id]
+                job = self._store.claim(SHORT_FRAMES) if only_short else self._store.claim()
+                if job is None:
+                    return False
+                running = RunningClip(job, self._bus, self._metrics, self._stopping, slot, self._budget_s)
+                self._active[job.id] = running
+            try:
+                self._run(scorer, job, running)
+            finally:
+                with self._lock:
+                    del self._active[job.id]
         return True
 
     def _run(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> None:

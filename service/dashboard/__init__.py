@@ -12,6 +12,7 @@ from nicegui import ui
 from service.api.login import PAGES
 from service.dashboard import camera, clips, incidents, system, wall
 from service.dashboard.policy import PagePolicy
+from service.dashboard.waiting import PageLimit
 from service.dashboard.watch import Watch
 from service.runtime import Runtime
 
@@ -37,6 +38,7 @@ def mount(app: FastAPI, runtime: Runtime) -> None:
     for view in (wall, camera, incidents, clips, system):
         view.register(app, runtime, watch)
     pages.add_middleware(PagePolicy)
+    pages.add_middleware(PageLimit)
     ui.run_with(
         app,
         title="DA-Flow Live",

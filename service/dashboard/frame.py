@@ -47,7 +47,7 @@ class Moment(Element, component="components/moment.js"):
 
 @contextmanager
 def frame(title: str, watch: Watch) -> Iterator[None]:
-    """The page around a view.
+    """The page around a view. If the view meets a refusal while it is built, the page says it instead.
 
     Args:
         title: Name of the view.
@@ -95,7 +95,11 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
     watch.incident.subscribe(announce)
     # NiceGUI's layout is the main landmark already.
     with ui.element("div").classes("content").props('id="content" tabindex="-1"'):
-        yield
+        try:
+            yield
+        except Refused as error:
+            ui.context.client.status_code = error.status
+            text(str(error), "p", "strong")
 
 
 def path(where: str) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from fastapi import FastAPI
 from starlette.requests import Request
 
+_KEPT: Final = ("authorization",)
+
 
 class Refused(RuntimeError):
-    """The service refused or failed; the message is a sentence for the viewer."""
+    """The service refused or failed; the message is a sentence for the viewer.
+
+    Attributes:
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Visitor:
@@ -18,7 +28,7 @@ class Visitor:
 
     Args:
         app: The application, called without a network.
-        request: The request for the page; the calls carry its host and its cookies.
+        request: The request for the page; the calls carry its host, its cookies and its ``Authorization``.
     """
 
     def __init__(self, app: FastAPI, request: Request) -> None:
@@ -27,7 +37,7 @@ class Visitor:
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False, client=_client(request)),
             base_url=origin,
-            headers={"origin": origin},
+            headers={"origin": origin} | {name: request.headers[name] for name in _KEPT if name in request.headers},
             cookies=request.cookies,
         )
 
@@ -63,7 +73,7 @@ class Visitor:
         answer = await self._client.request(method, path, **options)
         if answer.is_success:
             return answer.json() if answer.content else None
-        raise Refused(_words(answer))
+        raise Refused(_words(answer), answer.status_code)
 
 
 def _client(request: Request) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from service.drawing.overlay import level_text
 
 STATES: Final = {
     "connecting": "Connecting",
+    "waiting": "Waiting for a key frame",
     "online": "Live",
     "stalled": "No frames",
     "reconnecting": "Reconnecting",
@@ -24,7 +25,7 @@ STATES: Final = {
 }
 """Names of the states of a camera, by `pose.live.SourceState`."""
 
-TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet"}
+TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet", "waiting": "quiet"}
 """Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
 ENDS: Final = {
@@ -194,6 +195,8 @@ def cover(status: dict[str, Any], *, seen: bool) -> str:
             return "Turn on “Enabled” in its settings."
         case "connecting":
             return "Waiting for the first frame…"
+        case "waiting":
+            return "The camera sends video. It can be shown from the next key frame on."
         case _:
             detail = problem["detail"] if problem else "no frames arrive"
             return sentence(detail)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -87,11 +87,16 @@ def messages_of(event: Event, prefix: str, told: Collection[Kind] = ()) -> Itera
 
 def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
     """The retained messages for a camera: its state, and how Home Assistant discovers it."""
+    yield from announcement_of(camera, prefix)
+    yield Message(f"{prefix}/{camera.id}/state", camera.state.value, retain=True)
+    yield Message(f"{prefix}/{camera.id}/incident", "OFF" if camera.incident is None else "ON", retain=True)
+
+
+def announcement_of(camera: CameraStatus, prefix: str) -> Iterator[Message]:
+    """The retained messages by which Home Assistant discovers a camera under its name."""
     for component, name, config in discovery(camera.id, camera.config.name, prefix):
         topic = f"{_DISCOVERY}/{component}/{_node(camera.id, prefix)}/{name}/config"
         yield Message(topic, json.dumps(config), retain=True)
-    yield Message(f"{prefix}/{camera.id}/state", camera.state.value, retain=True)
-    yield Message(f"{prefix}/{camera.id}/incident", "OFF" if camera.incident is None else "ON", retain=True)
 
 
 def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
@@ -173,7 +178,8 @@ class Mqtt:
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._greeted = False
-        self._known: set[str] = set()
+        self._known: dict[str, tuple[Message, ...]] = {}
+        """How each camera was announced to Home Assistant."""
         self._told: dict[str, frozenset[Kind]] = {}
         """Kinds that were told of each open incident."""
         self._answered = threading.Condition()
@@ -227,14 +233,14 @@ class Mqtt:
             self._work.wait(_LOOK_S)
         elif not self._greeted:
             self._greet()
-        elif not self._tell_next():
+        elif not self._tell_next() and not self._tell_changes():
             self._work.wait(_LOOK_S)
 
     def _greet(self) -> None:
         """Publish all retained messages: the broker may have lost them."""
         self._greeted = True
         available = Message(f"{self._prefix}/available", "online", retain=True)
-        self._publish([available, *self._changes(greeted=set())])
+        self._publish([available, *self._changes(greeted={})])
 
     def _tell_next(self) -> bool:
         """Publish the next events; False if there were none."""
@@ -262,16 +268,26 @@ class Mqtt:
             self._metrics.notifications.labels(SINK, "delivered").inc(len(events))
         return True
 
-    def _changes(self, greeted: Set[str]) -> list[Message]:
-        """The retained messages for cameras that were added, and their removal for cameras that were removed."""
+    def _tell_changes(self) -> bool:
+        """Publish what has changed about cameras without an event, such as a name; False if nothing has."""
+        return self._publish(changes) if (changes := self._changes(greeted=self._known)) else False
+
+    def _changes(self, greeted: Mapping[str, tuple[Message, ...]]) -> list[Message]:
+        """The retained messages for cameras that were added, renamed or removed.
+
+        Args:
+            greeted: How each camera was announced so far.
+        """
         cameras = {camera.id: camera for camera in self._cameras()}
-        gone, self._known = sorted(self._known - cameras.keys()), set(cameras)
-        added = [
-            message
-            for name in sorted(cameras.keys() - greeted)
-            for message in messages_about(cameras[name], self._prefix)
-        ]
-        return [*added, *(message for name in gone for message in farewell_to(name, self._prefix))]
+        gone = sorted(self._known.keys() - cameras.keys())
+        self._known = {name: tuple(announcement_of(camera, self._prefix)) for name, camera in cameras.items()}
+        changed: list[Message] = []
+        for name, announcement in sorted(self._known.items()):
+            if name not in greeted:
+                changed += messages_about(cameras[name], self._prefix)
+            else:
+                changed += [message for message in announcement if message not in greeted[name]]
+        return [*changed, *(message for name in gone for message in farewell_to(name, self._prefix))]
 
     def _publish(self, messages: Sequence[Message], limit_s: float | None = None) -> bool:
         """Publish messages and wait until the broker has confirmed them; False if it has not.

@@ -33,8 +33,8 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_write(target: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that replaces `target` at the end, as in `replacing`."""
-    with replacing(target) as part, part.open("xb") as stream:
+    """Open a file for writing that replaces `target` at the end, as in `replacing`; only this user can read it."""
+    with replacing(target) as part, open(part, "xb", opener=_open_private) as stream:
         yield stream
 
 
@@ -78,6 +78,10 @@ def remove_all(paths: Iterable[Path]) -> list[str]:
             path.unlink(missing_ok=True)
         removed.append(path.name)
     return removed
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sync(path: Path) -> None:

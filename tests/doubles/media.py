@@ -69,6 +69,7 @@ def clip(
     paint: Painter = numbered,
     times: Sequence[float] | None = None,
     options: Mapping[str, str] | None = None,
+    group: int = 10,
 ) -> Path:
     """A good clip; the suffix of the name chooses the container.
 
@@ -82,6 +83,7 @@ def clip(
         paint: Draws the frames.
         times: Presentation times in seconds, for a variable frame rate.
         options: Options of the container, such as `movflags`.
+        group: Frames from one key frame to the next.
     """
     path = directory / name
     width, height = size
@@ -91,7 +93,7 @@ def clip(
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         stream.codec_context.time_base = Fraction(1, fps) if times is None else _CLOCK
-        stream.codec_context.gop_size = 10
+        stream.codec_context.gop_size = group
         if codec == "libx264":
             # With reordered frames at uneven times the muxer gets the length of the clip wrong.
             stream.options = {**_SHARP, "bf": "2" if times is None else "0"}

@@ -139,6 +139,25 @@ def motion_jpeg(
     return behave
 
 
+def pictures_between(
+    before: bytes, after: bytes, *headers: str, pause_s: float = 0.05, chunked: bool = False, lead: bytes = b""
+) -> Behaviour:
+    """Numbered pictures over HTTP, each with these bytes before and after it; ``%d`` in them is its length."""
+    kind = [*headers, *(["Transfer-Encoding: chunked"] if chunked else [])]
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall("\r\n".join(["HTTP/1.1 200 OK", *kind, "", ""]).encode() + lead)
+        for index in itertools.count():
+            picture = jpeg(index, (160, 120))
+            for piece in (before.replace(b"%d", b"%d" % len(picture)), picture, after):
+                if piece:
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            time.sleep(pause_s)
+
+    return behave
+
+
 def certificate(directory: Path, host: str) -> Path:
     """A certificate that nobody has signed, and its key, in one file."""
     import subprocess

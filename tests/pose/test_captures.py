@@ -18,15 +18,29 @@ from pose.captures import BEHIND_S, SEAM_S, DeviceCapture, LoopCapture, StreamCa
 from pose.connections import PinnedUrl
 from pose.live import Capture, LiveSource, LiveTiming, SourceError, SourceState, StateChange
 from tests.doubles import media
-from tests.doubles.rtsp import RtspServer, rtsp_server
+from tests.doubles.rtsp import RtspServer, joined_late, rtsp_server
 from tests.doubles.servers import eventually
-from tests.doubles.streams import Behaviour, answers, certificate, garbage, motion_jpeg, peer, silent, trickle
+from tests.doubles.streams import (
+    Behaviour,
+    answers,
+    certificate,
+    garbage,
+    jpeg,
+    motion_jpeg,
+    peer,
+    pictures_between,
+    silent,
+    trickle,
+)
 from tests.doubles.zoo import ZOO
 
-CONNECTING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
+CONNECTING, WAITING, ONLINE, STALLED, RECONNECTING, STOPPED, FAILED = SourceState
 QUICK = LiveTiming(
     open_s=5, read_s=2, stall_s=0.7, backoff_first_s=0.1, backoff_cap_s=0.5, backoff_jitter=0.0, healthy_s=0.5
 )
+
+MIXED = "Content-Type: multipart/x-mixed-replace; boundary=frame"
+PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
 
 def pinned(port: int, *, scheme: str = "http", target: str = "/x", **more: str) -> PinnedUrl:
@@ -161,6 +175,42 @@ class TestHttp:
         # FFmpeg makes times up for this format.
         assert all(picture.stream_time is None for picture in pictures)
 
+    @pytest.mark.parametrize(
+        "camera",
+        [
+            pictures_between(PART, b"\r\n", MIXED, lead=b"\r\n"),
+            pictures_between(PART, b"\r\n", MIXED, lead=b"This is a multipart message\r\n\r\n"),
+            pictures_between(PART.partition(b"\r\n")[2], b"\r\n--frame\r\n", MIXED),
+            pictures_between(b"\r\n" + PART, b"", MIXED, chunked=True),
+            pictures_between(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n", b"\r\n", MIXED),
+            pictures_between(PART.replace(b"\r", b""), b"\n", MIXED),
+            pictures_between(b"\r\n--frame\r\n\r\n", b"", "Content-Type: text/html"),
+            pictures_between(PART, b"\r\n"),
+            pictures_between(b"", b"", "Content-Type: video/x-motion-jpeg"),
+            pictures_between(b"", b"", "Content-Type: image/jpeg"),
+            pictures_between(b"", b"", "Content-Type: application/octet-stream"),
+        ],
+        ids=["line end", "preamble", "headers first", "esp32", "no length", "line feeds", "wrong type", "no type",
+             "bare", "bare, as a picture", "bare, as anything"],
+    )  # fmt: skip
+    def test_motion_jpeg_is_read_however_it_is_framed_from_its_first_picture_on(self, camera: Behaviour) -> None:
+        with peer(camera) as running, opened(StreamCapture(pinned(running.port))) as capture:
+            numbers = [media.frame_number(capture.read().image) for _ in range(5)]
+        assert numbers == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("framing", [(PART, b"\r\n", MIXED), (b"", b"", "Content-Type: image/jpeg")])
+    def test_a_slow_camera_is_online_with_its_first_picture(self, framing: tuple[bytes, bytes, str]) -> None:
+        with (
+            peer(pictures_between(*framing, pause_s=3.0)) as camera,
+            opened(StreamCapture(pinned(camera.port), open_s=2.0)) as capture,
+        ):
+            assert media.frame_number(capture.read().image) == 0
+
+    def test_the_address_of_a_single_picture_is_named_as_such(self) -> None:
+        still = answers("HTTP/1.1 200 OK", "Content-Type: image/jpeg", body=jpeg(0, (160, 120)))
+        refusal = problem(still, "http")
+        assert (refusal.cause, "a single picture" in str(refusal)) == ("not-a-video", True)
+
     def test_pictures_that_grow_beyond_what_is_allowed_end_the_connection(self) -> None:
         with (
             peer(motion_jpeg([(160, 120), (320, 240)], each=5)) as camera,
@@ -251,7 +301,13 @@ class TestHttp:
             assert caught.value.cause == "refused"
 
     @pytest.mark.parametrize(
-        "challenge", ['Basic realm="camera"', 'Digest realm="camera", nonce="abc", qop="auth", algorithm=MD5']
+        "challenge",
+        [
+            'Basic realm="camera"',
+            'Digest realm="camera", nonce="abc", qop="auth", algorithm=MD5',
+            'Digest realm="camera", nonce="abc", qop="auth", algorithm=SHA-256',
+            'Digest realm="camera", nonce="abc", algorithm=SHA-256',
+        ],
     )
     def test_the_camera_gets_the_password_when_it_asks(self, challenge: str) -> None:
         heard: list[bytes] = []
@@ -304,14 +360,6 @@ class TestTls:
             assert_woken(StreamCapture(pinned(camera.port, scheme="https"), verify_tls=False), pictures=5)
 
 
-def test_an_rtsp_server_cannot_redirect() -> None:
-    with peer(silent) as elsewhere:
-        for header in ("Location", "location", "LOCATION"):
-            moved = answers("RTSP/1.0 302 Moved", f"{header}: rtsp://127.0.0.1:{elsewhere.port}/x")
-            assert problem(moved, "rtsp").cause == "redirect"
-        assert elsewhere.connections == 0
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
     folder = tmp_path_factory.mktemp("rtsp")
@@ -354,6 +402,40 @@ class TestRtsp:
         with rtsp_server({"cam": clips["small"]}) as server, pytest.raises(SourceError) as caught:
             StreamCapture(pinned(server.port, scheme="rtsp", target="/other"))
         assert caught.value.cause == "not-found"
+
+    @pytest.mark.parametrize("name", ["small", "jpeg", "h265"])
+    def test_a_camera_that_refuses_tcp_is_read_over_udp(self, name: str, clips: dict[str, Path | str]) -> None:
+        with rtsp_server({"cam": clips[name]}, udp=True) as server:
+            with opened(capture_of(server)) as capture:
+                pictures = [capture.read() for _ in range(20)]
+            numbers = [media.frame_number(picture.image) for picture in pictures]
+            assert numbers == list(range(numbers[0], numbers[0] + 20))
+            with pytest.raises(SourceError, match="UDP is not allowed") as caught:
+                StreamCapture(pinned(server.port, scheme="rtsp", target="/cam"), allow_udp=False)
+            assert caught.value.cause == "transport"
+
+    @pytest.mark.parametrize(("limit_s", "states"), [(60, [CONNECTING, WAITING, ONLINE]), (2, [CONNECTING, WAITING])])
+    def test_a_stream_that_is_joined_between_key_frames_waits_for_the_next_and_says_so(
+        self, limit_s: float, states: list[SourceState], tmp_path: Path
+    ) -> None:
+        changes: list[StateChange] = []
+        clip = media.clip(tmp_path, frames=120, fps=10, group=120)
+        with peer(joined_late(clip, fps=10, begin=60)) as camera:
+            source = LiveSource(
+                "gate",
+                lambda: StreamCapture(pinned(camera.port, scheme="rtsp"), open_s=8),
+                timing=replace(QUICK, read_s=1, stall_s=0.7, key_frame_s=limit_s),
+                on_state=changes.append,
+            )
+            source.start()
+            try:
+                eventually(lambda: len(changes) > 2, "the key frame came, or the wait is over")
+            finally:
+                source.stop()
+        assert [change.state for change in changes[: len(states)]] == states
+        if limit_s == 2:
+            assert (changes[2].state, changes[2].cause) == (RECONNECTING, "timeout")
+            assert "no key frame" in str(changes[2].detail)
 
     def test_a_camera_may_go_freeze_and_return_with_another_size_and_codec(self, clips: dict[str, Path | str]) -> None:
         changes: list[StateChange] = []

@@ -113,6 +113,33 @@ def test_a_dot_env_file_is_read_and_its_misspellings_are_named(tmp_path: Path) -
     assert unknown_variables() == ["DAFLOW_PROT"]
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_dot_env_file_in_another_encoding_is_refused_with_one_line(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_bytes("DAFLOW_PORT=9100\nDAFLOW_DATA_DIR=/srv/T\u00fcre\n".encode(encoding))
+    with pytest.raises(SettingsError, match=r"\.env .*; save it as UTF-8$") as refusal:
+        load_settings()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_dot_env_file_with_a_byte_order_mark_is_read_from_its_first_line_on(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DAFLOW_PORT=9100\n", encoding="utf-8-sig")
+    assert load_settings().port == 9100
+    assert unknown_variables() == []
+
+
+def test_a_dot_env_file_that_cannot_be_read_is_refused_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("DAFLOW_PORT=9100\n")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read: Permission denied$"):
+        load_settings()
+
+
 def test_the_old_name_of_sum_parts_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().sum_parts
     monkeypatch.setenv("DAFLOW_WITNESSES", "false")

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
+from service.access.policy import Scope
+from service.settings import Auth
 from tests.doubles import media
 from tests.doubles.live import device, falling, lying
-from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
+from tests.doubles.servers import PATIENCE_S, Serve, ServerProcess, eventually, server_process
 
 PATIENCE_MS = 1000 * PATIENCE_S
 VIEWS = ("/", "/cameras/hall", "/incidents", "/clips", "/system")
@@ -365,3 +368,61 @@ def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Brow
     page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
     expect(page).to_have_url(re.compile("/login"))
     context.close()
+
+
+AFTER_LOGIN = (
+    ("/dashboard/incidents", "/dashboard/incidents"),
+    ("/dashboard/cameras/gate?tab=calibration#zones", "/dashboard/cameras/gate?tab=calibration#zones"),
+    ("/docs", "/docs"),
+    ("/dashboard/x/../clips", "/dashboard/clips"),
+    ("//other.example/dashboard/", None),
+    ("/\t/other.example/dashboard/", None),
+    ("/\n/other.example/dashboard/", None),
+    ("/\r/other.example/dashboard/", None),
+    ("\t//other.example/dashboard/", None),
+    ("\x01//other.example/dashboard/", None),
+    ("/\\other.example/dashboard/", None),
+    ("\\\\other.example/dashboard/", None),
+    ("/\t\\other.example/dashboard/", None),
+    ("/dashboard/..//other.example/dashboard/", None),
+    ("/dashboard/%2e%2e//other.example/dashboard/", None),
+    ("/.//other.example/dashboard/", None),
+    ("http://other.example/dashboard/", None),
+    ("http:other.example/dashboard/", None),
+    ("https://127.0.0.1/dashboard/", None),
+    ("ftp://other.example/dashboard/", None),
+    ("javascript:location.assign('http://other.example/')//dashboard/", None),
+    ("java\tscript:location.assign('http://other.example/')//dashboard/", None),
+    ("data:text/html,/dashboard/", None),
+    ("http://", None),
+    ("/v1/cameras", None),
+    ("/dashboards", None),
+)
+"""Addresses that a link to the login may name, and where they lead; None leads to the start page."""
+
+
+def test_a_login_leads_to_a_page_of_this_service_only(serve: Serve, browser: Browser) -> None:
+    live = serve(auth=Auth.REQUIRED)
+    key = live.runtime.keys.create("wall", Scope.READ).text
+    own, elsewhere = f"http://127.0.0.1:{live.port}", []
+
+    def answer(route: Route) -> None:
+        if not route.request.url.startswith(f"{own}/"):
+            elsewhere.append(route.request.url)
+        if route.request.url.startswith((f"{own}/login", f"{own}/v1/session")):
+            route.continue_()
+        else:
+            route.fulfill(content_type="text/html", body="<h1>Arrived</h1>")
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.route("**/*", answer)
+        for wanted, reached in AFTER_LOGIN:
+            context.clear_cookies()
+            page.goto(f"{own}/login?{urlencode({'next': wanted})}")
+            page.get_by_label("Access key").fill(key)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("heading", name="Arrived")).to_be_visible()
+            assert (wanted, page.url) == (wanted, own + (reached or "/"))
+    assert elsewhere == []

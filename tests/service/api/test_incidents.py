@@ -145,6 +145,32 @@ def test_evidence_is_served_with_or_without_the_picture_or_said_to_be_missing(li
     assert "the disk is full" in problem(get("/v1/incidents/one/clip.mp4"), Kind.EVIDENCE_MISSING)["detail"]
 
 
+@pytest.mark.parametrize("kind", ["snapshot.jpg", "clip.mp4"])
+@pytest.mark.parametrize("change", ["put", "patch"])
+def test_pictures_from_before_they_were_forbidden_are_not_shown(change: str, kind: str, live: LiveServer) -> None:
+    camera = {"url": "skeletons:", "enabled": False}
+    assert live.client.put("/v1/cameras/door", json=camera).status_code == 201
+    start(live, "one")
+    evidence, piece = live.runtime.folder.evidence, "snapshot" if kind == "snapshot.jpg" else "clip"
+    evidence.make_room("one")
+    evidence.file("one", piece).write_bytes(b"faces")
+    evidence.file("one", piece, background=False).write_bytes(b"bones")
+    stored(live, lambda: live.runtime.streams.incidents.get("one"))
+
+    def get(**background: str) -> httpx.Response:
+        return live.client.get(f"/v1/incidents/one/{kind}", params=background)
+
+    assert (get().content, get(background="picture").content) == (b"faces", b"faces")
+    if change == "put":
+        live.client.put("/v1/cameras/door", json=camera | {"picture": False})
+    else:
+        live.client.patch("/v1/cameras/door", json={"picture": False})
+    assert (get().content, get(background="none").content) == (b"bones", b"bones")
+    assert "are not shown" in problem(get(background="picture"), Kind.EVIDENCE_MISSING)["detail"]
+    live.client.patch("/v1/cameras/door", json={"picture": True})
+    assert get().content == b"faces"
+
+
 def test_events_arrive_over_both_kinds_of_stream_in_the_same_words(live: LiveServer) -> None:
     with open_socket(live, "/v1/incidents") as socket, live.client.stream("GET", "/v1/incidents/stream") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")

@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(CamerasFileError, match="No such file"):
         read_cameras(tmp_path / "nowhere.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00gate")
-    with pytest.raises(CamerasFileError, match="cannot be read"):
+    with pytest.raises(CamerasFileError, match="save it as UTF-8"):
         read_cameras(tmp_path / "binary.yaml")
 
 

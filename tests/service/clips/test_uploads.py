@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,57 @@ def test_a_disk_without_room_is_told_apart_and_left_clean(
 )
 def test_a_filename_is_text_and_not_a_path(given_name: str, kept: str | None) -> None:
     assert uploads._safe_filename(given_name) == kept
+
+
+EMPTY_PARTS = {
+    "no header": b"\r\n\r\n",
+    "a header without a value": b"\r\nx:\r\n\r\n",
+    "a name": b'\r\nContent-Disposition: form-data; name="a"\r\n\r\n',
+    "an empty file of another name": b'\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("part", EMPTY_PARTS)
+@pytest.mark.parametrize("parts", [101, 100_000])
+def test_a_form_of_many_parts_is_refused_at_its_first_hundred(part: str, parts: int, target: Path) -> None:
+    body = (f"--{BOUNDARY}".encode() + EMPTY_PARTS[part] + b"\r\n") * parts + form(CONTENT)
+    chunks = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
+    with pytest.raises(MalformedUpload, match="more than 100 fields"):
+        take(target, [*chunks, b""], FORM, 10**9)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("where", ["another field", "a header", "the name of a header", "the preamble"])
+def test_a_form_with_more_beside_the_file_than_a_form_needs_is_refused(where: str, target: Path) -> None:
+    filler, begin = b"x" * 10**6, f"--{BOUNDARY}\r\n".encode()
+    body = {
+        "another field": begin + b'Content-Disposition: form-data; name="note"\r\n\r\n' + filler + b"\r\n",
+        "a header": begin + b"x: " + filler + b"\r\n\r\n\r\n",
+        "the name of a header": begin + filler + b": x\r\n\r\n\r\n",
+        "the preamble": filler + b"\r\n",
+    }[where]
+    chunks = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
+    with pytest.raises(MalformedUpload):
+        take(target, [*chunks, form(CONTENT), b""], FORM, 10**9)
+    assert not target.exists()
+
+
+def test_the_loop_goes_on_while_a_form_is_parsed(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = uploads._MultipartBody._parse
+
+    def slow(body: uploads._MultipartBody, chunk: bytes) -> bytes:
+        time.sleep(0.5)
+        return parse(body, chunk)
+
+    monkeypatch.setattr(uploads._MultipartBody, "_parse", slow)
+
+    async def both() -> int:
+        taking = asyncio.create_task(receive(request([form(CONTENT), b""], FORM), target, 1000))
+        turns = 0
+        while not taking.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert (await taking).size_bytes == len(CONTENT)
+        return turns
+
+    assert asyncio.run(both()) > 10

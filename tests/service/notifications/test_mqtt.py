@@ -41,9 +41,11 @@ def broker(running_broker: Broker) -> Broker:
     return running_broker
 
 
-def camera(name: str, state: SourceState = SourceState.ONLINE, incident: str | None = None) -> CameraStatus:
+def camera(
+    name: str, state: SourceState = SourceState.ONLINE, incident: str | None = None, title: str | None = "Front door"
+) -> CameraStatus:
     return CameraStatus(
-        id=name, config=CameraConfig(url="skeletons:", name="Front door"), state=state, since=at(0), problem=None,
+        id=name, config=CameraConfig(url="skeletons:", name=title), state=state, since=at(0), problem=None,
         picture="ok", width=None, height=None, fps_in=None, fps_processed=None, frames_read=0, frames_processed=0,
         dropped={}, reconnects=0, last_score_at=None, last_score_age_s=None, thresholds=None, incident=incident,
         suppressed=0,
@@ -217,6 +219,29 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
     with ear(broker) as late:
         eventually(lambda: late.last("daflow/yard/state"), "what is retained arrives")
         assert not [topic for topic, _, _ in late.heard if "door" in topic]
+
+
+@pytest.mark.parametrize("title", ["Back door", "Türe 2 \U0001f6aa", None])
+def test_a_camera_that_is_renamed_is_announced_again_under_its_new_name(
+    title: str | None, scene: Scene, broker: Broker
+) -> None:
+    topics = [f"homeassistant/{kind}/config" for kind in (
+        "binary_sensor/daflow_door/incident", "event/daflow_door/event", "sensor/daflow_door/state"
+    )]  # fmt: skip
+    yard = "homeassistant/binary_sensor/daflow_yard/incident/config"
+    scene.cameras = [camera("door"), camera("yard")]
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/yard/incident") == "OFF", "both are announced")
+        # A new name is no event, so nothing but the camera itself tells of it.
+        scene.cameras = [camera("door", title=title), camera("yard")]
+        mqtt.wake()
+        eventually(lambda: all(len(heard.of(topic)) == 2 for topic in topics), "its entities are announced again")
+        for topic in topics:
+            before, after = map(json.loads, heard.of(topic))
+            assert (before["device"]["name"], after["device"]["name"]) == ("Front door", title or "door")
+            assert before["unique_id"] == after["unique_id"]
+        assert len(heard.of(yard)) == 1
+        assert len(heard.of("daflow/door/state")) == 1
 
 
 def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back(scene: Scene, broker: Broker) -> None:
