@@ -36,9 +36,6 @@ _IDX: Final = 7
 _ID: Final = 4
 """Columns of what ByteTrack returns."""
 
-_SURE: Final = 0.5
-"""A person found with this confidence counts from the first sighting, anybody else from the second."""
-
 _SEEN: Final = 0.3
 """Confidence from which a joint counts as seen."""
 
@@ -301,7 +298,8 @@ class _ByMotion:
 
     def update(self, found: _Found, image_shape: tuple[int, int], time_s: float) -> dict[int, int]:
         """The tracks that are seen in the next frame, each with its detection."""
-        gap = time_s - self._time if math.isfinite(self._time) else 0.0
+        first = not math.isfinite(self._time)
+        gap = 0.0 if first else time_s - self._time
         self._time = time_s
         people = self._people
         memory = np.where(people.sightings > 1, self._lost_s, min(1.5 * gap, self._lost_s))
@@ -319,7 +317,8 @@ class _ByMotion:
         owners = self._without_ghosts(owners, time_s)
 
         rows = np.flatnonzero(owners >= 0)
-        rows = rows[(people.sightings[owners[rows]] > 1) | (found.confidence[rows] >= _SURE)]
+        if not first:
+            rows = rows[people.sightings[owners[rows]] > 1]
         return dict(zip(people.number[owners[rows]].tolist(), rows.tolist(), strict=True))
 
     def _match(self, found: _Found, repeated: NDArray[np.bool_], time_s: float, gap: float) -> NDArray[np.int64]:
