@@ -216,7 +216,7 @@ class Tracker:
             if track in known:
                 continue
             number = elsewhere.get(row)
-            # While the rate is the same, who is new to the way in use is new.
+            # A track that the way in use has lost keeps its number as long as it may come back.
             if number is None or number in taken or number in known.values():
                 number, self._next = self._next, self._next + 1
             known[track] = number
