@@ -26,8 +26,9 @@ from pose.pictures import as_shown
 from pose.probe import probe
 from pose.relay import RtspRelay
 from pose.source import FileSource
+from pose.tracker import LOST_S as REMEMBERED_S
 
-SEAM_S: Final = 1.5
+SEAM_S: Final = REMEMBERED_S + 0.5
 """Seconds between two rounds of a looped file: longer than a lost track is kept, so no track spans two rounds."""
 
 BEHIND_S: Final = 0.5

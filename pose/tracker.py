@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pose.estimator import Poses
+from pose.frame_times import usual_step
 from pose.skeleton import COCO_JOINTS
 
 Floats = NDArray[np.float64]
@@ -191,11 +192,12 @@ class Tracker:
             raise ValueError(f"capture times must be finite and increase; {time_s} s follows {self._time} s")
         if math.isfinite(self._time):
             self._gaps.append(time_s - self._time)
-        usual = float(np.median(self._gaps)) if self._gaps else 0.0
+        usual = usual_step(self._gaps, 0.0)
         self._fast = usual <= (_SLOW_S if self._fast else _FAST_S)
-        if time_s - self._time > self._lost_s:
-            self._overlap, self._motion = _ByOverlap(self._lost_s), _ByMotion(self._lost_s)
-            self._numbers = {}, {}
+        if time_s - self._time > self._overlap.lost_s:
+            # ByteTrack counts frames, so a gap without any is no time to it. Motion forgets by the clock.
+            self._overlap = _ByOverlap(self._lost_s)
+            self._numbers[0].clear()
         self._time = time_s
         boxes = poses.boxes.cpu().numpy()
         confidences = poses.confidences.cpu().numpy()
@@ -235,12 +237,15 @@ class _ByOverlap:
 
     Args:
         lost_s: Seconds for which a person who is out of sight is remembered, at most one.
+
+    Attributes:
+        lost_s: The same, limited to one.
     """
 
     def __init__(self, lost_s: float) -> None:
         from ultralytics.trackers.byte_tracker import BYTETracker
 
-        self._lost_s = min(lost_s, _OVERLAP_LOST_S)
+        self.lost_s = min(lost_s, _OVERLAP_LOST_S)
         self._tracker = BYTETracker(
             SimpleNamespace(
                 track_high_thresh=_HIGH_CONFIDENCE,
@@ -267,7 +272,7 @@ class _ByOverlap:
         """The tracks that are seen in the next frame, each with its detection; `gap_s` lies between two frames."""
         from ultralytics.engine.results import Boxes
 
-        self._tracker.max_frames_lost = max(1, round(self._lost_s / gap_s)) if gap_s else 1
+        self._tracker.max_frames_lost = max(1, round(self.lost_s / gap_s)) if gap_s else 1
         classes = np.zeros_like(confidences)
         found = Boxes(np.column_stack([boxes, confidences, classes]).reshape(-1, 6), image_shape)
         tracks = self._tracker.update(found)

@@ -134,6 +134,14 @@ def test_who_leaves_the_picture_does_not_come_back_as_somebody_else() -> None:
     assert watch(tracker, *[entering] * 2, start_s=16 / RATE_HZ)[-1].track_ids == [2]
 
 
+def test_a_gap_without_frames_is_time_too() -> None:
+    tracker = Tracker()
+    assert watch(tracker, *[people(300)] * 4)[-1].track_ids == [1]
+    # Within the box of the first person, but a third as tall.
+    small = Poses(torch.tensor([[300.0, 160.0, 360.0, 220.0]]), torch.zeros(1, 17, 3), torch.tensor([0.9]))
+    assert watch(tracker, *[small] * 3, start_s=2.2)[-1].track_ids == [2]
+
+
 def test_streams_number_their_people_apart_from_each_other() -> None:
     first, second = Tracker(), Tracker()
     for step in range(5):
