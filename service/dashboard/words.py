@@ -150,6 +150,19 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def pictures_removed(removed: Mapping[str, int]) -> str:
+    """What became of the stored pictures of a camera, as a sentence.
+
+    Args:
+        removed: `PicturesRemoved` as JSON.
+    """
+    if not removed["incidents"]:
+        return "No pictures were stored."
+    of = "1 incident" if removed["incidents"] == 1 else f"{removed['incidents']:,} incidents"
+    files = "1 file" if removed["files"] == 1 else f"{removed['files']:,} files"
+    return f"Pictures of {of} removed: {files}, {size(removed['size_bytes'])}."
+
+
 def camera_name(status: dict[str, Any]) -> str:
     """The name of a camera; its id if it has none."""
     return str(status["config"]["name"] or status["id"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from service.storage.writing import remove_unknown, size_of
+from service.storage.writing import remove_unknown, size_of, sync
 
 EvidenceKind = Literal["snapshot", "clip"]
 EVIDENCE_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
@@ -52,6 +54,35 @@ class EvidenceStore:
         """Remove both versions of one piece of evidence, if they exist."""
         for background in (True, False):
             self.file(incident_id, kind, background=background).unlink(missing_ok=True)
+
+    def pictures(self, incident_id: str) -> list[Path]:
+        """The files of an incident that show the camera's picture."""
+        files = (self.file(incident_id, kind) for kind in EVIDENCE_KINDS)
+        return [file for file in files if file.exists()]
+
+    def discard_pictures(self, incident_id: str) -> list[int]:
+        """Remove the files that show the camera's picture, so that no loss of power brings them back.
+
+        The folder keeps its time, with which retention judges how old the evidence is.
+
+        Returns:
+            The size in bytes of each file that was removed.
+
+        Raises:
+            OSError: A file cannot be removed.
+        """
+        sizes, folder = [], self._folder(incident_id)
+        with suppress(FileNotFoundError):
+            before = folder.stat()
+            for file in self.pictures(incident_id):
+                with suppress(FileNotFoundError):
+                    size = file.stat().st_size
+                    file.unlink()
+                    sizes.append(size)
+            if sizes:
+                os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+                sync(folder)
+        return sizes
 
     def ids(self) -> set[str]:
         """Ids of the incidents that have a folder."""
