@@ -175,13 +175,13 @@ class IncidentStore:
         Returns:
             The event of the last one; None if nothing changed.
         """
-        ids, event = sorted(incident_ids), None
+        ids, now, event = sorted(incident_ids), self._clock(), None
         with self._writing() as session:
             for begin in range(0, len(ids), _AT_ONCE):
                 named = IncidentRow.id.in_(ids[begin : begin + _AT_ONCE])
                 for row in session.scalars(select(IncidentRow).where(named).order_by(IncidentRow.sequence)):
                     if row.pictures_removed_at is None:
-                        row.pictures_removed_at = self._clock()
+                        row.pictures_removed_at = now
                         event = self._event(session, "incident.evidence", row)
         return event
 
