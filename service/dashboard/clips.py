@@ -16,7 +16,7 @@ from service.dashboard.charts import Player, marks
 from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size, who
 from service.documents.base import Severity
 from service.documents.kinds import SEVERITIES, TITLES, rarity_words
 from service.documents.results import ClipResult
@@ -304,7 +304,7 @@ def digest(result: ClipResult) -> dict[str, Any]:
                 "title": one.title,
                 "when": f"{clock_text(one.start_s)} to {clock_text(one.end_s)}",
                 "why": sentence(one.explanation or rarity_words(one.peak_level)),
-                "who": ", ".join(f"person {track}" for track in one.tracks),
+                "who": who(one.tracks),
                 "tone": SEVERITIES.get(one.kind, Severity.WARNING),
             }
             for one in result.anomalies
