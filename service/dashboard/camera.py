@@ -244,9 +244,9 @@ class _View:
             )
         with ui.element("div").classes("row"):
             enabled = ui.switch("Enabled", value=config["enabled"])
+            tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
             picture = ui.switch("Show and keep pictures", value=config["picture"])
             button("Remove stored pictures…", self._remove_pictures, kind="danger")
-            tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
         heading("Named behaviours", 3)
         text(
             "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
