@@ -296,8 +296,6 @@ class IncidentRecording:
         if "clip" not in self._reported:
             with suppress(_Abandoned), self._files:
                 raise _Abandoned
-            with suppress(OSError):
-                self._store.discard_kind(self.incident_id, "clip")
 
     def _settle(self, kind: EvidenceKind, outcome: Outcome, problem: str | None) -> None:
         if kind == "clip":
@@ -306,6 +304,10 @@ class IncidentRecording:
             self._writers = {}
         if kind not in self._reported:
             self._reported.add(kind)
+            if outcome == "missing":
+                # One of the two versions may have been written.
+                with suppress(OSError):
+                    self._store.discard_kind(self.incident_id, kind)
             self._report(self.incident_id, kind, outcome, problem)
 
     def _explain(self, kind: EvidenceKind, error: Exception) -> str:
