@@ -1,8 +1,9 @@
 """A service that is killed again and again, with its database and its bus, while clips and people keep coming.
 
-`Ordeal.run` plays a schedule of kills. A supervisor starts the service again each time. Meanwhile clips are posted and
-deleted, a simulated camera shows people who fall, a device sends the skeletons of a person whose falls are known, and a
-subscriber listens to the incidents and resumes where it was cut off. `Ordeal.faults` then says in words what is wrong.
+`KilledService.run` plays a schedule of kills. A supervisor starts the service again each time. Meanwhile clips are
+posted and deleted, a simulated camera shows people who fall, a device sends the skeletons of a person whose falls are
+known, and a subscriber listens to the incidents and resumes where it was cut off. `KilledService.faults` then says in
+words what is wrong.
 """
 
 from __future__ import annotations
@@ -130,14 +131,14 @@ def schedule(kills: int, seed: int, backends: Sequence[What] = ()) -> list[Kill]
 
 @dataclass
 class Span:
-    """A time in wall-clock seconds in which the device was connected to the service."""
+    """A time in wall-clock seconds: the device was connected and the models loaded, or PostgreSQL was away."""
 
     begin: float
     end: float = float("inf")
 
 
 @dataclass
-class Ordeal:
+class KilledService:
     """One service and what happens to it.
 
     Args:
@@ -311,18 +312,25 @@ class Ordeal:
         content = self.film.read_bytes()
         with self._client() as client:
             while not self._acting.wait(chance.uniform(0.3, 4.0)):
-                try:
+                with contextlib.suppress(httpx.TransportError):
                     self._look_at_clips(client, chance)
-                    if len(set(self.accepted) - set(self.done) - self.deleted) >= MOST_WAITING:
-                        continue
-                    answer = client.post_clip(content)
-                    self.statuses[str(answer.status_code)] += 1
-                    if answer.status_code in (200, 202):
-                        self.accepted[answer.json()["id"]] = answer.json()
-                    elif answer.status_code not in _AWAY:
-                        self._wrong.append(f"a clip was answered with {answer.status_code}: {answer.text}")
-                except httpx.TransportError:
-                    self.statuses["cut off"] += 1
+                    if len(set(self.accepted) - set(self.done) - self.deleted) < MOST_WAITING:
+                        self._post_clip(client, content)
+
+    def _post_clip(self, client: Client, content: bytes) -> None:
+        try:
+            answer = client.post_clip(content)
+        except httpx.ConnectError:
+            self.statuses["not connected"] += 1
+            return
+        except httpx.TransportError:
+            self.statuses["cut off"] += 1
+            return
+        self.statuses[str(answer.status_code)] += 1
+        if answer.status_code in (200, 202):
+            self.accepted[answer.json()["id"]] = answer.json()
+        elif answer.status_code not in _AWAY:
+            self._wrong.append(f"a clip was answered with {answer.status_code}: {answer.text}")
 
     def _look_at_clips(self, client: Client, chance: np.random.Generator) -> None:
         for clip_id in set(self.accepted) - set(self.done) - self.deleted:
@@ -342,10 +350,17 @@ class Ordeal:
         """Send the person of the device, who lives on while the service is away."""
         url = f"ws://127.0.0.1:{self.port}/v1/cameras/{FED}/skeletons"
         while not self._acting.is_set():
-            with contextlib.suppress(OSError, WebSocketException), connect(url, compression=None) as socket:
-                self.spans.append(Span(time.time()))
+            with (
+                contextlib.suppress(OSError, WebSocketException),
+                self._client() as client,
+                connect(url, compression=None) as socket,
+            ):
+                ready = False
                 while not self._acting.wait(1 / RATE_HZ):
                     socket.send(json.dumps(_frame(time.time())))
+                    if not ready and self._ask(client, "/readyz") == 200:
+                        ready = True
+                        self.spans.append(Span(time.time()))
             self._end_span()
             self._acting.wait(0.2)
 
