@@ -27,7 +27,7 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence
+from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence, who
 from service.documents.kinds import TITLES, rarity_words
 from service.documents.messages import IncidentInfo, KindSeen
 from service.drawing.overlay import level_text
@@ -422,7 +422,7 @@ def _kind(seen: dict[str, Any]) -> None:
                 Moment(seen["first_at"], "time")
                 text(" to ", "span")
                 Moment(seen["last_at"], "time")
-                text("".join(f", person {track}" for track in people[:_NAMED]), "span")
+                text(f", {who(people)}" if people else "", "span")
         text(sentence(seen["explanation"]), "p")
         if kind == Kind.UNUSUAL:
             parts = sorted(seen["facts"].items(), key=lambda one: -one[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from model.behaviours import Kind
@@ -120,6 +121,22 @@ def tone(kind: Kind, modes: Mapping[str, str]) -> str:
         modes: What the camera says of it, from `CameraConfig.behaviours`.
     """
     return modes.get(kind, SEVERITIES.get(kind, Severity.WARNING))
+
+
+def who(tracks: Iterable[int]) -> str:
+    """People by their numbers; nothing for nobody.
+
+    Example:
+        >>> who([3]), who([1, 3]), who([9, 1, 2, 3, 5])
+        ('person 3', 'people 1, 3', 'people 1-3, 5, 9')
+    """
+    ordered = sorted(set(tracks))
+    if not ordered:
+        return ""
+    # Numbers in a row have the same difference to their places.
+    runs = [[track for _, track in run] for _, run in groupby(enumerate(ordered), lambda one: one[1] - one[0])]
+    named = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(track) for track in run) for run in runs]
+    return f"{'person' if len(ordered) == 1 else 'people'} {', '.join(named)}"
 
 
 def fact(name: str, value: float) -> tuple[str, str]:

@@ -99,10 +99,13 @@ def sit_down(server: ServerProcess, browser: Browser) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def operator(sit_down: Callable[..., Operator]) -> Iterator[Operator]:
+def operator(sit_down: Callable[..., Operator], server: ServerProcess) -> Iterator[Operator]:
     someone = sit_down()
+    before = len(server.log.read_text())
     yield someone
     assert someone.troubles == []
+    faults = [line for line in server.log.read_text()[before:].splitlines() if "[error" in line and "[nicegui]" in line]
+    assert faults == [], "the page failed on the server, see its log"
 
 
 def test_the_wall_shows_cameras_that_move(operator: Operator) -> None:
