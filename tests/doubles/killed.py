@@ -135,6 +135,8 @@ class Span:
 
     begin: float
     end: float = float("inf")
+    connected: float = 0.0
+    """When the device connected; frames that it sent before the models were loaded are scored as well."""
 
 
 @dataclass
@@ -355,7 +357,7 @@ class KilledService:
                 self._client() as client,
                 connect(url, compression=None) as socket,
             ):
-                ready = False
+                connected, ready = time.time(), False
                 while not self._acting.wait(1 / RATE_HZ):
                     socket.send(json.dumps(_frame(time.time())))
                     with contextlib.suppress(TimeoutError):
@@ -363,7 +365,7 @@ class KilledService:
                         socket.recv(timeout=0)
                     if not ready and self._ask(client, "/readyz") == 200:
                         ready = True
-                        self.spans.append(Span(time.time()))
+                        self.spans.append(Span(time.time(), connected=connected))
             self._end_span()
             self._acting.wait(0.2)
 
@@ -485,7 +487,7 @@ class KilledService:
                 if begin >= until:
                     continue
                 # An incident begins up to a second before the body is down, or when somebody new is seen.
-                own = [one for one in starts if max(span.begin, falls - 1.0) <= one < min(end, leaves + 1.0)]
+                own = [one for one in starts if max(span.connected, falls - 1.0) <= one < min(end, leaves + 1.0)]
                 if len(own) > 1:
                     yield f"one fall, {until - begin:.1f} s of which were seen, is {len(own)} incidents"
                 in_doubt = any(away.begin - 1.0 < end < away.end + _RETRIES_S for away in self.away)
