@@ -311,8 +311,6 @@ class IncidentRecording:
         if "clip" not in self._reported:
             for version in VERSIONS:
                 self._abandon(version)
-            with suppress(OSError):
-                self._store.discard_kind(self.incident_id, "clip")
 
     def _abandon(self, version: bool) -> None:
         """Remove the unfinished video of one version."""
@@ -327,6 +325,10 @@ class IncidentRecording:
             self._writers = {}
         if kind not in self._reported:
             self._reported.add(kind)
+            if outcome == "missing":
+                # One of the two versions may have been written.
+                with suppress(OSError):
+                    self._store.discard_kind(self.incident_id, kind)
             self._report(self.incident_id, kind, outcome, problem)
 
     def _explain(self, kind: EvidenceKind, error: Exception) -> str:

@@ -18,11 +18,13 @@ from service.documents.messages import Event, EvidenceState, IncidentInfo
 from service.incidents.kinds import KIND_FIELDS, stored_kinds
 from service.incidents.tables import LONGEST_PROBLEM, EventRow, IncidentRow
 from service.storage.database import Clock, Database, Turn, Utc, take_turn, utc_now
-from service.storage.evidence import EvidenceKind
+from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind
 
-_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
 _AT_ONCE: Final = 500
 """Incidents that one statement names; databases limit the parameters of a statement."""
+
+_UNWRITTEN: Final = "the service ended before it was written"
+_GONE: Final = "its files are no longer there; most likely they were removed to make room"
 
 
 class UnknownIncident(LookupError):
@@ -233,17 +235,23 @@ class IncidentStore:
         """End incidents that the last process left open, and settle evidence that is still pending.
 
         An incident ends at the time of its last update. Pending evidence becomes ready if it is on disk, else missing.
+        Ready evidence that is no longer on disk becomes missing: retention removes files before it says so.
 
         Args:
             has_evidence: Whether evidence of an incident is on disk.
         """
-        unsettled = or_(IncidentRow.ended_at.is_(None), *(getattr(IncidentRow, kind) == "pending" for kind in _KINDS))
         events = []
         with self._writing() as session:
-            for row in session.scalars(select(IncidentRow).where(unsettled).order_by(IncidentRow.sequence)):
-                for kind in _KINDS:
-                    if getattr(row, kind) == "pending":
-                        _settle_evidence(row, kind, has_evidence(row.id, kind))
+            columns = IncidentRow.sequence, IncidentRow.id, IncidentRow.ended_at, IncidentRow.snapshot, IncidentRow.clip
+            for number, incident_id, ended_at, *states in session.execute(select(*columns)).all():
+                found = [has_evidence(incident_id, kind) for kind in EVIDENCE_KINDS]
+                settled = [_settled(state, on_disk) for state, on_disk in zip(states, found, strict=True)]
+                if ended_at is not None and settled == states:
+                    continue
+                row = session.get_one(IncidentRow, number)
+                if lost := [old for old, new in zip(states, settled, strict=True) if old != new == "missing"]:
+                    row.evidence_problem = _UNWRITTEN if "pending" in lost else _GONE
+                row.snapshot, row.clip = settled
                 if row.ended_at is None:
                     row.ended_at, row.end_reason = row.updated_at, EndReason.INTERRUPTED
                     events.append(self._event(session, "incident.ended", row))
@@ -442,10 +450,11 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     row.kind, row.kinds = incident.kind, stored_kinds(incident.kinds, row.kinds)
 
 
-def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
-    setattr(row, kind, "ready" if found else "missing")
-    if not found:
-        row.evidence_problem = "the service ended before it was written"
+def _settled(state: EvidenceState, found: bool) -> EvidenceState:
+    """State of evidence after the end of the process that wrote it, by whether it is on disk."""
+    if state == "off" or (found and state != "pending"):
+        return state
+    return "ready" if found else "missing"
 
 
 def _json(people: dict[int, float]) -> dict[str, float]:

@@ -101,7 +101,9 @@ class EvidenceStore:
         return size_of(self._folder(incident_id))
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
-        """Remove evidence of incidents that are not in the database, and unfinished files.
+        """Remove evidence of incidents that are not in the database, and what was left unfinished.
+
+        A piece of evidence of which only the version with the picture was written is unfinished too.
 
         Args:
             known: Ids of the incidents in the database.
@@ -109,7 +111,14 @@ class EvidenceStore:
         Returns:
             The names of what was removed.
         """
-        return remove_unknown(self.root, known)
+        removed = remove_unknown(self.root, known)
+        for incident_id in self.ids():
+            for kind in EVIDENCE_KINDS:
+                if not self.has(incident_id, kind):
+                    alone = self.file(incident_id, kind)
+                    removed += [f"{incident_id}/{alone.name}"] if alone.exists() else []
+                    self.discard_kind(incident_id, kind)
+        return removed
 
     def _folder(self, incident_id: str) -> Path:
         return self.root / incident_id
