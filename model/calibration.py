@@ -44,7 +44,7 @@ WIDEST: Final = 10.0
 """A rate of false alarms is supported by footage if the upper end of its 90 % interval is at most this many times the
 rate."""
 
-_DAY_S: Final = 86_400.0
+DAY_S: Final = 86_400.0
 _REPLICATES: Final = 400
 _MOST_DRAWN: Final = 250
 _STEPS: Final = 40
@@ -193,7 +193,7 @@ class Calibration:
     @property
     def highest_per_day(self) -> float:
         """Runs per day above u: the largest rate of false alarms that the tail covers."""
-        return self.exceedances / (self.footage_s / _DAY_S)
+        return self.exceedances / (self.footage_s / DAY_S)
 
     def level(self, nll: Floats) -> Floats:
         """Position of scores among normal ones, 0 to 1: continuous, non-decreasing; nan stays nan.
@@ -363,7 +363,7 @@ def _bootstrap(exceedances: int, footage_s: float, shape: float, scale: float) -
     survival = rng.uniform(size=(_REPLICATES, drawn))
     shapes, scales = _fit_tail(_excess(survival, shape, scale))
     narrower = math.sqrt(drawn / exceedances)
-    return counts / (footage_s / _DAY_S), shape + narrower * (shapes - shape), scale + narrower * (scales - scale)
+    return counts / (footage_s / DAY_S), shape + narrower * (shapes - shape), scale + narrower * (scales - scale)
 
 
 def exceedance_runs(times: Floats, values: Floats, threshold: float, merge_s: float) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +26,9 @@ from pose.pictures import as_shown
 from pose.probe import probe
 from pose.relay import RtspRelay
 from pose.source import FileSource
+from pose.tracker import LOST_S as REMEMBERED_S
 
-SEAM_S: Final = 1.5
+SEAM_S: Final = REMEMBERED_S + 0.5
 """Seconds between two rounds of a looped file: longer than a lost track is kept, so no track spans two rounds."""
 
 BEHIND_S: Final = 0.5
@@ -116,9 +117,10 @@ class LoopCapture(_Exclusive):
         path: The file.
         loop: Start again at the end; otherwise the end is a permanent problem.
         max_pixels: Refuse larger pictures.
+        check: Called before the file is opened, each time; raises `SourceError` if it must not be.
 
     Raises:
-        SourceError: The file does not exist, or is not a video that can be used.
+        SourceError: The file does not exist, must not be opened, or is not a video that can be used.
 
     Example:
         >>> LoopCapture(Path("gone.mp4"))
@@ -126,10 +128,19 @@ class LoopCapture(_Exclusive):
         pose.live.SourceError: the file cannot be read: No such file or directory
     """
 
-    def __init__(self, path: Path, *, loop: bool = True, max_pixels: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        loop: bool = True,
+        max_pixels: int | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._path = path
         self._loop = loop
+        self._check = check
+        check()
         try:
             self._video = probe(path, max_frames=_LOOKED_AT, max_pixels=max_pixels, allow_cut=True)
             self._source = FileSource(path, video=self._video)
@@ -158,6 +169,7 @@ class LoopCapture(_Exclusive):
         if not self._loop:
             raise SourceError("ended", "the file has been played to its end", permanent=True)
         self._source.close()
+        self._check()
         try:
             self._source = FileSource(self._path, video=self._video)
         except UnreadableVideo as error:

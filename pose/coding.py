@@ -38,6 +38,10 @@ class Coded:
         fields: Shown fields: 2 for a frame, 1 for a field that is a picture of its own, 0 for a picture that is only a
             reference.
         new_format: Whether the format of the pictures is declared, and differently from all that were seen.
+
+    Example:
+        >>> Coded(fields=1, new_format=False).fields
+        1
     """
 
     fields: int

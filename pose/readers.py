@@ -24,7 +24,12 @@ _THREADS: Final = 4
 
 
 class Reader(Protocol):
-    """Decodes a video file."""
+    """Decodes a video file.
+
+    Example:
+        >>> [hasattr(reader, "pictures") for reader in (OpenCvReader, PyAvReader)]
+        [True, True]
+    """
 
     def pictures(self) -> Iterator[tuple[Image, float | None]]:
         """The pictures that have not been read yet, in order, each with its time stamp in seconds if it has one.

@@ -20,6 +20,7 @@ from service.api.middleware import (
     HeadOfGet,
     KnownHost,
     LingeringClose,
+    PlainAddress,
     SafeHeaders,
     SameOrigin,
     SmallBodies,
@@ -88,6 +89,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Generated clients name their functions by these.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
     app.state.closing = asyncio.Event()
@@ -103,6 +106,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         camera_of=lambda incident_id: runtime.streams.incidents.get(incident_id).camera,
     )
     app.add_middleware(Authentication, router=app.router, guard=guard)
+    app.add_middleware(PlainAddress)
     app.add_middleware(SameOrigin)
     # With keys this check is not needed: a page that gives its own name this machine's address has no key.
     if runtime.settings.auth is Auth.AUTO and not runtime.settings.authenticated:
@@ -135,9 +139,20 @@ def _document(app: FastAPI) -> None:
             ):
                 schemas.update(schema.pop("$defs", {}))
                 schemas[name] = schema
+            _leave_out_items(generate())
         return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _leave_out_items(document: dict[str, Any]) -> None:
+    """Describe streams of events as text: `itemSchema`, which FastAPI writes, came with OpenAPI 3.2."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    if content.pop("itemSchema", None) is not None:
+                        content["schema"] = {"type": "string", "description": "Server-sent events."}
 
 
 def _serve_docs(app: FastAPI) -> None:

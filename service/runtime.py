@@ -37,6 +37,7 @@ from service.storage.database import Database, reason
 from service.storage.evidence import EVIDENCE_KINDS
 from service.storage.folder import DataFolder
 from service.storage.lease import Lease
+from service.storage.secrets import KEY_FILE, Cipher, SecretLost
 from service.wiring import Cameras, Clips, Streams, open_cameras, open_clips, open_streams
 
 log = structlog.get_logger(__name__)
@@ -237,7 +238,7 @@ class Runtime:
             SQLAlchemyError: It runs in another process, and the database cannot be read.
         """
         if self.lease is None:
-            self.cameras.store.get(camera_id)
+            self.cameras.store.check(camera_id)
         else:
             self.cameras.manager.camera(camera_id)
 
@@ -282,6 +283,17 @@ def _recover(settings: Settings, folder: DataFolder, clips: Clips, streams: Stre
     streams.log.settle(folder.evidence.has)
     for name in folder.evidence.remove_orphans(streams.incidents.ids()):
         log.warning("removed an orphan", name=name)
+    cameras.pictures.finish()
+    key = folder.root / KEY_FILE
+    try:
+        cameras.store.encrypt_all(partial(Cipher.create, key))
+    except SecretLost as error:
+        raise StartupError(
+            f"the addresses of cameras in the database are encrypted, and the key is lost: restore {key} from the "
+            "backup, or set DAFLOW_SECRET_KEYS to it"
+        ) from error
+    except OSError as error:
+        raise StartupError(f"{key} cannot be written: {error.strerror or error}; set DAFLOW_DATA_DIR") from error
     try:
         cameras.manager.load()
     except CamerasFileError as error:

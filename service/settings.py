@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
+from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -173,7 +174,17 @@ class Settings(BaseSettings):
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
     max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
-    clip_workers: int = Field(1, ge=1, le=64, description="Clips scored at the same time.")
+    max_clip_frames: PositiveInt = Field(36_000, description="Most frames of a clip, whatever its length.")
+    max_clip_scoring_s: PositiveFloat = Field(
+        3600.0,
+        description="Most seconds that scoring a clip may take, without the turns of other clips; then it fails.",
+    )
+    clip_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Clips scored at the same time. A long clip and short ones, of at most 1,500 frames, take turns.",
+    )
     clip_queue_size: PositiveInt = Field(
         16, description="Most clips that wait to be scored; further ones are refused with 429."
     )
@@ -195,6 +206,11 @@ class Settings(BaseSettings):
         None,
         description="YAML file with cameras, by id; they are added or changed at each start, and other cameras stay "
         "as they are.",
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys, separated by commas, that encrypt addresses of cameras in the database: the first encrypts, "
+        "all decrypt. Each is 32 bytes in URL-safe base64; unset means the file `camera.key` in the data folder.",
     )
     max_cameras: PositiveInt = Field(64, description="Highest number of cameras.")
     media_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -312,6 +328,16 @@ class Settings(BaseSettings):
         if secret is not None and len(webhook_key(secret.get_secret_value())) < _SHORTEST_SECRET:
             raise ValueError(f"is too short; it must have at least {_SHORTEST_SECRET} bytes")
         return secret
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        for number, key in enumerate(keys.get_secret_value().split(",") if keys is not None else (), 1):
+            try:
+                Fernet(key.strip())
+            except ValueError as error:
+                raise ValueError(f"key {number} is not 32 bytes in URL-safe base64") from error
+        return keys
 
     @field_validator("mqtt_url")
     @classmethod

@@ -25,6 +25,7 @@ from service.clips.worker import ClipRunner
 from service.drawing.live_view import LiveView
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
+from service.incidents.pictures import PictureRemoval
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
@@ -35,6 +36,7 @@ from service.scoring.loading import LoadedModels, load_checkpoint
 from service.settings import Role, Settings
 from service.storage.database import Database
 from service.storage.folder import DataFolder
+from service.storage.secrets import KEY_FILE, Cipher
 from service.streams.bus import ScoreBus
 from service.streams.relay import Relay, RelayedScores
 
@@ -96,6 +98,7 @@ class Cameras:
         recorder: Records evidence of incidents.
         calibrator: Calibrates cameras.
         live_view: Draws the newest frames.
+        pictures: Removes the stored pictures of a camera.
     """
 
     store: CameraStore
@@ -105,6 +108,7 @@ class Cameras:
     recorder: EvidenceRecorder
     calibrator: Calibrator
     live_view: LiveView
+    pictures: PictureRemoval
 
 
 def open_clips(
@@ -131,7 +135,16 @@ def open_clips(
             queue_size=settings.clip_queue_size,
             on_refusal=lambda cause: metrics.rejected.labels(cause).inc(),
         ),
-        runner=ClipRunner(store, folder, models, scorer, events, metrics, workers=settings.clip_workers),
+        runner=ClipRunner(
+            store,
+            folder,
+            models,
+            scorer,
+            events,
+            metrics,
+            workers=settings.clip_workers,
+            budget_s=settings.max_clip_scoring_s,
+        ),
         scorer=scorer,
         events=events,
         renditions=Renditions(folder, limits),
@@ -169,7 +182,9 @@ def open_cameras(
     clips: ClipStore,
 ) -> Cameras:
     """Put together the parts that watch cameras."""
-    store, engine = CameraStore(database), Engine(models, metrics)
+    keys = None if settings.secret_keys is None else settings.secret_keys.get_secret_value()
+    cipher = Cipher.load(folder.root / KEY_FILE, keys)
+    store, engine = CameraStore(database, cipher=cipher), Engine(models, metrics)
     recorder = EvidenceRecorder(
         folder.evidence,
         before_s=settings.evidence_before_s,
@@ -206,6 +221,7 @@ def open_cameras(
         recorder=recorder,
         calibrator=Calibrator(manager, camera_models, store, clips, streams.incidents, folder),
         live_view=LiveView(settings.evidence_width),
+        pictures=PictureRemoval(streams.incidents, streams.log, recorder, folder.evidence),
     )
 
 

@@ -263,10 +263,10 @@ def follow(
     torch.set_num_threads(1)
     configure_ultralytics(directory / "ultralytics")
     estimator = PoseEstimator(weights, image_size=IMAGE_SIZE)
-    tracker = Tracker(scene.camera.fps)
+    tracker = Tracker()
     for frame in render(scene, start_s=start_s):
         poses = estimator([frame.image])[0]
-        yield frame, poses, tracker.update(poses, frame.image.shape[:2])
+        yield frame, poses, tracker.update(poses, frame.image.shape[:2], frame.time_s)
 
 
 if __name__ == "__main__":

@@ -70,13 +70,13 @@ def watch(
 
 def _observed(recording: PoseRecording) -> Iterator[tuple[float, list[int], list[Finding]]]:
     """Seconds from the first frame, track numbers of the people, and what the behaviours see, frame by frame."""
-    behaviours, tracker = Behaviours(), Tracker(recording.fps)
+    behaviours, tracker = Behaviours(), Tracker()
     for time, rows in zip((recording.times - recording.times[0]).tolist(), recording.people, strict=True):
         boxes, keypoints = recording.boxes[rows], recording.keypoints[rows]
         if recording.tracks is not None:
             people = recording.tracks[rows].tolist()
         else:
             found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
-            tracked = tracker.update(Poses(*found), recording.size[::-1])
+            tracked = tracker.update(Poses(*found), recording.size[::-1], time)
             people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
         yield time, people, behaviours.observe(time, people, boxes, keypoints, recording.size)

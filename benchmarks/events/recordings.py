@@ -121,11 +121,11 @@ class PoseRecording:
 
     def footage(self) -> PoseFootage:
         """The recording as calibration footage: people followed as the service follows them."""
-        tracker = Tracker(self.fps)
+        tracker = Tracker()
         seen: dict[int, list[tuple[float, torch.Tensor]]] = {}
         for time, rows in zip(self.times.tolist(), self.people, strict=True):
             poses = Poses(*(torch.from_numpy(own[rows]) for own in (self.boxes, self.keypoints, self.confidences)))
-            tracked = tracker.update(poses, self.size[::-1])
+            tracked = tracker.update(poses, self.size[::-1], time)
             for person, keypoints in zip(tracked.track_ids, tracked.keypoints, strict=True):
                 seen.setdefault(person, []).append((time, keypoints))
         tracks = [

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from model.behaviours.base import FIRES, LOOSEST, Finding, Kind
 from model.budget import share_of
-from model.calibration import WIDEST
+from model.calibration import DAY_S, WIDEST
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,6 @@ _RULE_OF_THREE: Final = 3.0
 """What did not happen in a time T happens, with 95 % confidence, less often than 3 / T."""
 
 _DIGITS: Final = 2
-_DAY_S: Final = 86_400.0
 _BREAK_S: Final = 2.0
 """A longer gap between two frames, in seconds, counts as no footage."""
 
@@ -201,15 +200,15 @@ def _fitted(
         life: The footage.
         share: False alarms per day that it may cost.
     """
-    days = life.footage_s / _DAY_S
+    days = life.footage_s / DAY_S
     fired = sorted([*peaks, *(max(score, FIRES) for score in marked)], reverse=True)
     per_day: float | None = None
     if len(fired) > share * days:
-        wanted, per_day = _exceeded(fired, max(days, 1 / _DAY_S), share)
+        wanted, per_day = _exceeded(fired, max(days, 1 / DAY_S), share)
     elif fired:
         wanted, per_day = FIRES, len(fired) / days
     else:
-        wanted = _never_exceeded(highest or 0.0, days, life.occupied_s / _DAY_S, share)
+        wanted = _never_exceeded(highest or 0.0, days, life.occupied_s / DAY_S, share)
     scale = 10**_DIGITS
     wanted = math.ceil(round(wanted * scale, 6)) / scale
     return Usual(

@@ -20,11 +20,11 @@ from typing import Final, Literal
 
 from cachetools import TTLCache
 from pydantic import BaseModel, Field
-from sqlalchemy import JSON, ForeignKey, String, delete, select, update
+from sqlalchemy import JSON, ForeignKey, String, delete, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access.policy import Principal, Scope
-from service.storage.database import Base, Clock, Database, Utc, utc_now
+from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 
 PREFIX: Final = "dfl"
 """Prefix of every key, by which scanners for leaked secrets find them."""
@@ -34,7 +34,7 @@ TICKET: Final = timedelta(seconds=30)
 """How long a session and a ticket are valid."""
 
 _KEY: Final = re.compile(rf"{PREFIX}_(?P<id>[0-9a-f]{{12}})_(?P<secret>[A-Za-z0-9_-]{{43}})")
-_REMEMBERED_S: Final = 5.0
+_REMEMBERED_S: Final = 2.0
 _REMEMBERED: Final = 1024
 _USED_EVERY: Final = timedelta(minutes=1)
 
@@ -96,16 +96,16 @@ class KeyRow(Base):
         fields = {name: getattr(self, name) for name in KeyInfo.model_fields if name != "cameras"}
         return KeyInfo(cameras=None if self.cameras is None else list(self.cameras), **fields)
 
-    def principal(self, now: datetime) -> Principal | None:
-        """Who uses the key; None if it has expired or was revoked."""
+    def principal(self, now: datetime, session: str = "") -> Principal | None:
+        """Who uses the key, perhaps in a session; None if the key has expired or was revoked."""
         if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
             return None
         cameras = None if self.cameras is None else frozenset(self.cameras)
-        return Principal(self.id, self.name, Scope(self.scope), cameras)
+        return Principal(self.id, self.name, Scope(self.scope), cameras, session)
 
 
 class TokenRow(Base):
-    """Table of sessions and tickets."""
+    """Table of sessions and tickets. `session` is the digest of the session that a ticket was issued to."""
 
     __tablename__ = "api_tokens"
 
@@ -113,6 +113,7 @@ class TokenRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     key_id: Mapped[str] = mapped_column(String(12), ForeignKey("api_keys.id", ondelete="CASCADE"))
     expires_at: Mapped[datetime] = mapped_column(Utc, index=True)
+    session: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class AuditRow(Base):
@@ -120,7 +121,7 @@ class AuditRow(Base):
 
     __tablename__ = "audit"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     at: Mapped[datetime] = mapped_column(Utc)
     key_id: Mapped[str | None] = mapped_column(String(12))
     name: Mapped[str] = mapped_column(String(100))
@@ -184,10 +185,13 @@ class KeyStore:
             valid_for: How long it is valid; None for no limit.
 
         Raises:
-            ValueError: The name is empty or too long, the list of cameras is empty, or the time is not positive.
+            ValueError: The name is empty, too long or has a NUL character, the list of cameras is empty, or the time is
+                not positive.
         """
         if not 1 <= len(name.strip()) <= 100:
             raise ValueError(f"a key needs a name of 1 to 100 characters, got {len(name.strip())}")
+        if "\0" in name:
+            raise ValueError("the name of a key must not contain NUL characters")
         if cameras is not None and not cameras:
             raise ValueError("the list of cameras is empty; leave it out for all cameras, or name some")
         if valid_for is not None and valid_for <= timedelta():
@@ -251,9 +255,12 @@ class KeyStore:
         """
         secret, now = secrets.token_urlsafe(32), self._clock()
         expires = now + (SESSION if kind == "session" else TICKET)
+        row = TokenRow(digest=_digest(secret), kind=kind, key_id=principal.key_id, expires_at=expires)
+        if kind == "ticket":
+            row.session = principal.session or None
         with self._sessions.begin() as session:
             session.execute(delete(TokenRow).where(TokenRow.expires_at <= now))
-            session.add(TokenRow(digest=_digest(secret), kind=kind, key_id=principal.key_id, expires_at=expires))
+            session.add(row)
         return secret, expires
 
     def session(self, secret: str) -> Principal | None:
@@ -266,18 +273,33 @@ class KeyStore:
         return self._token(_digest(secret), "ticket")
 
     def end_session(self, secret: str) -> None:
-        """End a session; an unknown one is ignored."""
+        """End a session and its tickets; an unknown one is ignored."""
         digest = _digest(secret)
         with self._sessions.begin() as session:
-            session.execute(delete(TokenRow).where(TokenRow.digest == digest))
+            session.execute(delete(TokenRow).where(or_(TokenRow.digest == digest, TokenRow.session == digest)))
         with self._lock:
             self._found.pop(f"session:{digest}", None)
 
-    def is_valid(self, key_id: str) -> bool:
-        """Whether a key exists and is neither expired nor revoked."""
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether a key is neither expired nor revoked, and the session in which it is used has not ended."""
+        now = self._clock()
         with self._sessions() as session:
-            row = session.get(KeyRow, key_id)
-            return row is not None and row.principal(self._clock()) is not None
+            row = session.get(KeyRow, principal.key_id)
+            if row is None or row.principal(now) is None:
+                return False
+            if not principal.session:
+                return True
+            token = session.get(TokenRow, principal.session)
+            return token is not None and token.expires_at > now
+
+    def was_valid(self, key: str) -> bool:
+        """Whether a key that is no longer accepted was valid once, so that it is not a guess."""
+        shape = _KEY.fullmatch(key)
+        if shape is None:
+            return False
+        with self._sessions() as session:
+            row = session.get(KeyRow, shape["id"])
+            return row is not None and hmac.compare_digest(row.digest, _digest(shape["secret"]))
 
     def record(
         self, *, key_id: str | None, name: str, action: str, target: str, status: int, address: str | None
@@ -326,10 +348,12 @@ class KeyStore:
             row = session.get(TokenRow, digest)
             if row is None or row.kind != kind or row.expires_at <= now:
                 return None
+            of_session = digest
             if kind == "ticket":
                 session.delete(row)
+                of_session = row.session or ""
             key = session.get(KeyRow, row.key_id)
-            return None if key is None else key.principal(now)
+            return None if key is None else key.principal(now, of_session)
 
     def _remembered(self, name: str, look: Callable[[], Principal | None]) -> Principal | None:
         with self._lock:

@@ -11,7 +11,8 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 
 GUESSES: Final = 10
 GUESSES_S: Final = 300
-"""After `GUESSES` wrong keys within `GUESSES_S` seconds, an address is refused until those seconds are over."""
+"""After `GUESSES` wrong keys of an address within `GUESSES_S` seconds, further ones are neither counted nor logged
+until those seconds are over."""
 
 
 class Limits:
@@ -19,7 +20,8 @@ class Limits:
 
     Args:
         per_minute: Most requests per minute of one key, or of one address without a key.
-        open_at_once: Most requests, streams and WebSockets of one address at the same time.
+        open_at_once: Most requests, streams and WebSockets at the same time, of one key at one address, or of one
+            address without a key.
     """
 
     def __init__(self, per_minute: int, open_at_once: int) -> None:
@@ -32,23 +34,23 @@ class Limits:
         """Count a request of a key or address; False if it exceeds the limit."""
         return self._requests.hit(self._request, "request", who)
 
-    def enter(self, address: str) -> bool:
+    def enter(self, who: str) -> bool:
         """Count a connection that opens; False if it exceeds the limit, and then it is not counted."""
-        if self._open[address] >= self._open_at_once:
+        if self._open[who] >= self._open_at_once:
             return False
-        self._open[address] += 1
+        self._open[who] += 1
         return True
 
-    def leave(self, address: str) -> None:
+    def leave(self, who: str) -> None:
         """Uncount a connection that has closed."""
-        self._open[address] -= 1
-        if not self._open[address]:
-            del self._open[address]
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]
 
     def guessed(self, address: str) -> None:
         """Count a wrong key from an address."""
         self._guesses.hit(self._guess, "guess", address)
 
     def locked_out(self, address: str) -> bool:
-        """Whether an address is refused because of too many wrong keys."""
+        """Whether too many wrong keys came from an address."""
         return not self._guesses.test(self._guess, "guess", address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -29,12 +29,14 @@ class Principal:
         name: Name of the key.
         scope: What it may do.
         cameras: The only cameras that it may access; None for all.
+        session: Digest of the session of a browser that the request belongs to; empty for a key that was sent itself.
     """
 
     key_id: str
     name: str
     scope: Scope
     cameras: frozenset[str] | None
+    session: str = field(default="", compare=False, repr=False)
 
     def sees(self, camera: str) -> bool:
         """Whether it may access a camera."""

@@ -25,7 +25,7 @@ from service.access.limits import GUESSES_S, Limits
 from service.access.policy import EVERYBODY, Principal, Refusal, Rule, Subject, refusal
 from service.api.browsers import client_network
 from service.api.login import LOGIN, PAGES
-from service.api.permissions import WEBSOCKET, rule_of
+from service.api.permissions import UNLIMITED, WEBSOCKET, rule_of
 from service.api.problems import Kind, ProblemError, database_problem, problem_response
 from service.incidents.store import UnknownIncident
 
@@ -42,10 +42,13 @@ FORBIDDEN_CODE: Final = 4403
 FIRST_MESSAGE_S: Final = 10.0
 """Seconds that a WebSocket has to send its key."""
 
-RECHECK_S: Final = 5.0
-"""Seconds after which a stream ends, at the latest, when its key was revoked or has expired."""
+RECHECK_S: Final = 2.0
+"""Seconds between two checks of the key and the session of a stream. A stream ends within 5 seconds of either, even if
+another process ended them, which remembers keys for some seconds itself."""
 
 _TICKET: Final = f"{SUBPROTOCOL}.ticket."
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+_UNKNOWN_KEY: Final = "this key is unknown, expired or revoked"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons"})
 """Routes that store no change, so that the log of changes leaves them out."""
@@ -85,6 +88,34 @@ def too_many(detail: str, seconds: int) -> ProblemError:
     return ProblemError(Kind.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(seconds)})
 
 
+def wrong_key(keys: KeyStore, limits: Limits, key: str, address: str) -> ProblemError:
+    """The problem of a client whose key is not accepted; a guess is counted.
+
+    A key that has expired or was revoked is not a guess. Others at the same address are not affected: valid keys and
+    sessions are never refused for guesses. So the limit does not protect keys, which cannot be guessed, but the log.
+
+    Args:
+        keys: Knows all keys.
+        limits: Counts guesses.
+        key: The key.
+        address: Network of the client.
+    """
+    refused = ProblemError(Kind.UNAUTHENTICATED, _UNKNOWN_KEY, headers=_CHALLENGE)
+    if keys.was_valid(key):
+        if not limits.ask(f"refused {address}"):
+            return too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
+        return refused
+    return _guess(limits, address, refused)
+
+
+def _guess(limits: Limits, address: str, refused: ProblemError) -> ProblemError:
+    if limits.locked_out(address):
+        return too_many(f"too many wrong keys came from this address; wait up to {GUESSES_S} s", GUESSES_S)
+    limits.guessed(address)
+    log.warning("a wrong key was used", address=address)
+    return refused
+
+
 def principal_of(connection: HTTPConnection) -> Principal:
     """Whose key a request carries.
 
@@ -121,13 +152,10 @@ class Authentication:
             # No such route; the application answers with 404 or 405.
             await self._app(scope, receive, send)
             return
-        admission = _Admission(self._guard, scope, receive, send, route)
-        limits, address = self._guard.limits, admission.address
-        if not limits.enter(address):
-            await admission.refuse(
-                too_many("this address has as many connections open as DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10)
-            )
+        if route.path in UNLIMITED:
+            await self._app(scope, receive, send)
             return
+        admission = _Admission(self._guard, scope, receive, send, route)
         try:
             try:
                 principal = await admission.admit()
@@ -144,7 +172,7 @@ class Authentication:
                 scope["principal"] = principal
             await admission.run(self._app, principal)
         finally:
-            limits.leave(address)
+            admission.leave()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +204,8 @@ class _Admission:
         self._send = send
         self._route = route
         self._headers = Headers(scope=scope)
-        self.address = client_network((scope.get("client") or ("",))[0])
+        self._address = client_network((scope.get("client") or ("",))[0])
+        self._place: str | None = None
         self._opened = False
         self._announced = False
         self._protocol: str | None = None
@@ -193,11 +222,14 @@ class _Admission:
             raise ProblemError(Kind.FORBIDDEN, f"no rule allows {self._route.path}")
         guard = self._guard
         if not guard.authenticated:
+            self._enter(EVERYBODY)
             return EVERYBODY
-        if guard.limits.locked_out(self.address):
-            raise too_many(f"too many wrong keys came from this address; wait up to {GUESSES_S} s", GUESSES_S)
-        principal = await self._identify(ask=rule.scope is not None)
-        if not guard.limits.ask(principal.key_id if principal else self.address):
+        principal = await self._identify()
+        self._enter(principal)
+        if principal is None and rule.scope is not None and self._scope["type"] == "websocket":
+            principal = await self._first_message()
+            self._enter(principal)
+        if not guard.limits.ask(principal.key_id if principal else self._address):
             raise too_many("more requests than DAFLOW_REQUESTS_PER_MINUTE allows; wait a minute", 60)
         reason = refusal(principal, rule, await self._camera(principal, rule))
         if reason is Refusal.NO_KEY:
@@ -205,6 +237,26 @@ class _Admission:
         if reason is not None and principal is not None:
             raise ProblemError(Kind.FORBIDDEN, _why(reason, principal, rule))
         return principal
+
+    def _enter(self, principal: Principal | None) -> None:
+        """Count the connection: for its key at this address, or without a key for the address alone.
+
+        Clients without a key therefore take no place from those who have one.
+
+        Raises:
+            ProblemError: There are too many.
+        """
+        self.leave()
+        who = f"{self._address} {principal.key_id}" if principal is not None else self._address
+        if not self._guard.limits.enter(who):
+            raise too_many("as many connections are open as DAFLOW_CONNECTIONS_PER_ADDRESS allows", 10)
+        self._place = who
+
+    def leave(self) -> None:
+        """Uncount the connection, if it was counted."""
+        if self._place is not None:
+            self._guard.limits.leave(self._place)
+            self._place = None
 
     async def refuse(self, error: ProblemError) -> None:
         """Answer with the problem: as a page, a response, or the close code of an open WebSocket."""
@@ -235,32 +287,30 @@ class _Admission:
         if changed and self._route.path not in _UNRECORDED and 200 <= self._status < 400:
             await self._record(principal or self._scope.get("principal") or EVERYBODY)
 
-    async def _identify(self, *, ask: bool) -> Principal | None:
+    async def _identify(self) -> Principal | None:
+        """Whose key, ticket or session the head of the request carries; None if it carries none."""
         keys = self._guard.keys
         scheme, _, credential = self._headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return await self._checked(keys.verify, credential.strip(), "this key is unknown, expired or revoked")
+            return await self._verified(credential.strip())
         offered = [name.strip() for name in self._headers.get("sec-websocket-protocol", "").split(",")]
         ticket = next((name.removeprefix(_TICKET) for name in offered if name.startswith(_TICKET)), None)
         if self._scope["type"] == "websocket" and ticket is not None:
             self._protocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
-            return await self._checked(keys.redeem, ticket, "this ticket was used, or has expired; get a new one")
+            found = await run_in_threadpool(keys.redeem, ticket)
+            if found is None:
+                otherwise = self._unauthenticated("this ticket was used, or has expired; get a new one")
+                raise _guess(self._guard.limits, self._address, otherwise)
+            return found
         cookie = cookie_parser(self._headers.get("cookie", "")).get(COOKIE)
-        if cookie:
-            # An expired session is not counted as a wrong key: its browser is just not logged in any more.
-            found = await run_in_threadpool(keys.session, cookie)
-            if found is not None:
-                return found
-        if ask and self._scope["type"] == "websocket":
-            return await self._first_message()
-        return None
+        # An expired session is not counted as a wrong key: its browser is just not logged in any more.
+        return await run_in_threadpool(keys.session, cookie) if cookie else None
 
-    async def _checked(self, look: Callable[[str], Principal | None], secret: str, otherwise: str) -> Principal:
-        found = await run_in_threadpool(look, secret)
+    async def _verified(self, key: str) -> Principal:
+        keys, limits = self._guard.keys, self._guard.limits
+        found = await run_in_threadpool(keys.verify, key)
         if found is None:
-            self._guard.limits.guessed(self.address)
-            log.warning("a wrong key was used", address=self.address, path=self._scope["path"])
-            raise self._unauthenticated(otherwise)
+            raise await run_in_threadpool(wrong_key, keys, limits, key, self._address)
         return found
 
     async def _first_message(self) -> Principal:
@@ -281,7 +331,7 @@ class _Admission:
             key = None
         if not isinstance(key, str):
             raise self._unauthenticated(otherwise)
-        return await self._checked(self._guard.keys.verify, key, "this key is unknown, expired or revoked")
+        return await self._verified(key)
 
     async def _camera(self, principal: Principal | None, rule: Rule) -> str | None:
         """The camera that a request is about; None if the rule or the key does not depend on it."""
@@ -326,20 +376,22 @@ class _Admission:
         if not task.cancelled():
             task.result()
         else:
-            log.info("ended a stream whose key is no longer valid", key=principal.key_id, path=self._scope["path"])
+            log.info(
+                "ended a stream whose key or session is no longer valid", key=principal.key_id, path=self._scope["path"]
+            )
             ending: Message = {"type": "http.response.body", "body": b"", "more_body": False}
             if self._scope["type"] == "websocket":
                 ending = {
                     "type": "websocket.close",
                     "code": UNAUTHENTICATED_CODE,
-                    "reason": "the key is no longer valid",
+                    "reason": "the key or session is no longer valid",
                 }
             with contextlib.suppress(RuntimeError):
                 await self._send(ending)
 
     async def _is_valid(self, principal: Principal) -> bool:
         try:
-            return await run_in_threadpool(self._guard.keys.is_valid, principal.key_id)
+            return await run_in_threadpool(self._guard.keys.is_valid, principal)
         except SQLAlchemyError:
             # While the database cannot be read, streams go on.
             return True
@@ -360,7 +412,7 @@ class _Admission:
             log.error("a change could not be recorded", reason=str(getattr(error, "orig", error)))
 
     def _unauthenticated(self, detail: str) -> ProblemError:
-        return ProblemError(Kind.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
+        return ProblemError(Kind.UNAUTHENTICATED, detail, headers=_CHALLENGE)
 
 
 def _why(reason: Refusal, principal: Principal, rule: Rule) -> str:

@@ -56,7 +56,7 @@ def known_host(host: str | None, configured: str) -> bool:
     return name == configured.lower() or is_loopback(name)
 
 
-def same_origin(origin: str | None, host: str | None) -> bool:
+def same_origin(origin: str | None, host: str | None, scheme: str) -> bool:
     """Whether a request comes from our own pages, or from a program that is not a browser.
 
     Browsers send the origin of the page with every request that could change something. Without this rule, any web page
@@ -65,10 +65,25 @@ def same_origin(origin: str | None, host: str | None) -> bool:
     Args:
         origin: The ``Origin`` header.
         host: The ``Host`` header.
+        scheme: Scheme of the request, such as ``https`` or ``wss``; behind a proxy the one that the proxy forwards.
     """
     if origin is None:
         return True
-    return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
+    ours = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    place = _place(f"{ours}://{host}") if host else None
+    return place is not None and place == _place(origin)
+
+
+def _place(origin: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port of an origin; None if it is not one."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port
 
 
 def page_policy(page: str) -> str:

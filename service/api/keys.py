@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.access.keys import SESSION, AuditRecord, KeyInfo
 from service.access.policy import EVERYBODY, Principal, Scope
-from service.api.authentication import COOKIE
+from service.api.authentication import COOKIE, wrong_key
 from service.api.browsers import client_network
 from service.api.dependencies import PrincipalDep, RuntimeDep
 from service.api.problems import SMALL_BODY, Kind, ProblemError, responses
@@ -29,7 +29,11 @@ class NewKeyRequest(BaseModel):
     """The properties of a new key."""
 
     name: str = Field(
-        min_length=1, max_length=100, pattern=r"\S", description="What the key is for.", examples=["wall"]
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
+        description="What the key is for.",
+        examples=["wall"],
     )
     scope: Scope = Field(Scope.READ, description="`read` may view, `operate` may also act, `admin` may also configure.")
     cameras: list[_CameraName] | None = Field(
@@ -126,10 +130,11 @@ async def log_in(request: Request, runtime: RuntimeDep, login: Login, response: 
     """Start a session of a browser with a key; the answer sets a cookie that scripts cannot read."""
     principal = EVERYBODY
     if runtime.settings.authenticated:
-        found = await run_in_threadpool(runtime.keys.verify, login.key.get_secret_value())
+        key = login.key.get_secret_value()
+        found = await run_in_threadpool(runtime.keys.verify, key)
         if found is None:
-            runtime.limits.guessed(client_network(request.client.host if request.client else ""))
-            raise ProblemError(Kind.UNAUTHENTICATED, "this key is unknown, expired or revoked")
+            address = client_network(request.client.host if request.client else "")
+            raise await run_in_threadpool(wrong_key, runtime.keys, runtime.limits, key, address)
         principal = found
         secret, _ = await run_in_threadpool(runtime.keys.issue, principal, "session")
         response.set_cookie(

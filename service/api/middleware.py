@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Set
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from anyio import BrokenResourceError
@@ -111,6 +112,24 @@ class KnownHost:
         await self._app(scope, receive, send)
 
 
+class PlainAddress:
+    """Refuses every request and WebSocket with a NUL in its path or query; PostgreSQL cannot look for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] in ("http", "websocket"):
+            where = "path" if "\0" in scope["path"] else "query"
+            if where == "path" or b"\0" in unquote_to_bytes(scope["query_string"]):
+                problem = {"in": where, "name": "", "message": "must not contain NUL characters"}
+                error = ProblemError(Kind.INVALID_REQUEST, f"the {where} contains a NUL character", errors=[problem])
+                await problem_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 class StreamsOnly:
     """Refuses every request and WebSocket that only the process that runs the cameras can answer."""
 
@@ -138,7 +157,7 @@ class SameOrigin:
         if guarded:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            if not same_origin(origin, headers.get("host")):
+            if not same_origin(origin, headers.get("host"), scope["scheme"]):
                 error = ProblemError(Kind.CROSS_ORIGIN, f"pages of {origin} may not use this service")
                 await problem_response(error)(scope, receive, send)
                 return

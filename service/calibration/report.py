@@ -14,6 +14,7 @@ from model.adaptation import CameraFit
 from model.behaviours import FIRES, LEAST_SCORE, Kind
 from model.behaviours.calibration import STRICTEST, Usual
 from model.budget import share_of
+from model.calibration import DAY_S
 from model.checkpoint import Checkpoint
 from service.documents.amounts import about, duration
 from service.documents.base import Document, Level
@@ -22,8 +23,6 @@ from service.documents.kinds import TITLES
 
 LONGEST_S: Final = 7 * 24 * 3600.0
 """Longest calibration footage, in seconds: a week."""
-
-_DAY_S: Final = 86_400.0
 
 
 class CalibrationState(StrEnum):
@@ -304,7 +303,7 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
     if seen:
         return f"{title}: {FIRES:g}, as usual, although {why}; the budget allows for that"
     most = (
-        f"there may still be up to {about(3 * _DAY_S / usual.footage_s)} a day"
+        f"there may still be up to {about(3 * DAY_S / usual.footage_s)} a day"
         if usual.footage_s
         else "nothing is known"
     )

@@ -90,16 +90,18 @@ def open_capture(
     """
     open_s = (timing or LiveTiming()).open_s
 
+    def check() -> None:
+        try:
+            policy.check(url)
+        except StreamUrlError as error:
+            cause = "not-found" if error.cause == "no-such-file" else "forbidden"
+            raise SourceError(cause, str(error)) from error
+
     def connect() -> Capture:
         if url.device is not None:
             return DeviceCapture(url.device, max_pixels=max_pixels)
         if url.path is not None:
-            try:
-                policy.check(url)
-            except StreamUrlError as error:
-                cause = "not-found" if error.cause == "no-such-file" else "forbidden"
-                raise SourceError(cause, str(error)) from error
-            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels)
+            return LoopCapture(url.path, loop=loop, max_pixels=max_pixels, check=check)
         if url.seed is not None:
             return SimulatedCapture(demo_scene(url.seed, url.incident_every_s, url.events))
         pinned = policy.pin(url, resolve)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.storage.database import Base, Clock, Database, Utc, utc_now
+from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
+from service.storage.secrets import Cipher, SecretLost
+
+_ENCRYPTED: Final = "encrypted"
 
 
 class UnknownCamera(LookupError):
@@ -71,9 +74,13 @@ class CameraRow(Base):
     created_at: Mapped[datetime] = mapped_column(Utc)
     updated_at: Mapped[datetime] = mapped_column(Utc)
 
-    def camera(self) -> StoredCamera:
-        """A copy that outlives the session."""
-        return StoredCamera(self.id, dict(self.config), self.created_at, self.updated_at)
+    def camera(self, cipher: Cipher | None) -> StoredCamera:
+        """A copy that outlives the session.
+
+        Raises:
+            SecretLost: The address is encrypted, and the cipher has no key for it.
+        """
+        return StoredCamera(self.id, _opened(self.config, cipher), self.created_at, self.updated_at)
 
 
 class CalibrationRow(Base):
@@ -82,7 +89,7 @@ class CalibrationRow(Base):
     __tablename__ = "calibrations"
     __table_args__ = (UniqueConstraint("camera_id", "version"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     camera_id: Mapped[str] = mapped_column(String(64), ForeignKey("cameras.id", ondelete="CASCADE"))
     version: Mapped[int]
     active: Mapped[bool]
@@ -106,11 +113,48 @@ class CalibrationRow(Base):
 
 
 class CameraStore:
-    """Cameras and their calibrations. Every method is one transaction."""
+    """Cameras and their calibrations. Every method is one transaction.
 
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+    Addresses of streams, which may hold passwords, are encrypted in the database.
+
+    Args:
+        database: Where they are stored.
+        clock: Tells the time.
+        cipher: Encrypts the addresses; None stores them as they are, and cannot read encrypted ones.
+    """
+
+    def __init__(self, database: Database, clock: Clock = utc_now, cipher: Cipher | None = None) -> None:
+        self._database = database
         self._sessions = database.sessions
         self._clock = clock
+        self._cipher = cipher
+
+    def encrypt_all(self, new_cipher: Callable[[], Cipher]) -> None:
+        """Encrypt the addresses that are not, or not with the newest key.
+
+        Args:
+            new_cipher: Makes a key. It is called if there is none, and nothing was ever encrypted.
+
+        Raises:
+            SecretLost: An address is encrypted, and there is no key for it.
+        """
+        changed = False
+        with self._sessions.begin() as session:
+            rows = session.scalars(select(CameraRow).order_by(CameraRow.id)).all()
+            if self._cipher is None:
+                if any(isinstance(row.config.get("url"), dict) for row in rows):
+                    raise SecretLost
+                self._cipher = new_cipher()
+            for row in rows:
+                url = row.config.get("url")
+                if isinstance(url, dict) and self._cipher.is_current(url[_ENCRYPTED]):
+                    continue
+                config = _sealed(_opened(row.config, self._cipher), self._cipher)
+                if config != row.config:
+                    row.config = config
+                    changed = True
+        if changed:
+            self._database.forget_old_pages()
 
     def put(self, camera_id: str, config: Mapping[str, Any]) -> bool:
         """Add a camera, or replace its configuration.
@@ -118,14 +162,23 @@ class CameraStore:
         Returns:
             Whether it was added.
         """
-        now = self._clock()
+        now, stored = self._clock(), _sealed(config, self._cipher)
         with self._sessions.begin() as session:
             row = session.get(CameraRow, camera_id)
             if row is None:
-                session.add(CameraRow(id=camera_id, config=dict(config), created_at=now, updated_at=now))
+                session.add(CameraRow(id=camera_id, config=stored, created_at=now, updated_at=now))
                 return True
-            row.config, row.updated_at = dict(config), now
+            row.config, row.updated_at = stored, now
             return False
+
+    def check(self, camera_id: str) -> None:
+        """Check that a camera exists, without a look at its address.
+
+        Raises:
+            UnknownCamera: There is none.
+        """
+        with self._sessions() as session:
+            _row(session, camera_id)
 
     def get(self, camera_id: str) -> StoredCamera:
         """One camera.
@@ -134,12 +187,18 @@ class CameraStore:
             UnknownCamera: There is none.
         """
         with self._sessions() as session:
-            return _row(session, camera_id).camera()
+            return _row(session, camera_id).camera(self._cipher)
+
+    def shows_pictures(self, camera_id: str) -> bool:
+        """Whether pictures of a camera may be shown; those of a camera that was removed may."""
+        with self._sessions() as session:
+            row = session.get(CameraRow, camera_id)
+            return row is None or bool(row.config.get("picture", True))
 
     def all(self) -> list[StoredCamera]:
         """All cameras in the order of their ids."""
         with self._sessions() as session:
-            return [row.camera() for row in session.scalars(select(CameraRow).order_by(CameraRow.id))]
+            return [row.camera(self._cipher) for row in session.scalars(select(CameraRow).order_by(CameraRow.id))]
 
     def delete(self, camera_id: str) -> bool:
         """Remove a camera and its calibrations; its incidents stay.
@@ -219,6 +278,23 @@ class CameraStore:
                 return None
             before.active = True
             return before.version
+
+
+def _sealed(config: Mapping[str, Any], cipher: Cipher | None) -> dict[str, Any]:
+    """A configuration as it is stored; addresses of streams are encrypted."""
+    url = config.get("url")
+    if cipher is None or not isinstance(url, str) or "://" not in url:
+        return dict(config)
+    return {**config, "url": {_ENCRYPTED: cipher.encrypt(url)}}
+
+
+def _opened(config: Mapping[str, Any], cipher: Cipher | None) -> dict[str, Any]:
+    url = config.get("url")
+    if not isinstance(url, dict):
+        return dict(config)
+    if cipher is None:
+        raise SecretLost
+    return {**config, "url": cipher.decrypt(url[_ENCRYPTED])}
 
 
 def _row(session: Session, camera_id: str) -> CameraRow:

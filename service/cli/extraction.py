@@ -182,7 +182,7 @@ class PoseExtractor:
         people: dict[int, dict[int, dict[str, object]]] = defaultdict(dict)
         count = 0
         with opened as stream:
-            for batch in followed(stream, self._estimator, fps, self._batch):
+            for batch in followed(stream, self._estimator, self._batch):
                 for frame, found in batch:
                     _add(people, frame.sequence, found)
                 count += len(batch)

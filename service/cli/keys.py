@@ -93,7 +93,8 @@ def first_key(settings: Settings, keys: KeyStore) -> None:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="ascii") as stream:
             stream.write(f"{made.text}\n")
-    err.print(f"This service requires keys and has none yet. The first key is in {path}: read it and delete the file.")
+    said = f"This service requires keys and has none yet. The first key is in {path}: read it and delete the file."
+    err.print(said, soft_wrap=True)
 
 
 @contextmanager

@@ -30,6 +30,9 @@ from pose.containers import UnreadableVideo, check_pixels
 from pose.probe import VideoInfo, probe
 from pose.source import FileSource, Frame
 
+MIN_SIDE: Final = 32
+"""Smallest width and height of a clip, in pixels; smaller pictures show no person that could be found."""
+
 _MAX_HEADER: Final = 65_536
 _CPU_SECONDS_PER_VIDEO_SECOND: Final = 60
 _CPU_SECONDS_AT_LEAST: Final = 120
@@ -57,6 +60,7 @@ class ClipLimits:
         max_fps: Highest mean frame rate; bounds the number of frames together with `max_seconds`.
         stall_s: Longest time in seconds without data from the decoder.
         memory_bytes: Address space of the decoder process.
+        budget_frames: Most frames, whatever the duration.
     """
 
     max_seconds: float
@@ -64,19 +68,20 @@ class ClipLimits:
     max_fps: float
     stall_s: float
     memory_bytes: int
+    budget_frames: int = 36_000
 
     @property
     def max_frames(self) -> int:
         """Most frames that a clip within the limits can have."""
-        return int(self.max_seconds * self.max_fps) + 1
+        return min(int(self.max_seconds * self.max_fps) + 1, self.budget_frames)
 
 
 class ClipRejected(ValueError):
     """The clip cannot be scored; the message is a sentence that says why.
 
     Attributes:
-        cause: A stable slug: those of `UnreadableVideo`, and ``too-long``, ``frame-rate-too-high``, ``decoder-died``,
-            ``decoder-stalled``.
+        cause: A stable slug: those of `UnreadableVideo`, and ``too-long``, ``too-small``, ``frame-rate-too-high``,
+            ``takes-too-long``, ``decoder-died``, ``decoder-stalled``.
     """
 
     def __init__(self, cause: str, message: str) -> None:
@@ -133,14 +138,20 @@ def _received_frames(decoder: _Decoder, camera_id: str, limits: ClipLimits) -> I
             check_pixels(width, height, limits.max_pixels)
         except UnreadableVideo as error:
             raise ClipRejected(error.cause, str(error)) from error
-        if time > limits.max_seconds * _SLACK or sequence > limits.max_frames * _SLACK:
+        if time > limits.max_seconds * _SLACK:
             raise _too_long(time, limits)
+        if sequence > limits.max_frames * _SLACK:
+            raise _too_many_frames(limits)
         image = np.empty((height, width, 3), np.uint8)
         decoder.receive_into(image)
         yield Frame(camera_id, sequence, time, image)
 
 
 def _enforce(info: VideoInfo, limits: ClipLimits) -> None:
+    if min(info.width, info.height) < MIN_SIDE:
+        raise ClipRejected(
+            "too-small", f"the picture has {info.width}x{info.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
+        )
     if info.duration_s > limits.max_seconds * _SLACK:
         raise _too_long(info.duration_s, limits)
     if info.fps > limits.max_fps:
@@ -149,7 +160,11 @@ def _enforce(info: VideoInfo, limits: ClipLimits) -> None:
             f"the clip has {info.fps:.4g} frames per second; at most {limits.max_fps:.4g} are accepted",
         )
     if info.frames > limits.max_frames:
-        raise ClipRejected("too-long", f"the clip has more than the {limits.max_frames} frames that are accepted")
+        raise _too_many_frames(limits)
+
+
+def _too_many_frames(limits: ClipLimits) -> ClipRejected:
+    return ClipRejected("too-long", f"the clip has more than the {limits.max_frames} frames that are accepted")
 
 
 def _too_long(seconds: float, limits: ClipLimits) -> ClipRejected:

@@ -58,6 +58,7 @@ def clip_limits(settings: Settings) -> ClipLimits:
         max_fps=settings.max_clip_fps,
         stall_s=settings.decode_stall_s,
         memory_bytes=settings.decode_memory_bytes,
+        budget_frames=settings.max_clip_frames,
     )
 
 
@@ -109,7 +110,7 @@ class ClipScorer:
         scoring = self._scoring(models.estimator.device, observer.frame, keypoints=keypoints)
         size = (info.width, info.height)
         with frames(path, self._limits, info) as source:
-            for batch in followed(source, models.estimator, info.fps, models.batch):
+            for batch in followed(source, models.estimator, models.batch):
                 if observer.cancelled():
                     raise ScoringCancelled
                 for frame, people in batch:
@@ -145,13 +146,13 @@ class ClipScorer:
         scorer = self._models.scorer
         first, last = sequence.frames[0].time_s, sequence.frames[-1].time_s
         fps = (len(sequence.frames) - 1) / (last - first) if last > first else scorer.spec.rate_hz
-        tracker = Tracker(fps)
+        tracker = Tracker()
         scoring = self._scoring(torch.device("cpu"), lambda _: None, keypoints=keypoints)
         size = (sequence.width, sequence.height)
         for number, frame in enumerate(sequence.frames):
             people = poses_of(frame, sequence)
             if isinstance(people, Poses):
-                people = tracker.update(people, size[::-1])
+                people = tracker.update(people, size[::-1], frame.time_s)
             scoring.add(number, frame.time_s - first, people, size)
             scoring.settle_some()
         result = self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, String, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from pose.probe import VideoInfo
-from service.storage.database import Base, Clock, Database, Turn, Utc, take_turn, utc_now
+from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
 
 
 class ClipState(StrEnum):
@@ -105,7 +105,7 @@ class ClipRow(Base):
 
     __tablename__ = "clips"
 
-    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sequence: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(32), unique=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
     filename: Mapped[str | None] = mapped_column(String(255))
@@ -163,16 +163,16 @@ class ClipStore:
             session.flush()
             return row.job()
 
-    def claim(self) -> ClipJob | None:
-        """Start the clip that has waited longest; each goes to one caller only. None when no clip waits."""
-        oldest = (
-            select(ClipRow.sequence)
-            .where(ClipRow.state == ClipState.QUEUED)
-            .order_by(ClipRow.sequence)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
+    def claim(self, most_frames: int | None = None) -> ClipJob | None:
+        """Start the clip that has waited longest; each goes to one caller only. None when no clip waits.
+
+        Args:
+            most_frames: Only a clip with at most so many frames; None for any.
+        """
+        waiting = select(ClipRow.sequence).where(ClipRow.state == ClipState.QUEUED)
+        if most_frames is not None:
+            waiting = waiting.where(ClipRow.frames_total <= most_frames)
+        oldest = waiting.order_by(ClipRow.sequence).limit(1).with_for_update(skip_locked=True).scalar_subquery()
         with self._sessions.begin() as session:
             row = session.scalars(
                 update(ClipRow)
@@ -285,6 +285,10 @@ class ClipStore:
         query = select(ClipRow).where(ClipRow.state.in_(states)).order_by(ClipRow.finished_at, ClipRow.sequence)
         with self._sessions() as session:
             return [row.job() for row in session.scalars(query)]
+
+    def running(self) -> set[str]:
+        """Ids of the clips that are running."""
+        return {job.id for job in self._running()}
 
     def _running(self) -> list[ClipJob]:
         query = select(ClipRow).where(ClipRow.state == ClipState.RUNNING).order_by(ClipRow.sequence)

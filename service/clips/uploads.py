@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.clips.decoding import ClipLimits, ClipRejected, inspect
-from service.clips.store import ClipJob, ClipState, ClipStore, QueueFull
+from service.clips.store import ClipJob, ClipState, ClipStore, QueueFull, UnknownClip
 from service.errors import StorageFull
 from service.storage.database import is_database_full
 from service.storage.folder import DataFolder
@@ -31,6 +31,9 @@ from service.storage.writing import is_storage_full
 _BLOCK: Final = 1024 * 1024
 _MULTIPART_OVERHEAD: Final = 64 * 1024
 """Most bytes of a form besides the file: boundaries, part headers, small fields."""
+
+_MAX_PARTS: Final = 100
+"""Most fields of a form; each costs time whatever its size."""
 
 _PARALLEL_INSPECTIONS: Final = 2
 _MAX_FILENAME: Final = 255
@@ -210,13 +213,26 @@ class Intake:
                 limit=self._queue_size,
             )
         except BaseException as error:
-            self._folder.discard(clip_id)
             full = (isinstance(error, OSError) and is_storage_full(error)) or (
                 isinstance(error, SQLAlchemyError) and is_database_full(error)
             )
+            if isinstance(error, SQLAlchemyError) and not full:
+                return self._in_doubt(clip_id, error)
+            self._folder.discard(clip_id)
             if full:
                 raise StorageFull("the clip") from error
             raise
+
+    def _in_doubt(self, clip_id: str, error: SQLAlchemyError) -> ClipJob:
+        """The job of a clip whose row was written although the answer of the database was lost; else raises `error`."""
+        try:
+            return self._store.get(clip_id)
+        except UnknownClip:
+            self._folder.discard(clip_id)
+        except SQLAlchemyError as still:
+            # If there is a row it needs the files; if not, retention removes them.
+            raise error from still
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +308,13 @@ async def _copy(request: Request, body: _Body, stream: IO[bytes], max_bytes: int
     received = written = 0
     block = bytearray()
     async for chunk in _chunks(request, pace):
-        data = body.feed(chunk)
+        data = await body.feed(chunk)
         received += len(chunk)
         written += len(data)
         if written > max_bytes or received > max_bytes + _MULTIPART_OVERHEAD:
             raise ClipTooLarge(max_bytes)
+        if received - written > _MULTIPART_OVERHEAD:
+            raise MalformedUpload(f"the multipart form has more than {_MULTIPART_OVERHEAD} bytes besides the file")
         block += data
         if len(block) >= _BLOCK:
             await run_in_threadpool(_write_all, stream, bytes(block))
@@ -333,7 +351,7 @@ async def _chunks(request: Request, pace: Pace) -> AsyncIterator[bytes]:
 class _Body(Protocol):
     filename: str | None
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
         """Parse the next chunk and return the bytes of the clip in it."""
 
     def finish(self) -> None:
@@ -344,7 +362,7 @@ class _RawBody:
     def __init__(self, disposition: str | None) -> None:
         self.filename = _disposition_filename(disposition)
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
         return chunk
 
     def finish(self) -> None:
@@ -359,6 +377,7 @@ class _MultipartBody:
         self._found = False
         self._inside = False
         self._complete = False
+        self._parts = 0
         self._name = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -376,7 +395,11 @@ class _MultipartBody:
             },
         )
 
-    def feed(self, chunk: bytes) -> bytes:
+    async def feed(self, chunk: bytes) -> bytes:
+        # Not on the event loop: a chunk of many small parts takes long.
+        return await run_in_threadpool(self._parse, chunk)
+
+    def _parse(self, chunk: bytes) -> bytes:
         self._data.clear()
         if chunk:
             self._parser.write(chunk)
@@ -390,6 +413,9 @@ class _MultipartBody:
             raise MalformedUpload("the multipart form has no field named 'file'")
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise MalformedUpload(f"the multipart form has more than {_MAX_PARTS} fields")
         self._inside = False
         self._disposition = b""
 

@@ -1,4 +1,8 @@
-"""Scores the clips in the queue: a fixed number of threads, each with one clip at a time."""
+"""Scores the clips in the queue with a fixed number of workers, in which a long clip and short ones take turns.
+
+Half of the threads start any clip, the others only short ones, for which long clips make room again and again. So a
+short clip waits only for other short ones, and no more clips are open than twice the number of workers.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.clips.decoding import ClipRejected
 from service.clips.messages import Cancelled, ClipEventBus, ClipScore, Progress, State, final_event
 from service.clips.scorer import ClipScorer, ScoringCancelled
-from service.clips.store import ClipJob, ClipState, ClipStore, UnknownClip
+from service.clips.slots import Slot, Slots
+from service.clips.store import ClipJob, ClipState, ClipStore, IllegalClipTransition, UnknownClip
 from service.documents.results import FrameScore
 from service.metrics import Metrics
 from service.scoring.keeper import ModelKeeper
 from service.scoring.loading import LoadedModels
+from service.storage.database import reason
 from service.storage.folder import DataFolder
 from service.storage.writing import atomic_write, is_storage_full
 
@@ -27,6 +33,10 @@ _RETRY_S: Final = 1.0
 _STOP_S: Final = 20.0
 _PROGRESS_S: Final = 0.1
 _SMOOTHING: Final = 0.3
+_TURN_S: Final = 1.0
+
+SHORT_FRAMES: Final = 1500
+"""Most frames of a short clip: a minute at 25 frames per second."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +58,15 @@ class RunningClip:
         unwanted: Set when the clip was cancelled or deleted.
     """
 
-    def __init__(self, job: ClipJob, bus: ClipEventBus, metrics: Metrics, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        job: ClipJob,
+        bus: ClipEventBus,
+        metrics: Metrics,
+        stopping: threading.Event,
+        slot: Slot,
+        budget_s: float,
+    ) -> None:
         self.id = job.id
         self.frames_done = 0
         self.frames_total = job.frames_total
@@ -56,11 +74,16 @@ class RunningClip:
         self._bus = bus
         self._metrics = metrics
         self._stopping = stopping
+        self._slot = slot
+        self._budget_s = budget_s
+        self._frames = job.frames_total
         self._reported_at = 0.0
 
     def progress(self, done: int, total: int) -> None:
         """Record the progress; subscribers get it at most ten times a second."""
         self.frames_done, self.frames_total = done, total
+        # The container may have named fewer frames than there are.
+        self._frames = max(self._frames, done)
         now = time.monotonic()
         if done >= total or now - self._reported_at >= _PROGRESS_S:
             self._reported_at = now
@@ -72,7 +95,22 @@ class RunningClip:
         self._bus.publish(self.id, ClipScore(frame=frame))
 
     def cancelled(self) -> bool:
-        """Whether to stop scoring."""
+        """Whether to stop scoring. A long clip waits here while others have their turn; a short one is soon done.
+
+        Raises:
+            ClipRejected: The clip has used up its budget of seconds.
+        """
+        if self._slot.seconds > self._budget_s:
+            raise ClipRejected(
+                "takes-too-long",
+                f"scoring took more than the {self._budget_s:g} s that a clip may use, after {self.frames_done} of "
+                f"{self.frames_total} frames",
+            )
+        if self._frames <= SHORT_FRAMES:
+            return self._ended()
+        return self._ended() or not self._slot.pass_on(self._ended)
+
+    def _ended(self) -> bool:
         return self.unwanted.is_set() or self._stopping.is_set()
 
 
@@ -87,6 +125,7 @@ class ClipRunner:
         bus: Publishes the events of clips.
         metrics: Counters of the service.
         workers: Number of clips that are scored at the same time.
+        budget_s: Most seconds of a worker for one clip.
     """
 
     def __init__(
@@ -99,6 +138,7 @@ class ClipRunner:
         metrics: Metrics,
         *,
         workers: int,
+        budget_s: float,
     ) -> None:
         self._store = store
         self._folder = folder
@@ -108,11 +148,14 @@ class ClipRunner:
         self._metrics = metrics
         self._active: dict[str, RunningClip] = {}
         self._lock = threading.Lock()
+        self._in_doubt = False
         self._work = threading.Condition()
         self._stopping = threading.Event()
         self._mean_s: float | None = None
+        self._workers, self._slots, self._budget_s = workers, Slots(workers, _TURN_S), budget_s
         self._threads = [
-            threading.Thread(target=self._serve, name=f"clip-worker-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._serve, args=[short], name=f"clip-worker-{number}", daemon=True)
+            for number, short in enumerate([False, True] * workers)
         ]
 
     def start(self) -> None:
@@ -140,7 +183,7 @@ class ClipRunner:
 
     def seconds_per_clip(self) -> float | None:
         """Recent mean seconds between finished clips while the queue is not empty; None before the first clip."""
-        return None if self._mean_s is None else self._mean_s / len(self._threads)
+        return None if self._mean_s is None else self._mean_s / self._workers
 
     def cancel(self, clip_id: str) -> None:
         """Cancel a waiting clip now, or a running one as soon as its worker notices.
@@ -173,34 +216,58 @@ class ClipRunner:
         if not job.state.finished:
             self._bus.publish(clip_id, Cancelled())
 
-    def _serve(self) -> None:
+    def _serve(self, only_short: bool) -> None:
         while not self._stopping.is_set():
             try:
-                if not self._work_once():
+                if not self._work_once(only_short):
                     with self._work:
                         self._work.wait(_IDLE_S)
+            except SQLAlchemyError as error:
+                log.warning("the queue of clips cannot be read; trying again", error=reason(error))
+                self._stopping.wait(_RETRY_S)
             except Exception:
                 # A worker survives the failure of one clip, and a full disk.
                 log.exception("clip worker failed")
                 self._stopping.wait(_RETRY_S)
 
-    def _work_once(self) -> bool:
+    def _work_once(self, only_short: bool) -> bool:
         models = self._models.loaded
         if models is None:
             return False
         scorer = self._scorer(models)
-        with self._lock:
-            job = self._store.claim()
-            if job is None:
-                return False
-            running = RunningClip(job, self._bus, self._metrics, self._stopping)
-            self._active[job.id] = running
-        try:
-            self._run(scorer, job, running)
-        finally:
+        slot = self._slots.take(self._stopping.is_set)
+        if slot is None:
+            return False
+        with slot:
             with self._lock:
-                del self._active[job.id]
+                job = self._claim(only_short)
+                if job is None:
+                    return False
+                running = RunningClip(job, self._bus, self._metrics, self._stopping, slot, self._budget_s)
+                self._active[job.id] = running
+            try:
+                self._run(scorer, job, running)
+            finally:
+                with self._lock:
+                    del self._active[job.id]
         return True
+
+    def _claim(self, only_short: bool) -> ClipJob | None:
+        """The next clip of the queue; call it under the lock.
+
+        If the database is lost while a claim is written, nobody knows whether it was. Such a clip would stay running
+        without a worker, so it is put back before the next claim.
+        """
+        if self._in_doubt:
+            for clip_id in self._store.running() - self._active.keys():
+                log.warning("clip was claimed and has no worker; it is put back into the queue", clip=clip_id)
+                self._store.put_back(clip_id)
+            self._in_doubt = False
+        try:
+            return self._store.claim(SHORT_FRAMES) if only_short else self._store.claim()
+        except SQLAlchemyError:
+            self._in_doubt = True
+            raise
 
     def _run(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> None:
         with structlog.contextvars.bound_contextvars(clip=job.id):
@@ -242,21 +309,32 @@ class ClipRunner:
             )
 
     def _settle(self, clip_id: str, outcome: _Outcome) -> None:
+        again = False
         while True:
             try:
-                job = self._record(clip_id, outcome)
+                job = self._record(clip_id, outcome, again=again)
             except UnknownClip:
                 self._folder.discard(clip_id)
                 return
-            except SQLAlchemyError:
-                log.exception("outcome of clip could not be written to the database; trying again")
+            except SQLAlchemyError as error:
+                again = True
+                log.warning("the outcome of a clip cannot be stored; trying again", error=reason(error))
                 if self._stopping.wait(_RETRY_S):
                     return
             else:
                 self._bus.publish(clip_id, final_event(job) or State(state=ClipState.QUEUED))
                 return
 
-    def _record(self, clip_id: str, outcome: _Outcome) -> ClipJob:
+    def _record(self, clip_id: str, outcome: _Outcome, *, again: bool) -> ClipJob:
+        """Write an outcome; one that failed before may nevertheless have been committed then."""
+        try:
+            return self._write(clip_id, outcome)
+        except IllegalClipTransition as error:
+            if again and error.current is error.wanted:
+                return self._store.get(clip_id)
+            raise
+
+    def _write(self, clip_id: str, outcome: _Outcome) -> ClipJob:
         match outcome.state:
             case ClipState.DONE:
                 return self._store.finish(clip_id, frames=outcome.frames)

@@ -44,6 +44,7 @@ from service.dashboard.words import (
     is_current,
     no_people,
     number,
+    pictures_removed,
     rarity,
     rate,
     sentence,
@@ -243,8 +244,9 @@ class _View:
             )
         with ui.element("div").classes("row"):
             enabled = ui.switch("Enabled", value=config["enabled"])
-            picture = ui.switch("Show and keep pictures", value=config["picture"])
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
+            picture = ui.switch("Show and keep pictures", value=config["picture"])
+            button("Remove stored pictures…", self._remove_pictures, kind="danger")
         heading("Named behaviours", 3)
         text(
             "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
@@ -328,6 +330,27 @@ class _View:
         with ui.element("div").classes("row").style("margin-top: 1rem"):
             button("Save", save, kind="primary")
             button("Remove the camera…", self._remove, kind="danger")
+
+    def _remove_pictures(self) -> None:
+        name = camera_name(self._status)
+        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove stored pictures"'):
+            heading(f"Remove the stored pictures of {name}?")
+            text(
+                "Snapshots and clips of all its incidents until now will show only skeletons. The incidents are kept. "
+                "This cannot be undone."
+            )
+            if self._status["config"]["picture"]:
+                text("New incidents are still kept with pictures, until “Show and keep pictures” is off and saved.")
+
+            async def remove() -> None:
+                done = await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}/pictures"))
+                if done is not None:
+                    dialog.close()
+                    ui.notify(pictures_removed(done), type="positive", position="top")
+
+            with ui.element("div").classes("row"):
+                button("Remove pictures", remove, kind="danger")
+                button("Cancel", dialog.close)
 
     def _remove(self) -> None:
         with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove the camera"'):

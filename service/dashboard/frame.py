@@ -183,13 +183,19 @@ async def attempt(doing: Awaitable[Any], done: str | None = None) -> Any:
     Returns:
         The answer of the action, ``{}`` if it had none; None if it was refused.
     """
+    # The button that was pressed may be gone when the action ends: an event may have drawn its part of the page anew.
+    page = ui.context.client
     try:
         answer = await doing
     except Refused as error:
-        ui.notify(str(error), type="negative", position="top", multi_line=True, close_button="Close", timeout=10_000)
+        with page:
+            ui.notify(
+                str(error), type="negative", position="top", multi_line=True, close_button="Close", timeout=10_000
+            )
         return None
     if done:
-        ui.notify(done, type="positive", position="top")
+        with page:
+            ui.notify(done, type="positive", position="top")
     return answer if answer is not None else {}
 
 

@@ -19,7 +19,7 @@ from model.online import OnlineFrameScore
 from model.scorer import ScoredWindow
 from pose.estimator import Poses
 from pose.source import Frame
-from pose.tracker import TrackedPoses, Tracker
+from pose.tracker import LOST_S, TrackedPoses, Tracker
 from pose.windows import WindowSpec
 from service.documents.base import MissingScore
 from service.live.frames import Inbox, Scored, Sighting, scene_of
@@ -28,9 +28,8 @@ from service.scoring.reasons import reason_of
 
 log = structlog.get_logger(__name__)
 
-LOST_S: Final = 1.0
-"""A person who was out of sight for longer than this, in seconds, gets a new track number; so does everybody after a
-longer silence of the camera."""
+_RATE_S: Final = 1.0
+"""Longest gap between two frames, in seconds, over which the processed frame rate is averaged."""
 
 _SCENE_BITS: Final = 32
 TRACK_BITS: Final = 40
@@ -154,15 +153,14 @@ class Lane:
             self._scenes += 1
         if gap > LOST_S:
             self._tracker = None
-        # The rate averages over gaps up to LOST_S. A longer gap sets it alone, and so does the first one after it.
-        known = self.rate * LOST_S >= 1 and gap <= LOST_S
+        # The rate averages over gaps up to _RATE_S. A longer gap sets it alone, and so does the first one after it.
+        known = self.rate * _RATE_S >= 1 and gap <= _RATE_S
         self.rate = 1 / (1 / self.rate + _RATE_WEIGHT * (gap - 1 / self.rate) if known else gap)
         if isinstance(poses, TrackedPoses):
             return self._outside_zones(poses, scene)
         if self._tracker is None:
-            self._tracker = Tracker(self.rate or 1 / self._period, lost_s=LOST_S, first=self._next_track)
-        self._tracker.expect(self.rate or 1 / self._period)
-        people = self._tracker.update(poses, scene[:2])
+            self._tracker = Tracker(first=self._next_track)
+        people = self._tracker.update(poses, scene[:2], item.captured_at)
         self._next_track = self._tracker.next_number
         # After tracking, so that a person who crosses a zone keeps the track number.
         return self._outside_zones(people, scene)

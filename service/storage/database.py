@@ -20,6 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from service.errors import StartupError
+from service.storage.private import create_private_files, make_private
 
 Clock = Callable[[], datetime]
 
@@ -90,9 +91,11 @@ class Database:
             StartupError: The database cannot be reached or migrated; the message hides the password of the URL.
         """
         shown = make_url(url).render_as_string(hide_password=True)
+        create_private_files()
         try:
             engine = connect(url)
             migrate(engine)
+            _close_file(engine)
         except CommandError as error:
             engine.dispose()
             raise StartupError(
@@ -115,6 +118,12 @@ class Database:
         """
         with self.engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
+
+    def forget_old_pages(self) -> None:
+        """Make SQLite move its log of changes into the database, so that no file shows what stood there before."""
+        if self.engine.dialect.name == "sqlite":
+            with contextlib.closing(self.engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def take_turn(connection: Connection | Session, turn: Turn) -> None:
@@ -177,6 +186,13 @@ def connect(text: str) -> Engine:
     return engine
 
 
+def _close_file(engine: Engine) -> None:
+    """Keep an SQLite database, and what SQLite writes beside it, from other users."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        for suffix in ("", "-wal", "-shm"):
+            make_private(Path(engine.url.database + suffix))
+
+
 def _tune_sqlite(connection: Any, _record: object) -> None:
     # Off, because the driver would begin transactions late and upgrade their locks, which fails under contention.
     connection.isolation_level = None
@@ -185,6 +201,8 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        # What was replaced, such as the address of a camera before it was encrypted, is overwritten in the file.
+        cursor.execute("PRAGMA secure_delete=ON")
 
 
 def _begin_immediate(connection: Any) -> None:

@@ -3,6 +3,8 @@
 ```
 data/
   daflow.lock          held by the one process that owns the folder
+  camera.key           encrypts addresses of cameras in the database, unless DAFLOW_SECRET_KEYS does
+  first-key            the first admin key, if it could not be shown on a terminal
   instance             name of the process that owns the folder, the same after every start
   daflow.db            SQLite, unless DAFLOW_DATABASE_URL says otherwise
   uploads/<id>         a clip that is being uploaded
@@ -12,11 +14,14 @@ data/
   incidents/<id>/snapshot.jpg, clip.mp4                         evidence of an incident
                  snapshot-skeletons.jpg, clip-skeletons.mp4     the same without the camera's picture
 ```
+
+Only the user of the service can read any of it.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Collection
 from pathlib import Path
@@ -26,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from service.errors import StartupError
 from service.storage.evidence import EvidenceStore
+from service.storage.private import create_private_files, make_private
 from service.storage.writing import atomic_write, remove_all, remove_unknown, size_of
 
 SOURCE: Final = "source"
@@ -51,8 +57,10 @@ class DataFolder:
             StartupError: Another process has the lock, or the folder cannot be written.
         """
         root = root.resolve()
+        create_private_files()
         try:
             root.mkdir(parents=True, exist_ok=True)
+            make_private(root)
             lock = FileLock(root / "daflow.lock", timeout=0, is_singleton=False)
             lock.acquire()
             folder = cls(root, lock)
@@ -78,6 +86,7 @@ class DataFolder:
             StartupError: The folder cannot be created.
         """
         root = root.resolve()
+        create_private_files()
         try:
             (root / "incidents").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -141,6 +150,22 @@ class DataFolder:
             The names of what was removed.
         """
         return [*remove_all(self.uploads.iterdir()), *remove_unknown(self.clips, known)]
+
+    def remove_abandoned(self, known: Collection[str], older_than_s: float) -> list[str]:
+        """Remove clips that are not in the database although the service has run on since they were stored.
+
+        Such a clip is left if the database is lost while its row is written or deleted.
+
+        Args:
+            known: Ids of the clips in the database.
+            older_than_s: Only what was stored longer ago than this, in seconds; the row of a new clip is yet to come.
+
+        Returns:
+            The names removed.
+        """
+        limit = time.time() - older_than_s
+        unknown = [path for path in self.clips.iterdir() if path.name not in known]
+        return remove_all(path for path in unknown if path.stat().st_mtime < limit)
 
     def size(self, clip_id: str) -> int:
         """Size of a clip and of all files made from it, in bytes."""

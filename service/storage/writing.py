@@ -24,18 +24,27 @@ def replacing(target: Path) -> Iterator[Path]:
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
     try:
         yield part
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_write(target: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that replaces `target` at the end, as in `replacing`."""
-    with replacing(target) as part, part.open("xb") as stream:
+    """Open a file for writing that replaces `target` at the end, as in `replacing`; only this user can read it."""
+    with replacing(target) as part, open(part, "xb", opener=_open_private) as stream:
         yield stream
+
+
+def sync(path: Path) -> None:
+    """Write a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_storage_full(error: OSError) -> bool:
@@ -80,9 +89,5 @@ def remove_all(paths: Iterable[Path]) -> list[str]:
     return removed
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -96,8 +96,8 @@ def garbage(connection: socket.socket) -> None:
 
 def trickle(connection: socket.socket) -> None:
     """Begins an answer and never gets to its end, one byte at a time."""
-    connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    protocol = b"RTSP/1.0" if b"RTSP/1.0" in connection.recv(4096) else b"HTTP/1.1"
+    connection.sendall(protocol + b" 200 OK\r\nX-Long: ")
     while True:
         connection.sendall(b"a")
         time.sleep(0.05)

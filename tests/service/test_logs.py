@@ -77,3 +77,36 @@ def test_pictures_that_open_pages_ask_for_all_the_time_are_not_told(capsys: pyte
         '127.0.0.1:4711 - "GET /v1/cameras/gate HTTP/1.1" 200',
         "a line of another form",
     ]
+
+
+HOSTILE = ("\x1b[2J", "\x9b2J", "\x1b]0;title\x07", "a\nb", "\r", "\x7f", "\x00", "\x85", "\u2028", "\u202e", "\ud800")
+
+
+@pytest.mark.parametrize("style", LogFormat)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_control_character_of_a_client_reaches_the_terminal(
+    text: str, style: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(LogLevel.INFO, style)
+    log = structlog.get_logger("service.test")
+    log.info(f"event {text}", path=f"/{text}", paths=[text], address=text.encode("utf-8", "surrogatepass"))
+    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', text, "GET", f"/{text}", "1.1", 404)
+    logging.getLogger("uvicorn.error").warning("%s", text, extra={"detail": text})
+    try:
+        raise ConnectionError(text)
+    except ConnectionError:
+        log.exception("failed")
+    told = capsys.readouterr().err
+    lines = told.split("\n")
+    assert not [found for found in "".join(lines) if not found.isprintable()]
+    assert len([line for line in lines if "GET" in line]) == 1
+    assert repr(text)[1:-1].replace("\\", "\\" * (2 if style is LogFormat.JSON else 1)) in told
+
+
+def test_ordinary_text_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogLevel.INFO, LogFormat.CONSOLE)
+    structlog.get_logger("service.test").info("Tür öffnet — 門", clip="überfall.mp4", frames=3)
+    told = capsys.readouterr().err
+    assert "Tür öffnet — 門" in told
+    assert "clip=überfall.mp4" in told
+    assert "frames=3" in told

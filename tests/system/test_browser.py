@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
+from service.access.policy import Scope
+from service.cli.keys import FIRST_KEY
+from service.settings import Auth
 from tests.doubles import media
 from tests.doubles.live import device, falling, lying
-from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, server_process
+from tests.doubles.servers import PATIENCE_S, Serve, ServerProcess, eventually, server_process
 
 PATIENCE_MS = 1000 * PATIENCE_S
 VIEWS = ("/", "/cameras/hall", "/incidents", "/clips", "/system")
@@ -95,10 +99,13 @@ def sit_down(server: ServerProcess, browser: Browser) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def operator(sit_down: Callable[..., Operator]) -> Iterator[Operator]:
+def operator(sit_down: Callable[..., Operator], server: ServerProcess) -> Iterator[Operator]:
     someone = sit_down()
+    before = len(server.log.read_text())
     yield someone
     assert someone.troubles == []
+    faults = [line for line in server.log.read_text()[before:].splitlines() if "[error" in line and "[nicegui]" in line]
+    assert faults == [], "the page failed on the server, see its log"
 
 
 def test_the_wall_shows_cameras_that_move(operator: Operator) -> None:
@@ -285,6 +292,24 @@ def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator
     assert operator.server.client.get("/v1/cameras/hofe-garten").status_code == 404
 
 
+def test_stored_pictures_are_removed_after_a_question(operator: Operator) -> None:
+    page, client = operator.go("/cameras/gate"), operator.server.client
+    before = client.get("/v1/audit").json()["records"][0]["id"]
+    page.get_by_role("button", name="Remove stored pictures…").click()
+    dialog = page.get_by_role("dialog", name="Remove stored pictures")
+    expect(dialog.get_by_text("This cannot be undone.")).to_be_visible()
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert client.get("/v1/audit").json()["records"][0]["id"] == before
+    page.get_by_role("button", name="Remove stored pictures…").click()
+    dialog.get_by_role("button", name="Remove pictures").click()
+    expect(page.get_by_text("No pictures were stored.")).to_be_visible()
+    eventually(
+        lambda: client.get("/v1/audit").json()["records"][0]["target"] == "/v1/cameras/gate/pictures",
+        "the change is recorded",
+    )
+
+
 def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Operator) -> None:
     client = operator.server.client
     assert client.put("/v1/cameras/silent", json={"url": "skeletons:", "name": "Silent"}).status_code == 201
@@ -338,8 +363,8 @@ def locked(tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
 
 
 def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Browser) -> None:
-    first = re.search(r"dfl_\w{12}_[\w-]{43}", locked.log.read_text())
-    assert first, "the first start prints a key"
+    first = (locked.data_dir / FIRST_KEY).read_text().strip()
+    assert re.fullmatch(r"dfl_\w{12}_[\w-]{43}", first)
     assert locked.client.get("/dashboard/").status_code == 401
     context = browser.new_context(viewport=PHONE)
     page = context.new_page()
@@ -351,7 +376,7 @@ def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Brow
     page.get_by_label("Access key").fill("dfl_wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("this key is unknown, expired or revoked")
-    page.get_by_label("Access key").fill(first.group())
+    page.get_by_label("Access key").fill(first)
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(re.compile("/dashboard/incidents$"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -365,3 +390,61 @@ def test_nobody_sees_the_page_without_a_key(locked: ServerProcess, browser: Brow
     page.goto(f"http://127.0.0.1:{locked.port}/dashboard/")
     expect(page).to_have_url(re.compile("/login"))
     context.close()
+
+
+AFTER_LOGIN = (
+    ("/dashboard/incidents", "/dashboard/incidents"),
+    ("/dashboard/cameras/gate?tab=calibration#zones", "/dashboard/cameras/gate?tab=calibration#zones"),
+    ("/docs", "/docs"),
+    ("/dashboard/x/../clips", "/dashboard/clips"),
+    ("//other.example/dashboard/", None),
+    ("/\t/other.example/dashboard/", None),
+    ("/\n/other.example/dashboard/", None),
+    ("/\r/other.example/dashboard/", None),
+    ("\t//other.example/dashboard/", None),
+    ("\x01//other.example/dashboard/", None),
+    ("/\\other.example/dashboard/", None),
+    ("\\\\other.example/dashboard/", None),
+    ("/\t\\other.example/dashboard/", None),
+    ("/dashboard/..//other.example/dashboard/", None),
+    ("/dashboard/%2e%2e//other.example/dashboard/", None),
+    ("/.//other.example/dashboard/", None),
+    ("http://other.example/dashboard/", None),
+    ("http:other.example/dashboard/", None),
+    ("https://127.0.0.1/dashboard/", None),
+    ("ftp://other.example/dashboard/", None),
+    ("javascript:location.assign('http://other.example/')//dashboard/", None),
+    ("java\tscript:location.assign('http://other.example/')//dashboard/", None),
+    ("data:text/html,/dashboard/", None),
+    ("http://", None),
+    ("/v1/cameras", None),
+    ("/dashboards", None),
+)
+"""Addresses that a link to the login may name, and where they lead; None leads to the start page."""
+
+
+def test_a_login_leads_to_a_page_of_this_service_only(serve: Serve, browser: Browser) -> None:
+    live = serve(auth=Auth.REQUIRED)
+    key = live.runtime.keys.create("wall", Scope.READ).text
+    own, elsewhere = f"http://127.0.0.1:{live.port}", []
+
+    def answer(route: Route) -> None:
+        if not route.request.url.startswith(f"{own}/"):
+            elsewhere.append(route.request.url)
+        if route.request.url.startswith((f"{own}/login", f"{own}/v1/session")):
+            route.continue_()
+        else:
+            route.fulfill(content_type="text/html", body="<h1>Arrived</h1>")
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.route("**/*", answer)
+        for wanted, reached in AFTER_LOGIN:
+            context.clear_cookies()
+            page.goto(f"{own}/login?{urlencode({'next': wanted})}")
+            page.get_by_label("Access key").fill(key)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("heading", name="Arrived")).to_be_visible()
+            assert (wanted, page.url) == (wanted, own + (reached or "/"))
+    assert elsewhere == []

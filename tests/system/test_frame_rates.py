@@ -66,11 +66,11 @@ def take(pose_weights: Path, test_data: Path, tmp_path_factory: pytest.TempPathF
 
 def film(path: Path, estimator: PoseEstimator, scorer: Scorer) -> Take:
     info = probe(path)
-    tracker, people = Tracker(info.fps), dict[int, Person]()
+    tracker, people = Tracker(), dict[int, Person]()
     with FileSource(path) as source:
         for frame in source:
             (poses,) = estimator([frame.image])
-            tracked = tracker.update(poses, (info.height, info.width))
+            tracked = tracker.update(poses, (info.height, info.width), frame.captured_at)
             for track, box, joints in zip(tracked.track_ids, tracked.boxes, tracked.keypoints, strict=True):
                 person = people.setdefault(track, Person())
                 person.times.append(frame.captured_at)

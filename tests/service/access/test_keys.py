@@ -74,11 +74,56 @@ def test_what_is_not_a_key_is_not_known(change: str, keys: KeyStore) -> None:
 
 def test_a_key_ends_when_it_said_so(keys: KeyStore, clock: Clock) -> None:
     made = keys.create("visitor", Scope.READ, valid_for=timedelta(hours=1))
-    assert keys.verify(made.text) is not None
-    assert keys.is_valid(made.info.id)
+    principal = keys.verify(made.text)
+    assert principal is not None
+    assert keys.is_valid(principal)
     clock.now += timedelta(hours=1)
     assert keys.verify(made.text) is None
-    assert not keys.is_valid(made.info.id)
+    assert not keys.is_valid(principal)
+
+
+def test_a_key_that_was_valid_once_is_told_from_a_guess(keys: KeyStore, clock: Clock) -> None:
+    expired = keys.create("visitor", Scope.READ, valid_for=timedelta(hours=1)).text
+    revoked = keys.create("guard", Scope.READ)
+    keys.revoke(revoked.info.id)
+    clock.now += timedelta(hours=2)
+    for key in (expired, revoked.text):
+        assert keys.verify(key) is None
+        assert keys.was_valid(key)
+        assert not keys.was_valid(key[:-1] + ("A" if key[-1] != "A" else "B"))
+    assert not keys.was_valid("dfl_nonsense")
+    assert not keys.was_valid(f"dfl_000000000000_{'x' * 43}")
+
+
+@pytest.mark.parametrize("opened_by", ["session", "ticket of the session"])
+@pytest.mark.parametrize("ending", ["log-out", "time", "revoked key", "expired key"])
+def test_what_a_session_opened_is_no_longer_valid_when_the_session_has_ended(
+    opened_by: str, ending: str, keys: KeyStore, clock: Clock
+) -> None:
+    valid_for = SESSION - timedelta(hours=1) if ending == "expired key" else None
+    made = keys.create("wall", Scope.READ, valid_for=valid_for)
+    by_key = keys.verify(made.text)
+    assert by_key is not None
+    secret, _ = keys.issue(by_key, "session")
+    principal = keys.session(secret)
+    assert principal is not None
+    unused, _ = keys.issue(principal, "ticket")
+    if opened_by != "session":
+        principal = keys.redeem(keys.issue(principal, "ticket")[0])
+        assert principal is not None
+    assert keys.is_valid(principal)
+    match ending:
+        case "log-out":
+            keys.end_session(secret)
+            assert keys.redeem(unused) is None
+            assert keys.is_valid(by_key)
+        case "revoked key":
+            keys.revoke(made.info.id)
+        case "expired key":
+            clock.now += SESSION - timedelta(hours=1)
+        case _:
+            clock.now += SESSION
+    assert not keys.is_valid(principal)
 
 
 def test_a_revoked_key_takes_its_sessions_and_tickets_along_at_once(keys: KeyStore) -> None:

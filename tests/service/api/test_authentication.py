@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 from starlette.routing import Mount, Route, WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from service.access.keys import NewKey
+from service.access.keys import KeyStore, NewKey, TokenRow
 from service.access.limits import GUESSES
 from service.access.policy import Scope, Subject
 from service.api import authentication
@@ -229,7 +233,10 @@ def test_changes_are_written_down_with_who_made_them_and_without_secrets(house: 
     assert house.ask("PATCH", "/v1/cameras/gate", admin, json={"name": "hunter2"}).status_code == 200
     assert house.ask("DELETE", "/v1/cameras/yard", operator).status_code == 403
     assert house.ask("DELETE", "/v1/cameras/yard", admin).status_code == 204
-    records = house.ask("GET", "/v1/audit?limit=2", admin).json()
+    audit = "/v1/audit?limit=2"
+    last = "DELETE /v1/cameras/{camera_id}"
+    eventually(lambda: house.ask("GET", audit, admin).json()["records"][0]["action"] == last, "the change is recorded")
+    records = house.ask("GET", audit, admin).json()
     assert [(one["action"], one["target"], one["status"], one["name"]) for one in records["records"]] == [
         ("DELETE /v1/cameras/{camera_id}", "/v1/cameras/yard", 204, "all admin"),
         ("PATCH /v1/cameras/{camera_id}", "/v1/cameras/gate", 200, "all admin"),
@@ -239,14 +246,105 @@ def test_changes_are_written_down_with_who_made_them_and_without_secrets(house: 
     assert all(one["id"] < records["next"] for one in older)
 
 
-def test_whoever_guesses_is_not_listened_to_any_more(house: House) -> None:
-    for _ in range(GUESSES):
-        wrong = house.ask("GET", "/v1/cameras", headers={"authorization": "Bearer dfl_wrong"})
-        assert wrong.status_code == 401
-        assert wrong.headers["www-authenticate"] == "Bearer"
-    locked = house.ask("GET", "/v1/cameras", house.keys[Scope.ADMIN])
-    assert (locked.status_code, locked.json()["type"]) == (429, "/problems/too-many-requests")
+@pytest.mark.parametrize("stream", ["live.mjpg", "events", "socket", "socket with a ticket"])
+@pytest.mark.parametrize("ending", ["log-out", "another process", "expiry", "revoked key"])
+def test_every_stream_ends_within_five_seconds_of_its_session_or_key(house: House, stream: str, ending: str) -> None:
+    base, key = f"127.0.0.1:{house.live.port}", house.keys[Scope.READ]
+    with httpx.Client(base_url=f"http://{base}", timeout=20) as browser, ExitStack() as opened:
+        browser.post("/v1/session", json={"key": key.text})
+        cookie = {"cookie": f"{authentication.COOKIE}={browser.cookies[authentication.COOKIE]}"}
+        if stream.startswith("socket"):
+            offered: list[Any] = []
+            if stream == "socket with a ticket":
+                offered = ["daflow", f"daflow.ticket.{browser.post('/v1/tickets').json()['ticket']}"]
+            where, head = f"ws://{base}/v1/cameras/gate/scores", {} if offered else cookie
+            socket = opened.enter_context(connect(where, additional_headers=head, subprotocols=offered or None))
+            assert json.loads(socket.recv())["type"] == "hello"
+        else:
+            path = "/v1/cameras/gate/live.mjpg" if stream == "live.mjpg" else "/v1/incidents/stream"
+            chunks = opened.enter_context(browser.stream("GET", path)).iter_raw()
+            next(chunks)
+        match ending:
+            case "log-out":
+                assert httpx.delete(f"http://{base}/v1/session", headers=cookie).status_code == 204
+            case "another process":
+                KeyStore(house.live.runtime.database).end_session(browser.cookies[authentication.COOKIE])
+            case "revoked key":
+                KeyStore(house.live.runtime.database).revoke(key.info.id)
+            case _:
+                with house.live.runtime.database.sessions.begin() as session:
+                    session.execute(update(TokenRow).values(expires_at=datetime.now(UTC)))
+        ended = time.monotonic()
+        if stream.startswith("socket"):
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    socket.recv(timeout=20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == authentication.UNAUTHENTICATED_CODE
+        else:
+            for _ in chunks:
+                pass
+        assert time.monotonic() - ended < 5.0
+
+
+def guess(house: House, credential: str, key: str) -> int:
+    """Status of the answer to a wrong credential."""
+    match credential:
+        case "key":
+            return house.ask("GET", "/v1/cameras", headers={"authorization": f"Bearer {key}"}).status_code
+        case "key of a socket":
+            return house.opens("/v1/incidents", subprotocols=["daflow", f"daflow.ticket.{key}"])
+        case "key of an open page":
+            return house.ask("GET", "/login", headers={"authorization": f"Bearer {key}"}).status_code
+        case _:
+            return house.ask("POST", "/v1/session", json={"key": key}).status_code
+
+
+@pytest.mark.parametrize("credential", ["key", "key of a socket", "key of an open page", "log-in"])
+def test_the_guesses_of_one_lock_out_nobody_with_a_valid_key_or_session(house: House, credential: str) -> None:
+    key = house.keys[Scope.ADMIN]
+    session = house.ask("POST", "/v1/session", json={"key": key.text}).cookies[authentication.COOKIE]
+    statuses = [guess(house, credential, "dfl_wrong") for _ in range(GUESSES + 3)]
+    assert statuses == [401] * GUESSES + [429] * 3
+    locked = house.ask("GET", "/v1/cameras", headers={"authorization": "Bearer dfl_wrong"})
+    assert locked.json()["type"] == "/problems/too-many-requests"
     assert int(locked.headers["retry-after"]) > 0
+    assert house.ask("GET", "/v1/cameras", key).status_code == 200
+    assert house.ask("GET", "/v1/cameras", headers={"cookie": f"{authentication.COOKIE}={session}"}).status_code == 200
+    assert house.ask("POST", "/v1/session", json={"key": key.text}).status_code == 200
+    ticket = house.ask("POST", "/v1/tickets", key).json()["ticket"]
+    assert house.opens("/v1/cameras/gate/scores", subprotocols=["daflow", f"daflow.ticket.{ticket}"]) == 101
+    assert house.opens("/v1/cameras/gate/scores", key) == 101
+    for path in ("/healthz", "/readyz", "/login", "/problems/forbidden"):
+        assert house.ask("GET", path).status_code == 200
+
+
+@pytest.mark.parametrize("ending", ["expired", "revoked"])
+@pytest.mark.parametrize("credential", ["key", "key of an open page", "log-in"])
+def test_a_key_that_was_valid_once_is_not_a_guess(house: House, credential: str, ending: str) -> None:
+    keys = house.live.runtime.keys
+    old = keys.create("old", Scope.READ, valid_for=timedelta(seconds=0.01) if ending == "expired" else None)
+    if ending == "revoked":
+        keys.revoke(old.info.id)
+    time.sleep(0.02)
+    assert [guess(house, credential, old.text) for _ in range(GUESSES + 3)] == [401] * (GUESSES + 3)
+    assert guess(house, credential, "dfl_wrong") == 401
+    assert house.ask("GET", "/healthz", headers={"authorization": f"Bearer {old.text}"}).status_code == 200
+
+
+def test_health_is_answered_whatever_others_at_the_address_do(serve: Serve) -> None:
+    house = House(serve(auth=Auth.REQUIRED, requests_per_minute=20, connections_per_address=2))
+    for _ in range(30):
+        house.ask("GET", "/v1/cameras")
+        house.ask("GET", "/login")
+    assert house.ask("GET", "/login").status_code == 429
+    incidents = f"ws://127.0.0.1:{house.live.port}/v1/incidents"
+    with connect(incidents), connect(incidents):
+        for _ in range(25):
+            for path in ("/healthz", "/readyz"):
+                assert house.ask("GET", path, headers={"authorization": "Bearer dfl_wrong"}).status_code == 200
+        # A WebSocket that has sent no key yet takes no place of a client with a key.
+        assert house.ask("GET", "/v1/cameras", house.keys[Scope.READ]).status_code == 200
 
 
 def test_more_requests_than_allowed_are_refused_by_key(serve: Serve) -> None:

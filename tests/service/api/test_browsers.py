@@ -13,7 +13,16 @@ from service.api.browsers import client_network, known_host, page_policy, same_o
     [
         (None, "127.0.0.1:8000", True),
         ("http://127.0.0.1:8000", "127.0.0.1:8000", True),
-        ("https://Daflow.example", "daflow.example", True),
+        ("http://Daflow.example", "daflow.example", True),
+        ("http://daflow.example", "daflow.example:80", True),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("https://daflow.example", "daflow.example", False),
+        ("https://127.0.0.1:8000", "127.0.0.1:8000", False),
+        ("ftp://127.0.0.1:8000", "127.0.0.1:8000", False),
+        ("http://127.0.0.1:8000/", "127.0.0.1:8000", False),
+        ("http://user@127.0.0.1:8000", "127.0.0.1:8000", False),
+        ("http://127.0.0.1:x", "127.0.0.1:x", False),
+        ("http://", "", False),
         ("http://127.0.0.1:8001", "127.0.0.1:8000", False),
         ("http://localhost:8000", "127.0.0.1:8000", False),
         ("https://daflow.example.evil.example", "daflow.example", False),
@@ -24,7 +33,16 @@ from service.api.browsers import client_network, known_host, page_policy, same_o
 def test_only_our_own_pages_and_programs_that_are_no_browsers_may_use_the_service(
     origin: str | None, host: str | None, allowed: bool
 ) -> None:
-    assert same_origin(origin, host) is allowed
+    assert same_origin(origin, host, "http") is allowed
+    assert same_origin(origin, host, "ws") is allowed
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+def test_a_page_that_came_without_tls_may_not_use_a_service_behind_tls(scheme: str) -> None:
+    assert same_origin("https://daflow.example", "daflow.example", scheme)
+    assert same_origin("https://daflow.example", "daflow.example:443", scheme)
+    assert not same_origin("http://daflow.example", "daflow.example", scheme)
+    assert not same_origin("http://daflow.example:443", "daflow.example:443", scheme)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.problems import MEDIA_TYPE
 from service.app import create_app
@@ -27,6 +29,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/cameras/{camera_id}"): {"404"},
     ("patch", "/v1/cameras/{camera_id}"): {"400", "404", "408", "413"},
     ("delete", "/v1/cameras/{camera_id}"): {"404"},
+    ("delete", "/v1/cameras/{camera_id}/pictures"): {"404"},
     ("get", "/v1/cameras/{camera_id}/snapshot.jpg"): {"404", "409"},
     ("get", "/v1/cameras/{camera_id}/live.mjpg"): {"404"},
     ("post", "/v1/cameras/{camera_id}/calibration"): {"400", "404", "408", "409", "413"},
@@ -70,6 +73,20 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield (method, path), operation
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_operations_are_named_as_a_person_would_name_a_function(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"post_clip", "list_clips", "list_incidents", "put_camera", "metrics"} <= set(names)
+    for name in names:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+){0,4}", name), name
+        assert "v1" not in name
 
 
 def test_every_route_lists_every_error_it_can_end_in(document: dict[str, Any]) -> None:

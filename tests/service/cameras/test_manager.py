@@ -74,8 +74,7 @@ def test_changes_of_one_camera_at_once_leave_one_source_and_a_legal_history(serv
         camera = live.runtime.cameras.manager.camera("gate")
         assert camera.source is not None
         assert camera.source.state in (SourceState.CONNECTING, SourceState.RECONNECTING)
-        stored = CameraStore(live.runtime.database).get("gate")
-        assert stored.config["url"] == camera.config.url
+        assert live.runtime.cameras.store.get("gate").config["url"] == camera.config.url
         history = states(live)
         for before, after in pairwise(history):
             if before.state is SourceState.STOPPED:

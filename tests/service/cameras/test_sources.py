@@ -80,6 +80,21 @@ class TestOpenCapture:
             connect()
         assert caught.value.cause == "forbidden"
 
+    def test_a_file_that_became_a_link_out_of_the_folders_is_not_played_again(self, tmp_path: Path) -> None:
+        folder, outside = tmp_path / "media", tmp_path / "outside"
+        folder.mkdir()
+        outside.mkdir()
+        path = media.clip(folder, frames=3, fps=30)
+        capture = open_capture(parse(str(path)), StreamPolicy(media_dirs=[folder]))()
+        capture.read()
+        path.unlink()
+        path.symlink_to(media.clip(outside, frames=3, fps=30))
+        with pytest.raises(SourceError) as caught:
+            for _ in range(4):
+                capture.read()
+        assert caught.value.cause == "forbidden"
+        capture.close()
+
     def test_a_name_that_moves_to_a_forbidden_address_is_not_connected_to(self) -> None:
         with peer(silent) as inner:
             url = parse(f"rtsp://camera:{inner.port}/x")

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from service.cameras.store import CameraStore, StoredCamera, UnknownCamera
 from service.storage.database import Database
+from service.storage.secrets import Cipher, SecretLost
 
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 
@@ -92,3 +96,60 @@ def test_what_was_rolled_back_keeps_its_version_and_never_returns(store: CameraS
     assert (active.version, active.calibration) == (3, None)
     assert store.roll_back("door") == 1
     assert [(past.version, past.withdrawn) for past in store.history("door")] == [(3, True), (2, True), (1, False)]
+
+
+ADDRESS = "rtsp://viewer:hunter2@192.0.2.7/live?token=hunter3"
+
+
+def contents(database: Database) -> str:
+    """All that the database holds about cameras; of SQLite, every byte of its files."""
+    path = database.engine.url.database
+    if database.engine.dialect.name == "sqlite" and path:
+        return "".join(file.read_bytes().decode("latin-1") for file in Path(path).parent.glob(f"{Path(path).name}*"))
+    with database.engine.connect() as connection:
+        return str(connection.execute(text("SELECT * FROM cameras")).all())
+
+
+@pytest.mark.parametrize(
+    "url", [ADDRESS, "http://h/?user=hunter2&pwd=hunter3", "rtsps://hunter2:@h/hunter3", "https://h/hunter2/hunter3"]
+)
+def test_addresses_of_streams_are_encrypted_in_the_database(url: str, database: Database) -> None:
+    cipher = Cipher([Fernet.generate_key().decode()])
+    store = CameraStore(database, cipher=cipher)
+    store.put("gate", {"url": url, "name": "Gate"})
+    store.put("gate", {"url": url, "name": "The gate"})
+    assert store.get("gate").config == {"url": url, "name": "The gate"}
+    assert [camera.config["url"] for camera in store.all()] == [url]
+    assert "hunter" not in contents(database)
+    with pytest.raises(SecretLost):
+        CameraStore(database).get("gate")
+    CameraStore(database).check("gate")
+
+
+@pytest.mark.parametrize("url", ["skeletons:", "/media/a.mp4", "simulation:7", 0])
+def test_what_holds_no_password_is_stored_as_it_is(url: str | int, database: Database) -> None:
+    store = CameraStore(database, cipher=Cipher([Fernet.generate_key().decode()]))
+    store.put("gate", {"url": url})
+    assert CameraStore(database).get("gate").config == {"url": url}
+
+
+def test_old_rows_are_encrypted_and_keys_can_be_changed(database: Database) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    CameraStore(database).put("gate", {"url": ADDRESS})
+    CameraStore(database).put("hall", {"url": "skeletons:"})
+    assert "hunter2" in contents(database)
+    store = CameraStore(database)
+    store.encrypt_all(lambda: Cipher([old]))
+    assert "hunter" not in contents(database)
+    assert store.get("gate").config["url"] == ADDRESS
+    CameraStore(database, cipher=Cipher([new, old])).encrypt_all(unwanted)
+    assert CameraStore(database, cipher=Cipher([new])).get("gate").config["url"] == ADDRESS
+    CameraStore(database, cipher=Cipher([new])).encrypt_all(unwanted)
+    for cipher in (None, Cipher([old])):
+        with pytest.raises(SecretLost):
+            CameraStore(database, cipher=cipher).encrypt_all(unwanted)
+    assert CameraStore(database, cipher=Cipher([new])).get("gate").config["url"] == ADDRESS
+
+
+def unwanted() -> Cipher:
+    raise AssertionError("no key is made beside those that there are")

@@ -47,6 +47,10 @@ def test_leaving_early_ends_the_decoder(tmp_path: Path) -> None:
         ({"max_seconds": 0.5}, media.clip, "too-long", r"lasts 1\.0 s; at most 0\.5 s"),
         ({"max_pixels": 1000}, media.clip, "too-many-pixels", "320x240 = 76800 pixels; at most 1000"),
         ({"max_fps": 60}, media.fast, "frame-rate-too-high", "120 frames per second; at most 60"),
+        ({}, lambda folder: media.clip(folder, size=(16, 16)), "too-small", "16x16 pixels; at least 32x32"),
+        ({}, lambda folder: media.clip(folder, size=(640, 16)), "too-small", "640x16 pixels; at least 32x32"),
+        ({}, lambda folder: media.clip(folder, size=(30, 640)), "too-small", "30x640 pixels; at least 32x32"),
+        ({"budget_frames": 9}, media.clip, "too-long", "more than the 9 frames"),
     ],
 )
 def test_a_clip_beyond_a_limit_is_refused_with_the_figure_and_the_limit(

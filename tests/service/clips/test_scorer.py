@@ -297,3 +297,20 @@ def test_a_cancelled_clip_stops_at_the_next_batch(models: LoadedModels, scorer: 
 def test_a_file_that_is_no_video_is_rejected(scorer: ClipScorer, tmp_path: Path) -> None:
     with pytest.raises(ClipRejected, match="not a video"):
         scorer.score(media.text_named_mp4(tmp_path), Watcher())
+
+
+@pytest.mark.parametrize("later_s", [60.0, 600.0, 36_000.0])
+def test_an_empty_frame_long_after_changes_no_track(later_s: float, scorer: ClipScorer, people: ClipResult) -> None:
+    frames = [
+        {"time_s": frame.time_s, "people": [{"keypoints": one.keypoints, "box": one.box} for one in frame.people]}
+        for frame in people.frames
+    ]
+    late = {"time_s": people.frames[-1].time_s + later_s, "people": []}
+    size = {"width": people.clip.width, "height": people.clip.height}
+    alone, followed = (
+        scorer.score_skeletons(SkeletonSequence.model_validate({**size, "frames": some}), keypoints=False)
+        for some in (frames, [*frames, late])
+    )
+    assert [(track.id, track.first_frame, track.last_frame, track.windows) for track in followed.tracks] == [
+        (track.id, track.first_frame, track.last_frame, track.windows) for track in alone.tracks
+    ]

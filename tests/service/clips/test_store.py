@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -67,6 +68,15 @@ def test_exactly_the_legal_transitions_happen(store: ClipStore, origin: ClipStat
         with pytest.raises(IllegalClipTransition, match=f"clip clip is {origin} and cannot become {wanted}"):
             MOVES[wanted](store)
         assert store.get("clip").state is origin
+
+
+def test_only_short_clips_are_claimed_if_so_asked(store: ClipStore) -> None:
+    add(store, "first")
+    long = dataclasses.replace(VIDEO, frames=1001)
+    store.enqueue("long", filename=None, size_bytes=7, keypoints=True, video=long, limit=100)
+    add(store, "last")
+    claimed = [store.claim(1000), store.claim(1000), store.claim(1000), store.claim()]
+    assert [job and job.id for job in claimed] == ["first", "last", None, "long"]
 
 
 def test_clips_are_claimed_in_order_of_arrival_each_by_one_worker(store: ClipStore) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 
 from service.clips import uploads
+from service.clips.store import ClipJob, ClipStore
 from service.clips.uploads import ClipTooLarge, MalformedUpload, Pace, Upload, UploadIncomplete, UploadStalled, receive
 from service.errors import StorageFull
+from tests.doubles.servers import LiveServer, Serve
 
 BOUNDARY = "----a-boundary"
 CONTENT = b"a clip\r\n--with things that look like a boundary\r\n------a-boundar"
@@ -197,3 +201,116 @@ def test_a_disk_without_room_is_told_apart_and_left_clean(
 )
 def test_a_filename_is_text_and_not_a_path(given_name: str, kept: str | None) -> None:
     assert uploads._safe_filename(given_name) == kept
+
+
+EMPTY_PARTS = {
+    "no header": b"\r\n\r\n",
+    "a header without a value": b"\r\nx:\r\n\r\n",
+    "a name": b'\r\nContent-Disposition: form-data; name="a"\r\n\r\n',
+    "an empty file of another name": b'\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("part", EMPTY_PARTS)
+@pytest.mark.parametrize("parts", [101, 100_000])
+def test_a_form_of_many_parts_is_refused_at_its_first_hundred(part: str, parts: int, target: Path) -> None:
+    body = (f"--{BOUNDARY}".encode() + EMPTY_PARTS[part] + b"\r\n") * parts + form(CONTENT)
+    chunks = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
+    with pytest.raises(MalformedUpload, match="more than 100 fields"):
+        take(target, [*chunks, b""], FORM, 10**9)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("where", ["another field", "a header", "the name of a header", "the preamble"])
+def test_a_form_with_more_beside_the_file_than_a_form_needs_is_refused(where: str, target: Path) -> None:
+    filler, begin = b"x" * 10**6, f"--{BOUNDARY}\r\n".encode()
+    body = {
+        "another field": begin + b'Content-Disposition: form-data; name="note"\r\n\r\n' + filler + b"\r\n",
+        "a header": begin + b"x: " + filler + b"\r\n\r\n\r\n",
+        "the name of a header": begin + filler + b": x\r\n\r\n\r\n",
+        "the preamble": filler + b"\r\n",
+    }[where]
+    chunks = [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
+    with pytest.raises(MalformedUpload):
+        take(target, [*chunks, form(CONTENT), b""], FORM, 10**9)
+    assert not target.exists()
+
+
+def test_the_loop_goes_on_while_a_form_is_parsed(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = uploads._MultipartBody._parse
+
+    def slow(body: uploads._MultipartBody, chunk: bytes) -> bytes:
+        time.sleep(0.5)
+        return parse(body, chunk)
+
+    monkeypatch.setattr(uploads._MultipartBody, "_parse", slow)
+
+    async def both() -> int:
+        taking = asyncio.create_task(receive(request([form(CONTENT), b""], FORM), target, 1000))
+        turns = 0
+        while not taking.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert (await taking).size_bytes == len(CONTENT)
+        return turns
+
+    assert asyncio.run(both()) > 10
+
+
+LOST = OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+
+@pytest.fixture
+def live(serve: Serve) -> LiveServer:
+    return serve()
+
+
+def lose_the_answer(monkeypatch: pytest.MonkeyPatch, *, stored: bool) -> None:
+    """Lose the database while the row of the next clip is written, after the commit or before it."""
+    enqueue, losses = ClipStore.enqueue, iter([True])
+
+    def unreliable(store: ClipStore, clip_id: str, **values: Any) -> ClipJob:
+        lost = next(losses, False)
+        if lost and not stored:
+            raise LOST
+        job = enqueue(store, clip_id, **values)
+        if lost:
+            raise LOST
+        return job
+
+    monkeypatch.setattr(ClipStore, "enqueue", unreliable)
+
+
+def test_a_clip_whose_row_was_stored_without_an_answer_is_accepted(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=True)
+    answer = live.client.post_clip(b"clip", wait=60)
+    assert (answer.status_code, answer.json()["state"]) == (200, "done")
+
+
+def test_a_clip_whose_row_was_not_stored_is_refused_and_leaves_no_file(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=False)
+    answer = live.client.post_clip(b"clip")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/database-unavailable")
+    assert list(live.runtime.folder.clips.iterdir()) == []
+    assert list(live.runtime.folder.uploads.iterdir()) == []
+
+
+def test_a_clip_that_may_be_stored_keeps_its_files_and_is_scored_if_it_is(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=True)
+    get, losses = ClipStore.get, iter([True])
+
+    def away(store: ClipStore, clip_id: str) -> ClipJob:
+        if next(losses, False):
+            raise LOST
+        return get(store, clip_id)
+
+    monkeypatch.setattr(ClipStore, "get", away)
+    assert live.client.post_clip(b"clip").status_code == 503
+    (clip,) = live.client.get("/v1/clips").json()["clips"]
+    assert live.client.until(clip["id"], "done", "failed")["state"] == "done"

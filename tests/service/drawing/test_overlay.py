@@ -160,7 +160,7 @@ def test_what_contributed_is_told_by_person_and_kind() -> None:
 
 
 def test_a_camera_shows_what_it_sees_also_of_people_who_are_not_scored() -> None:
-    fallen = live_person(None).model_copy(update={"behaviours": {Kind.FALL: 1.3}})
+    fallen = live_person(None, behaviours={Kind.FALL: 1.3})
     score = live_score(None, people=[fallen])
     image = draw_live(None, score, joints={1: {Kind.FALL: (5, 6, 11, 12)}})
     left, top, _, bottom = (round(side) for side in fallen.box)

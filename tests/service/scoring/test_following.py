@@ -35,13 +35,13 @@ def frames(count: int) -> Iterator[Frame]:
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (3, [3]), (4, [4]), (10, [4, 4, 2])])
 def test_every_frame_comes_back_once_in_order_with_one_call_per_batch(count: int, batches: list[int]) -> None:
     estimator: Any = Estimator()
-    found = [one for some in followed(frames(count), estimator, RATE_HZ, 4) for one in some]
+    found = [one for some in followed(frames(count), estimator, 4) for one in some]
     assert [frame.sequence for frame, _ in found] == [*range(count)]
     assert estimator.batches == batches
 
 
 def test_a_person_keeps_one_number_from_batch_to_batch() -> None:
     estimator: Any = Estimator()
-    found = [people for some in followed(frames(12), estimator, RATE_HZ, 4) for _, people in some]
+    found = [people for some in followed(frames(12), estimator, 4) for _, people in some]
     assert {track for people in found for track in people.track_ids} == {1}
     assert all(people.track_ids == [1] for people in found[4:])
