@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.assets.small_pose import at_demo_rate, follow
+from benchmarks.events import named
 from benchmarks.events.named import normal_life
 from benchmarks.events.recordings import Collector, PoseRecording, sha256
 from model.adaptation import CameraFit, fit_camera, live_recording
@@ -73,6 +74,9 @@ ONE_WAY: Final = SETTINGS.model_copy(
         "wrong_way": WrongWaySettings(direction_deg=0),
     }
 )
+
+PLACE_EVENTS: Final[tuple[SceneEvent, ...]] = ("disperse", "wrong_way", "loiter", "gather")
+"""Events that show in where people are, whatever their limbs do."""
 
 CAMERAS: Final = 8
 CALIBRATION_S: Final = 1800.0
@@ -169,6 +173,19 @@ def record(clips: Sequence[WorldClip], folder: Path, processes: int, console: Co
     return [PoseRecording.load(path) for path in paths]
 
 
+def watch_places(clip: WorldClip, recording: PoseRecording, merge_s: float) -> WatchedClip:
+    """Look for the behaviours of `PLACE_EVENTS` alone in a scene, without calibration.
+
+    Args:
+        clip: The scene.
+        recording: Its poses.
+        merge_s: Alarms of a kind that are closer than this many seconds are one.
+    """
+    kinds = {KINDS[event] for event in PLACE_EVENTS}
+    behaviours = [each for each in _settings(clip).looked_for if each.kind in kinds]
+    return named.watch(clip.name, recording, clip.events, merge_s, behaviours)[0]
+
+
 def watch(
     camera: WorldCamera, recordings: Mapping[str, PoseRecording], models: LoadedModels, limits: ClipLimits
 ) -> list[WatchedClip]:
@@ -205,14 +222,19 @@ def watch(
     seen = []
     for clip in camera.clips:
         recording = recordings[clip.name]
-        # Only where everybody goes one way is there a wrong one.
-        looked_for = (ONE_WAY if clip.scene.one_way else SETTINGS).looked_for
-        result = ClipScorer(scored_with, limits, looked_for).score_skeletons(recording.sequence(), keypoints=False)
+        result = ClipScorer(scored_with, limits, _settings(clip).looked_for).score_skeletons(
+            recording.sequence(), keypoints=False
+        )
         told = watched(clip.name, result, clip.events)
         named = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
         unusual = _unusual(recording, calibrated, fit, config)
         seen.append(replace(told, alarms=(*named, *unusual)))
     return seen
+
+
+def _settings(clip: WorldClip) -> CameraConfig:
+    """What the camera of a scene looks for: only where everybody goes one way is there a wrong one."""
+    return ONE_WAY if clip.scene.one_way else SETTINGS
 
 
 def _camera(number: int, calibration_s: float) -> WorldCamera:
