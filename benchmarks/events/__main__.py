@@ -78,10 +78,9 @@ ABOUT: Final = {
     "poselift": "The training clips of PoseLift: customers of a shop who steal nothing, as skeletons that the data set "
     "has followed (Apache-2.0). Every alarm is false.",
     PLACES: f"Behaviours that show in where people are: {world.CAMERAS} cameras of the simulation with the demo's pose "
-    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind and {world.NORMAL_S / 60:g} "
-    "minutes without events. Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s "
-    "on, because people of this world stay at one place for up to a minute; the wrong way only where there is a right "
-    "one.",
+    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind, with normal life between them. "
+    "Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s on, because people of "
+    "this world stay at one place for up to a minute; the wrong way only where there is a right one.",
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
     "budget of 24 false alarms a day, with the demo's models. Then each sees "
     f"{world.EVENTS_EACH} events of every kind and {world.NORMAL_S / 60:g} minutes without events. An event without a "
@@ -170,12 +169,7 @@ class Measurement:
 
     def places(self, count: int, processes: int) -> Section:
         """Groups and ways in the small world."""
-        clips = [
-            clip
-            for camera in world.cameras(count)
-            for clip in camera.clips
-            if clip.event is None or clip.event in world.PLACE_EVENTS
-        ]
+        clips = [clip for camera in world.cameras(count) for clip in camera.clips if clip.event in world.PLACE_EVENTS]
         recordings = world.record(clips, self._cache / WORLD, processes, self._console)
         watching = track(
             zip(clips, recordings, strict=True), TITLES[PLACES], len(clips), console=self._console, transient=True
