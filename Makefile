@@ -36,7 +36,7 @@ serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 
 # Two processes that each compute on all cores would wait for each other most of the time. Options for pytest, such as
 # what to measure, go into PYTEST_ADDOPTS.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
 	$(PYTEST) -m 'not slow' --hypothesis-profile quick
