@@ -78,7 +78,7 @@ ABOUT: Final = {
     "poselift": "The training clips of PoseLift: customers of a shop who steal nothing, as skeletons that the data set "
     "has followed (Apache-2.0). Every alarm is false.",
     PLACES: f"Behaviours that show in where people are: {world.CAMERAS} cameras of the simulation with the demo's pose "
-    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind, with normal life between them. "
+    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind, normal life between them. "
     "Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s on, because people of "
     "this world stay at one place for up to a minute; the wrong way only where there is a right one.",
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
