@@ -39,10 +39,10 @@ class Kind(StrEnum):
     """Somebody runs."""
     WRONG_WAY = "wrong_way"
     """Somebody goes against the direction that a site declares."""
-    LOITERING = "loitering"
-    """Somebody stays about one place for long."""
     GATHERING = "gathering"
     """A group forms and stays."""
+    LOITERING = "loitering"
+    """Somebody stays about one place for long."""
     UNUSUAL = "unusual"
     """Movement that has no name here and is rare in normal life: the DA-Flow score and its other parts."""
 

@@ -17,8 +17,8 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.DISPERSAL: "People run apart",
     Kind.RUNNING: "Running",
     Kind.WRONG_WAY: "Wrong way",
-    Kind.LOITERING: "Loitering",
     Kind.GATHERING: "Gathering",
+    Kind.LOITERING: "Loitering",
     Kind.UNUSUAL: "Unusual movement",
 }
 """What each kind is called where people read it."""
@@ -30,8 +30,8 @@ SEVERITIES: Final[dict[Kind, Severity]] = {
     Kind.DISPERSAL: Severity.WARNING,
     Kind.RUNNING: Severity.WARNING,
     Kind.WRONG_WAY: Severity.WARNING,
-    Kind.LOITERING: Severity.WARNING,
     Kind.GATHERING: Severity.WARNING,
+    Kind.LOITERING: Severity.WARNING,
 }
 """How urgent each named behaviour is, unless the camera says otherwise. `unusual` is a warning, and an alert from the
 alert level on."""

@@ -203,8 +203,8 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
             "dispersal",
             "running",
             "wrong_way",
-            "loitering",
             "gathering",
+            "loitering",
             "unusual",
         ]
         for config, topic in (
