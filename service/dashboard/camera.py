@@ -17,6 +17,7 @@ from service.dashboard.calibration import CalibrationCard
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
     Facts,
+    ask,
     attempt,
     bar,
     button,
@@ -332,38 +333,28 @@ class _View:
             button("Remove the camera…", self._remove, kind="danger")
 
     def _remove_pictures(self) -> None:
-        name = camera_name(self._status)
-        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove stored pictures"'):
-            heading(f"Remove the stored pictures of {name}?")
-            text(
-                "Snapshots and clips of all its incidents until now will show only skeletons. The incidents are kept. "
-                "This cannot be undone."
-            )
-            if self._status["config"]["picture"]:
-                text("New incidents are still kept with pictures, until “Show and keep pictures” is off and saved.")
+        async def remove() -> None:
+            done = await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}/pictures"))
+            if done is not None:
+                dialog.close()
+                ui.notify(pictures_removed(done), type="positive", position="top")
 
-            async def remove() -> None:
-                done = await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}/pictures"))
-                if done is not None:
-                    dialog.close()
-                    ui.notify(pictures_removed(done), type="positive", position="top")
-
-            with ui.element("div").classes("row"):
-                button("Remove pictures", remove, kind="danger")
-                button("Cancel", dialog.close)
+        words = [
+            "Snapshots and clips of all its incidents until now will show only skeletons. The incidents are kept. "
+            "This cannot be undone."
+        ]
+        if self._status["config"]["picture"]:
+            words.append("New incidents are still kept with pictures, until “Show and keep pictures” is off and saved.")
+        question = f"Remove the stored pictures of {camera_name(self._status)}?"
+        dialog = ask("Remove stored pictures", question, words, "Remove pictures", remove)
 
     def _remove(self) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove the camera"'):
-            heading(f"Remove {camera_name(self._status)}?")
-            text("The camera and its calibrations are deleted. Its incidents are kept.")
+        async def remove() -> None:
+            if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
+                ui.navigate.to("/")
 
-            async def remove() -> None:
-                if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
-                    ui.navigate.to("/")
-
-            with ui.element("div").classes("row"):
-                button("Remove", remove, kind="danger")
-                button("Cancel", dialog.close)
+        words = ["The camera and its calibrations are deleted. Its incidents are kept."]
+        ask("Remove the camera", f"Remove {camera_name(self._status)}?", words, "Remove", remove)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:

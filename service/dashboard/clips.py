@@ -13,7 +13,7 @@ from starlette.requests import Request
 from model.behaviours import Kind
 from service.clips.messages import FinalEvent, Progress, State
 from service.dashboard.charts import Player, marks
-from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
+from service.dashboard.frame import Facts, Moment, ask, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size, who
@@ -238,17 +238,12 @@ class _View:
         await attempt(self._visitor.post(f"/v1/clips/{self._selected}/cancel"), "Cancelled.")
 
     def _ask_delete(self) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Delete the clip"'):
-            heading(f"Delete {_name(self._clip)}?")
-            text("The video and its scores are deleted.")
+        async def delete() -> None:
+            if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
+                ui.navigate.to("/clips")
 
-            async def delete() -> None:
-                if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
-                    ui.navigate.to("/clips")
-
-            with ui.element("div").classes("row"):
-                button("Delete", delete, kind="danger")
-                button("Cancel", dialog.close)
+        words = ["The video and its scores are deleted."]
+        ask("Delete the clip", f"Delete {_name(self._clip)}?", words, "Delete", delete)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
