@@ -427,7 +427,7 @@ def _kind(seen: dict[str, Any]) -> None:
                 Moment(seen["first_at"], "time")
                 text(" to ", "span")
                 Moment(seen["last_at"], "time")
-                text(f", {who(people)}" if people else "", "span")
+                text(f", {who(people[:_NAMED])}" if people else "", "span")
         text(sentence(seen["explanation"]), "p")
         if kind == Kind.UNUSUAL:
             parts = sorted(seen["facts"].items(), key=lambda one: -one[1])
