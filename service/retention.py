@@ -205,11 +205,12 @@ class Janitor:
             for job in self._store.finished()
             if job.finished_at is not None
         ]
-        others = self._store.ids() - {clip.id for clip in finished}
+        stored = self._store.ids()
+        others = stored - {clip.id for clip in finished}
         removed = to_remove(self._policy, finished, self._bytes(others), self._clock())
         for clip_id in removed:
             self._remove(clip_id)
-        for name in self._folder.remove_abandoned(self._store.ids(), _ABANDONED_S):
+        for name in self._folder.remove_abandoned(stored, _ABANDONED_S):
             log.warning("removed a clip that is not in the database", clip=name)
         return removed
 

@@ -98,6 +98,8 @@ class Behaviours:
         Args:
             behaviours: All behaviours to look for.
         """
+        if tuple(behaviours) == self._behaviours:
+            return
         known = dict(zip(self._behaviours, self._states, strict=True))
         self._states = [known[each] if each in known else each.start() for each in behaviours]
         self._behaviours = tuple(behaviours)

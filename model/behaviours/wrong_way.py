@@ -65,7 +65,7 @@ class WrongWay:
         enough = span - index >= _LEAST_S * RATE_HZ
         against = np.where(straight & enough, against, 0.0)
         # A longer time that counts as well shows more of the way.
-        best = against.argmax(axis=1) if len(bodies) else np.zeros(0, np.int64)
+        best = against.argmax(axis=1)
         gone = against[np.arange(len(bodies)), best]
         upright = posture.recent.upright[:, -moments(_LEAST_S) :].mean(axis=1) >= 0.5
         gone = np.where(within(bodies, self.zone) & upright, gone, 0.0)
