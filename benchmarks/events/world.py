@@ -22,7 +22,6 @@ from rich.progress import track
 
 from benchmarks.assets.small_pose import at_demo_rate, follow
 from benchmarks.events import named
-from benchmarks.events.named import normal_life
 from benchmarks.events.recordings import Collector, PoseRecording, sha256
 from model.adaptation import CameraFit, fit_camera, live_recording
 from model.behaviours import Kind
@@ -216,7 +215,7 @@ def watch(
     )
     calibrated = replace(base, calibration=fit.calibration)
     scorer = Scorer(calibrated)
-    usual = fit_behaviours(normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
+    usual = fit_behaviours(named.normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
     threshold = threshold_of(scorer, false_alarms_per_day=BUDGET_PER_DAY)
     scored_with = replace(models, scorer=scorer, threshold=threshold, usual=usual)
     seen = []
@@ -226,9 +225,9 @@ def watch(
             recording.sequence(), keypoints=False
         )
         told = watched(clip.name, result, clip.events)
-        named = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
+        by_name = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
         unusual = _unusual(recording, calibrated, fit, config)
-        seen.append(replace(told, alarms=(*named, *unusual)))
+        seen.append(replace(told, alarms=(*by_name, *unusual)))
     return seen
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from model.behaviours.base import LEAST_SCORE, Finding, Kind
 from model.behaviours.ground import Polygon, ground, within
@@ -114,12 +115,6 @@ class Gathering:
             return []
         apart = np.linalg.norm(place[rows, None] - place[rows], axis=2)
         reach = _LINK_H * np.maximum(bodies.stature[rows, None], bodies.stature[rows])
-        linked = apart <= reach
-        label = np.arange(len(rows))
-        for _ in range(len(rows)):
-            lowest = np.where(linked, label, len(rows)).min(axis=1)
-            if (lowest == label).all():
-                break
-            label = lowest
-        groups = [rows[label == one].tolist() for one in np.unique(label)]
+        number, label = connected_components(apart <= reach, directed=False)
+        groups = [rows[label == one].tolist() for one in range(number)]
         return [group for group in groups if len(group) >= self.people]

@@ -17,10 +17,12 @@ _Somewhere = Annotated[
 ]
 
 
-class LoiteringSettings(BaseModel):
-    """When somebody loiters."""
-
+class _BehaviourSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class LoiteringSettings(_BehaviourSettings):
+    """When somebody loiters."""
 
     seconds: float = Field(
         default=60.0, ge=10, le=3600, description="Seconds that somebody stays within about 1.4 metres of one place."
@@ -28,20 +30,16 @@ class LoiteringSettings(BaseModel):
     zone: _Somewhere = None
 
 
-class GatheringSettings(BaseModel):
+class GatheringSettings(_BehaviourSettings):
     """When people gather."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     people: int = Field(default=4, ge=2, le=64, description="People who stand together at least.")
     seconds: float = Field(default=30.0, ge=5, le=3600, description="Seconds that they stay together.")
     zone: _Somewhere = None
 
 
-class WrongWaySettings(BaseModel):
+class WrongWaySettings(_BehaviourSettings):
     """In which direction people are to go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     direction_deg: float = Field(
         ge=0,

@@ -63,10 +63,7 @@ def connection_lost(written: object) -> NoReturn:
     raise OperationalError("COMMIT", None, RuntimeError(f"server closed the connection, {written} is stored"))
 
 
-def test_a_clip_whose_claim_was_stored_without_an_answer_is_scored_all_the_same(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    live = serve()
+def lose_the_answer_of_the_next_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     claim, failures = ClipStore.claim, iter([True])
 
     def unreliable(store: ClipStore, most_frames: int | None = None) -> ClipJob | None:
@@ -74,6 +71,13 @@ def test_a_clip_whose_claim_was_stored_without_an_answer_is_scored_all_the_same(
         return connection_lost(job) if job is not None and next(failures, False) else job
 
     monkeypatch.setattr(ClipStore, "claim", unreliable)
+
+
+def test_a_clip_whose_claim_was_stored_without_an_answer_is_scored_all_the_same(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = serve()
+    lose_the_answer_of_the_next_claim(monkeypatch)
     document = live.client.post_clip(b"clip", wait=60).json()
     assert (document["state"], document["attempts"]) == ("done", 1)
 
@@ -84,13 +88,7 @@ def test_a_clip_that_runs_stays_with_its_worker_when_a_claim_is_in_doubt(
     live = serve(clip_workers=2)
     held = live.client.post_clip(b"hold").json()["id"]
     eventually(lambda: scorer.started == [held], "the clip runs")
-    claim, failures = ClipStore.claim, iter([True])
-
-    def unreliable(store: ClipStore, most_frames: int | None = None) -> ClipJob | None:
-        job = claim(store, most_frames)
-        return connection_lost(job) if job is not None and next(failures, False) else job
-
-    monkeypatch.setattr(ClipStore, "claim", unreliable)
+    lose_the_answer_of_the_next_claim(monkeypatch)
     other = live.client.post_clip(b"clip").json()["id"]
     live.client.until(other, "done")
     scorer.gate.set()
