@@ -46,6 +46,11 @@ _SHARP: Final = 1.64
 """Ratio from which a tile is sharp: below it, edges are blurred by more than 3 pixels here, which is 6 of the 640 that
 the pose estimator sees, as wide as the arm of a person of 80 pixels."""
 
+_STEEP: Final = 1 / 7.7
+"""Least slope of a sharp tile per pixel, as a share of its range of brightness: an edge of that range with a blur of 3
+pixels has ``1 / (sqrt(2π) sqrt(3² + _SMOOTHING²))``. Without it, the small steps that compression leaves in a smooth
+gradient would count as sharp."""
+
 _CONTRAST: Final = 10.0
 """Least range of brightness in a tile with detail, of 255. The coarsest quantisation of dark video leaves steps of up
 to about 5."""
@@ -152,8 +157,8 @@ def look_at(image: NDArray[np.uint8]) -> Look:
             f"a picture must be (height, width, 3) or (height, width), uint8, got {image.shape} {image.dtype}"
         )
     grey = _reduced(image)
-    smooth = cv2.GaussianBlur(grey, (0, 0), _SMOOTHING)
-    blurred = cv2.GaussianBlur(smooth, (0, 0), _BLUR_AGAIN)
+    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), _SMOOTHING), np.float32)
+    blurred = np.asarray(cv2.GaussianBlur(smooth, (0, 0), _BLUR_AGAIN), np.float32)
     slopes, blurred_slopes, levels = _tiles(_slope(smooth)), _tiles(_slope(blurred)), _tiles(smooth)
     steepest = np.argpartition(slopes, -_STEEPEST, axis=-1)[..., -_STEEPEST:]
     slope = np.take_along_axis(slopes, steepest, -1).mean(-1)
@@ -161,7 +166,7 @@ def look_at(image: NDArray[np.uint8]) -> Look:
     contrast = levels.max(-1) - levels.min(-1)
     brightness = levels.mean(-1)
     varied = contrast >= max(_CONTRAST, _NOISE_RANGE * _noise(grey))
-    detail = varied & (slope >= _SHARP * blurred_slope)
+    detail = varied & (slope >= _SHARP * blurred_slope) & (slope >= _STEEP * contrast)
     inner = slice(1, -1)
     hidden, varied, bright = ~detail[inner], varied[inner], brightness[inner]
     clipped = (_tiles(grey)[inner] >= _CLIPPED).mean(-1) > 0.5
@@ -201,7 +206,7 @@ def _tiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _slope(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Steepness at each pixel, in levels of brightness per pixel."""
     across, down = (cv2.Sobel(picture, cv2.CV_32F, *axis, scale=0.125) for axis in ((1, 0), (0, 1)))
-    return cv2.magnitude(across, down)
+    return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
 def _noise(grey: NDArray[np.float32]) -> float:
@@ -250,7 +255,7 @@ class Sight:
     _LASTING_S: Final = 6.0
     _LONGEST_STEP_S: Final = 2.0
     """Most seconds that one look stands for: at least three looks decide, however slow the camera is."""
-    _LEAST_DETAIL: Final = 0.04
+    _LEAST_DETAIL: Final = 0.08
     _KEPT: Final = 0.25
     _BACK: Final = 1.5
     """By what factor a blind camera must show more than the limit to see again."""
