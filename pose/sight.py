@@ -68,6 +68,9 @@ _BRIGHT: Final = 215.0
 _CLIPPED: Final = 250
 """Brightness from which a pixel is clipped."""
 
+_TOO_MUCH_CLIPPED: Final = 0.3
+"""Share of clipped pixels above which a tile shows no detail: its edges are those of the glare, not of what is lit."""
+
 
 class CannotSee(StrEnum):
     """Why a camera cannot see people.
@@ -166,11 +169,11 @@ def look_at(image: NDArray[np.uint8]) -> Look:
     contrast = levels.max(-1) - levels.min(-1)
     brightness = levels.mean(-1)
     varied = contrast >= max(_CONTRAST, _NOISE_RANGE * _noise(grey))
-    detail = varied & (slope >= _SHARP * blurred_slope) & (slope >= _STEEP * contrast)
+    clipped = (_tiles(grey) >= _CLIPPED).mean(-1) > _TOO_MUCH_CLIPPED
+    detail = varied & ~clipped & (slope >= _SHARP * blurred_slope) & (slope >= _STEEP * contrast)
     inner = slice(1, -1)
     hidden, varied, bright = ~detail[inner], varied[inner], brightness[inner]
-    clipped = (_tiles(grey)[inner] >= _CLIPPED).mean(-1) > 0.5
-    glare = hidden & (clipped | (~varied & (bright > _BRIGHT)))
+    glare = hidden & (clipped[inner] | (~varied & (bright > _BRIGHT)))
     dark = hidden & ~glare & ~varied & (bright < _DARK)
     wide = hidden & ~glare & varied
     flat = hidden & ~glare & ~dark & ~varied

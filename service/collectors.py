@@ -125,8 +125,8 @@ class CameraCollector(Collector):
         )
         for camera in self._statuses():
             state.add_metric([camera.id, camera.state], 1)
-            for reason in CannotSee:
-                cannot_see.add_metric([camera.id, reason], camera.cannot_see is reason)
+            for cause in CannotSee:
+                cannot_see.add_metric([camera.id, cause], camera.cannot_see is cause)
             fps_in.add_metric([camera.id], camera.fps_in or 0)
             fps.add_metric([camera.id], camera.fps_processed or 0)
             read.add_metric([camera.id], camera.frames_read)

@@ -360,10 +360,10 @@ class IncidentLog:
                 if kind is Started:
                     return self._store.started(incident)
                 return self._store.ended(incident, peak) if kind is Ended else self._store.updated(incident)
-            case _State(SightChange() as sight):
-                words = None if sight.cannot_see is None else sight.cannot_see.words
-                return self._store.camera_sight(sight.camera_id, sight.cannot_see, sight.previous, words)
-            case _State(StateChange() as change):
+            case _State(change):
+                if isinstance(change, SightChange):
+                    words = None if change.cannot_see is None else change.cannot_see.words
+                    return self._store.camera_sight(change.camera_id, change.cannot_see, change.previous, words)
                 detail = redact(change.detail) if change.detail else None
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
             case _Evidence(incident_id, kind, state, problem):

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.sight import blurred, covered, darkened, defocused, grey, infrared, looks_of, overexposed, told_after
 from pose.sight import CannotSee, Look, Sight, look_at
+from simulation.rendering import render
+from simulation.scene import demo_scene
 
 Image = NDArray[np.uint8]
 
@@ -296,6 +298,12 @@ def test_the_same_scene_shows_as_much_in_every_size() -> None:
 def test_what_is_no_picture_of_eight_bits_is_refused(image: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="a picture must be"):
         look_at(image)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cameras_of_the_small_world_see(seed: int) -> None:
+    frame = next(render(demo_scene(seed)))
+    assert look_at(frame.image).detail > 0.2
 
 
 @pytest.mark.parametrize("name", ["clips/intel", "clips/ubnormal", "events/gmdcsa24"])
