@@ -1,10 +1,12 @@
-"""Whether cameras say that they cannot see: ``python -m benchmarks.sight DIR [--every N]``.
+"""Whether cameras say that they cannot see: ``python -m benchmarks.sight DIR [--weights FILE]``.
 
 Plays every video below DIR as a camera whose pictures are looked at twice a second, at least 30 seconds long (short
-ones over and over), and prints those that are said to be blind although they are plain. Then it takes every N-th video,
-shows it plain for 15 seconds, and spoils its pictures from then on: the table has the share of the videos that are said
-to be blind within 10 seconds, the reasons, the longest time until then, and the same for cameras that start with spoilt
-pictures. Pictures are compressed (JPEG, quality 70) after they were spoilt. At the end it prints what one look costs.
+ones over and over), and prints those that are said to be blind although they are plain. Then it takes every 15th video
+(``--every``), shows it plain for 15 seconds, and spoils its pictures from then on. The table has the videos that are
+said to be blind within 10 seconds, the longest time until then, the reasons, and the same for cameras that start with
+spoilt pictures. Pictures are compressed (JPEG, quality 70) after they were spoilt. With pose weights it also has the
+people who are still found (confidence 0.5), of those who are found in the plain pictures. At the end it prints what one
+look costs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pose.containers import UnreadableVideo
+from pose.estimator import PoseEstimator
 from pose.sight import CannotSee, Look, Sight, look_at
 from pose.source import FileSource
 
@@ -35,6 +38,8 @@ _LIMIT_S: Final = 10.0
 _PICTURES: Final = 4
 """Pictures of a video that are spoilt, in turn."""
 _WIDTH: Final = 640
+_SURE: Final = 0.5
+"""Confidence from which a person counts as found."""
 _ENDINGS: Final = (".mp4", ".avi", ".mkv", ".ts", ".mov")
 
 
@@ -179,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sight", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="pose weights, to count who is still found")
     parser.add_argument("--every", type=int, default=15, metavar="N", help="spoil every N-th video")
     chosen = parser.parse_args(arguments)
     console = Console(width=120)
@@ -208,14 +214,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(paths)} plain videos, {total} pictures: {wrong} said to be blind; {blind} pictures that alone would be; "
         f"least share of tiles with detail {least:.2f}"
     )
-    console.print(_spoilt_table(plain))
+    console.print(_spoilt_table(plain, None if chosen.weights is None else PoseEstimator(chosen.weights)))
     console.print(_cost())
 
 
-def _spoilt_table(plain: Sequence[tuple[list[Look], list[NDArray[np.uint8]]]]) -> Table:
+def _spoilt_table(
+    plain: Sequence[tuple[list[Look], list[NDArray[np.uint8]]]], estimator: PoseEstimator | None
+) -> Table:
     table = Table(
         "pictures", "told within 10 s", "longest, s", "reasons", "from the start", title=f"{len(plain)} videos"
     )
+    shown = [picture for _, pictures in plain for picture in pictures[::2]]
+    there = [] if estimator is None else [_people(estimator, picture) for picture in shown]
+    if estimator is not None:
+        table.add_column("people found")
     for name, spoil in SPOILT.items():
         later, first = [], []
         for looks, pictures in plain:
@@ -225,14 +237,39 @@ def _spoilt_table(plain: Sequence[tuple[list[Look], list[NDArray[np.uint8]]]]) -
             first.append(told_after([], spoilt))
         told = [one for one in later if one is not None and one[0] <= _LIMIT_S]
         reasons = Counter(reason.value for _, reason in told)
-        table.add_row(
+        row = [
             name,
             f"{len(told)} of {len(later)}",
             f"{max(seconds for seconds, _ in told):.1f}" if told else "-",
             ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()),
             f"{sum(one is not None and one[0] <= _LIMIT_S for one in first)} of {len(first)}",
-        )
+        ]
+        if estimator is not None:
+            found = sum(
+                _still_found(people, _people(estimator, _compressed(spoil(picture))))
+                for people, picture in zip(there, shown, strict=True)
+                if len(people)
+            )
+            row.append(f"{found} of {sum(map(len, there))}")
+        table.add_row(*row)
     return table
+
+
+def _people(estimator: PoseEstimator, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Boxes of the people who are found for sure, shape ``(M, 4)``."""
+    (poses,) = estimator([image])
+    return np.asarray(poses.boxes[poses.confidences >= _SURE].cpu().numpy(), np.float32)
+
+
+def _still_found(before: NDArray[np.float32], after: NDArray[np.float32]) -> int:
+    """How many boxes have one of the others on them, with an overlap of at least half of their union."""
+    if not len(after):
+        return 0
+    low = np.maximum(before[:, None, :2], after[None, :, :2])
+    high = np.minimum(before[:, None, 2:], after[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (before, after)]
+    return int((shared / (areas[0][:, None] + areas[1] - shared) >= 0.5).any(axis=1).sum())
 
 
 def _cost() -> str:

@@ -256,10 +256,16 @@ class Sight:
     """Shortest time between two looks, in seconds."""
 
     _LASTING_S: Final = 6.0
+    """Seconds of blind pictures that make a camera blind: longer than somebody takes to pass the lens, and with time to
+    spare within ten seconds."""
     _LONGEST_STEP_S: Final = 2.0
     """Most seconds that one look stands for: at least three looks decide, however slow the camera is."""
-    _LEAST_DETAIL: Final = 0.08
+    _LEAST_DETAIL: Final = 0.1
+    """Least share of tiles with detail. Plain surveillance videos show detail in half of their tiles and more; where
+    darkness, blur or glare leaves less than a tenth, the pose estimator finds one person in ten
+    (``python -m benchmarks.sight``)."""
     _KEPT: Final = 0.25
+    """Least share of what this camera usually shows: a cover that leaves a quarter of the picture hides most people."""
     _BACK: Final = 1.5
     """By what factor a blind camera must show more than the limit to see again."""
     _USUAL_S: Final = 30.0

@@ -63,7 +63,8 @@ class CameraStatus(Document):
     cannot_see: CannotSee | None = Field(
         default=None,
         description="Why the camera cannot see people: `too_dark`, `glare`, `blurred`, `covered` or "
-        "`people_too_small`; null if it sees, and for a skeleton feed. It stays while no pictures come.",
+        "`people_too_small`; null if it sees, and for a skeleton feed. Without new pictures it keeps what was "
+        "known last.",
     )
     cannot_see_since: datetime | None = Field(
         default=None, description="Since when it cannot see people; null if it sees."
