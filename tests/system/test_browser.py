@@ -331,7 +331,7 @@ def test_a_camera_that_cannot_see_says_so_until_its_settings_expect_it(operator:
     assert client.put("/v1/cameras/night", json=config).status_code == 201
     page = operator.go("/")
     tile = page.locator(".tile", has=page.get_by_role("link", name="Night", exact=True))
-    expect(tile.locator(".pill", has_text="Cannot see: too dark")).to_be_visible()
+    expect(tile.locator(".pill", has_text="Cannot see: too dark")).to_be_visible(timeout=PATIENCE_MS)
     expect(tile.get_by_text("Unknown: cannot see, too dark")).to_be_visible()
     page = operator.go("/cameras/night")
     state = page.locator(".pill", has_text="Cannot see: too dark")
