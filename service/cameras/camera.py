@@ -17,10 +17,12 @@ from model.behaviours import Finding, Kind
 from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
+from pose.sight import SightChange
 from service.addresses.policy import StreamPolicy
 from service.addresses.urls import StreamUrl, UrlKind
 from service.cameras.config import MOST_FPS, CameraConfig
 from service.cameras.judge import Judge, Meaning, Times
+from service.cameras.sight import SightWatch
 from service.cameras.skeleton_feed import BACKLOG, SkeletonFeed
 from service.cameras.sources import open_capture
 from service.cameras.status import CameraStatus, SourceProblem
@@ -72,6 +74,7 @@ class Camera:
         taps: Listeners that get every processed frame, see `tap`.
         source: Where frames come from; None for a disabled camera.
         lane: The way of frames through the engine; None for a disabled camera.
+        sight: Whether the camera can see people.
     """
 
     def __init__(self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post) -> None:
@@ -92,6 +95,7 @@ class Camera:
         self._score_age: float | None = None
         self._disabled_since = post.clock.now()
         self._judge: Judge | None = None
+        self.sight = SightWatch(camera_id, config.sight_checks, self._on_sight)
         self.source = self._source() if config.enabled else None
         self.lane = (
             Lane(
@@ -123,6 +127,7 @@ class Camera:
             if self._judge is not None:
                 self._record(self._judge.end(self._post.clock.now(), reason), self._judge.peak)
             self._wake_watchers()
+        self.sight.stop(self._post.clock.now())
         if self.source is not None and self.lane is not None:
             self.source.stop()
             self._post.engine.remove(self.lane)
@@ -135,6 +140,7 @@ class Camera:
             if self.lane is not None:
                 self.lane.ignore, self.lane.behaviours = config.ignore, config.looked_for
             self._renew()
+        self.sight.change(config.sight_checks, self._post.clock.now())
 
     def set_model(self, model: CameraModel | None) -> None:
         """Score with the camera's own calibration and weights from now on; None uses those of the service."""
@@ -211,6 +217,7 @@ class Camera:
         size = source.size if source else None
         since = source.since if source else self._disabled_since
         state = source.state if source else SourceState.STOPPED
+        blind = self.sight.blind
         return CameraStatus(
             id=self.id,
             config=self.config.model_copy(update={"url": self.url.redacted}),
@@ -218,6 +225,8 @@ class Camera:
             since=post.clock.utc(since),
             problem=SourceProblem(cause=problem.cause, detail=str(problem)) if problem else None,
             picture=source.picture if source else "ok",
+            cannot_see=blind[0] if blind else None,
+            cannot_see_since=post.clock.utc(blind[1]) if blind else None,
             width=size[0] if size else None,
             height=size[1] if size else None,
             fps_in=_rounded(source.fps) if source else None,
@@ -252,7 +261,14 @@ class Camera:
             verify_tls=self.config.verify_tls,
             allow_udp=post.settings.camera_udp,
         )
-        return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
+        return LiveSource(
+            self.id,
+            capture,
+            timing=post.timing,
+            on_state=self._on_state,
+            on_frame=self._on_frame,
+            on_picture=self.sight.picture,
+        )
 
     def _on_frame(self) -> None:
         if self.lane is not None:
@@ -272,7 +288,16 @@ class Camera:
         self._post.metrics.camera_states.labels(self.id, change.state).inc()
         self._post.log.camera_state(change)
 
+    def _on_sight(self, change: SightChange) -> None:
+        if change.cannot_see is None:
+            log.info("camera sees again", camera=self.id, previous=change.previous)
+        else:
+            log.warning("camera cannot see people", camera=self.id, reason=change.cannot_see)
+            self._post.metrics.sight_losses.labels(self.id, change.cannot_see).inc()
+        self._post.log.camera_state(change)
+
     def _deliver(self, scored: Scored) -> None:
+        self.sight.people(scored)
         for tap in self.taps:
             tap(scored)
         with self._lock:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Level
 
@@ -59,6 +60,15 @@ class CameraStatus(Document):
     since: datetime = Field(description="Since when it has this state.")
     problem: SourceProblem | None = Field(description="What went wrong last; null if nothing is wrong.")
     picture: Literal["ok", "black", "frozen"] = Field(description="Whether the picture is black or frozen.")
+    cannot_see: CannotSee | None = Field(
+        default=None,
+        description="Why the camera cannot see people: `too_dark`, `glare`, `blurred`, `covered` or "
+        "`people_too_small`; null if it sees, and for a skeleton feed. Without new pictures it keeps what was "
+        "known last.",
+    )
+    cannot_see_since: datetime | None = Field(
+        default=None, description="Since when it cannot see people; null if it sees."
+    )
     width: int | None = Field(description="Width of the picture in pixels.")
     height: int | None = Field(description="Height of the picture in pixels.")
     fps_in: float | None = Field(description="Input frame rate, in frames per second.", examples=[25.0])

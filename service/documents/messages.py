@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import Document, EndReason, Level, MissingScore, Severity
 from service.documents.kinds import title, unusual_words
 from service.documents.results import PersonScore
@@ -261,8 +262,22 @@ class CameraState(_Event):
     detail: str | None = Field(default=None, description="The cause as a sentence, without credentials.")
 
 
+class CameraSight(_Event):
+    """A camera cannot see people, cannot see them for another reason, or sees again.
+
+    A camera that connects anew is taken to see until it says otherwise.
+    """
+
+    type: Literal["camera.sight"] = Field(default="camera.sight", description="Tag of the message.")
+    cannot_see: CannotSee | None = Field(
+        description="Why it cannot see people; null if it sees again, or is no longer watched.", examples=["too_dark"]
+    )
+    previous: CannotSee | None = Field(description="Why it could not see until now; null if it could.")
+    detail: str | None = Field(default=None, description="The reason as a sentence; null if it sees again.")
+
+
 Event = Annotated[
-    IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence | IncidentReviewed | CameraState,
+    IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence | IncidentReviewed | CameraState | CameraSight,
     Field(discriminator="type"),
 ]
 """An event: it is stored, and every subscriber of incidents receives it."""
@@ -278,6 +293,7 @@ EventStreamMessage = Annotated[
     | IncidentEvidence
     | IncidentReviewed
     | CameraState
+    | CameraSight
     | Heartbeat
     | Lagged,
     Field(discriminator="type"),

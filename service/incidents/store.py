@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Event, EvidenceState, IncidentInfo
 from service.incidents.kinds import KIND_FIELDS, stored_kinds
@@ -224,6 +225,17 @@ class IncidentStore:
         """Store a change of a camera's state."""
         payload = {"state": state, "previous": previous, "cause": cause, "detail": detail}
         row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.state", payload=payload)
+        with self._writing() as session:
+            session.add(row)
+            session.flush()
+            return row.event()
+
+    def camera_sight(
+        self, camera_id: str, cannot_see: CannotSee | None, previous: CannotSee | None, detail: str | None = None
+    ) -> Event:
+        """Store that a camera cannot see people, or sees again."""
+        payload = {"cannot_see": cannot_see, "previous": previous, "detail": detail}
+        row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.sight", payload=payload)
         with self._writing() as session:
             session.add(row)
             session.flush()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from model.behaviours import Kind
+from pose.sight import CannotSee
 from service.dashboard import words
 from service.documents.base import EndReason
 from tests.doubles.scores import live_person
@@ -58,6 +59,19 @@ def test_only_a_fresh_score_of_a_live_camera_says_that_nobody_is_in_the_picture(
     state: str, age_s: float | None, people: int, said: str
 ) -> None:
     assert words.no_people(state, age_s, people) == said
+
+
+def test_a_camera_that_cannot_see_says_so_and_never_that_nobody_is_there() -> None:
+    for reason in CannotSee:
+        assert words.no_people("online", 0.1, 0, reason).startswith("Unknown: cannot see")
+        assert words.state_of({"state": "online", "cannot_see": reason}) == (
+            f"Cannot see: {words.SIGHTS[reason]}",
+            "bad",
+        )
+        assert words.state_of({"state": "stalled", "cannot_see": reason}) == ("No frames", "bad")
+    assert words.SIGHTS["too_dark"] == "too dark"
+    assert words.no_people("online", 0.1, 1, CannotSee.BLURRED) == ""
+    assert words.state_of({"state": "online", "cannot_see": None}) == ("Live", "good")
 
 
 def test_what_happens_now_is_named_most_severe_first_with_the_number_of_people() -> None:

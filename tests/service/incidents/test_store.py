@@ -9,9 +9,11 @@ from sqlalchemy import text
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
 from service.documents.kinds import title
 from service.documents.messages import (
+    CameraSight,
     CameraState,
     Event,
     IncidentEnded,
@@ -55,6 +57,8 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
         CameraState(
             id=6, at=at(1006), camera="yard", state=SourceState.STALLED, previous=SourceState.ONLINE, cause="timeout"
         ),
+        CameraSight(id=7, at=at(1007), camera="yard", cannot_see=CannotSee.COVERED, previous=None, detail="covered"),
+        CameraSight(id=8, at=at(1008), camera="yard", cannot_see=None, previous=CannotSee.COVERED),
     ]
     told = [
         store.started(incident),
@@ -63,6 +67,8 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
         store.evidence("one", "snapshot", "ready"),
         store.acknowledge("one"),
         store.camera_state("yard", SourceState.STALLED, SourceState.ONLINE, "timeout"),
+        store.camera_sight("yard", CannotSee.COVERED, None, "covered"),
+        store.camera_sight("yard", None, CannotSee.COVERED),
     ]
     assert told == expected
     assert store.events_after(0, 100) == expected
