@@ -117,7 +117,14 @@ class CameraCollector(Collector):
         suppressed = CounterMetricFamily(
             "daflow_incidents_suppressed", "Incidents suppressed by the cooldown.", labels=["camera"]
         )
+        stale = GaugeMetricFamily(
+            "daflow_camera_calibration_stale",
+            "1 while the camera's own calibration does not hold any more, else 0; none for a camera without one.",
+            labels=["camera"],
+        )
         for camera in self._statuses():
+            if camera.calibration != "none":
+                stale.add_metric([camera.id], camera.calibration == "stale")
             state.add_metric([camera.id, camera.state], 1)
             fps_in.add_metric([camera.id], camera.fps_in or 0)
             fps.add_metric([camera.id], camera.fps_processed or 0)
@@ -128,4 +135,4 @@ class CameraCollector(Collector):
             surplus.add_metric([camera.id], camera.surplus)
             reconnects.add_metric([camera.id], camera.reconnects)
             suppressed.add_metric([camera.id], camera.suppressed)
-        yield from (state, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)
+        yield from (state, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed, stale)

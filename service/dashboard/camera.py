@@ -36,8 +36,6 @@ from service.dashboard.words import (
     MODES,
     PARTS,
     RARITY_NOTE,
-    STATES,
-    TONES,
     camera_name,
     cover,
     duration,
@@ -49,6 +47,7 @@ from service.dashboard.words import (
     rarity,
     rate,
     sentence,
+    state_words,
     tone,
 )
 from service.documents.kinds import TITLES, most_severe, rarity_words
@@ -200,8 +199,9 @@ class _View:
     def _show(self) -> None:
         status, trace = self._status, self._watch.trace(self._camera)
         state = status["state"]
-        self._state.set_content(STATES[state])
-        self._state.classes(replace=f"pill {TONES.get(state, 'bad')}")
+        words, colour = state_words(status)
+        self._state.set_content(words)
+        self._state.classes(replace=f"pill {colour}")
         incident = self._watch.open_at(self._camera)
         self._incident.set_visibility(incident is not None)
         if incident is not None:

@@ -16,14 +16,13 @@ from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import STEP_S, Watch
 from service.dashboard.words import (
     NO_LIVE_DATA,
-    STATES,
-    TONES,
     camera_name,
     cover,
     is_current,
     now_words,
     number,
     rarity,
+    state_words,
 )
 from service.runtime import Runtime
 
@@ -116,6 +115,7 @@ class _Wall:
         self._sent[camera] = max(trace.count - 1, 0)
         thresholds, latest = status["thresholds"], trace.latest
         live = state == "online"
+        words, tone = state_words(status)
         said = NO_LIVE_DATA if live else ""
         if latest is not None and is_current(state, trace.age_s):
             said = now_words(latest.people, latest.level, latest.threshold)
@@ -123,8 +123,8 @@ class _Wall:
             "id": camera,
             "name": camera_name(status),
             "href": path(f"/cameras/{camera}"),
-            "state": STATES[state],
-            "tone": TONES.get(state, "bad"),
+            "state": words,
+            "tone": tone,
             "cover": cover(status, seen=latest is not None),
             "shown": live and latest is not None,
             "open": str(incident.severity) if incident else "",

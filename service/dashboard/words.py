@@ -210,6 +210,18 @@ def no_people(state: str, age_s: float | None, people: int) -> str:
     return "" if people else "Nobody in the picture"
 
 
+def state_words(status: dict[str, Any]) -> tuple[str, str]:
+    """The state of a camera in words, and its colour as a class of ``page.css``.
+
+    Args:
+        status: `CameraStatus` as JSON.
+    """
+    state = status["state"]
+    if state == "online" and status["calibration"] == "stale":
+        return f"{STATES[state]}, calibration stale", "bad"
+    return STATES[state], TONES.get(state, "bad")
+
+
 def cover(status: dict[str, Any], *, seen: bool) -> str:
     """Why a camera has no picture, as a sentence; empty if it has one.
 

@@ -18,6 +18,7 @@ from pose.live import StateChange
 from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
+    CameraCalibration,
     CameraState,
     Event,
     EvidenceState,
@@ -28,6 +29,8 @@ from service.documents.messages import (
     IncidentStarted,
     IncidentUpdated,
     KindSeen,
+    Staleness,
+    Validity,
 )
 from service.incidents.feed import EventFeed
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
@@ -83,7 +86,16 @@ class _PicturesRemoved:
     incident_id: str
 
 
-_Entry = _Noted | _State | _Evidence | _PicturesRemoved
+@dataclass(frozen=True, slots=True)
+class _Calibration:
+    """The calibration of a camera became stale or current."""
+
+    camera_id: str
+    validity: Validity
+    stale: tuple[Staleness, ...]
+
+
+_Entry = _Noted | _State | _Evidence | _PicturesRemoved | _Calibration
 
 
 class IncidentLog:
@@ -193,6 +205,11 @@ class IncidentLog:
             state = _State(change)
             states.append(state)
             self._put(state)
+
+    def camera_calibration(self, camera_id: str, validity: Validity, stale: tuple[Staleness, ...]) -> None:
+        """Record that the calibration of a camera became stale or current; never blocks."""
+        with self._changed:
+            self._put(_Calibration(camera_id, validity, stale))
 
     def evidence(self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None) -> None:
         """Record that evidence of an incident is ready or missing; never blocks."""
@@ -354,6 +371,8 @@ class IncidentLog:
             case _State(change):
                 detail = redact(change.detail) if change.detail else None
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
+            case _Calibration(camera_id, validity, stale):
+                return self._store.camera_calibration(camera_id, validity, stale)
             case _Evidence(incident_id, kind, state, problem):
                 return self._store.evidence(incident_id, kind, state, problem)
             case _PicturesRemoved(incident_id):
@@ -418,7 +437,7 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 def _identity(event: Event) -> dict[str, object]:
     names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return names if isinstance(event, CameraState) else names | {"incident": event.incident.id}
+    return names if isinstance(event, CameraState | CameraCalibration) else names | {"incident": event.incident.id}
 
 
 def _course(incident: IncidentInfo) -> dict[str, object]:
@@ -447,3 +466,5 @@ def _tell(event: Event) -> None:
             )
         case CameraState():
             told.debug("camera state stored", state=event.state)
+        case CameraCalibration():
+            told.debug("camera calibration stored", calibration=event.calibration)

@@ -16,6 +16,7 @@ from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import CameraModel
 from service.cameras.models import CameraModels, usual_of
+from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, UnknownCamera
 from service.storage.database import Database
 
@@ -36,9 +37,11 @@ class Equipped:
 
     id: str = "gate"
     models: list[CameraModel | None] = field(default_factory=list)
+    premises: list[Premises | None] = field(default_factory=list)
 
-    def set_model(self, model: CameraModel | None) -> None:
+    def set_model(self, model: CameraModel | None, premises: Premises | None = None) -> None:
         self.models.append(model)
+        self.premises.append(premises)
 
     @property
     def calibration(self) -> Calibration | None:
