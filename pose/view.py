@@ -496,8 +496,8 @@ def _correlated(reference: ViewMap, now: ViewMap) -> NDArray[np.float32]:
     strong_before, strong_after = (spectrum(np.abs(field) ** 2) for field in maps)
     strengths = product(strong_before, known_after) * product(known_before, strong_after)
     fit = product(before, after) / np.sqrt(np.maximum(strengths, 1.0))
-    fit[product(known_before, known_after) < _OVERLAP * height * width] = 0.0
-    return fit
+    overlap = product(known_before, known_after)
+    return np.where(overlap < _OVERLAP * height * width, np.float32(0), fit)
 
 
 def _shifts(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -119,12 +119,11 @@ class CameraCollector(Collector):
         )
         stale = GaugeMetricFamily(
             "daflow_camera_calibration_stale",
-            "1 while the camera's own calibration does not hold any more, else 0; none for a camera without one.",
+            "1 while the camera's own calibration does not hold any more, else 0.",
             labels=["camera"],
         )
         for camera in self._statuses():
-            if camera.calibration != "none":
-                stale.add_metric([camera.id], camera.calibration == "stale")
+            stale.add_metric([camera.id], camera.calibration == "stale")
             state.add_metric([camera.id, camera.state], 1)
             fps_in.add_metric([camera.id], camera.fps_in or 0)
             fps.add_metric([camera.id], camera.fps_processed or 0)

@@ -27,6 +27,10 @@ from tests.doubles.servers import LiveServer, Serve, eventually
 
 URL = "simulation:3"
 BASE = Checkpoint.load(DEFAULT_CHECKPOINT)
+REPORT = {
+    "base": BASE.fingerprint(), "threshold": 0.999, "false_alarms_per_day": 1.0, "unusual_per_day": 0.5,
+    "interval_per_day": (0.1, 2.0), "footage_s": 3600.0, "exceedances": 20, "windows": 1000, "adaptation": None,
+}  # fmt: skip
 NOBODY = np.empty((0, 4), np.float32)
 
 Image = NDArray[np.uint8]
@@ -87,8 +91,7 @@ def calibrate(live: LiveServer, camera_id: str = "gate", **changed: Any) -> None
         assert view is not None
     size = None if view is None else (640, 360)
     premises = replace(Premises.of(camera.url, camera.config, size, view), **changed)
-    report = {"base": BASE.fingerprint()}
-    live.runtime.cameras.models.add(camera, report, BASE.calibration.to_dict(), None, premises)
+    live.runtime.cameras.models.add(camera, REPORT, BASE.calibration.to_dict(), None, premises)
 
 
 def told(live: LiveServer, camera: str = "gate") -> list[tuple[str, list[str]]]:
@@ -165,9 +168,7 @@ def test_two_cameras_whose_addresses_are_swapped_are_both_stale_at_once(serve: S
         camera = live.runtime.cameras.manager.camera(name)
         assert BASE.calibration is not None
         premises = Premises.of(parse(url), camera.config, None, None)
-        live.runtime.cameras.models.add(
-            camera, {"base": BASE.fingerprint()}, BASE.calibration.to_dict(), None, premises
-        )
+        live.runtime.cameras.models.add(camera, REPORT, BASE.calibration.to_dict(), None, premises)
     for name, url in (("gate", urls["yard"]), ("yard", urls["gate"])):
         live.client.patch(f"/v1/cameras/{name}", json={"url": url})
         assert state(live, name)[:2] == ("stale", ["address"])
@@ -205,18 +206,8 @@ def test_a_calibration_of_an_older_version_always_holds(serve: Serve, turntable:
     add(live, url=URL)
     camera = live.runtime.cameras.manager.camera("gate")
     assert BASE.calibration is not None
-    live.runtime.cameras.models.add(camera, {"base": BASE.fingerprint()}, BASE.calibration.to_dict())
+    live.runtime.cameras.models.add(camera, REPORT, BASE.calibration.to_dict())
     turntable.yaw = 3.0
     live.client.patch("/v1/cameras/gate", json={"quiet_s": 30})
     time.sleep(3.0)
     assert state(live) == ("current", [], "camera")
-
-
-def test_the_view_is_kept_with_the_calibration_over_a_restart(serve: Serve, turntable: type[Turntable]) -> None:
-    live = serve()
-    add(live, url=URL)
-    calibrate(live)
-    camera = live.runtime.cameras.manager.camera("gate")
-    live.runtime.cameras.models.equip(camera)
-    turntable.yaw = 3.0
-    becomes(live, "stale", ["moved"], "shipped")
