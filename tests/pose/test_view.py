@@ -1,136 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from pose.view import Background, Likeness, ViewMap, ViewReference, ViewWatch, compare
-from simulation.places import draw_background, furnish
-from simulation.scene import PLACES, Place, demo_scene
+from benchmarks.view import LIGHT, MOVES, NOBODY, crowd, infrared, place, reference, told_after
+from pose.view import Background, Likeness, ViewMap, ViewWatch, compare
+from simulation.scene import PLACES, Place
 
-Image = NDArray[np.uint8]
-Change = Callable[[Image, float], Image]
-
-NOBODY = np.empty((0, 4), np.float32)
 MINUTE = 60.0
 TWO_PLACES: tuple[Place, ...] = ("hall", "park")
 """One with straight edges, one without."""
 
 
-@cache
-def place(name: Place, *, yaw: float = 0.0, tilt: float = 0.0, rise: float = 0.0, zoom: float = 1.0) -> Image:
-    """A place of the small world without people, from a camera that was turned, raised or zoomed."""
-    scene = replace(demo_scene(3), place=name)
-    camera = scene.camera
-    moved = replace(
-        camera,
-        yaw_deg=camera.yaw_deg + yaw,
-        tilt_deg=camera.tilt_deg + tilt,
-        height_m=camera.height_m + rise,
-        focal=camera.focal * zoom,
-    )
-    return draw_background(replace(scene, camera=moved), furnish(scene)).image
-
-
-@cache
-def noise(number: int) -> NDArray[np.float32]:
-    return np.random.default_rng(number).normal(0, 6, (640, 640, 3)).astype(np.float32)
-
-
-def grain(image: Image, moment: float) -> Image:
-    """A picture with the noise of a sensor."""
-    height, width = image.shape[:2]
-    return np.clip(image + noise(round(moment / 2) % 9)[:height, :width], 0, 255).astype(np.uint8)
-
-
-def reference(image: Image) -> ViewMap:
-    calibrated = ViewReference()
-    for moment in range(0, 30, 2):
-        calibrated.look(moment, grain(image, moment), NOBODY)
-    view = calibrated.view()
-    assert view is not None
-    return view
-
-
-def told_after(
-    watch: ViewWatch, picture: Callable[[float], Image], *, seconds: float = 80.0, fps: float = 0.5, start: float = 0.0
-) -> float | None:
-    """Seconds until what a watch says changes; None if it does not."""
-    before = watch.moved
-    for number in range(round(seconds * fps)):
-        moment = number / fps
-        watch.look(start + moment, grain(picture(moment), start + moment), NOBODY)
-        if watch.moved != before:
-            return moment
-    return None
-
-
-def table(levels: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.uint8]:
-    return np.clip(levels(np.arange(256.0)), 0, 255).astype(np.uint8)
-
-
-def shaded(image: Image, place: float) -> Image:
-    """With sharp shadows across the picture, which begin at a share of its width."""
-    height, width = image.shape[:2]
-    light = np.ones((height, width), np.float32)
-    for left in (place, place + 0.35):
-        corners = np.array([[left, 0], [left + 0.15, 0], [left + 0.45, 1], [left + 0.25, 1]]) * (width, height)
-        cv2.fillPoly(light, [corners.astype(np.int32)], 0.35)
-    return (image * light[..., None]).astype(np.uint8)
-
-
-def infrared(image: Image) -> Image:
-    """Grey, from the red channel, in the light of a lamp at the camera."""
-    height, width = image.shape[:2]
-    down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    lit = 255 * (image[..., 2] / 255) ** 0.6 * np.exp(-1.2 * (down**2 + across**2))
-    return np.repeat(lit.astype(np.uint8)[..., None], 3, axis=2)
-
-
-def lamps(image: Image) -> Image:
-    height, width = image.shape[:2]
-    down, across = np.mgrid[:height, :width]
-    lit = image * 0.12
-    for x, y in ((0.2, 0.3), (0.7, 0.2), (0.5, 0.8)):
-        pool = np.exp(-((across - x * width) ** 2 + (down - y * height) ** 2) / (0.06 * width) ** 2)
-        lit = lit + 150 * pool[..., None]
-    return np.clip(lit, 0, 255).astype(np.uint8)
-
-
-LIGHT: dict[str, Change] = {
-    "as it was": lambda image, _: image,
-    "darker": lambda image, _: cv2.LUT(image, table(lambda grey: 255 * (grey / 255) ** 2)),
-    "brighter": lambda image, _: cv2.LUT(image, table(lambda grey: 1.6 * grey + 20)),
-    "little contrast": lambda image, _: cv2.LUT(image, table(lambda grey: 90 + 0.3 * (grey - 128))),
-    "warm": lambda image, _: np.clip(image * np.array([0.5, 0.9, 1.3]), 0, 255).astype(np.uint8),
-    "shadows": lambda image, _: shaded(image, 0.1),
-    "moving shadows": lambda image, moment: shaded(image, moment / 100),
-    "infrared": lambda image, _: infrared(image),
-    "dusk": lambda image, moment: (image * max(1 - moment / 60, 0.02)).astype(np.uint8),
-    "flicker": lambda image, moment: (image * (0.5 if round(moment / 10) % 2 else 1.0)).astype(np.uint8),
-    "night with lamps": lambda image, _: lamps(image),
-    "dark": lambda image, _: (image * 0.01).astype(np.uint8),
-    "light switched on and off": lambda image, moment: image if round(moment / 30) % 2 else infrared(image),
-}
-
-MOVES = {
-    "turned by 3 degrees": {"yaw": 3.0},
-    "turned by 3 degrees to the other side": {"yaw": -3.0},
-    "tilted by 3 degrees": {"tilt": 3.0},
-    "raised by half a metre": {"rise": 0.5},
-    "zoomed by a tenth": {"zoom": 1.1},
-}
-
-
 @pytest.mark.parametrize("name", PLACES)
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("move", [one for one in MOVES if one != "turned by half a degree"])
 def test_a_camera_that_moved_is_noticed_within_a_minute(name: Place, move: str) -> None:
     watch = ViewWatch(reference(place(name)))
     moved = place(name, **MOVES[move])
@@ -184,19 +70,6 @@ def test_something_that_stands_before_the_camera_for_a_while_is_nothing() -> Non
     assert told_after(ViewWatch(reference(image)), lambda moment: lorry if moment > 20 else image) is None
     wall = np.full_like(image, 200)
     assert told_after(ViewWatch(reference(image)), lambda moment: wall if 20 < moment < 50 else image) is None
-
-
-def crowd(image: Image, moment: float, people: int) -> tuple[Image, NDArray[np.float32]]:
-    rng = np.random.default_rng(round(1000 * moment))
-    height, width = image.shape[:2]
-    full, boxes = image.copy(), []
-    for _ in range(people):
-        left, top = rng.uniform(0, width - 60), rng.uniform(0.1 * height, height - 160)
-        boxes.append((left, top, left + 60, top + 150))
-        texture = rng.integers(0, 256, (15, 6, 3)).astype(np.uint8)
-        shown = cv2.resize(texture, (60, 150), interpolation=cv2.INTER_NEAREST)
-        full[round(top) : round(top) + 150, round(left) : round(left) + 60] = shown
-    return full, np.array(boxes, np.float32)
 
 
 @pytest.mark.parametrize("seen", [True, False])

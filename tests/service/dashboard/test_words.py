@@ -108,3 +108,16 @@ def test_a_measured_number_is_said_with_its_unit(name: str, value: float, said: 
 def test_the_end_of_an_incident_is_explained_for_named_behaviours_and_levels() -> None:
     assert set(words.ENDS) == {str(reason) for reason in EndReason}
     assert "behaviour" in words.ENDS["quiet"] and "level" in words.ENDS["quiet"]
+
+
+@pytest.mark.parametrize(
+    ("state", "calibration", "said"),
+    [
+        ("online", "current", ("Live", "good")),
+        ("online", "stale", ("Live, calibration stale", "bad")),
+        ("stopped", "stale", ("Off", "quiet")),
+        ("failed", "none", ("Failed: needs attention", "bad")),
+    ],
+)
+def test_the_state_says_that_the_calibration_is_stale(state: str, calibration: str, said: tuple[str, str]) -> None:
+    assert words.state_words({"state": state, "calibration": calibration}) == said
