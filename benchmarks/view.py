@@ -48,7 +48,7 @@ def place(name: Place, *, yaw: float = 0.0, tilt: float = 0.0, rise: float = 0.0
         height_m=camera.height_m + rise,
         focal=camera.focal * zoom,
     )
-    return draw_background(replace(scene, camera=moved), furnish(scene)).image
+    return np.asarray(draw_background(replace(scene, camera=moved), furnish(scene)).image, np.uint8)
 
 
 @cache
@@ -60,7 +60,7 @@ def noise(number: int) -> NDArray[np.float32]:
 def grain(image: Image, moment: float) -> Image:
     """A picture with the noise of a sensor."""
     height, width = image.shape[:2]
-    return np.clip(image + noise(round(moment / 2) % 9)[:height, :width], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + noise(round(moment / 2) % 9)[:height, :width], 0, 255), np.uint8)
 
 
 def reference(*images: Image) -> ViewMap:
@@ -88,9 +88,10 @@ def told_after(
     return None
 
 
-def levels_to(levels: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.uint8]:
-    """A look-up table of what each grey level becomes."""
-    return np.clip(levels(np.arange(256.0)), 0, 255).astype(np.uint8)
+def relit(image: Image, levels: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Image:
+    """A picture with other grey levels."""
+    table = np.clip(levels(np.arange(256.0)), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
 def shaded(image: Image, place: float) -> Image:
@@ -108,7 +109,7 @@ def infrared(image: Image) -> Image:
     height, width = image.shape[:2]
     down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     lit = 255 * (image[..., 2] / 255) ** 0.6 * np.exp(-1.2 * (down**2 + across**2))
-    return np.repeat(lit.astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(np.repeat(lit[..., None], 3, axis=2), np.uint8)
 
 
 def lamps(image: Image) -> Image:
@@ -119,14 +120,14 @@ def lamps(image: Image) -> Image:
     for x, y in ((0.2, 0.3), (0.7, 0.2), (0.5, 0.8)):
         pool = np.exp(-((across - x * width) ** 2 + (down - y * height) ** 2) / (0.06 * width) ** 2)
         lit = lit + 150 * pool[..., None]
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 LIGHT: Final[dict[str, Change]] = {
     "as it was": lambda image, _: image,
-    "darker": lambda image, _: cv2.LUT(image, levels_to(lambda grey: 255 * (grey / 255) ** 2)),
-    "brighter": lambda image, _: cv2.LUT(image, levels_to(lambda grey: 1.6 * grey + 20)),
-    "little contrast": lambda image, _: cv2.LUT(image, levels_to(lambda grey: 90 + 0.3 * (grey - 128))),
+    "darker": lambda image, _: relit(image, lambda grey: 255 * (grey / 255) ** 2),
+    "brighter": lambda image, _: relit(image, lambda grey: 1.6 * grey + 20),
+    "little contrast": lambda image, _: relit(image, lambda grey: 90 + 0.3 * (grey - 128)),
     "warm": lambda image, _: np.clip(image * np.array([0.5, 0.9, 1.3]), 0, 255).astype(np.uint8),
     "shadows": lambda image, _: shaded(image, 0.1),
     "moving shadows": lambda image, moment: shaded(image, moment / 100),
@@ -240,7 +241,7 @@ def of_clips(clips: Sequence[Path]) -> Iterator[tuple[str, float | None]]:
 
 def cost() -> float:
     """Milliseconds of one look at a picture of 1280x720, with the comparison."""
-    image = cv2.resize(place("street"), (1280, 720))
+    image = resized(place("street"), (1280, 720))
     watch = ViewWatch(reference(image))
     for number in range(9):
         watch.look(LOOK_S * number, image, NOBODY)

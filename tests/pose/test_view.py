@@ -66,7 +66,7 @@ def test_the_frame_rate_does_not_matter(fps: float) -> None:
 def test_something_that_stands_before_the_camera_for_a_while_is_nothing() -> None:
     image = place("street")
     lorry = image.copy()
-    lorry[60:, 100:560] = 200
+    lorry[120:, 100:400] = 200
     assert told_after(ViewWatch(reference(image)), lambda moment: lorry if moment > 20 else image) is None
     wall = np.full_like(image, 200)
     assert told_after(ViewWatch(reference(image)), lambda moment: wall if 20 < moment < 50 else image) is None
