@@ -123,7 +123,13 @@ class CameraCollector(Collector):
         suppressed = CounterMetricFamily(
             "daflow_incidents_suppressed", "Incidents suppressed by the cooldown.", labels=["camera"]
         )
+        stale = GaugeMetricFamily(
+            "daflow_camera_calibration_stale",
+            "1 while the camera's own calibration does not hold any more, else 0.",
+            labels=["camera"],
+        )
         for camera in self._statuses():
+            stale.add_metric([camera.id], camera.calibration == "stale")
             state.add_metric([camera.id, camera.state], 1)
             for cause in CannotSee:
                 cannot_see.add_metric([camera.id, cause], camera.cannot_see is cause)
@@ -136,4 +142,4 @@ class CameraCollector(Collector):
             surplus.add_metric([camera.id], camera.surplus)
             reconnects.add_metric([camera.id], camera.reconnects)
             suppressed.add_metric([camera.id], camera.suppressed)
-        yield from (state, cannot_see, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)
+        yield from (state, cannot_see, stale, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)

@@ -18,16 +18,18 @@ from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
 from pose.sight import SightChange
+from pose.view import ViewWatch
 from service.addresses.policy import StreamPolicy
 from service.addresses.urls import StreamUrl, UrlKind
 from service.cameras.config import MOST_FPS, CameraConfig
 from service.cameras.judge import Judge, Meaning, Times
+from service.cameras.premises import Premises
 from service.cameras.sight import SightWatch
 from service.cameras.skeleton_feed import BACKLOG, SkeletonFeed
 from service.cameras.sources import open_capture
 from service.cameras.status import CameraStatus, SourceProblem
 from service.documents.base import EndReason
-from service.documents.messages import Score
+from service.documents.messages import Score, Staleness, Validity
 from service.incidents.log import IncidentLog
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import HeldPeak
@@ -72,6 +74,7 @@ class Camera:
     Attributes:
         latest: The newest processed frame; None before the first.
         taps: Listeners that get every processed frame, see `tap`.
+        staleness: Why the camera's own calibration does not hold and is not used; empty if it holds.
         source: Where frames come from; None for a disabled camera.
         lane: The way of frames through the engine; None for a disabled camera.
         sight: Whether the camera can see people.
@@ -86,7 +89,15 @@ class Camera:
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._watching = threading.Lock()
         self._post = post
+        self.staleness: tuple[Staleness, ...] = ()
         self._model: CameraModel | None = None
+        self._own: CameraModel | None = None
+        self._premises: Premises | None = None
+        self._view: ViewWatch | None = None
+        self._newest: Scored | None = None
+        self._told: tuple[Validity, tuple[Staleness, ...]] | None = None
+        # Taken before `_lock`, and held while the model is changed.
+        self._equipping = threading.RLock()
         self._lock = threading.Lock()
         self._started = False
         self._closed = False
@@ -141,9 +152,72 @@ class Camera:
                 self.lane.ignore, self.lane.behaviours = config.ignore, config.looked_for
             self._renew()
         self.sight.change(config.sight_checks, self._post.clock.now())
+        with self._equipping:
+            self._review()
 
-    def set_model(self, model: CameraModel | None) -> None:
-        """Score with the camera's own calibration and weights from now on; None uses those of the service."""
+    def adopt(self, old: Camera) -> None:
+        """Take over what is known of the view from the camera that this one replaces; called before `set_model`."""
+        with self._equipping, old._equipping:
+            self._told = old._told
+            if self.url.redacted == old.url.redacted:
+                self._view = old._view
+
+    def set_model(self, model: CameraModel | None, premises: Premises | None = None) -> None:
+        """Score with the camera's own calibration and weights from now on, while that calibration holds.
+
+        Args:
+            model: Calibration and weights; None uses those of the service.
+            premises: What the calibration was made of; None if that is not known, so that it always holds.
+        """
+        with self._equipping:
+            self._own, self._premises = model, premises
+            view = None if premises is None else premises.view
+            if view is None or self._view is None or not self._view.is_of(view):
+                self._view = None if view is None else ViewWatch(view)
+            self._newest = None
+            self._review(renew=True)
+
+    def _review(self, *, renew: bool = False) -> None:
+        """Use the camera's own model if its calibration holds, else that of the service, and report a change.
+
+        Args:
+            renew: Use it anew even if nothing has changed.
+        """
+        moved = self._view is not None and self._view.moved
+        size = self.source.size if isinstance(self.source, LiveSource) else None
+        self.staleness = ()
+        if self._own is not None and self._premises is not None:
+            self.staleness = self._premises.broken(self.url, self.config, size, moved=moved)
+        model = None if self.staleness else self._own
+        if renew or model is not self._model:
+            self._use(model)
+        told, self._told = self._told, (self._validity, self.staleness)
+        if told == self._told or (told is None and not self.staleness):
+            # A camera that starts with a calibration that holds is nothing new.
+            return
+        stale = [one.cause for one in self.staleness]
+        level = log.warning if stale else log.info
+        level("camera calibration", camera=self.id, calibration=self._validity, stale=stale)
+        self._post.log.camera_calibration(self.id, *self._told)
+
+    @property
+    def _validity(self) -> Validity:
+        """Whether the camera has a calibration of its own, and whether that holds."""
+        if self._own is None:
+            return "none"
+        return "stale" if self.staleness else "current"
+
+    def _look(self) -> None:
+        """Compare the newest picture with the view that the camera was calibrated in."""
+        with self._equipping:
+            newest, self._newest = self._newest, None
+            if newest is None or newest.image is None or self._view is None or self._closed:
+                return
+            self._view.look(newest.captured_at, newest.image, newest.boxes)
+            self._review()
+
+    def _use(self, model: CameraModel | None) -> None:
+        """Score with a calibration and weights from now on; None uses those of the service."""
         with self._lock:
             lane = self.lane if self._started and not self._closed else None
         if lane is not None:
@@ -164,6 +238,7 @@ class Camera:
         """
         if isinstance(self.source, SkeletonFeed):
             self.source.watch(now)
+        self._look()
         with self._lock:
             silent = self._delivered_at is not None and now - self._delivered_at > self._post.settings.camera_stall_s
             if silent and not self._closed and self._judge is not None:
@@ -239,6 +314,8 @@ class Camera:
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
             thresholds=judge.thresholds if judge is not None else None,
+            calibration=self._validity,
+            stale=list(self.staleness),
             incident=incident,
             suppressed=judge.suppressed if judge is not None else 0,
         )
@@ -300,6 +377,8 @@ class Camera:
         self.sight.people(scored)
         for tap in self.taps:
             tap(scored)
+        if self._view is not None:
+            self._newest = scored
         with self._lock:
             calibration = self.calibration()
             if self._closed or calibration is None:

@@ -12,6 +12,7 @@ from pose.live import SourceState
 from pose.sight import CannotSee
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Level
+from service.documents.messages import Staleness, Validity
 
 
 class SourceProblem(Document):
@@ -92,5 +93,14 @@ class CameraStatus(Document):
         description="Age of that score when it was published: seconds since capture."
     )
     thresholds: Thresholds | None = Field(description="The levels in use; null until the models are loaded.")
+    calibration: Validity = Field(
+        default="none",
+        description="`current`, the calibration of this camera holds; `stale`, it does not, because the picture has "
+        "moved or a setting has changed, and the camera is scored as if it had none until that is undone or it is "
+        "calibrated again; `none`, it has no calibration of its own.",
+    )
+    stale: list[Staleness] = Field(
+        default_factory=list, description="Why the calibration is stale; empty if it is not."
+    )
     incident: str | None = Field(description="Id of the open incident; null if there is none.")
     suppressed: int = Field(description="Incidents suppressed by the cooldown since the camera was last started.")

@@ -207,7 +207,7 @@ def is_current(state: str, age_s: float | None) -> bool:
 def state_of(status: dict[str, Any]) -> tuple[str, str]:
     """The state of a camera in words, and its colour as a class of ``page.css``.
 
-    A camera that delivers pictures and cannot see people is not shown as live.
+    A camera that delivers pictures and cannot see people is not shown as live; one whose calibration does not hold is.
 
     Args:
         status: `CameraStatus` as JSON.
@@ -215,6 +215,8 @@ def state_of(status: dict[str, Any]) -> tuple[str, str]:
     state, reason = status["state"], status["cannot_see"]
     if state == "online" and reason is not None:
         return f"Cannot see: {SIGHTS[reason]}", "bad"
+    if state == "online" and status["calibration"] == "stale":
+        return f"{STATES[state]}, calibration stale", "bad"
     return STATES[state], TONES.get(state, "bad")
 
 

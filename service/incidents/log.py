@@ -19,6 +19,7 @@ from pose.sight import SightChange
 from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
+    CameraCalibration,
     CameraSight,
     CameraState,
     Event,
@@ -30,6 +31,8 @@ from service.documents.messages import (
     IncidentStarted,
     IncidentUpdated,
     KindSeen,
+    Staleness,
+    Validity,
 )
 from service.incidents.feed import EventFeed
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
@@ -90,7 +93,16 @@ class _PicturesRemoved:
     incident_id: str
 
 
-_Entry = _Noted | _State | _Evidence | _PicturesRemoved
+@dataclass(frozen=True, slots=True)
+class _Calibration:
+    """The calibration of a camera became stale or current."""
+
+    camera_id: str
+    validity: Validity
+    stale: tuple[Staleness, ...]
+
+
+_Entry = _Noted | _State | _Evidence | _PicturesRemoved | _Calibration
 
 
 class IncidentLog:
@@ -202,6 +214,11 @@ class IncidentLog:
                 return
             states.append(state)
             self._put(state)
+
+    def camera_calibration(self, camera_id: str, validity: Validity, stale: tuple[Staleness, ...]) -> None:
+        """Record that the calibration of a camera became stale or current; never blocks."""
+        with self._changed:
+            self._put(_Calibration(camera_id, validity, stale))
 
     def evidence(self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None) -> None:
         """Record that evidence of an incident is ready or missing; never blocks."""
@@ -366,6 +383,8 @@ class IncidentLog:
                     return self._store.camera_sight(change.camera_id, change.cannot_see, change.previous, words)
                 detail = redact(change.detail) if change.detail else None
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
+            case _Calibration(camera_id, validity, stale):
+                return self._store.camera_calibration(camera_id, validity, stale)
             case _Evidence(incident_id, kind, state, problem):
                 return self._store.evidence(incident_id, kind, state, problem)
             case _PicturesRemoved(incident_id):
@@ -430,7 +449,11 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 def _identity(event: Event) -> dict[str, object]:
     names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return names if isinstance(event, CameraState | CameraSight) else names | {"incident": event.incident.id}
+    return (
+        names
+        if isinstance(event, CameraState | CameraSight | CameraCalibration)
+        else names | {"incident": event.incident.id}
+    )
 
 
 def _course(incident: IncidentInfo) -> dict[str, object]:
@@ -461,3 +484,5 @@ def _tell(event: Event) -> None:
             told.debug("camera state stored", state=event.state)
         case CameraSight():
             told.debug("camera sight stored", cannot_see=event.cannot_see)
+        case CameraCalibration():
+            told.debug("camera calibration stored", calibration=event.calibration)

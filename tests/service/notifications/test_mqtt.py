@@ -18,6 +18,7 @@ from service.addresses.backends import broker_url
 from service.cameras.config import CameraConfig
 from service.cameras.status import CameraStatus
 from service.documents.base import Severity
+from service.documents.messages import Staleness
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.mqtt import SINK, Mqtt
@@ -249,7 +250,8 @@ def test_a_camera_that_is_renamed_is_announced_again_under_its_new_name(
     title: str | None, scene: Scene, broker: Broker
 ) -> None:
     topics = [f"homeassistant/{kind}/config" for kind in (
-        "binary_sensor/daflow_door/incident", "event/daflow_door/event", "sensor/daflow_door/state"
+        "binary_sensor/daflow_door/incident", "event/daflow_door/event", "sensor/daflow_door/state",
+        "binary_sensor/daflow_door/calibration",
     )]  # fmt: skip
     yard = "homeassistant/binary_sensor/daflow_yard/incident/config"
     scene.cameras = [camera("door"), camera("yard")]
@@ -329,3 +331,16 @@ def test_the_parts_of_an_address_are_told_apart() -> None:
     assert (url.host, url.port, url.tls, url.user, url.password) == ("broker.example", 8883, True, "daflow", "p@ss")
     assert "p@ss" not in repr(url)
     assert broker_url("mqtt://[::1]:1884").host == "::1"
+
+
+def test_a_stale_calibration_is_told_and_kept_for_who_comes_later(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/door/calibration") == "none", "the camera is announced")
+        reason = Staleness(cause="moved", detail="The picture has moved since this camera was calibrated.")
+        scene.incidents.camera_calibration("door", "stale", [reason])
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/calibration") == "stale", "it is told")
+        told = json.loads(eventually(lambda: heard.of("daflow/events"), "with its reason")[-1])
+        assert (told["type"], told["stale"]) == ("camera.calibration", [reason.model_dump()])
+    with ear(broker) as late:
+        eventually(lambda: late.last("daflow/door/calibration") == "stale", "what is retained arrives")
