@@ -385,9 +385,9 @@ def test_a_page_asks_nobody_but_the_service(operator: Operator) -> None:
 
 
 @pytest.fixture
-def locked(tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
-    """A service that asks for keys."""
-    with server_process(tmp_path / "data", ready=False, pose_weights=pose_weights, auth="required") as running:
+def locked(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A service that asks for keys; it needs no models."""
+    with server_process(tmp_path / "data", ready=False, pose_weights="nowhere.onnx", auth="required") as running:
         yield running
 
 
