@@ -20,6 +20,7 @@ from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
     CameraCalibration,
+    CameraEvent,
     CameraSight,
     CameraState,
     Event,
@@ -449,11 +450,7 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 def _identity(event: Event) -> dict[str, object]:
     names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return (
-        names
-        if isinstance(event, CameraState | CameraSight | CameraCalibration)
-        else names | {"incident": event.incident.id}
-    )
+    return names if isinstance(event, CameraEvent) else names | {"incident": event.incident.id}
 
 
 def _course(incident: IncidentInfo) -> dict[str, object]:
