@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.addresses.backends import broker_url, check_redis_url, webhook_key
 from service.documents.budget import per_day_of
+from service.documents.time_zones import TimeZone
 from service.logs import LogFormat, LogLevel
 from simulation.weights import POSE_WEIGHTS
 
@@ -242,6 +243,9 @@ class Settings(BaseSettings):
         le=60,
         description="Highest processed frame rate of each camera, in frames per second; a camera can have its own "
         "(`max_fps`).",
+    )
+    timezone: TimeZone = Field(
+        "UTC", description="Time zone by whose clock the rules of cameras apply, such as `Europe/Berlin`."
     )
     max_camera_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a camera, width times height.")
     camera_open_s: PositiveFloat = Field(

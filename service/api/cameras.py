@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response, WebSocket
@@ -22,6 +22,7 @@ from service.api.sockets import UNKNOWN_CODE, either, send, send_text, stream
 from service.cameras.camera import Camera, Latest
 from service.cameras.config import MOST_FPS, CameraConfig, CameraPatch
 from service.cameras.manager import NotASkeletonFeed
+from service.cameras.preview import MOST_INCIDENTS, PreviewRequest, RulesPreview, preview
 from service.cameras.skeleton_feed import SkeletonFeed
 from service.cameras.status import CameraStatus
 from service.cameras.store import UnknownCamera
@@ -136,6 +137,30 @@ def delete_pictures(runtime: RuntimeDep, camera_id: CameraId) -> PicturesRemoved
             raise
     removed = runtime.cameras.pictures.remove(camera_id)
     return PicturesRemoved(incidents=removed.incidents, files=removed.files, size_bytes=removed.bytes)
+
+
+@router.post(
+    "/{camera_id}/rules/preview",
+    summary="Try rules on past incidents",
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
+)
+def preview_rules(runtime: RuntimeDep, camera_id: CameraId, asked: PreviewRequest) -> RulesPreview:
+    """What these rules would have made of the incidents of the last hours. Nothing changes."""
+    camera = runtime.cameras.manager.camera(camera_id)
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=asked.hours)
+    incidents, more = runtime.streams.incidents.page(limit=MOST_INCIDENTS, camera=camera_id, since=since)
+    thresholds = camera.status().thresholds
+    return preview(
+        incidents,
+        asked.rules,
+        camera.config,
+        camera.site,
+        1.0 if thresholds is None else thresholds.alert,
+        since=since,
+        until=until,
+        complete=more is None,
+    )
 
 
 @router.get(

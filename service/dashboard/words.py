@@ -59,8 +59,8 @@ DROPS: Final = {
 PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people close together)"}
 """Names of the parts of a score."""
 
-MODES: Final = {"alert": "Alert", "warning": "Warning", "off": "Off"}
-"""What a camera does about a named behaviour, by `service.cameras.config.BehaviourMode`."""
+MODES: Final = {"alert": "Alert", "warning": "Warning", "record": "Record only", "off": "Off"}
+"""What a camera does about a kind of event, by `service.live.rules.Mode`."""
 
 _UNITS: Final = {
     "_h_s": " body heights per second",

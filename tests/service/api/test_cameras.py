@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from model.behaviours import Kind as Behaviour
 from service.api import cameras, sockets
 from service.api.problems import Kind
 from service.documents.messages import Score, score_stream_adapter
+from service.live.incident import Started
 from service.streams.bus import SCORE_BACKLOG
+from tests.doubles.live_records import incident
 from tests.doubles.scores import live_person, live_score
 from tests.doubles.servers import LiveServer, Serve, eventually, free_port
 from tests.doubles.subscribers import device, open_socket, read, read_all, silent_reader, skeleton_frame
@@ -346,3 +350,39 @@ def test_people_in_an_ignored_zone_are_not_seen_until_the_zone_is_gone(live: Liv
         eventually(lambda: read(scores)["people"], "the person is seen")
     for wrong in ([[[0, 0], [1, 1]]], [[[0, 0], [2, 0], [1, 1]]], everything * 17):
         problem(live.client.patch("/v1/cameras/gate", json={"ignore": wrong}), Kind.INVALID_REQUEST)
+
+
+NIGHT = {"kinds": ["running"], "days": ["mon"], "hours": "22:00-06:00", "then": "record"}
+
+
+def test_rules_are_kept_as_they_were_posted_and_an_impossible_one_is_named(live: LiveServer) -> None:
+    rules = [NIGHT, {"name": "Long stays", "kinds": ["loitering"], "lasts_s": 300, "then": "alert"}]
+    kept = add(live, rules=rules, timezone="Europe/Berlin")["config"]
+    assert [{name: rule[name] for name in asked} for rule, asked in zip(kept["rules"], rules, strict=True)] == rules
+    assert kept["timezone"] == "Europe/Berlin"
+    refused = live.client.patch("/v1/cameras/gate", json={"rules": [NIGHT, NIGHT | {"hours": "10 pm"}]})
+    found = problem(refused, Kind.INVALID_REQUEST)
+    assert found["errors"][0]["name"] == "rules.1.hours"
+    assert "hours look like 22:00-06:00" in found["errors"][0]["message"]
+    assert problem(live.client.patch("/v1/cameras/gate", json={"timezone": "Mars"}), Kind.INVALID_REQUEST)
+    assert problem(
+        live.client.patch("/v1/cameras/gate", json={"pause_until": "2026-01-01T10:00:00"}), Kind.INVALID_REQUEST
+    )
+    assert live.client.get("/v1/cameras/gate").json()["config"]["rules"] == kept["rules"]
+
+
+def test_rules_are_tried_on_the_incidents_of_the_last_hours(live: LiveServer) -> None:
+    add(live)
+    log, now = live.runtime.streams.log, time.monotonic()
+    for number, kind in enumerate((Behaviour.RUNNING, Behaviour.FALL)):
+        log.record(Started(incident(f"number-{number}", "gate", now - 10, kind=kind)))
+    eventually(lambda: len(live.client.get("/v1/incidents").json()["incidents"]) == 2, "both are stored")
+    asked = {"rules": [{"kinds": ["running"], "then": "record"}], "hours": 1}
+    found = live.client.post("/v1/cameras/gate/rules/preview", json=asked).json()
+    assert (found["before"], found["complete"]) == ({"alert": 0, "warning": 2, "record": 0}, True)
+    assert found["after"] == {"alert": 1, "warning": 0, "record": 1, "off": 0}
+    assert [one["would_be"] for one in found["incidents"]] == ["alert", "record"]
+    later = live.client.post("/v1/cameras/gate/rules/preview", json=asked | {"hours": 0.001}).json()
+    assert later["incidents"] == []
+    assert problem(live.client.post("/v1/cameras/attic/rules/preview", json=asked), Kind.CAMERA_NOT_FOUND)
+    assert problem(live.client.post("/v1/cameras/gate/rules/preview", json={"rules": [{}]}), Kind.INVALID_REQUEST)
