@@ -49,8 +49,8 @@ class PreviewedIncident(Document):
     severity: Severity = Field(description="Its severity.")
     would_be: Severity | None = Field(description="Its severity under these rules; null if it would not have opened.")
     depends_on_zone: bool = Field(
-        description="Whether a rule with a zone could decide otherwise. Incidents do not keep where people stood, so "
-        "rules with a zone are taken not to apply."
+        description="Whether a rule with zones could decide otherwise. Incidents do not keep where people stood, so "
+        "rules with zones are taken not to apply."
     )
 
 

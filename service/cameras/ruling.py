@@ -65,7 +65,7 @@ class Ruling:
         most = max(people, key=people.__getitem__, default=None)
         inside = _inside(standing, () if most is None else (most,))
         for number, rule in enumerate(rules):
-            if rule.concerns(Kind.UNUSUAL) and (rule.zone is None or number in inside):
+            if rule.concerns(Kind.UNUSUAL) and (not rule.zones or number in inside):
                 severity = severity_of(rule.then)
                 ruled.unusual.append((rule.lasts_s, Severity.RECORD if paused and severity is not None else severity))
         if paused:
@@ -81,22 +81,22 @@ class Ruling:
 
     @staticmethod
     def _standing(rules: Sequence[Rule], scored: Scored) -> dict[int, set[int]]:
-        """Who stands in the zone of each rule that has one: tracks by the place of the rule."""
+        """Who stands in the zones of each rule that has some: tracks by the place of the rule."""
         size = (scored.width, scored.height)
         return {
             number: {
                 track
                 for track, there in zip(
-                    scored.track_ids, standing_in(scored.boxes, [rule.zone], size).tolist(), strict=True
+                    scored.track_ids, standing_in(scored.boxes, rule.zones, size).tolist(), strict=True
                 )
                 if there
             }
             for number, rule in enumerate(rules)
-            if rule.zone is not None
+            if rule.zones
         }
 
 
 def _inside(standing: Mapping[int, Collection[int]], tracks: Iterable[int]) -> set[int]:
-    """The rules in whose zone one of these tracks stands."""
+    """The rules in whose zones one of these tracks stands."""
     seen = set(tracks)
     return {number for number, there in standing.items() if not seen.isdisjoint(there)}

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from model.behaviours import Kind
 from service.documents.base import Severity
-from service.live.zones import Zone
+from service.live.zones import MOST_ZONES, Zone
 
 MOST_RULES: Final = 64
 
@@ -90,12 +90,13 @@ class Rule(BaseModel):
         "is the whole day.",
         examples=["22:00-06:00"],
     )
-    zone: Zone | None = Field(
-        default=None,
-        description="Zone of the picture: a polygon, with corners as fractions of its width and height. An event is in "
-        "it if somebody who takes part stands in it: the middle of the lower edge of the bounding box is in it. null "
-        "is the whole picture.",
-        examples=[[[0.0, 0.5], [0.5, 0.5], [0.5, 1.0], [0.0, 1.0]]],
+    zones: tuple[Zone, ...] = Field(
+        default=(),
+        max_length=MOST_ZONES,
+        description="Zones of the picture: polygons, with corners as fractions of its width and height. An event is in "
+        "one if somebody who takes part stands in it: the middle of the lower edge of the bounding box is in it. An "
+        "empty list is the whole picture.",
+        examples=[[[[0.0, 0.5], [0.5, 0.5], [0.5, 1.0], [0.0, 1.0]]]],
     )
     lasts_s: float = Field(
         default=0.0,
@@ -154,13 +155,13 @@ def mode_of(rules: Sequence[Rule], kind: Kind, lasted_s: float, inside: Collecti
         rules: The rules in force.
         kind: Kind of the event.
         lasted_s: Seconds for which it has lasted.
-        inside: Which of the rules have a zone with somebody of the event in it, by their place in `rules`.
+        inside: In the zones of which rules somebody of the event stands, by their place in `rules`.
         usual: What it means if no rule is about it. A kind that is switched off stays so unless a rule names it.
     """
     for number, rule in enumerate(rules):
         if usual == "off" and kind not in rule.kinds:
             continue
-        if rule.concerns(kind) and lasted_s >= rule.lasts_s and (rule.zone is None or number in inside):
+        if rule.concerns(kind) and lasted_s >= rule.lasts_s and (not rule.zones or number in inside):
             return rule.then
     return usual
 

@@ -526,7 +526,7 @@ def show_apart(judge: Judge, moment: float, *findings: Finding) -> Verdict:
 
 
 def test_a_rule_with_a_zone_asks_where_somebody_of_the_event_stands() -> None:
-    judge = ruled({"zone": LEFT, "kinds": ["running"], "then": "alert"}, {"kinds": ["running"], "then": "off"})
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"}, {"kinds": ["running"], "then": "off"})
     right = show_apart(judge, 1.0, finding(Kind.RUNNING, 2))
     assert (right.changes, right.score.people[1].behaviours) == ([], {})
     assert severity(show_apart(judge, 2.0, finding(Kind.RUNNING, 1))) is Severity.ALERT
@@ -536,7 +536,7 @@ def test_a_rule_with_a_zone_asks_where_somebody_of_the_event_stands() -> None:
 def test_unusual_movement_is_where_the_person_with_the_highest_level_is(
     right: float, expected: Severity | None
 ) -> None:
-    judge = ruled({"zone": LEFT, "kinds": ["unusual"], "then": "alert"}, {"kinds": ["unusual"], "then": "off"})
+    judge = ruled({"zones": [LEFT], "kinds": ["unusual"], "then": "alert"}, {"kinds": ["unusual"], "then": "off"})
     frame = scored_frame(1.0, standing(1, 2), [window(1, 0.9995, {}), window(2, right, {})], smoothed=raw(0.9995))
     boxes = np.array([[90, 100, 110, 200], [490, 100, 510, 200]], np.float32)
     assert severity(judge.judge(dataclasses.replace(frame, boxes=boxes), times(1.0))) is expected
@@ -549,9 +549,9 @@ def test_a_rule_can_ask_for_how_long_something_lasts() -> None:
 
 
 def test_two_people_who_do_the_same_can_be_of_different_severity() -> None:
-    judge = ruled({"zone": LEFT, "kinds": ["running"], "then": "alert"})
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"})
     assert severity(show_apart(judge, 1.0, finding(Kind.RUNNING, 2))) is Severity.WARNING
-    judge = ruled({"zone": LEFT, "kinds": ["running"], "then": "alert"})
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"})
     both = show_apart(judge, 1.0, finding(Kind.RUNNING, 1), finding(Kind.RUNNING, 2))
     assert severity(both) is Severity.ALERT
 

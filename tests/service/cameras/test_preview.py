@@ -72,7 +72,7 @@ def test_durations_count() -> None:
 
 
 def test_rules_with_a_zone_are_said_to_be_unknown() -> None:
-    zone = {"kinds": ["running"], "zone": ANYWHERE, "then": "alert"}
+    zone = {"kinds": ["running"], "zones": [ANYWHERE], "then": "alert"}
     found = tried(happened(Kind.RUNNING), zone)
     assert (found.would_be, found.depends_on_zone) == (Severity.WARNING, True)
     assert not tried(happened(Kind.FALL), zone).depends_on_zone

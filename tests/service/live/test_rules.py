@@ -106,7 +106,7 @@ def test_a_night_of_every_day_is_the_same_as_every_night(at: datetime) -> None:
         ({"days": ["monday"]}, "'mon'"),
         ({"days": ["mon", "mon"]}, "name each of theirs once"),
         ({"kinds": ["sleeping"]}, "'fall'"),
-        ({"zone": [[0, 0], [1, 1]]}, "at least 3 items"),
+        ({"zones": [[[0, 0], [1, 1]]]}, "at least 3 items"),
         ({"then": "page"}, "'off', 'record', 'warning' or 'alert'"),
         ({"lasts_s": -1}, "greater than or equal to 0"),
         ({"sound": "horn"}, "Extra inputs are not permitted"),
@@ -127,7 +127,7 @@ def test_there_is_no_time_zone_of_this_name() -> None:
 def test_the_first_rule_that_applies_decides() -> None:
     rules = [
         rule(kinds=["loitering"], lasts_s=300, then="alert"),
-        rule(kinds=["loitering", "running"], zone=[[0, 0], [1, 0], [1, 1]], then="warning"),
+        rule(kinds=["loitering", "running"], zones=[[[0, 0], [1, 0], [1, 1]]], then="warning"),
         rule(then="record"),
     ]
     assert mode_of(rules, Kind.LOITERING, 400.0, (), "warning") == "alert"
