@@ -317,6 +317,8 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
     shown, shown_at = None, 0.0
     # A boundary follows each picture at once, because browsers wait for it before they show the picture.
     boundary = f"--{_BOUNDARY}\r\n".encode()
+    # Chromium counts a page as loading until the second picture begins. A camera may have none for hours.
+    copies = 2
     yield boundary
     while True:
         began = time.monotonic()
@@ -328,8 +330,10 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
         # Sending the same picture again from time to time shows whether the client is still there.
         if latest is not None and (latest is not shown or began - shown_at >= heartbeat_s):
             jpeg = await run_in_threadpool(runtime.cameras.live_view.jpeg, camera_id, latest, background)
-            yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
-            shown, shown_at = latest, time.monotonic()
+            yield copies * (
+                b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
+            )
+            copies, shown, shown_at = 1, latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))
         await _change(camera, latest, heartbeat_s)
 

@@ -41,6 +41,11 @@ def state(live: LiveServer, camera: str = "gate") -> str:
     return str(live.client.get(f"/v1/cameras/{camera}").json()["state"])
 
 
+def parts(content: bytes) -> list[bytes]:
+    """The pictures of a stream of them."""
+    return [part.partition(b"\r\n\r\n")[2] for part in content.split(b"--frame\r\n")[1:-1]]
+
+
 def crowd(sequence: int) -> Score:
     """A message of some forty thousand bytes: the system keeps some megabytes for a connection that is not read."""
     return live_score(camera="gate", sequence=sequence, people=[live_person(0.5)] * 40)
@@ -181,10 +186,11 @@ def test_what_a_device_feeds_is_scored_and_shown_live_until_the_camera_is_delete
             content = bytearray()
             for chunk in stream.iter_bytes():
                 content += chunk
-                if content.count(b"Content-Type: image/jpeg") == 3:
+                if content.count(b"Content-Type: image/jpeg") == 4:
                     live.client.delete("/v1/cameras/gate")
-        pictures = [part.partition(b"\r\n\r\n")[2] for part in bytes(content).split(b"--frame\r\n")[1:-1]]
-        assert len(pictures) >= 3
+        pictures = parts(bytes(content))
+        assert len(pictures) >= 4
+        assert pictures[1] != pictures[2]
         for picture in pictures:
             assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
         read_all(socket)
@@ -199,12 +205,30 @@ def test_live_pictures_come_from_whichever_camera_has_the_name_and_end_when_none
         add(live, max_fps=30)
         chunks, content = stream.iter_bytes(), b""
         with device(live, "gate"):
-            while content.count(b"Content-Type: image/jpeg") < 2:
+            while content.count(b"Content-Type: image/jpeg") < 3:
                 content += next(chunks)
         live.client.delete("/v1/cameras/gate")
         content += b"".join(chunks)
     assert content.startswith(b"--frame\r\nContent-Type: image/jpeg")
     assert content.endswith(b"\r\n--frame\r\n")
+
+
+def test_the_only_picture_that_a_camera_has_comes_twice_at_once_so_that_a_page_with_it_has_loaded(
+    serve_live: Serve,
+) -> None:
+    live = serve_live(heartbeat_s=3600)
+    add(live)
+    with device(live, "gate"):
+        eventually(lambda: live.client.get("/v1/cameras/gate/snapshot.jpg").status_code == 200, "there is a picture")
+    with live.client.stream("GET", "/v1/cameras/gate/live.mjpg") as stream:
+        content = b""
+        for chunk in stream.iter_bytes():
+            content += chunk
+            if content.count(b"\r\n--frame\r\n") == 2:
+                live.client.delete("/v1/cameras/gate")
+    first, second, *_ = parts(content)
+    assert first == second
+    assert cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def test_a_device_hears_what_was_taken_and_what_was_not(live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:

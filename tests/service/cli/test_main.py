@@ -197,9 +197,12 @@ def test_training_on_videos_extracts_their_poses_first(daflow: Daflow, tmp_path:
     assert complaint == "error: nothing to learn from: 0 training windows, 0 held out"
 
 
-def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
+def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(
+    daflow: Daflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "width", 120)
     data = write_test_set(tmp_path / "swaying")
-    finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
+    finished = daflow("evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
     assert finished.returncode == 0, finished.stderr
     assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
     document = json.loads((tmp_path / "figures.json").read_text())
@@ -239,9 +242,8 @@ def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path
     assert "488 parameters" in found["checkpoint"]
 
 
-def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path: Path) -> None:
-    finished = run(
-        tmp_path,
+def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(daflow: Daflow, tmp_path: Path) -> None:
+    finished = daflow(
         "doctor",
         "--json",
         pose_weights=tmp_path / "none.onnx",
