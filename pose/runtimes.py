@@ -192,7 +192,7 @@ def convert(
     """
     try:
         precision = available_precision(precision)
-        kept = folder / f"{weights.stem}-{_key(weights)}{FOLDER_SUFFIX}"
+        kept = folder / f"{_name(weights)}-{_key(weights)}{FOLDER_SUFFIX}"
         if (outcome := _outcomes(kept).get(precision)) is None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock", timeout=_PATIENCE_S):
@@ -251,6 +251,8 @@ def _make(
         try:
             converted = PoseEstimator(weights, converted=made, precision=precision)
         except WeightsUnavailable as error:
+            if isinstance(error.__cause__, (OSError, MemoryError)):
+                raise error.__cause__ from None
             raise ConversionFailed(f"the converted network does not run: {first_line(error)}") from error
         # One at a time: in a batch, pictures of several sizes get wider borders, which move joints more than precision.
         expected, found = ([poses for each in pictures for poses in run([each])] for run in (original, converted))
@@ -263,7 +265,7 @@ def _make(
 
 def _remove_others(weights: Path, kept: Path) -> None:
     """Remove conversions of weights with this name that nobody has asked for lately: they may just be loading."""
-    ours = re.compile(rf"({re.escape(weights.stem)}-[0-9a-f]{{{_DIGITS}}})({FOLDER_SUFFIX}|\.json)")
+    ours = re.compile(rf"({re.escape(_name(weights))}-[0-9a-f]{{{_DIGITS}}})({FOLDER_SUFFIX}|\.json)")
     for path in list(kept.parent.iterdir()):
         named = ours.fullmatch(path.name)
         if named is None or kept.name == f"{named[1]}{FOLDER_SUFFIX}":
@@ -320,6 +322,11 @@ def _from_pt(weights: Path, scratch: Path) -> Path:
         return Path(YOLO(copied, task="pose").export(format="openvino", dynamic=True, device="cpu", verbose=False))
 
 
+def _name(weights: Path) -> str:
+    """What the conversions of weights of one name begin with; Ultralytics would take a dot in it for another format."""
+    return f"{weights.stem}-{weights.suffix.removeprefix('.').lower()}"
+
+
 def _record(kept: Path) -> Path:
     """The file that says what came of a conversion."""
     return kept.with_name(f"{kept.name.removesuffix(FOLDER_SUFFIX)}.json")
@@ -348,9 +355,10 @@ def _write(kept: Path, outcomes: Mapping[str, Verification | str]) -> None:
         for precision, outcome in outcomes.items()
     }
     record = {"made_with": _versions(), "files": _digests(kept) if kept.exists() else {}, "checks": checks}
-    written = _record(kept).with_suffix(".part")
-    written.write_text(json.dumps(record, indent=1))
-    written.replace(_record(kept))
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=_SCRATCH) as scratch:
+        written = Path(scratch, _record(kept).name)
+        written.write_text(json.dumps(record, indent=1))
+        written.replace(_record(kept))
 
 
 def _digests(folder: Path) -> dict[str, str]:

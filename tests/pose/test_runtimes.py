@@ -302,9 +302,10 @@ def test_a_new_conversion_replaces_those_of_other_versions_and_content(
     with monkeypatch.context() as patched:
         other_version(patched)
         old = convert(POSE_WEIGHTS, tmp_path, pictures)
-    failed = tmp_path / "pose-0123456789abcdef.json"
+    failed = tmp_path / "pose-onnx-0123456789abcdef.json"
     failed.write_text("{}")
-    foreign = [tmp_path / "pose-large-0123456789abcdef_openvino_model", tmp_path / "pose-mine_openvino_model"]
+    others = ("pose-pt-0123456789abcdef", "pose-large-onnx-0123456789abcdef", "pose-onnx-mine")
+    foreign = [tmp_path / f"{name}_openvino_model" for name in others]
     for folder in foreign:
         folder.mkdir()
     for path in (*tmp_path.iterdir(), old.folder):
@@ -380,6 +381,9 @@ def test_what_the_machine_could_not_do_is_tried_again(
     def full(*_: object) -> Path:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def no_memory(*_: object, **__: object) -> PoseEstimator:
+        raise WeightsUnavailable("Cannot allocate memory") from MemoryError("Cannot allocate memory")
+
     def full_in_the_words_of_openvino(*_: object) -> Path:
         raise RuntimeError("basic_ios::clear: iostream error")
 
@@ -393,6 +397,12 @@ def test_what_the_machine_could_not_do_is_tried_again(
             with pytest.raises(ConversionFailed, match=r"pose\.onnx cannot be converted: .*No space left on device$"):
                 convert(POSE_WEIGHTS, tmp_path, pictures)
         assert shown(tmp_path) == []
+    original = PoseEstimator(POSE_WEIGHTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(runtimes, "PoseEstimator", no_memory)
+        with pytest.raises(MemoryError):
+            runtimes._make(original, tmp_path / "pose_openvino_model", "float32", pictures, intact=False)
+    assert shown(tmp_path) == []
     assert convert(POSE_WEIGHTS, tmp_path, pictures).verification.people >= 2
 
 
