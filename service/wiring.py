@@ -24,6 +24,7 @@ from service.clips.uploads import Intake
 from service.clips.worker import ClipRunner
 from service.drawing.live_view import LiveView
 from service.incidents.feed import EventFeed
+from service.incidents.history import History
 from service.incidents.log import IncidentLog
 from service.incidents.pictures import PictureRemoval
 from service.incidents.recorder import EvidenceRecorder
@@ -69,6 +70,7 @@ class Streams:
     Attributes:
         scores: Scores of cameras, for subscribers.
         incidents: Incidents in the database.
+        history: Reads incidents and events of a time, for reports.
         feed: Events of incidents and cameras, for subscribers.
         log: Writes those events into the database, then publishes them.
         relay: Exchanges scores and events with the other processes of the service; None without Redis.
@@ -76,6 +78,7 @@ class Streams:
 
     scores: ScoreBus
     incidents: IncidentStore
+    history: History
     feed: EventFeed
     log: IncidentLog
     relay: Relay | None
@@ -167,7 +170,9 @@ def open_streams(settings: Settings, database: Database, clock: SteadyClock) -> 
             listen_to_scores=settings.role is Role.API,
         )
         feed.listen(relay.event)
-    return Streams(scores=scores, incidents=incidents, feed=feed, log=log_of_incidents, relay=relay)
+    return Streams(
+        scores=scores, incidents=incidents, history=History(database), feed=feed, log=log_of_incidents, relay=relay
+    )
 
 
 def open_cameras(

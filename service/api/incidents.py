@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, WebSocket
@@ -21,10 +21,16 @@ from service.api.problems import SMALL_BODY, Kind, ProblemError, media, response
 from service.api.sockets import send, send_text, stream
 from service.documents.base import Severity
 from service.documents.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
+from service.documents.time_zones import time_zone
+from service.incidents.report import MOST_DAYS, Known, Report, days_of, report_of
 from service.runtime import Runtime
 from service.storage.evidence import EvidenceKind
 
 router = APIRouter(prefix="/v1/incidents", tags=["incidents"])
+
+_EARLIEST: Final = date(2000, 1, 1)
+_LATEST: Final = date(2999, 1, 1)
+"""First days of reports."""
 
 _RETRY_MS: Final = 2000
 _LARGEST_ID: Final = 2**63 - 1
@@ -91,6 +97,41 @@ def list_incidents(
         cameras=principal.cameras,
     )
     return IncidentPage(incidents=found, next=None if before is None else str(before))
+
+
+@router.get("/report", summary="Report of a day or a week", responses=responses())
+def get_report(
+    runtime: RuntimeDep,
+    principal: PrincipalDep,
+    day: Annotated[
+        date | None,
+        Query(ge=_EARLIEST, le=_LATEST, description="The first day, by the clock of the site; yesterday if left out."),
+    ] = None,
+    days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="How many days.", examples=[7])] = 1,
+) -> Report:
+    """Incidents by kind and severity, what was done about them, and how long each camera was lost or could not see.
+
+    The clock is that of `DAFLOW_TIMEZONE`. A day that is not over counts until now. What is older than
+    `DAFLOW_INCIDENT_RETENTION_HOURS` is forgotten.
+    """
+    zone, now = runtime.settings.timezone, datetime.now(UTC)
+    site = time_zone(zone)
+    first = day or now.astimezone(site).date() - timedelta(days=1)
+    since, until = (min(moment, now) for moment in days_of(first, days, site))
+    history, usual_budget = runtime.streams.history, runtime.settings.false_alarms_per_day
+    cameras = {
+        one.id: Known(one.config.name, one.config.false_alarms_per_day or usual_budget, one.calibration)
+        for one in runtime.cameras.manager.statuses()
+        if principal.sees(one.id)
+    }
+    return report_of(
+        history.incidents(since, until, principal.cameras),
+        history.events(since, until, principal.cameras),
+        cameras,
+        since=since,
+        until=until,
+        timezone=zone,
+    )
 
 
 @router.websocket("")

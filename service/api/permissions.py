@@ -70,6 +70,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", "/v1/incidents/{incident_id}/clip.mp4"): _READ_CAMERA,
     ("POST", "/v1/incidents/{incident_id}/acknowledge"): _OPERATE_CAMERA,
     ("POST", "/v1/incidents/{incident_id}/false-alarm"): _OPERATE_CAMERA,
+    ("GET", "/v1/incidents/report"): _READ,
     ("GET", "/v1/notifications"): _READ_SERVICE,
     ("POST", "/v1/notifications/{delivery_id}/retry"): _OPERATE_SERVICE,
     ("GET", "/"): _OPEN,

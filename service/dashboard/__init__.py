@@ -10,7 +10,7 @@ from nicegui import app as pages
 from nicegui import ui
 
 from service.api.login import PAGES
-from service.dashboard import camera, clips, incidents, system, wall
+from service.dashboard import camera, clips, incidents, report, system, wall
 from service.dashboard.policy import PagePolicy
 from service.dashboard.waiting import PageLimit
 from service.dashboard.watch import Watch
@@ -35,7 +35,7 @@ def mount(app: FastAPI, runtime: Runtime) -> None:
     watch = Watch(runtime)
     pages.on_startup(watch.start)
     pages.on_shutdown(watch.stop)
-    for view in (wall, camera, incidents, clips, system):
+    for view in (wall, camera, incidents, report, clips, system):
         view.register(app, runtime, watch)
     pages.add_middleware(PagePolicy)
     pages.add_middleware(PageLimit)

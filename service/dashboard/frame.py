@@ -19,6 +19,7 @@ _STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 _VIEWS: Final = (
     ("Cameras", "/", "grid_view"),
     ("Incidents", "/incidents", "notifications_none"),
+    ("Report", "/report", "assignment"),
     ("Clips", "/clips", "movie"),
     ("System", "/system", "monitor_heart"),
 )

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +24,7 @@ from tests.doubles.live import device, falling, lying
 from tests.doubles.servers import PATIENCE_S, Serve, ServerProcess, eventually, server_process
 
 PATIENCE_MS = 1000 * PATIENCE_S
-VIEWS = ("/", "/cameras/hall", "/incidents", "/clips", "/system")
+VIEWS = ("/", "/cameras/hall", "/incidents", "/report", "/clips", "/system")
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.timeout(300)
@@ -199,6 +200,23 @@ def test_a_clip_is_dropped_scored_and_its_timeline_seeks(operator: Operator, tes
 
 
 @pytest.mark.slow
+def test_the_report_of_today_counts_the_fall(operator: Operator) -> None:
+    server, today = operator.server, datetime.now(UTC).date().isoformat()
+    with device(f"ws://127.0.0.1:{server.port}", "ward", falling):
+        eventually(
+            lambda: server.client.get("/v1/incidents?camera=ward&kind=fall").json()["incidents"], "the fall is stored"
+        )
+    page = operator.go("/report")
+    expect(page.get_by_role("region", name="All cameras").get_by_text("none acknowledged")).to_be_visible()
+    page.get_by_label("From").fill(today)
+    page.get_by_role("button", name="Show").click()
+    row = page.get_by_role("row", name="Ward")
+    expect(row).to_contain_text("Fall")
+    document = server.client.get(f"/v1/incidents/report?day={today}").json()
+    (ward,) = [one for one in document["cameras"] if one["camera"] == "ward"]
+    expect(row.get_by_role("cell").first).to_have_text(str(ward["incidents"]))
+
+
 def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     server = operator.server
     page = operator.go("/cameras/gate")

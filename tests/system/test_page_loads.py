@@ -10,7 +10,7 @@ import pytest
 from tests.doubles.servers import ServerProcess, server_process
 
 MOST_GROWTH_MIB = 25
-VIEWS = ["/", "/cameras/none", "/incidents", "/incidents/none", "/clips", "/system"]
+VIEWS = ["/", "/cameras/none", "/incidents", "/incidents/none", "/report", "/clips", "/system"]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ from service.access.limits import GUESSES
 from service.access.policy import Scope, Subject
 from service.api import authentication
 from service.api.permissions import MOUNTS, RULES, WEBSOCKET, rule_of
+from service.live.incident import Started
 from service.settings import Auth
+from tests.doubles.live_records import incident
 from tests.doubles.servers import LiveServer, Serve, eventually, trusted
 
 FEED = {"url": "skeletons:"}
@@ -137,6 +139,13 @@ def test_lists_and_streams_leave_out_what_a_key_may_not_see(house: House) -> Non
     listed = house.ask("GET", "/v1/cameras", key).json()["cameras"]
     assert [camera["id"] for camera in listed] == ["yard"]
     assert house.ask("GET", "/v1/incidents", key).json() == {"incidents": [], "next": None}
+    today = datetime.now(UTC).date().isoformat()
+    for kind, camera in (("gate", "gate"), ("yard", "yard"), ("gone", "removed")):
+        house.live.runtime.streams.log.record(Started(incident(kind, camera, time.monotonic())))
+    eventually(lambda: len(house.ask("GET", "/v1/incidents", house.keys[Scope.READ]).json()["incidents"]) == 3, "all")
+    report = house.ask("GET", f"/v1/incidents/report?day={today}", key).json()
+    assert [one["camera"] for one in report["cameras"]] == ["yard"]
+    assert report["total"]["incidents"] == 1
     base = f"ws://127.0.0.1:{house.live.port}/v1/incidents"
     headers = {"authorization": f"Bearer {key.text}"}
     with connect(f"{base}?last_event_id=0", additional_headers=headers) as socket:

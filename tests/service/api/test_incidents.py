@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime, timedelta
+from datetime import time as clock
 from typing import Any
 
 import httpx
@@ -21,6 +24,7 @@ from service.api import sockets
 from service.api.problems import Kind
 from service.documents.base import EndReason, Severity
 from service.documents.messages import IncidentInfo, event_stream_adapter
+from service.documents.time_zones import time_zone
 from service.live.incident import Ended, Started, Updated
 from service.storage.evidence import EVIDENCE_KINDS
 from tests.doubles.live_records import incident, state_change
@@ -54,6 +58,34 @@ def stored(live: LiveServer, look: Callable[[], Any]) -> None:
         lambda: live.runtime.streams.feed.newest_id == live.runtime.streams.incidents.newest_event_id(),
         "it is published",
     )
+
+
+def test_the_report_of_a_day_counts_what_began_in_it_by_the_clock_of_the_site(serve_live: Serve) -> None:
+    live = serve_live(timezone="Asia/Kolkata")
+    now = time.monotonic()
+    start(live, "one", start=now, kind=Behaviour.FALL)
+    assert live.client.post("/v1/incidents/one/acknowledge").status_code == 200
+    start(live, "two", camera="yard", start=now)
+    assert live.client.post("/v1/incidents/two/false-alarm", json={"false_alarm": True}).status_code == 200
+    site = time_zone("Asia/Kolkata")
+    today = datetime.fromisoformat(live.client.get("/v1/incidents/one").json()["started_at"]).astimezone(site).date()
+    found = live.client.get(f"/v1/incidents/report?day={today}").json()
+    assert datetime.fromisoformat(found["since"]) == datetime.combine(today, clock(), site)
+    assert found["timezone"] == "Asia/Kolkata"
+    assert {one["camera"]: one["kinds"] for one in found["cameras"]} == {"door": {"fall": 1}, "yard": {"unusual": 1}}
+    total = found["total"]
+    assert (total["incidents"], total["false_alarms"], total["severities"]["warning"]) == (2, 1, 2)
+    assert (total["response"]["acknowledged"], total["response"]["waiting"]) == (1, 0)
+    assert total["response"]["median_s"] >= 0
+    for days, day in ((7, today - timedelta(days=6)), (1, today + timedelta(days=1)), (1, today - timedelta(days=1))):
+        other = live.client.get(f"/v1/incidents/report?day={day}&days={days}").json()
+        assert other["total"]["incidents"] == (2 if days == 7 else 0)
+    assert live.client.get("/v1/incidents/report").json()["total"]["incidents"] == 0
+
+
+@pytest.mark.parametrize("query", ["day=0001-01-01", "day=9999-12-31", "days=0", "days=32", "day=tomorrow"])
+def test_a_report_of_impossible_days_is_refused(live: LiveServer, query: str) -> None:
+    problem(live.client.get(f"/v1/incidents/report?{query}"), Kind.INVALID_REQUEST)
 
 
 def ids(answer: httpx.Response) -> list[str]:

@@ -1,0 +1,67 @@
+"""Reads what a report is made of from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, func, select
+
+from service.documents.messages import CameraEvent, CameraSight, CameraState, IncidentInfo
+from service.incidents.tables import EventRow, IncidentRow
+from service.storage.database import Database
+
+_TYPES: Final = ("camera.state", "camera.sight")
+_ROWS: Final = 500
+
+
+class History:
+    """Incidents and events of cameras in a time.
+
+    Args:
+        database: Where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._sessions = database.sessions
+
+    def incidents(
+        self, since: datetime, until: datetime, cameras: Collection[str] | None = None
+    ) -> Iterator[IncidentInfo]:
+        """The incidents that began in a time, in order.
+
+        Args:
+            since: From this time on.
+            until: Before this time.
+            cameras: Only incidents of these cameras; None for all.
+        """
+        query = select(IncidentRow).where(IncidentRow.started_at >= since, IncidentRow.started_at < until)
+        if cameras is not None:
+            query = query.where(IncidentRow.camera_id.in_(sorted(cameras)))
+        with self._sessions() as session:
+            for row in session.scalars(query.order_by(IncidentRow.sequence).execution_options(yield_per=_ROWS)):
+                yield row.info()
+
+    def events(self, since: datetime, until: datetime, cameras: Collection[str] | None = None) -> list[CameraEvent]:
+        """The states of cameras and whether they can see, in order.
+
+        Args:
+            since: From this time on; the last event of each camera and type before it comes first.
+            until: Before this time.
+            cameras: Only events of these cameras; None for all.
+        """
+        wanted: list[ColumnElement[bool]] = [EventRow.type.in_(_TYPES)]
+        if cameras is not None:
+            wanted.append(EventRow.camera_id.in_(sorted(cameras)))
+        last = (
+            select(func.max(EventRow.id))
+            .where(*wanted, EventRow.at < since)
+            .group_by(EventRow.camera_id, EventRow.type)
+        )
+        query = select(EventRow).where(
+            *wanted, EventRow.id.in_(last) | ((EventRow.at >= since) & (EventRow.at < until))
+        )
+        with self._sessions() as session:
+            found = [row.event() for row in session.scalars(query.order_by(EventRow.id))]
+        return [event for event in found if isinstance(event, CameraState | CameraSight)]
