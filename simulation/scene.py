@@ -12,17 +12,31 @@ import numpy as np
 
 from simulation.camera import SceneCamera
 
-Event = Literal["running", "fall", "fight", "throw", "crawl"]
+Event = Literal["running", "fall", "fight", "throw", "crawl", "disperse", "loiter", "gather", "wrong_way", "hands_up"]
 """Anomalous events; everything else that people do is normal."""
 
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
+
+USUAL_EVENTS: Final[tuple[Event, ...]] = ("running", "fall", "fight", "throw", "crawl")
+"""Events of a scene with incidents that names none: short ones, for which two people are enough."""
 
 Place = Literal["hall", "street", "park", "shop"]
 """Places of a scene."""
 
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
-EVENT_S: Final[dict[Event, float]] = {"running": 6.0, "fall": 9.0, "fight": 8.0, "throw": 7.0, "crawl": 8.0}
+EVENT_S: Final[dict[Event, float]] = {
+    "running": 6.0,
+    "fall": 9.0,
+    "fight": 8.0,
+    "throw": 7.0,
+    "crawl": 8.0,
+    "disperse": 4.0,
+    "loiter": 100.0,
+    "gather": 40.0,
+    "wrong_way": 8.0,
+    "hands_up": 8.0,
+}
 """Seconds that an event lasts unless its incident says otherwise."""
 
 EVENT_WORDS: Final[dict[Event, str]] = {
@@ -31,8 +45,16 @@ EVENT_WORDS: Final[dict[Event, str]] = {
     "fight": "two people fight",
     "throw": "somebody throws things",
     "crawl": "somebody crawls",
+    "disperse": "people who stand together run apart",
+    "loiter": "somebody stays about one place for long",
+    "gather": "a group forms and stays",
+    "wrong_way": "somebody goes against the way that everybody else goes",
+    "hands_up": "somebody holds both hands up",
 }
 """What happens in an event."""
+
+CAST: Final[dict[Event, int]] = {"fight": 2, "disperse": 4, "gather": 4}
+"""People that an event takes; other events take one."""
 
 MOST_PEOPLE: Final = 8
 
@@ -66,7 +88,7 @@ class SceneIncident:
     @property
     def cast(self) -> int:
         """How many people it takes."""
-        return 2 if self.event == "fight" else 1
+        return CAST.get(self.event, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +104,10 @@ class Scene:
         incidents: Anomalous events, in order of time and without overlap.
         incident_every_s: Seconds between further incidents; the first comes half a period after the start.
         events: Kinds of these incidents, which come in turn.
+        one_way: Whether people only pass through, from the left of the picture to the right.
 
     Raises:
-        ValueError: A setting is out of its range, or incidents overlap.
+        ValueError: A setting is out of its range, incidents overlap, or the scene has too few people for one of them.
     """
 
     seed: int = 0
@@ -94,7 +117,8 @@ class Scene:
     duration_s: float = 20.0
     incidents: tuple[SceneIncident, ...] = ()
     incident_every_s: float | None = None
-    events: tuple[Event, ...] = EVENTS
+    events: tuple[Event, ...] = USUAL_EVENTS
+    one_way: bool = False
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -116,8 +140,19 @@ class Scene:
                 raise ValueError(f"events must be some of {', '.join(EVENTS)}, got {', '.join(self.events) or 'none'}")
             if not self.incident_every_s >= 15:
                 raise ValueError(f"incidents need at least 15 s each, got one every {self.incident_every_s} s")
-        if self.people < max((incident.cast for incident in self.incidents), default=1):
-            raise ValueError("a fight needs at least 2 people")
+            longest = max(self.events, key=EVENT_S.__getitem__)
+            if EVENT_S[longest] + 5 > self.incident_every_s:
+                raise ValueError(
+                    f"a {longest} lasts {EVENT_S[longest]:g} s, too long for one every {self.incident_every_s} s"
+                )
+        for incident in self.incidents:
+            if self.people < incident.cast:
+                raise ValueError(
+                    f"a scene in which {EVENT_WORDS[incident.event]} needs at least {incident.cast} people"
+                )
+        asked = self.events if self.incident_every_s is not None else [one.event for one in self.incidents]
+        if "wrong_way" in asked and not self.one_way:
+            raise ValueError("somebody goes the wrong way only in a scene in which people go one way")
 
     @property
     def frames(self) -> int | None:
@@ -129,7 +164,7 @@ class Scene:
         yield from self.incidents
         if self.incident_every_s is None:
             return
-        possible = [event for event in self.events if event != "fight" or self.people > 1]
+        possible = [event for event in self.events if CAST.get(event, 1) <= self.people]
         onset = self.incident_every_s / 2
         for event in itertools.cycle(possible):
             if onset >= self.duration_s:
@@ -168,13 +203,14 @@ def scene_with(event: Event, seed: int, onset_s: float = 5.0) -> Scene:
         seed=seed,
         camera=random_camera(rng),
         place=PLACES[rng.integers(len(PLACES))],
-        people=int(rng.integers(2, 6)),
+        people=max(int(rng.integers(2, 6)), incident.cast),
         duration_s=incident.end_s + 4.0,
         incidents=(incident,),
+        one_way=event == "wrong_way",
     )
 
 
-def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = EVENTS) -> Scene:
+def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[Event, ...] = USUAL_EVENTS) -> Scene:
     """A scene without an end at `DEMO_FPS`, with the next of the events every `incident_every_s` seconds, or never.
 
     Raises:
@@ -189,6 +225,7 @@ def demo_scene(seed: int, incident_every_s: float | None = None, events: tuple[E
         duration_s=math.inf,
         incident_every_s=incident_every_s,
         events=events,
+        one_way="wrong_way" in events,
     )
 
 

@@ -23,11 +23,23 @@ EVENT_ACTIONS: Final[dict[Event, Action]] = {
     "fight": "fight",
     "throw": "throw",
     "crawl": "crawl",
+    "disperse": "flee",
+    "loiter": "linger",
+    "gather": "meet",
+    "wrong_way": "oppose",
+    "hands_up": "hands_up",
 }
 """What the people in an event do."""
 
 _REHEARSAL_S: Final = 9.0
 """Seconds before an incident during which its people walk to its place."""
+
+_TOGETHER: Final = frozenset[Event]({"disperse", "gather"})
+_RING_M: Final = 0.85
+"""People in a group stand so far from its middle."""
+
+_LINGER_M: Final = 0.8
+"""Who loiters stays this near to one place."""
 
 _REACH: Final[dict[Move, float]] = {
     "guard": 0.95,
@@ -40,9 +52,20 @@ _REACH: Final[dict[Move, float]] = {
 }
 """Metres between two people at each move."""
 
-_MOVING: Final = frozenset[Action]({"walk", "run", "crawl"})
+_MOVING: Final = frozenset[Action]({"walk", "run", "crawl", "flee", "linger", "meet", "oppose"})
 _PERSONAL_M: Final = 0.95
-_TURN: Final = {"walk": 2.6, "run": 2.4, "crawl": 0.9}
+_TURN: Final[dict[Action, float]] = {
+    "walk": 2.6,
+    "run": 2.4,
+    "crawl": 0.9,
+    "flee": 7.0,
+    "linger": 2.6,
+    "meet": 2.6,
+    "oppose": 2.6,
+}
+_PACES: Final[dict[Action, float]] = {"run": 2.6, "flee": 2.6, "linger": 0.6}
+"""Speed of an action against that of walking."""
+
 _ACCELERATION: Final = 1.8
 _FORWARD, _SIDEWAYS = column("forward"), column("sideways")
 
@@ -70,6 +93,7 @@ class Actor:
         incident: The incident that the person takes part in.
         partner: The person to talk or fight with.
         seat: The seat in use, or about to be used.
+        spot: The place in an incident at which the person stands or about which the person stays.
         move: The current move of a fight.
         move_since: Start of the move, in seconds.
         shown: The pose as last seen.
@@ -96,6 +120,7 @@ class Actor:
     incident: SceneIncident | None = None
     partner: Actor | None = None
     seat: Box | None = None
+    spot: Floats | None = None
     move: Move = "guard"
     move_since: float = 0.0
     shown: Floats | None = None
@@ -159,7 +184,7 @@ class World:
         for _ in range(scene.people):
             self.actors.append(self._person(self._free_spot()))
             self._decide(self.actors[-1])
-        if self._next is not None and self._next.onset_s < _REHEARSAL_S:
+        if self._next is not None and self._next.onset_s < _rehearsal_s(self._next):
             self._assemble(self._next, at_once=True)
         self._show(0.0)
 
@@ -194,12 +219,12 @@ class World:
         incident = self._next
         if incident is None:
             return
-        if not self._cast and self.time_s >= incident.onset_s - _REHEARSAL_S:
+        if not self._cast and self.time_s >= incident.onset_s - _rehearsal_s(incident):
             self._assemble(incident, at_once=False)
         if self.time_s >= incident.end_s:
             for actor in self._cast:
                 down = actor.action in ("fall", "crawl")
-                actor.incident = actor.partner = None
+                actor.incident = actor.partner = actor.spot = None
                 if actor.action == "fall":
                     actor.begin("rise", self.time_s, actions.RISE_S, stiffness=6.0)
                 else:
@@ -209,6 +234,9 @@ class World:
 
     def _assemble(self, incident: SceneIncident, *, at_once: bool) -> None:
         """Choose who takes part, those nearest to the middle, and send them there, or put them there at the start."""
+        if incident.event == "wrong_way":
+            self._turn_round(incident)
+            return
         middle = self._stage.mean(axis=0)
         centre = self._stage[np.argmin(((self._stage - middle) ** 2).sum(axis=1))]
         free = [actor for actor in self.actors if not actor.leaving and actor.body.stature > 1.45] or self.actors
@@ -221,10 +249,16 @@ class World:
             if incident.cast == 2:
                 actor.partner = self._cast[1 - number]
                 spot = centre + np.array([(number - 0.5) * 1.1, 0.0])
+            elif incident.event in _TOGETHER:
+                angle = 2 * math.pi * (number + 0.5) / incident.cast
+                spot = actor.spot = centre + _RING_M * np.array([math.cos(angle), math.sin(angle)])
+                actor.facing = angle + math.pi
             if at_once:
                 actor.place, actor.heading = spot.copy(), math.pi * number
                 actor.shown = None
                 actor.begin("talk" if incident.cast == 2 else "stand", 0.0)
+                if actor.facing is not None:
+                    actor.heading = actor.facing
                 if incident.cast == 1 and incident.event != "throw":
                     actor.begin("walk", 0.0)
             else:
@@ -246,10 +280,27 @@ class World:
         if actor.action != action:
             actor.begin(action, self.time_s, stiffness={"fall": 14.0, "crawl": 4.0}.get(action, 9.0))
             actor.move_since = self.time_s - 10.0
-        if action in _MOVING and (actor.target is None or self._arrived(actor)):
-            actor.target = self._far_spot(actor) if action == "run" else self._stage_spot()
+            if action == "flee":
+                actor.target, actor.spot, actor.facing = self._way_out(actor), None, None
+            elif action == "linger":
+                actor.spot, actor.target, actor.until = actor.place.copy(), None, self.time_s
+        if action == "linger":
+            self._linger(actor)
+        elif action in ("meet", "oppose"):
+            actor.target = actor.spot
+        elif action in _MOVING and (actor.target is None or self._arrived(actor)):
+            actor.target = self._next_spot(actor)
         if action == "fight":
             self._choose_move(actor)
+
+    def _next_spot(self, actor: Actor) -> Floats:
+        match actor.action:
+            case "run":
+                return self._far_spot(actor)
+            case "flee":
+                return self._outside(actor.place)
+            case _:
+                return self._stage_spot()
 
     def _wait(self, actor: Actor, incident: SceneIncident) -> None:
         partner = actor.partner
@@ -261,8 +312,46 @@ class World:
                 if math.dist(actor.place, partner.place) < 1.3:
                     actor.begin("talk", self.time_s)
             actor.facing = _angle(partner.place - actor.place)
+        elif actor.spot is not None:
+            if actor.action == "walk":
+                actor.target = actor.spot
+                if math.dist(actor.place, actor.spot) < 0.45:
+                    actor.begin("talk", self.time_s)
         elif actor.action == "walk" and (actor.target is None or self._arrived(actor)):
             actor.target = self._stage_spot()
+
+    def _turn_round(self, incident: SceneIncident) -> None:
+        """Send somebody back who is in view and has most of the way behind."""
+        ahead = [
+            (actor.place[0], number)
+            for number, actor in enumerate(self.actors)
+            if np.hypot(*(self._floor - actor.place).T).min() < 0.4
+        ]
+        actor = self.actors[max(ahead)[1] if ahead else 0]
+        self._cast = [actor]
+        actor.incident, actor.leaving = incident, False
+        actor.begin("oppose", self.time_s)
+        actor.spot = self._beside(actor.place, -1)
+
+    def _way_out(self, actor: Actor) -> Floats:
+        """Where somebody runs who flees from the middle of a group: straight away from it, as far as can be seen."""
+        middle = np.mean([other.place for other in self._cast], axis=0)
+        away = _unit(actor.place - middle)
+        along = (self._floor - actor.place) @ away
+        aside = np.abs((self._floor - actor.place) @ np.array([-away[1], away[0]]))
+        return np.asarray(actor.place + max(float(along[aside < 0.8].max(initial=0.0)), 4.0) * away)
+
+    def _linger(self, actor: Actor) -> None:
+        """Stand about a place, with a few steps now and then."""
+        if actor.spot is None or self.time_s < actor.until:
+            return
+        if actor.target is None:
+            angle, far = self._rng.uniform(-math.pi, math.pi), self._rng.uniform(0.3, 1.0) * _LINGER_M
+            actor.target = actor.spot + far * np.array([math.cos(angle), math.sin(angle)])
+            actor.until = self.time_s + self._rng.uniform(2, 5)
+        else:
+            actor.target = None
+            actor.until = self.time_s + self._rng.uniform(3, 12)
 
     def _choose_move(self, actor: Actor) -> None:
         partner = actor.partner
@@ -309,6 +398,12 @@ class World:
         """What to do next."""
         rng = self._rng
         actor.facing = None
+        if self._scene.one_way:
+            actor.begin("walk", self.time_s)
+            actor.leaving, actor.target = True, self._beside(actor.place, 1)
+            if self.time_s == 0:
+                actor.heading, actor.speed = 0.0, actor.pace
+            return
         choice = rng.random()
         idle = [
             other
@@ -358,11 +453,13 @@ class World:
         for number, actor in enumerate(self.actors):
             if actor.leaving and actor.target is not None and math.dist(actor.place, actor.target) < 0.6:
                 spot = self._spot()
-                entrance = self._outside(spot)
+                entrance = self._beside(spot, -1) if self._scene.one_way else self._outside(spot)
                 person = self._person(entrance)
                 person.target = spot
                 person.heading = _angle(spot - entrance)
                 person.speed = person.pace
+                if self._scene.one_way:
+                    person.leaving, person.target = True, self._beside(spot, 1)
                 self.actors[number] = person
 
     # Movement
@@ -380,22 +477,27 @@ class World:
             return
         way = actor.target - actor.place
         distance = float(np.hypot(*way))
+        if actor.spot is not None and distance < 0.3 and actor.action != "walk":
+            actor.speed = max(actor.speed - 2 * _ACCELERATION * seconds, 0.0)
+            return
         wanted = _unit(way) + self._avoidance(actor)
         turn = _turn(actor.heading, _angle(wanted))
         rate = _TURN[actor.action] * seconds
         actor.heading += float(np.clip(turn, -rate, rate))
-        top = {"walk": actor.pace, "run": 2.6 * actor.pace, "crawl": 0.45}[actor.action]
+        top = _PACES.get(actor.action, 1.0) * actor.pace
+        if actor.action == "crawl":
+            top = 0.45 if self.time_s - actor.since > actions.KNEEL_S else 0.0
         top *= max(math.cos(min(abs(turn), 1.4)), 0.15)
         if actor.seat is not None:
             top = min(top, 0.25 + distance)
-        change = _ACCELERATION * seconds * (2.0 if actor.action == "run" else 1.0)
+        change = _ACCELERATION * seconds * {"run": 2.0, "flee": 3.5}.get(actor.action, 1.0)
         actor.speed += float(np.clip(top - actor.speed, -2 * change, change))
         step = actor.speed * seconds
         actor.place = actor.place + step * np.array([math.cos(actor.heading), math.sin(actor.heading)])
         stride = (
             0.75
             if actor.action == "crawl"
-            else actions.stride_length(actor.body, actor.speed, running=actor.action == "run")
+            else actions.stride_length(actor.body, actor.speed, running=actor.action in ("run", "flee"))
         )
         actor.phase += step / stride
 
@@ -433,7 +535,7 @@ class World:
         return push
 
     def _arrived(self, actor: Actor) -> bool:
-        near = 0.14 if actor.seat is not None else 0.7 if actor.action == "run" else 0.45
+        near = 0.14 if actor.seat is not None else 0.7 if actor.action in ("run", "flee") else 0.45
         return actor.target is not None and math.dist(actor.place, actor.target) < near
 
     # Poses
@@ -461,11 +563,15 @@ class World:
     def _pose(self, actor: Actor) -> Floats:
         elapsed = self.time_s - actor.since
         match actor.action:
-            case "walk":
+            case "walk" | "linger" | "oppose":
                 if actor.speed < 0.15:
                     return actions.stand(actor.style, self.time_s)
                 return actions.walk(actor.body, actor.style, actor.phase, actor.speed)
-            case "run":
+            case "meet" if actor.speed < 0.15:
+                return actions.talk(actor.style, self.time_s)
+            case "meet":
+                return actions.walk(actor.body, actor.style, actor.phase, actor.speed)
+            case "run" | "flee":
                 return actions.run(actor.body, actor.style, actor.phase, max(actor.speed, 1.0))
             case "stand":
                 return actions.stand(actor.style, self.time_s)
@@ -478,9 +584,11 @@ class World:
             case "rise":
                 return actions.rise(actor.body, actor.style, elapsed)
             case "crawl":
-                return actions.crawl(actor.style, actor.phase)
+                return actions.crawl(actor.style, actor.phase, elapsed)
             case "throw":
                 return actions.throw(actor.style, elapsed)
+            case "hands_up":
+                return actions.hands_up(actor.style, self.time_s)
             case "fight":
                 return actions.fight(actor.style, actor.move, max(self.time_s - actor.move_since, 0.0), actor.phase)
 
@@ -524,14 +632,36 @@ class World:
 
     def _outside(self, place: Floats) -> Floats:
         """The point beside the picture that is nearest to a place, a metre out of sight."""
+        hidden = np.concatenate([self._out_of_sight(place, side) for side in (-1, 1)])
+        if not len(hidden):
+            return np.array([math.copysign(14.0, place[0]), place[1]])
+        return np.asarray(hidden[np.argmin(np.abs(hidden[:, 0] - place[0]))])
+
+    def _beside(self, place: Floats, side: int) -> Floats:
+        """The same to the left of the picture for the side -1, and to the right for 1."""
+        hidden = self._out_of_sight(place, side)
+        if not len(hidden):
+            return np.array([14.0 * side, place[1]])
+        return np.asarray(hidden[np.argmin(np.abs(hidden[:, 0] - place[0]))])
+
+    def _out_of_sight(self, place: Floats, side: int) -> Floats:
+        """Points of the ground beside the picture on one of its sides, as far ahead of the camera as a place."""
         camera = self._scene.camera
         ground = np.array([[x, place[1], 1.0] for x in np.arange(-14.0, 14.1, 0.25)])
         pixels, _ = camera.project(ground)
         margin = camera.width * 0.12
-        hidden = ground[(pixels[:, 0] < -margin) | (pixels[:, 0] > camera.width + margin)]
-        if not len(hidden):
-            return np.array([math.copysign(14.0, place[0]), place[1]])
-        return np.asarray(hidden[np.argmin(np.abs(hidden[:, 0] - place[0])), :2])
+        beyond = pixels[:, 0] < -margin if side < 0 else pixels[:, 0] > camera.width + margin
+        return np.asarray(ground[beyond, :2])
+
+
+def _rehearsal_s(incident: SceneIncident) -> float:
+    match incident.event:
+        case "wrong_way" | "gather":  # Somebody turns round on the spot; a group forms.
+            return 0.0
+        case "disperse":
+            return 1.6 * _REHEARSAL_S
+        case _:
+            return _REHEARSAL_S
 
 
 def visible_floor(camera: SceneCamera, boxes: Sequence[Box]) -> Floats:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from simulation.scene import EVENTS, Event, Scene, SceneIncident, demo_scene, normal_scene, scene_with
+from simulation.scene import EVENTS, USUAL_EVENTS, Event, Scene, SceneIncident, demo_scene, normal_scene, scene_with
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,9 @@ from simulation.scene import EVENTS, Event, Scene, SceneIncident, demo_scene, no
         ({"incident_every_s": 5.0}, "at least 15 s"),
         ({"incident_every_s": 30.0, "incidents": (SceneIncident("fall", 1, 2),)}, "not both"),
         ({"people": 1, "incidents": (SceneIncident("fight", 1, 2),)}, "at least 2 people"),
+        ({"people": 3, "incidents": (SceneIncident("gather", 1, 2),)}, "at least 4 people"),
+        ({"incidents": (SceneIncident("wrong_way", 1, 2),)}, "only in a scene in which people go one way"),
+        ({"incident_every_s": 30.0, "events": ("loiter",)}, "a loiter lasts 100 s, too long for one every 30"),
         ({"incidents": (SceneIncident("fall", 1, 5), SceneIncident("throw", 3, 6))}, "follow each other"),
     ],
 )
@@ -60,7 +63,7 @@ def test_a_demo_has_incidents_at_regular_intervals() -> None:
     incidents = list(itertools.islice(scene.schedule(), 50))
     assert scene.frames is None
     assert [incident.onset_s for incident in incidents] == [20.0 + 40.0 * number for number in range(50)]
-    assert [incident.event for incident in incidents] == [*EVENTS] * 10
+    assert [incident.event for incident in incidents] == [*USUAL_EVENTS] * 10
     assert not list(demo_scene(seed=1).schedule())
 
 

@@ -123,3 +123,73 @@ def test_new_people_never_get_an_old_number() -> None:
 def test_a_camera_that_sees_nobody_from_head_to_foot_is_refused() -> None:
     with pytest.raises(ValueError, match="sees nobody from head to foot"):
         world_of(Scene(camera=SceneCamera(height_m=1.0, tilt_deg=60, focal=3.0)))
+
+
+@pytest.mark.parametrize(
+    ("scene", "middle"),
+    [
+        (normal_scene(11), (0.823, 8.415, 0.926)),
+        (normal_scene(12), (-2.647, 8.343, 0.882)),
+        (scene_with("running", 4, onset_s=2.0), (0.465, 8.635, 0.937)),
+        (scene_with("fall", 4, onset_s=2.0), (0.719, 8.115, 0.754)),
+        (scene_with("fight", 4, onset_s=2.0), (1.707, 7.199, 1.002)),
+        (scene_with("throw", 4, onset_s=2.0), (-0.1, 7.255, 0.968)),
+        (scene_with("crawl", 4, onset_s=2.0), (0.642, 8.225, 0.825)),
+    ],
+    ids=["normal 11", "normal 12", "running", "fall", "fight", "throw", "crawl"],
+)
+def test_people_move_as_they_did_when_recordings_of_them_were_made(
+    scene: Scene, middle: tuple[float, float, float]
+) -> None:
+    world = world_of(scene)
+    for _ in range(int(8 * scene.camera.fps)):
+        world.step()
+    assert world.joints().mean(axis=(0, 1)) == pytest.approx(middle, abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_people_who_disperse_stood_together_and_are_far_apart_soon_after(seed: int) -> None:
+    world = world_of(scene_with("disperse", seed, onset_s=16.0))
+    while world.time_s < 15.9:
+        world.step()
+    cast = [actor for actor in world.actors if actor.incident is not None]
+    places = np.array([actor.place for actor in cast])
+    middle = places.mean(axis=0)
+    assert len(cast) == 4
+    assert np.median(np.linalg.norm(places - middle, axis=1)) < 1.5
+    while world.time_s < 18.0:
+        world.step()
+    assert np.median([np.linalg.norm(actor.place - middle) for actor in cast]) > 2.5
+
+
+def test_who_loiters_stays_about_one_place() -> None:
+    world = world_of(scene_with("loiter", 5, onset_s=2.0))
+    places = []
+    while world.time_s < 70:
+        world.step()
+        places += [actor.place for actor in world.actors if actor.event == "loiter"]
+    assert len(places) > 500
+    assert np.linalg.norm(np.array(places) - places[0], axis=1).max() < 2.0
+    assert np.ptp(np.array(places), axis=0).max() > 0.3
+
+
+def test_people_who_gather_stand_together() -> None:
+    world = world_of(scene_with("gather", 5, onset_s=2.0))
+    while world.time_s < 20:
+        world.step()
+    places = np.array([actor.place for actor in world.actors if actor.event == "gather"])
+    assert np.linalg.norm(places - places.mean(axis=0), axis=1).max() < 1.3
+
+
+def test_in_a_place_with_one_way_only_one_person_goes_against_it() -> None:
+    world = world_of(scene_with("wrong_way", 5, onset_s=6.0))
+    before = {actor.identity: actor.place[0] for actor in world.actors}
+    while world.time_s < 5:
+        world.step()
+    assert all(actor.place[0] > before.get(actor.identity, -math.inf) for actor in world.actors)
+    while world.time_s < 11:
+        world.step()
+    assert {actor.event == "wrong_way": math.cos(actor.heading) < 0 for actor in world.actors if actor.speed > 0.5} == {
+        True: True,
+        False: False,
+    }
