@@ -36,7 +36,7 @@ serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 
 # Two processes that each compute on all cores would wait for each other most of the time. Options for pytest, such as
 # what to measure, go into PYTEST_ADDOPTS.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
 	$(PYTEST) -m 'not slow' --hypothesis-profile quick
@@ -44,7 +44,8 @@ test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
 # Stores, bus and streams; `make test-all BACKENDS=tests/service` takes every test of the service that opens a database.
 BACKENDS ?= $(addprefix tests/,service/notifications service/api/test_incidents.py service/cameras/test_store.py \
 	service/storage/test_database.py service/storage/test_lease.py service/incidents service/clips/test_store.py \
-	service/clips/test_worker.py service/test_retention.py system/test_backup.py system/test_replicas.py)
+	service/clips/test_worker.py service/clips/test_uploads.py service/test_retention.py system/test_backup.py \
+	system/test_replicas.py system/test_schema.py)
 
 test-all: $(STAMP) ## Run all tests, and what touches the store and the bus once more on PostgreSQL and Redis
 	$(PYTEST)

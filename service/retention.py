@@ -18,6 +18,8 @@ from service.storage.evidence import EvidenceStore
 from service.storage.folder import DataFolder
 
 _EVERY_S: Final = 60.0
+_ABANDONED_S: Final = 3600.0
+"""Seconds after which a clip on disk that is not in the database is removed."""
 
 log = structlog.get_logger(__name__)
 
@@ -203,10 +205,13 @@ class Janitor:
             for job in self._store.finished()
             if job.finished_at is not None
         ]
-        others = self._store.ids() - {clip.id for clip in finished}
+        stored = self._store.ids()
+        others = stored - {clip.id for clip in finished}
         removed = to_remove(self._policy, finished, self._bytes(others), self._clock())
         for clip_id in removed:
             self._remove(clip_id)
+        for name in self._folder.remove_abandoned(stored, _ABANDONED_S):
+            log.warning("removed a clip that is not in the database", clip=name)
         return removed
 
     def _bytes(self, clip_ids: Iterable[str]) -> int:

@@ -283,6 +283,7 @@ def _recover(settings: Settings, folder: DataFolder, clips: Clips, streams: Stre
     streams.log.settle(folder.evidence.has)
     for name in folder.evidence.remove_orphans(streams.incidents.ids()):
         log.warning("removed an orphan", name=name)
+    cameras.pictures.finish()
     key = folder.root / KEY_FILE
     try:
         cameras.store.encrypt_all(partial(Cipher.create, key))

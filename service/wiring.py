@@ -25,6 +25,7 @@ from service.clips.worker import ClipRunner
 from service.drawing.live_view import LiveView
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
+from service.incidents.pictures import PictureRemoval
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
@@ -97,6 +98,7 @@ class Cameras:
         recorder: Records evidence of incidents.
         calibrator: Calibrates cameras.
         live_view: Draws the newest frames.
+        pictures: Removes the stored pictures of a camera.
     """
 
     store: CameraStore
@@ -106,6 +108,7 @@ class Cameras:
     recorder: EvidenceRecorder
     calibrator: Calibrator
     live_view: LiveView
+    pictures: PictureRemoval
 
 
 def open_clips(
@@ -218,6 +221,7 @@ def open_cameras(
         recorder=recorder,
         calibrator=Calibrator(manager, camera_models, store, clips, streams.incidents, folder),
         live_view=LiveView(settings.evidence_width),
+        pictures=PictureRemoval(streams.incidents, streams.log, recorder, folder.evidence),
     )
 
 

@@ -563,13 +563,11 @@ class World:
     def _pose(self, actor: Actor) -> Floats:
         elapsed = self.time_s - actor.since
         match actor.action:
-            case "walk" | "linger" | "oppose":
-                if actor.speed < 0.15:
-                    return actions.stand(actor.style, self.time_s)
-                return actions.walk(actor.body, actor.style, actor.phase, actor.speed)
             case "meet" if actor.speed < 0.15:
                 return actions.talk(actor.style, self.time_s)
-            case "meet":
+            case "walk" | "linger" | "oppose" | "meet":
+                if actor.speed < 0.15:
+                    return actions.stand(actor.style, self.time_s)
                 return actions.walk(actor.body, actor.style, actor.phase, actor.speed)
             case "run" | "flee":
                 return actions.run(actor.body, actor.style, actor.phase, max(actor.speed, 1.0))

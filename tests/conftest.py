@@ -37,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what stands behind the service: SQLite and this process, or PostgreSQL and Redis; with servers, only the "
         "tests run to which that makes a difference",
     )
+    parser.addoption("--kills", type=int, default=2, help="how often tests/system/test_kills.py kills the service")
+    parser.addoption("--kills-seed", type=int, default=1, help="seed of the moments at which it kills")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -44,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if "backend" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    # The tests of whole systems take longest. At the end, one worker would wait for the other to finish them.
+    items.sort(key=lambda item: "system" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")

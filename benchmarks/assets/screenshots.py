@@ -2,6 +2,9 @@
 
 Runs four simulated cameras with the demo's models, sensitive enough for incidents to happen, scores one simulated clip,
 and writes each view in light and dark, for a desktop and a phone, to ``docs/screenshots/``. Takes some minutes.
+
+``--fall CLIP`` takes one picture instead, of the incident of a real fall. Use a clip that may be published, such as one
+of GMDCSA24, and name weights for people in ``DAFLOW_POSE_WEIGHTS``.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from benchmarks.assets.small_pose import at_demo_rate
 from benchmarks.load.live import Service, service
@@ -22,7 +26,10 @@ from simulation.video import write_video
 from simulation.weights import CHECKPOINT, IMAGE_SIZE, POSE_WEIGHTS
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
-_SIZES = {"desktop": {"width": 1360, "height": 850}, "phone": {"width": 390, "height": 844}}
+_SIZES: Final[dict[str, ViewportSize]] = {
+    "desktop": {"width": 1360, "height": 850},
+    "phone": {"width": 390, "height": 844},
+}
 _CAMERAS = {
     "Hall": "simulation:13?incident_every=40&event=fall&event=fight&event=running",
     "Street": "simulation:8",
@@ -32,6 +39,7 @@ _CAMERAS = {
 _CLIP_SEED = 7
 _MOST_BYTES = 200_000
 _PATIENCE_S = 300.0
+_BEFORE_S = 4
 _LIVE_S = 75.0
 """Seconds until the charts beside the pictures are full."""
 
@@ -40,11 +48,15 @@ def main() -> None:
     """Run the service and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser")
+    parser.add_argument("--fall", type=Path, metavar="CLIP", help="take only the incident of this clip of a fall")
     arguments = parser.parse_args()
 
     _FOLDER.mkdir(exist_ok=True)
+    if arguments.fall is not None:
+        _take_fall(arguments.fall, arguments.chromium)
+        return
     models = {"pose_weights": POSE_WEIGHTS, "pose_image_size": IMAGE_SIZE, "checkpoint": CHECKPOINT}
-    with service((), **models, evidence_after_s=2, evidence_before_s=4) as running:
+    with service((), **models, evidence_after_s=2, evidence_before_s=_BEFORE_S) as running:
         clip = _score(running)
         for name, url in _CAMERAS.items():
             running.add(
@@ -79,6 +91,19 @@ def main() -> None:
             browser.close()
 
 
+def _take_fall(clip: Path, chromium: str) -> None:
+    """The page of an incident as it comes from real footage with the settings that ship."""
+    with service((clip,), evidence_after_s=2, evidence_before_s=_BEFORE_S) as running, sync_playwright() as playwright:
+        running.add_looped("bedroom", clip, name="Bedroom", max_fps=10)
+        incident = _incident(running)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1360, "height": 1450}, locale="en-GB")
+        page.goto(f"{running.base}/dashboard/incidents/{incident}")
+        _settle(page, _BEFORE_S + 0.9)
+        _keep(page, _FOLDER / "fall.png")
+        browser.close()
+
+
 def _score(running: Service) -> str:
     scene = at_demo_rate(scene_with("fight", _CLIP_SEED))
     with tempfile.TemporaryDirectory() as folder:
@@ -104,16 +129,18 @@ def _incident(running: Service) -> str:
     raise SystemExit(f"no fall was seen in {_PATIENCE_S:.0f} s")
 
 
-def _settle(page: Page) -> None:
+def _settle(page: Page, second: float | None = None) -> None:
+    """Wait until the page is complete, with its video at a second, or else a little before the middle."""
     page.wait_for_selector("h1")
     page.wait_for_timeout(5_000)
     page.evaluate(
-        """async () => {
+        """async (second) => {
             const video = document.querySelector("video");
             if (!video) return;
-            video.currentTime = 0.45 * (video.duration || 0);
+            video.currentTime = second ?? 0.45 * (video.duration || 0);
             await new Promise((resolve) => { video.onseeked = resolve; setTimeout(resolve, 5000); });
-        }"""
+        }""",
+        second,
     )
     page.wait_for_timeout(500)
 

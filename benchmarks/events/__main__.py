@@ -42,6 +42,7 @@ from service.settings import Settings, load_settings
 
 VARIANTS: Final = "variants"
 WORLD: Final = "world"
+PLACES: Final = "places"
 
 _LOW_RATE_HZ: Final = 5.0
 _HALF: Final = 0.5
@@ -55,6 +56,7 @@ TITLES: Final = {
     "fights": "Fights in CCTV clips",
     "ordinary": "Ordinary clips",
     "poselift": "Ordinary life in a shop",
+    PLACES: "Groups and ways in the small world",
     WORLD: "The small world",
 }
 
@@ -75,6 +77,10 @@ ABOUT: Final = {
     "*unusual*.",
     "poselift": "The training clips of PoseLift: customers of a shop who steal nothing, as skeletons that the data set "
     "has followed (Apache-2.0). Every alarm is false.",
+    PLACES: f"Behaviours that show in where people are: {world.CAMERAS} cameras of the simulation with the demo's pose "
+    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind, normal life between them. "
+    "Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s on, because people of "
+    "this world stay at one place for up to a minute; the wrong way only where there is a right one.",
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
     "budget of 24 false alarms a day, with the demo's models. Then each sees "
     f"{world.EVENTS_EACH} events of every kind and {world.NORMAL_S / 60:g} minutes without events. An event without a "
@@ -160,6 +166,16 @@ class Measurement:
             right = 0 if named is None else named.count
             notes.append(f"{event.capitalize()}: {recall.count:g} of {recall.of:g} found, {right:g} as unusual.")
         return self._judged(WORLD, seen, (" ".join(notes),))
+
+    def places(self, count: int, processes: int) -> Section:
+        """Groups and ways in the small world."""
+        clips = [clip for camera in world.cameras(count) for clip in camera.clips if clip.event in world.PLACE_EVENTS]
+        recordings = world.record(clips, self._cache / WORLD, processes, self._console)
+        watching = track(
+            zip(clips, recordings, strict=True), TITLES[PLACES], len(clips), console=self._console, transient=True
+        )
+        merge_s = self._models.scorer.calibration.merge_s
+        return self._judged(PLACES, [world.watch_places(clip, recording, merge_s) for clip, recording in watching])
 
     def variants(self) -> list[Variant]:
         """Falls under other conditions."""
@@ -324,6 +340,8 @@ def _measure(
         "poselift": lambda: footage.poselift(data),
     }
     sections = [measurement.section(key, make()) for key, make in cases.items() if key in wanted]
+    if PLACES in wanted:
+        sections.append(measurement.places(options.cameras, options.jobs))
     if WORLD in wanted:
         sections.append(measurement.world(options.cameras, options.minutes * 60, options.jobs))
     return sections, measurement.variants() if VARIANTS in wanted else []

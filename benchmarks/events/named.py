@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.events.recordings import PoseRecording
-from model.behaviours import Behaviours, Finding, Kind
+from model.behaviours import BEHAVIOURS, Behaviour, Behaviours, Finding, Kind
 from model.behaviours.calibration import NormalLife
 from model.events import Alarm, Event, WatchedClip
 from pose.estimator import Poses
@@ -35,7 +35,11 @@ def normal_life(recordings: Sequence[PoseRecording]) -> NormalLife:
 
 
 def watch(
-    name: str, recording: PoseRecording, events: tuple[Event, ...], merge_s: float
+    name: str,
+    recording: PoseRecording,
+    events: tuple[Event, ...],
+    merge_s: float,
+    behaviours: Sequence[Behaviour] = BEHAVIOURS,
 ) -> tuple[WatchedClip, dict[Kind, float]]:
     """What the named behaviours report of a recording.
 
@@ -44,6 +48,7 @@ def watch(
         recording: Its poses.
         events: What happens in it.
         merge_s: Alarms of a kind that are closer than this many seconds are one.
+        behaviours: What to look for.
 
     Returns:
         The clip with its alarms, and the highest score of each behaviour.
@@ -51,7 +56,7 @@ def watch(
     highest: dict[Kind, float] = {}
     fired = []
     occupied = 0
-    for time, people, findings in _observed(recording):
+    for time, people, findings in _observed(recording, behaviours):
         occupied += bool(people)
         for finding in findings:
             highest[finding.kind] = max(highest.get(finding.kind, 0.0), shown_score(finding.score))
@@ -68,9 +73,11 @@ def watch(
     return WatchedClip(name, duration, duration * occupied / len(recording.times), events, tuple(alarms)), highest
 
 
-def _observed(recording: PoseRecording) -> Iterator[tuple[float, list[int], list[Finding]]]:
+def _observed(
+    recording: PoseRecording, behaviours: Sequence[Behaviour] = BEHAVIOURS
+) -> Iterator[tuple[float, list[int], list[Finding]]]:
     """Seconds from the first frame, track numbers of the people, and what the behaviours see, frame by frame."""
-    behaviours, tracker = Behaviours(), Tracker()
+    watching, tracker = Behaviours(behaviours), Tracker()
     for time, rows in zip((recording.times - recording.times[0]).tolist(), recording.people, strict=True):
         boxes, keypoints = recording.boxes[rows], recording.keypoints[rows]
         if recording.tracks is not None:
@@ -79,4 +86,4 @@ def _observed(recording: PoseRecording) -> Iterator[tuple[float, list[int], list
             found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
             tracked = tracker.update(Poses(*found), recording.size[::-1], time)
             people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
-        yield time, people, behaviours.observe(time, people, boxes, keypoints, recording.size)
+        yield time, people, watching.observe(time, people, boxes, keypoints, recording.size)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.assets.small_pose import at_demo_rate, follow
-from benchmarks.events.named import normal_life
+from benchmarks.events import named
 from benchmarks.events.recordings import Collector, PoseRecording, sha256
 from model.adaptation import CameraFit, fit_camera, live_recording
 from model.behaviours import Kind
@@ -31,13 +31,14 @@ from model.calibration import exceedance_runs
 from model.checkpoint import Checkpoint
 from model.events import Alarm, Event, WatchedClip
 from model.scorer import RawScorer, Scorer
+from service.cameras.behaviours import WrongWaySettings
 from service.cameras.config import CameraConfig
 from service.cli.events import watched
 from service.clips.decoding import ClipLimits
 from service.clips.scorer import ClipScorer
 from service.scoring.loading import LoadedModels, threshold_of
 from simulation.places import furnish
-from simulation.scene import EVENTS, Scene, normal_scene
+from simulation.scene import EVENT_S, EVENTS, Scene, SceneIncident, normal_scene
 from simulation.scene import Event as SceneEvent
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 from simulation.world import World
@@ -48,8 +49,33 @@ KINDS: Final[dict[SceneEvent, Kind]] = {
     "fight": Kind.FIGHT,
     "throw": Kind.UNUSUAL,
     "crawl": Kind.UNUSUAL,
+    "disperse": Kind.DISPERSAL,
+    "loiter": Kind.LOITERING,
+    "gather": Kind.GATHERING,
+    "wrong_way": Kind.WRONG_WAY,
 }
 """What an event of the small world is to be called; those without a behaviour of their own are unusual."""
+
+SETTINGS: Final = CameraConfig.model_validate(
+    {
+        "url": "skeletons:",
+        "behaviours": {"loitering": "warning", "gathering": "warning"},
+        "loitering": {"seconds": 80},
+        "gathering": {"people": 4, "seconds": 20},
+    }
+)
+"""Cameras switch on the behaviours that are ordinary elsewhere, for times well beyond those of the small world's normal
+life: sitting, standing and talking in turn, its people stay at one place for up to a minute."""
+
+ONE_WAY: Final = SETTINGS.model_copy(
+    update={
+        "behaviours": {**SETTINGS.behaviours, Kind.WRONG_WAY: "warning"},
+        "wrong_way": WrongWaySettings(direction_deg=0),
+    }
+)
+
+PLACE_EVENTS: Final[tuple[SceneEvent, ...]] = ("disperse", "wrong_way", "loiter", "gather")
+"""Events that show in where people are, whatever their limbs do."""
 
 CAMERAS: Final = 8
 CALIBRATION_S: Final = 1800.0
@@ -67,7 +93,12 @@ _FIRST_SEED: Final = 60_000
 
 _PIECE_S: Final = 120.0
 _EVERY_S: Final = 30.0
+_PAUSE_S: Final = 15.0
+"""Seconds from the beginning of one event to that of the next; from the end of one to the next if they are long."""
+
 _PEOPLE: Final = 4
+_PEOPLE_IN: Final[dict[SceneEvent, int]] = {"disperse": 5, "gather": 5, "wrong_way": 6}
+"""People in a scene; in those with an event that takes four, somebody looks on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +172,19 @@ def record(clips: Sequence[WorldClip], folder: Path, processes: int, console: Co
     return [PoseRecording.load(path) for path in paths]
 
 
+def watch_places(clip: WorldClip, recording: PoseRecording, merge_s: float) -> WatchedClip:
+    """Look for the behaviours of `PLACE_EVENTS` alone in a scene, without calibration.
+
+    Args:
+        clip: The scene.
+        recording: Its poses.
+        merge_s: Alarms of a kind that are closer than this many seconds are one.
+    """
+    kinds = {KINDS[event] for event in PLACE_EVENTS}
+    behaviours = [each for each in _settings(clip).looked_for if each.kind in kinds]
+    return named.watch(clip.name, recording, clip.events, merge_s, behaviours)[0]
+
+
 def watch(
     camera: WorldCamera, recordings: Mapping[str, PoseRecording], models: LoadedModels, limits: ClipLimits
 ) -> list[WatchedClip]:
@@ -171,18 +215,25 @@ def watch(
     )
     calibrated = replace(base, calibration=fit.calibration)
     scorer = Scorer(calibrated)
-    usual = fit_behaviours(normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
+    usual = fit_behaviours(named.normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
     threshold = threshold_of(scorer, false_alarms_per_day=BUDGET_PER_DAY)
-    clip_scorer = ClipScorer(replace(models, scorer=scorer, threshold=threshold, usual=usual), limits)
+    scored_with = replace(models, scorer=scorer, threshold=threshold, usual=usual)
     seen = []
     for clip in camera.clips:
         recording = recordings[clip.name]
-        result = clip_scorer.score_skeletons(recording.sequence(), keypoints=False)
+        result = ClipScorer(scored_with, limits, _settings(clip).looked_for).score_skeletons(
+            recording.sequence(), keypoints=False
+        )
         told = watched(clip.name, result, clip.events)
-        named = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
+        by_name = tuple(alarm for alarm in told.alarms if alarm.kind != Kind.UNUSUAL)
         unusual = _unusual(recording, calibrated, fit, config)
-        seen.append(replace(told, alarms=(*named, *unusual)))
+        seen.append(replace(told, alarms=(*by_name, *unusual)))
     return seen
+
+
+def _settings(clip: WorldClip) -> CameraConfig:
+    """What the camera of a scene looks for: only where everybody goes one way is there a wrong one."""
+    return ONE_WAY if clip.scene.one_way else SETTINGS
 
 
 def _camera(number: int, calibration_s: float) -> WorldCamera:
@@ -191,19 +242,25 @@ def _camera(number: int, calibration_s: float) -> WorldCamera:
     place = at_demo_rate(normal_scene(base))
     name = f"camera {number + 1}"
 
-    def scene(seed: int, seconds: float, event: SceneEvent | None = None) -> Scene:
-        normal = replace(place, seed=base + seed, people=_PEOPLE, duration_s=seconds)
-        return normal if event is None else replace(normal, incident_every_s=_EVERY_S, events=(event,))
+    def scene(seed: int, seconds: float) -> Scene:
+        return replace(place, seed=base + seed, people=_PEOPLE, duration_s=seconds)
+
+    def eventful(seed: int, event: SceneEvent) -> Scene:
+        people, one_way = _PEOPLE_IN.get(event, _PEOPLE), event == "wrong_way"
+        if EVENT_S[event] <= _EVERY_S / 2:
+            short = scene(seed, EVENTS_EACH * _EVERY_S)
+            return replace(short, people=people, incident_every_s=_EVERY_S, events=(event,), one_way=one_way)
+        every = EVENT_S[event] + _PAUSE_S
+        onsets = [_PAUSE_S + every * number for number in range(EVENTS_EACH)]
+        incidents = tuple(SceneIncident(event, onset, onset + EVENT_S[event]) for onset in onsets)
+        return replace(scene(seed, _PAUSE_S + EVENTS_EACH * every), people=people, incidents=incidents)
 
     pieces = max(1, round(calibration_s / _PIECE_S))
     calibration = [
         WorldClip(f"{name}, calibration {piece + 1}", scene(1 + piece, min(_PIECE_S, calibration_s)))
         for piece in range(pieces)
     ]
-    events = [
-        WorldClip(f"{name}, {event}", scene(500 + index, EVENTS_EACH * _EVERY_S, event), event)
-        for index, event in enumerate(EVENTS)
-    ]
+    events = [WorldClip(f"{name}, {event}", eventful(500 + index, event), event) for index, event in enumerate(EVENTS)]
     normal = [
         WorldClip(f"{name}, ordinary {piece + 1}", scene(600 + piece, _PIECE_S))
         for piece in range(round(NORMAL_S / _PIECE_S))

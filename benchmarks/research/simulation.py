@@ -50,7 +50,7 @@ from service.documents.budget import HOURS_PER_DAY
 from service.live.detector import IncidentDetector, Observation
 from service.live.incident import Change, Ended, Started
 from simulation.rendering import OUTSIDE, SimulatedFrame
-from simulation.scene import DEMO_FPS, EVENTS, Event, Scene, normal_scene, scene_with
+from simulation.scene import DEMO_FPS, USUAL_EVENTS, Event, Scene, normal_scene, scene_with
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 
 _FIRST_SEED: Final = 50_000
@@ -125,7 +125,7 @@ def main() -> None:
 
     scenes: list[tuple[Event | None, int]] = [
         (event, _FIRST_SEED + 1000 * number + seed)
-        for number, event in enumerate(EVENTS, 1)
+        for number, event in enumerate(USUAL_EVENTS, 1)
         for seed in range(options.scenes)
     ]
     scenes += [(None, _FIRST_SEED + seed) for seed in range(options.normal)]
@@ -278,7 +278,7 @@ def summarise(followed: Sequence[Followed], rates: Sequence[float]) -> dict[str,
                 "false_alarms_per_hour": _interval(normal, partial(_false_alarms, rate)),
                 "events": {
                     "all": _events(eventful, rate),
-                    **{event: _events([one for one in eventful if one.event == event], rate) for event in EVENTS},
+                    **{event: _events([one for one in eventful if one.event == event], rate) for event in USUAL_EVENTS},
                 },
             }
             for rate in rates

@@ -14,14 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.behaviours.base import FIRES, LEAST_SCORE, Finding, Kind
+from model.behaviours.dispersal import Dispersal
 from model.behaviours.fall import Fall
 from model.behaviours.fight import Fight
+from model.behaviours.gathering import Gathering
+from model.behaviours.loitering import Loitering
 from model.behaviours.lying import Lying
 from model.behaviours.posture import Posture
 from model.behaviours.running import Running
+from model.behaviours.wrong_way import WrongWay
 from model.kinematics import MOST_GAP_S, Bodies, Kinematics
 
-__all__ = ["BEHAVIOURS", "FIRES", "LEAST_SCORE", "Behaviour", "Behaviours", "Finding", "Kind"]
+__all__ = [
+    "BEHAVIOURS",
+    "FIRES",
+    "LEAST_SCORE",
+    "Behaviour",
+    "Behaviours",
+    "Finding",
+    "Gathering",
+    "Kind",
+    "Loitering",
+    "WrongWay",
+]
 
 
 class Behaviour(Protocol):
@@ -52,8 +67,9 @@ class Behaviour(Protocol):
         """
 
 
-BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Running())
-"""All named behaviours."""
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Dispersal(), Running())
+"""The behaviours that are named everywhere. `WrongWay`, `Loitering` and `Gathering` are ordinary in many places and
+depend on what a site asks for, so they are added where it does."""
 
 
 class Behaviours:
@@ -70,11 +86,25 @@ class Behaviours:
     """
 
     def __init__(self, behaviours: Sequence[Behaviour] = BEHAVIOURS) -> None:
-        self._behaviours = behaviours
+        self._behaviours = tuple(behaviours)
         self._kinematics = Kinematics()
         self._states = [behaviour.start() for behaviour in behaviours]
         self._newest: dict[tuple[Kind, tuple[int, ...]], tuple[float, Finding]] = {}
         self._time = -math.inf
+
+    def look_for(self, behaviours: Sequence[Behaviour]) -> None:
+        """Look for other behaviours from now on; those that stay the same go on with what they know.
+
+        Args:
+            behaviours: All behaviours to look for.
+        """
+        if tuple(behaviours) == self._behaviours:
+            return
+        known = dict(zip(self._behaviours, self._states, strict=True))
+        self._states = [known[each] if each in known else each.start() for each in behaviours]
+        self._behaviours = tuple(behaviours)
+        kinds = {each.kind for each in behaviours}
+        self._newest = {key: value for key, value in self._newest.items() if key[0] in kinds}
 
     def observe(
         self,

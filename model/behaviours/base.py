@@ -33,8 +33,16 @@ class Kind(StrEnum):
     """Two or more people strike, push or wrestle."""
     LYING = "lying"
     """Somebody is down and stays down, whether seen to fall or not."""
+    DISPERSAL = "dispersal"
+    """Several people who were together start to run apart at once."""
     RUNNING = "running"
     """Somebody runs."""
+    WRONG_WAY = "wrong_way"
+    """Somebody goes against the direction that a site declares."""
+    GATHERING = "gathering"
+    """A group forms and stays."""
+    LOITERING = "loitering"
+    """Somebody stays about one place for long."""
     UNUSUAL = "unusual"
     """Movement that has no name here and is rare in normal life: the DA-Flow score and its other parts."""
 
@@ -73,3 +81,8 @@ class Finding:
 
 TORSO: Final = tuple(COCO_JOINTS.index(f"{side}_{name}") for name in ("shoulder", "hip") for side in ("left", "right"))
 """Shoulders and hips, as `Finding.joints`."""
+
+LEGS: Final = tuple(
+    COCO_JOINTS.index(f"{side}_{name}") for name in ("hip", "knee", "ankle") for side in ("left", "right")
+)
+"""Hips, knees and ankles, as `Finding.joints`."""

@@ -11,7 +11,7 @@ import numpy as np
 from model.behaviours.base import TORSO, Finding, Kind
 from model.behaviours.descent import Descent
 from model.behaviours.fall import held_down
-from model.behaviours.posture import Booleans, Posture
+from model.behaviours.posture import DOWN_DEG, WIDE, Booleans, Posture
 from model.kinematics import RATE_HZ, Bodies, Measure, moments
 
 _SEEN_S: Final = 1.0
@@ -75,19 +75,39 @@ class Lying:
             first = int(np.argmax(posture.down[row, -span:]))
             since = lying[person] = state.get(person, bodies.time - (span - 1 - first) / RATE_HZ)
             lasted, needed = bodies.time - since, _SEEN_S if seen_down[row] else _HELD_S
-            tilt = float(np.nanmedian(bodies.series(Measure.TILT, _SEEN_S)[row]))
+            shape = _shape(bodies, row)
             findings.append(
                 Finding(
                     kind=Kind.LYING,
                     tracks=(track,),
                     score=float(np.clip(lasted / needed, 1.0, 3.0)),
                     since=since,
-                    saw=f"down for {lasted:.0f} s, with the torso {tilt:.0f} degrees from upright",
-                    facts={"down_s": lasted, "tilt_deg": tilt},
+                    saw=f"down for {lasted:.0f} s, {_words(shape)}",
+                    facts={"down_s": lasted, **shape},
                     joints=TORSO,
                 )
             )
         return lying, findings
+
+
+def _shape(bodies: Bodies, row: int) -> dict[str, float]:
+    """What a body that lies looks like: tilt of the torso in degrees, height and width in body heights."""
+    height, width = (bodies.lengths(side, _SEEN_S)[row] for side in (Measure.TALL, Measure.WIDTH))
+    tilt = bodies.series(Measure.TILT, _SEEN_S)[row]
+    return {
+        "tilt_deg": float(np.nanmedian(tilt)),
+        "height_h": float(np.nanmedian(height)),
+        "width_h": float(np.nanmedian(width)),
+    }
+
+
+def _words(shape: dict[str, float]) -> str:
+    """The number that shows it best. A torso that points to the camera looks upright."""
+    if shape["tilt_deg"] >= DOWN_DEG:
+        return f"with the torso {shape['tilt_deg']:.0f} degrees from upright"
+    if shape["width_h"] >= WIDE * shape["height_h"]:
+        return f"and {shape['width_h'] / shape['height_h']:.1f} times as wide as high"
+    return f"and only {shape['height_h']:.1f} body heights high"
 
 
 def _held(down: Booleans, posture: Posture, seconds: float) -> Booleans:

@@ -14,7 +14,7 @@ Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 _UPRIGHT_DEG: Final = 40.0
-_DOWN_DEG: Final = 55.0
+DOWN_DEG: Final = 55.0
 """Angles of the torso from upright. Between the two, people bend, sit down or get up."""
 
 _SHORT: Final = 0.22
@@ -25,7 +25,7 @@ _LEGS_UP: Final = 0.3
 _THIGHS_UP: Final = 0.15
 """Hips this far above the feet or the knees, in body heights, are carried by legs: such a person bends over."""
 
-_WIDE: Final = 1.2
+WIDE: Final = 1.2
 _LOW: Final = 0.5
 _SPAN: Final = 0.35
 """A body is wide if its box is so much wider than high and spans `_SPAN` body heights; low, if the box is lower."""
@@ -98,8 +98,8 @@ class Posture:
     def down(self) -> Booleans:
         """The body lies, or is as low as one that lies."""
         # Without legs in view, somebody who bends behind a counter looks like somebody who lies.
-        lies = (self._tilt >= _DOWN_DEG) & ~self.standing & ~(np.isnan(self._feet) & np.isnan(self._knees))
-        wide = (self._width >= _WIDE * self._tall) & (self._width >= _SPAN)
+        lies = (self._tilt >= DOWN_DEG) & ~self.standing & ~(np.isnan(self._feet) & np.isnan(self._knees))
+        wide = (self._width >= WIDE * self._tall) & (self._width >= _SPAN)
         low = (self._tall <= _LOW) & ~(self.bodies.series(Measure.CUT, self.seconds) > 0)
         return self.sunk & (lies | wide | low)
 

@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEAST_SCORE, Finding, Kind
+from model.behaviours.base import LEAST_SCORE, LEGS, Finding, Kind
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, Bodies, Measure, moments
-from pose.skeleton import COCO_JOINTS
 
 SPEED: Final = 1.25
 """Body heights per second from which the behaviour fires: 2.1 m/s. People change from walking to running at 2.0 m/s
@@ -26,10 +25,6 @@ _EVEN: Final = 0.6
 
 _GROWTH: Final = 1.25
 """Most change of the box's height over the way: a box that grows suddenly has moved because it was cut before."""
-
-_JOINTS: Final = tuple(
-    COCO_JOINTS.index(f"{side}_{name}") for name in ("hip", "knee", "ankle") for side in ("left", "right")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ class Running:
                 since=bodies.time - _SPAN_S,
                 saw=f"moves {speed:.1f} body heights a second; people walk at up to 1.2",
                 facts={"speed_h_s": speed},
-                joints=_JOINTS,
+                joints=LEGS,
             )
             for row, speed in enumerate(speeds.tolist())
             if speed >= LEAST_SCORE * SPEED

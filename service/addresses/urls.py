@@ -16,14 +16,14 @@ from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 from service.addresses.redaction import redact
-from simulation.scene import EVENTS, Event, demo_scene
+from simulation.scene import EVENTS, USUAL_EVENTS, Event, demo_scene
 
 _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _MAX_LENGTH: Final = 2048
 _MAX_DEVICE: Final = 63
 _DEVICE: Final = re.compile(r"[0-9]{1,2}")
 _SIMULATION: Final = re.compile(
-    r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?)((?:&event=[a-z]{1,20})*))?"
+    r"simulation:([0-9]{1,9})(?:\?incident_every=([0-9]{1,6}(?:\.[0-9]{1,3})?)((?:&event=[a-z_]{1,20})*))?"
 )
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -90,7 +90,7 @@ class StreamUrl:
     path: Path | None = None
     seed: int | None = None
     incident_every_s: float | None = None
-    events: tuple[Event, ...] = EVENTS
+    events: tuple[Event, ...] = USUAL_EVENTS
 
     def __repr__(self) -> str:
         return f"StreamUrl({self.redacted!r})"
@@ -152,7 +152,7 @@ def _simulation(text: str) -> StreamUrl:
     seed, every, names = found.groups()
     incident_every_s = None if every is None else float(every)
     # The scene checks the names and the numbers.
-    events = cast(tuple[Event, ...], tuple((names or "").split("&event=")[1:])) or EVENTS
+    events = cast(tuple[Event, ...], tuple((names or "").split("&event=")[1:])) or USUAL_EVENTS
     try:
         demo_scene(int(seed), incident_every_s, events)
     except ValueError as error:

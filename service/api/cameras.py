@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import CameraId, NewCameraId, PrincipalDep, RuntimeDep
-from service.api.documents import CameraList
+from service.api.documents import CameraList, PicturesRemoved
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import UNKNOWN_CODE, either, send, send_text, stream
 from service.cameras.camera import Camera, Latest
@@ -114,6 +114,28 @@ def delete_camera(runtime: RuntimeDep, camera_id: CameraId) -> None:
     """Stop watching a camera, in any state, and delete its calibration; its incidents stay."""
     runtime.cameras.manager.delete(camera_id)
     runtime.cameras.live_view.forget(camera_id)
+
+
+@router.delete(
+    "/{camera_id}/pictures",
+    summary="Remove stored pictures",
+    responses=responses(Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
+)
+def delete_pictures(runtime: RuntimeDep, camera_id: CameraId) -> PicturesRemoved:
+    """Remove every stored picture of a camera that was taken until now; this cannot be undone.
+
+    Snapshots and clips of its incidents show only skeletons from then on, and `pictures_removed_at` of each incident
+    says so. An incident that is being recorded goes on with skeletons only. Incidents that start later are kept with
+    pictures, unless the camera has `"picture": false`. A camera that was removed may still have incidents with
+    pictures. Repeating the request changes nothing.
+    """
+    try:
+        runtime.cameras.store.check(camera_id)
+    except UnknownCamera:
+        if not runtime.streams.incidents.ids(camera_id):
+            raise
+    removed = runtime.cameras.pictures.remove(camera_id)
+    return PicturesRemoved(incidents=removed.incidents, files=removed.files, size_bytes=removed.bytes)
 
 
 @router.get(

@@ -69,6 +69,16 @@ class CameraList(Document):
     cameras: list[CameraStatus] = Field(description="The cameras, in the order of their ids.")
 
 
+class PicturesRemoved(Document):
+    """What became of the stored pictures of a camera."""
+
+    incidents: int = Field(
+        description="Number of incidents that had pictures, with those that are being recorded.", examples=[12]
+    )
+    files: int = Field(description="Number of snapshots and clips that were removed.", examples=[24])
+    size_bytes: int = Field(description="Their size in bytes.", examples=[18240113])
+
+
 class IncidentPage(Document):
     """A page of incidents, newest first."""
 

@@ -50,7 +50,7 @@ _BackgroundQuery = Annotated[
     Background | None,
     Query(
         description="`picture` shows the picture; `none` shows only skeletons on a plain background. The default is "
-        "`picture` if the picture was kept, else `none`."
+        "`picture` if the picture was kept and not removed, else `none`."
     ),
 ]
 
@@ -262,10 +262,11 @@ def _text(runtime: Runtime, message: Event | Heartbeat | Lagged) -> str:
 
 def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background: Background | None) -> FileResponse:
     incident = runtime.streams.incidents.get(incident_id)
-    shown = runtime.cameras.store.shows_pictures(incident.camera)
+    removed = incident.pictures_removed_at
+    shown = removed is None and runtime.cameras.store.shows_pictures(incident.camera)
     wanted: tuple[bool, ...] = (True, False) if background is None else (background == "picture",)
     if not shown:
-        # The incident may be older than the wish that pictures are not shown.
+        # The incident may be older than the wish that pictures are not shown, and files are removed after it is noted.
         wanted = tuple(with_picture for with_picture in wanted if not with_picture)
     for with_picture in wanted:
         path = runtime.folder.evidence.file(incident_id, kind, background=with_picture)
@@ -276,7 +277,10 @@ def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background
     state = incident.snapshot if kind == "snapshot" else incident.clip
     why = f": {incident.evidence_problem}" if incident.evidence_problem else ""
     detail = f"the {kind} of incident {incident_id} is {state}{why}"
-    if not shown and background == "picture":
+    if background == "picture" and removed is not None:
+        when = f"{removed:%Y-%m-%d %H:%M} UTC"
+        detail = f"the pictures of incident {incident_id} were removed at {when}; request background=none"
+    elif not shown and background == "picture":
         detail = f"pictures of camera {incident.camera} are not shown; request background=none"
     elif state == "ready":
         detail = f"incident {incident_id} has only a {kind} with skeletons; request it with background=none"

@@ -100,6 +100,7 @@ class Camera:
                 self._deliver,
                 max_fps=config.max_fps or self._usual_fps(),
                 ignore=config.ignore,
+                behaviours=config.looked_for,
             )
             if self.source
             else None
@@ -132,7 +133,7 @@ class Camera:
         with self._lock:
             self.config = config
             if self.lane is not None:
-                self.lane.ignore = config.ignore
+                self.lane.ignore, self.lane.behaviours = config.ignore, config.looked_for
             self._renew()
 
     def set_model(self, model: CameraModel | None) -> None:

@@ -19,10 +19,11 @@ from pydantic import (
     model_validator,
 )
 
-from model.behaviours import Kind
+from model.behaviours import BEHAVIOURS, Behaviour, Gathering, Kind, Loitering, WrongWay
+from service.cameras.behaviours import GatheringSettings, LoiteringSettings, WrongWaySettings
 from service.documents.base import Severity
 from service.documents.budget import per_day_of
-from service.documents.kinds import SEVERITIES
+from service.documents.kinds import ON_REQUEST, SEVERITIES
 from service.documents.messages import CAMERA_ID
 from service.live.zones import MOST_ZONES, Zone
 
@@ -38,6 +39,11 @@ BehaviourMode = Annotated[
     Literal["off", "warning", "alert"],
     BeforeValidator(lambda mode: "off" if mode is False else mode),
 ]
+
+USUAL_MODES: Final[dict[Kind, str]] = {
+    kind: "off" if kind in ON_REQUEST else severity.value for kind, severity in SEVERITIES.items()
+}
+"""What a camera does with each named behaviour of which its configuration says nothing."""
 
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID)]
 
@@ -96,10 +102,25 @@ class CameraConfig(BaseModel):
     behaviours: dict[Kind, BehaviourMode] = Field(
         default_factory=dict,
         description="Severity of incidents of a named behaviour on this camera: `warning`, `alert`, or `off` to switch "
-        "it off. Behaviours left out have their usual severity: "
-        + ", ".join(f"`{kind}` {severity}" for kind, severity in SEVERITIES.items())
+        "it off. Behaviours left out have their usual mode: "
+        + ", ".join(f"`{kind}` {mode}" for kind, mode in USUAL_MODES.items())
         + ".",
         examples=[{"running": "off", "lying": "warning"}],
+    )
+    loitering: LoiteringSettings = Field(
+        default_factory=LoiteringSettings,
+        description="When somebody loiters; `behaviours` says whether it is reported.",
+        examples=[{"seconds": 120}],
+    )
+    gathering: GatheringSettings = Field(
+        default_factory=GatheringSettings,
+        description="When people gather; `behaviours` says whether it is reported.",
+        examples=[{"people": 5, "seconds": 60}],
+    )
+    wrong_way: WrongWaySettings | None = Field(
+        default=None,
+        description="In which direction people are to go; without it, `wrong_way` cannot be reported.",
+        examples=[{"direction_deg": 90}],
     )
     false_alarms_per_day: float | None = Field(
         default=None,
@@ -166,10 +187,32 @@ class CameraConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _wrong_way_has_a_direction(self) -> Self:
+        if self.wrong_way is None and self.behaviours.get(Kind.WRONG_WAY, "off") != "off":
+            raise ValueError(
+                "wrong_way needs the direction in which people are to go: set wrong_way.direction_deg, in degrees on "
+                "the picture (0 is to its right, 90 up)"
+            )
+        return self
+
+    @property
+    def looked_for(self) -> tuple[Behaviour, ...]:
+        """The behaviours to look for: the usual ones, and those that this camera asks for."""
+        asked = [kind for kind in self.severities if kind in ON_REQUEST]
+        behaviours: list[Behaviour] = [*BEHAVIOURS]
+        if Kind.WRONG_WAY in asked and self.wrong_way is not None:
+            behaviours.append(WrongWay(self.wrong_way.direction_deg, self.wrong_way.zone))
+        if Kind.LOITERING in asked:
+            behaviours.append(Loitering(self.loitering.seconds, self.loitering.zone))
+        if Kind.GATHERING in asked:
+            behaviours.append(Gathering(self.gathering.people, self.gathering.seconds, self.gathering.zone))
+        return tuple(behaviours)
+
     @property
     def severities(self) -> dict[Kind, Severity]:
         """Severity of each named behaviour that is not switched off."""
-        modes: dict[Kind, str] = {**SEVERITIES, **self.behaviours}
+        modes: dict[Kind, str] = {**USUAL_MODES, **self.behaviours}
         return {kind: Severity(mode) for kind, mode in modes.items() if mode != "off"}
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self
 
 import torch
 
-from model.behaviours import Behaviours
+from model.behaviours import BEHAVIOURS, Behaviour, Behaviours
 from pose.estimator import Poses
 from pose.probe import VideoInfo
 from pose.tracker import Tracker
@@ -68,9 +68,13 @@ class ClipScorer:
     Args:
         models: The loaded models.
         limits: Limits on a clip and on its decoder.
+        behaviours: The named behaviours to look for.
     """
 
-    def __init__(self, models: LoadedModels, limits: ClipLimits) -> None:
+    def __init__(
+        self, models: LoadedModels, limits: ClipLimits, behaviours: tuple[Behaviour, ...] = BEHAVIOURS
+    ) -> None:
+        self._behaviours = behaviours
         self._models = models
         self._limits = limits
         self._notes = [SIMULATED] if models.estimator.weights == POSE_WEIGHTS else []
@@ -163,7 +167,9 @@ class ClipScorer:
 
     def _scoring(self, device: torch.device, on_frame: Callable[[FrameScore], None], *, keypoints: bool) -> ClipScoring:
         models = self._models
-        return ClipScoring(models.scorer, Behaviours(), device, on_frame, keypoints=keypoints, usual=models.usual)
+        return ClipScoring(
+            models.scorer, Behaviours(self._behaviours), device, on_frame, keypoints=keypoints, usual=models.usual
+        )
 
     def _result(self, model: ModelInfo, fps: float, size: tuple[int, int], scoring: ClipScoring) -> ClipResult:
         scorer, threshold = self._models.scorer, self._models.threshold

@@ -286,6 +286,10 @@ class ClipStore:
         with self._sessions() as session:
             return [row.job() for row in session.scalars(query)]
 
+    def running(self) -> set[str]:
+        """Ids of the clips that are running."""
+        return {job.id for job in self._running()}
+
     def _running(self) -> list[ClipJob]:
         query = select(ClipRow).where(ClipRow.state == ClipState.RUNNING).order_by(ClipRow.sequence)
         with self._sessions() as session:

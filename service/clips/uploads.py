@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from service.clips.decoding import ClipLimits, ClipRejected, inspect
-from service.clips.store import ClipJob, ClipState, ClipStore, QueueFull
+from service.clips.store import ClipJob, ClipState, ClipStore, QueueFull, UnknownClip
 from service.errors import StorageFull
 from service.storage.database import is_database_full
 from service.storage.folder import DataFolder
@@ -213,13 +213,26 @@ class Intake:
                 limit=self._queue_size,
             )
         except BaseException as error:
-            self._folder.discard(clip_id)
             full = (isinstance(error, OSError) and is_storage_full(error)) or (
                 isinstance(error, SQLAlchemyError) and is_database_full(error)
             )
+            if isinstance(error, SQLAlchemyError) and not full:
+                return self._in_doubt(clip_id, error)
+            self._folder.discard(clip_id)
             if full:
                 raise StorageFull("the clip") from error
             raise
+
+    def _in_doubt(self, clip_id: str, error: SQLAlchemyError) -> ClipJob:
+        """The job of a clip whose row was written although the answer of the database was lost; else raises `error`."""
+        try:
+            return self._store.get(clip_id)
+        except UnknownClip:
+            self._folder.discard(clip_id)
+        except SQLAlchemyError as still:
+            # If there is a row it needs the files; if not, retention removes them.
+            raise error from still
+        raise error
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ from service.clips.decoding import ClipRejected
 from service.clips.messages import Cancelled, ClipEventBus, ClipScore, Progress, State, final_event
 from service.clips.scorer import ClipScorer, ScoringCancelled
 from service.clips.slots import Slot, Slots
-from service.clips.store import ClipJob, ClipState, ClipStore, UnknownClip
+from service.clips.store import ClipJob, ClipState, ClipStore, IllegalClipTransition, UnknownClip
 from service.documents.results import FrameScore
 from service.metrics import Metrics
 from service.scoring.keeper import ModelKeeper
 from service.scoring.loading import LoadedModels
+from service.storage.database import reason
 from service.storage.folder import DataFolder
 from service.storage.writing import atomic_write, is_storage_full
 
@@ -147,6 +148,7 @@ class ClipRunner:
         self._metrics = metrics
         self._active: dict[str, RunningClip] = {}
         self._lock = threading.Lock()
+        self._in_doubt = False
         self._work = threading.Condition()
         self._stopping = threading.Event()
         self._mean_s: float | None = None
@@ -220,6 +222,9 @@ class ClipRunner:
                 if not self._work_once(only_short):
                     with self._work:
                         self._work.wait(_IDLE_S)
+            except SQLAlchemyError as error:
+                log.warning("the queue of clips cannot be read; trying again", error=reason(error))
+                self._stopping.wait(_RETRY_S)
             except Exception:
                 # A worker survives the failure of one clip, and a full disk.
                 log.exception("clip worker failed")
@@ -235,7 +240,7 @@ class ClipRunner:
             return False
         with slot:
             with self._lock:
-                job = self._store.claim(SHORT_FRAMES) if only_short else self._store.claim()
+                job = self._claim(only_short)
                 if job is None:
                     return False
                 running = RunningClip(job, self._bus, self._metrics, self._stopping, slot, self._budget_s)
@@ -246,6 +251,23 @@ class ClipRunner:
                 with self._lock:
                     del self._active[job.id]
         return True
+
+    def _claim(self, only_short: bool) -> ClipJob | None:
+        """The next clip of the queue; call it under the lock.
+
+        If the database is lost while a claim is written, nobody knows whether it was. Such a clip would stay running
+        without a worker, so it is put back before the next claim.
+        """
+        if self._in_doubt:
+            for clip_id in self._store.running() - self._active.keys():
+                log.warning("clip was claimed and has no worker; it is put back into the queue", clip=clip_id)
+                self._store.put_back(clip_id)
+            self._in_doubt = False
+        try:
+            return self._store.claim(SHORT_FRAMES) if only_short else self._store.claim()
+        except SQLAlchemyError:
+            self._in_doubt = True
+            raise
 
     def _run(self, scorer: ClipScorer, job: ClipJob, running: RunningClip) -> None:
         with structlog.contextvars.bound_contextvars(clip=job.id):
@@ -287,21 +309,32 @@ class ClipRunner:
             )
 
     def _settle(self, clip_id: str, outcome: _Outcome) -> None:
+        again = False
         while True:
             try:
-                job = self._record(clip_id, outcome)
+                job = self._record(clip_id, outcome, again=again)
             except UnknownClip:
                 self._folder.discard(clip_id)
                 return
-            except SQLAlchemyError:
-                log.exception("outcome of clip could not be written to the database; trying again")
+            except SQLAlchemyError as error:
+                again = True
+                log.warning("the outcome of a clip cannot be stored; trying again", error=reason(error))
                 if self._stopping.wait(_RETRY_S):
                     return
             else:
                 self._bus.publish(clip_id, final_event(job) or State(state=ClipState.QUEUED))
                 return
 
-    def _record(self, clip_id: str, outcome: _Outcome) -> ClipJob:
+    def _record(self, clip_id: str, outcome: _Outcome, *, again: bool) -> ClipJob:
+        """Write an outcome; one that failed before may nevertheless have been committed then."""
+        try:
+            return self._write(clip_id, outcome)
+        except IllegalClipTransition as error:
+            if again and error.current is error.wanted:
+                return self._store.get(clip_id)
+            raise
+
+    def _write(self, clip_id: str, outcome: _Outcome) -> ClipJob:
         match outcome.state:
             case ClipState.DONE:
                 return self._store.finish(clip_id, frames=outcome.frames)

@@ -12,11 +12,12 @@ from nicegui.element import Element
 from starlette.requests import Request
 
 from service.addresses.urls import parse
-from service.cameras.config import LONGEST_RETENTION_HOURS
+from service.cameras.config import LONGEST_RETENTION_HOURS, USUAL_MODES
 from service.dashboard.calibration import CalibrationCard
 from service.dashboard.charts import Trend
 from service.dashboard.frame import (
     Facts,
+    ask,
     attempt,
     bar,
     button,
@@ -44,12 +45,13 @@ from service.dashboard.words import (
     is_current,
     no_people,
     number,
+    pictures_removed,
     rarity,
     rate,
     sentence,
     tone,
 )
-from service.documents.kinds import SEVERITIES, TITLES, most_severe, rarity_words
+from service.documents.kinds import TITLES, most_severe, rarity_words
 from service.runtime import Runtime
 from simulation.scene import story
 
@@ -243,22 +245,38 @@ class _View:
             )
         with ui.element("div").classes("row"):
             enabled = ui.switch("Enabled", value=config["enabled"])
-            picture = ui.switch("Show and keep pictures", value=config["picture"])
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
+            picture = ui.switch("Show and keep pictures", value=config["picture"])
+            button("Remove stored pictures…", self._remove_pictures, kind="danger")
         heading("Named behaviours", 3)
         text(
             "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
-            "life looks like them.",
+            "life looks like them. Those that are usually off are ordinary in many places.",
             "p",
             "soft small",
         ).style("margin-bottom: .5rem")
         with ui.element("div").classes("form"):
             modes = {
-                kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, severity)).props(
-                    f'outlined options-dense behavior=menu hint="usually: {MODES[severity].lower()}"'
+                kind: ui.select(MODES, label=TITLES[kind], value=config["behaviours"].get(kind, usual)).props(
+                    f'outlined options-dense behavior=menu hint="usually: {MODES[usual].lower()}"'
                 )
-                for kind, severity in SEVERITIES.items()
+                for kind, usual in USUAL_MODES.items()
             }
+            direction = ui.number(
+                "Direction of this place, degrees",
+                value=(config["wrong_way"] or {}).get("direction_deg"),
+                min=0,
+                max=359,
+            ).props('outlined hint="for the wrong way: 0 is to the right of the picture, 90 up"')
+            loiters = ui.number(
+                "Loitering after, seconds", value=config["loitering"]["seconds"], min=10, max=3600
+            ).props('outlined hint="at one place"')
+            crowd = ui.number("Gathering of, people", value=config["gathering"]["people"], min=2, max=64).props(
+                'outlined hint="who stand together"'
+            )
+            gathers = ui.number(
+                "Gathering after, seconds", value=config["gathering"]["seconds"], min=5, max=3600
+            ).props('outlined hint="together"')
         heading("Incidents", 3)
         with ui.element("div").classes("form"):
             opens = ui.number("False-alarm budget, per day", value=config["false_alarms_per_day"], min=0.01).props(
@@ -298,8 +316,13 @@ class _View:
                 "behaviours": {
                     kind: mode.value
                     for kind, mode in modes.items()
-                    if kind in config["behaviours"] or mode.value != SEVERITIES[kind]
+                    if kind in config["behaviours"] or mode.value != USUAL_MODES[kind]
                 },
+                "wrong_way": None
+                if direction.value is None
+                else {**(config["wrong_way"] or {}), "direction_deg": direction.value},
+                "loitering": {**config["loitering"], "seconds": loiters.value},
+                "gathering": {**config["gathering"], "people": crowd.value, "seconds": gathers.value},
                 **zones.zones,
             }
             await attempt(self._visitor.patch(f"/v1/cameras/{self._camera}", patch), "Saved.")
@@ -309,18 +332,29 @@ class _View:
             button("Save", save, kind="primary")
             button("Remove the camera…", self._remove, kind="danger")
 
+    def _remove_pictures(self) -> None:
+        async def remove() -> None:
+            done = await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}/pictures"))
+            if done is not None:
+                dialog.close()
+                ui.notify(pictures_removed(done), type="positive", position="top")
+
+        words = [
+            "Snapshots and clips of all its incidents until now will show only skeletons. The incidents are kept. "
+            "This cannot be undone."
+        ]
+        if self._status["config"]["picture"]:
+            words.append("New incidents are still kept with pictures, until “Show and keep pictures” is off and saved.")
+        question = f"Remove the stored pictures of {camera_name(self._status)}?"
+        dialog = ask("Remove stored pictures", question, words, "Remove pictures", remove)
+
     def _remove(self) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Remove the camera"'):
-            heading(f"Remove {camera_name(self._status)}?")
-            text("The camera and its calibrations are deleted. Its incidents are kept.")
+        async def remove() -> None:
+            if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
+                ui.navigate.to("/")
 
-            async def remove() -> None:
-                if await attempt(self._visitor.delete(f"/v1/cameras/{self._camera}")) is not None:
-                    ui.navigate.to("/")
-
-            with ui.element("div").classes("row"):
-                button("Remove", remove, kind="danger")
-                button("Cancel", dialog.close)
+        words = ["The camera and its calibrations are deleted. Its incidents are kept."]
+        ask("Remove the camera", f"Remove {camera_name(self._status)}?", words, "Remove", remove)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:

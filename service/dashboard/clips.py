@@ -13,10 +13,10 @@ from starlette.requests import Request
 from model.behaviours import Kind
 from service.clips.messages import FinalEvent, Progress, State
 from service.dashboard.charts import Player, marks
-from service.dashboard.frame import Facts, Moment, attempt, button, card, empty, frame, heading, path, text
+from service.dashboard.frame import Facts, Moment, ask, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size
+from service.dashboard.words import RARITY_NOTE, duration, rarity, rate, sentence, size, who
 from service.documents.base import Severity
 from service.documents.kinds import SEVERITIES, TITLES, rarity_words
 from service.documents.results import ClipResult
@@ -63,6 +63,8 @@ class _View:
         self._selected = selected
         self._clip: dict[str, Any] = {}
         self._followed: set[str] = set()
+        self._words: ui.html | None = None
+        self._bar: Element | None = None
 
     async def open(self) -> None:
         settings = self._runtime.settings
@@ -119,6 +121,7 @@ class _View:
             return
         result = self._clip.pop("result", None)
         digest = await run.io_bound(_digest, result) if result else None
+        self._words = self._bar = None
         self._detail.clear()
         with self._detail:
             self._head()
@@ -150,6 +153,9 @@ class _View:
                 text(sentence(clip["error"]["detail"]), "p", "trouble")
 
     def _advance(self, done: int, total: int) -> None:
+        if self._words is None or self._bar is None:
+            # The list follows clips before the page shows one, and events may be older than the clip that it shows.
+            return
         if self._clip["state"] == "queued" and not done:
             self._words.set_content("Waiting in the queue.")
             return
@@ -167,21 +173,21 @@ class _View:
         shown = 0
         with self._runtime.clips.events.subscribe(clip) as events:
             job = await run.io_bound(self._runtime.clips.store.get, clip)
-            if job is None or job.state.finished:
-                await self._settle(clip)
-                return
-            async for event in events:
-                if isinstance(event, FinalEvent):
-                    break
-                if isinstance(event, State) and clip == self._selected:
-                    self._clip["state"] = event.state
-                if isinstance(event, Progress) and clip == self._selected:
-                    # A bar needs no more than a hundred steps.
-                    if event.frames_done - shown < event.frames_total / 100:
+            if job is not None and not job.state.finished:
+                async for event in events:
+                    if isinstance(event, FinalEvent):
+                        break
+                    if clip != self._selected or not self._clip:
                         continue
-                    shown = event.frames_done
-                    with self._detail:
-                        self._advance(event.frames_done, event.frames_total)
+                    if isinstance(event, State):
+                        self._clip["state"] = event.state
+                    # A bar needs no more than a hundred steps.
+                    if isinstance(event, Progress) and event.frames_done - shown >= event.frames_total / 100:
+                        shown = event.frames_done
+                        with self._detail:
+                            self._advance(event.frames_done, event.frames_total)
+        # An answer that is older than the end may still be on its way to the page, which then follows the clip again.
+        self._followed.discard(clip)
         await self._settle(clip)
 
     async def _settle(self, clip: str) -> None:
@@ -232,17 +238,12 @@ class _View:
         await attempt(self._visitor.post(f"/v1/clips/{self._selected}/cancel"), "Cancelled.")
 
     def _ask_delete(self) -> None:
-        with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Delete the clip"'):
-            heading(f"Delete {_name(self._clip)}?")
-            text("The video and its scores are deleted.")
+        async def delete() -> None:
+            if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
+                ui.navigate.to("/clips")
 
-            async def delete() -> None:
-                if await attempt(self._visitor.delete(f"/v1/clips/{self._selected}")) is not None:
-                    ui.navigate.to("/clips")
-
-            with ui.element("div").classes("row"):
-                button("Delete", delete, kind="danger")
-                button("Cancel", dialog.close)
+        words = ["The video and its scores are deleted."]
+        ask("Delete the clip", f"Delete {_name(self._clip)}?", words, "Delete", delete)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -298,7 +299,7 @@ def digest(result: ClipResult) -> dict[str, Any]:
                 "title": one.title,
                 "when": f"{clock_text(one.start_s)} to {clock_text(one.end_s)}",
                 "why": sentence(one.explanation or rarity_words(one.peak_level)),
-                "who": ", ".join(f"person {track}" for track in one.tracks),
+                "who": who(one.tracks),
                 "tone": SEVERITIES.get(one.kind, Severity.WARNING),
             }
             for one in result.anomalies

@@ -177,19 +177,45 @@ def button(label: str, act: Callable[[], Any], *, icon: str | None = None, kind:
     return ui.button(label, on_click=act, icon=icon, color=None).props("no-caps unelevated").classes(f"act {kind}")
 
 
+def ask(name: str, question: str, words: Sequence[str], label: str, act: Callable[[], Any]) -> ui.dialog:
+    """Open a dialog that asks before something is removed.
+
+    Args:
+        name: What the dialog is for.
+        question: The question.
+        words: What will happen, a paragraph each.
+        label: The button that does it; another one cancels.
+        act: What the button does.
+    """
+    with ui.dialog(value=True) as dialog, ui.card().props(f'role="dialog" aria-label="{name}"'):
+        heading(question)
+        for one in words:
+            text(one)
+        with ui.element("div").classes("row"):
+            button(label, act, kind="danger")
+            button("Cancel", dialog.close)
+    return dialog
+
+
 async def attempt(doing: Awaitable[Any], done: str | None = None) -> Any:
     """Wait for an action, and notify the viewer of success or of the reason for a refusal.
 
     Returns:
         The answer of the action, ``{}`` if it had none; None if it was refused.
     """
+    # The button that was pressed may be gone when the action ends: an event may have drawn its part of the page anew.
+    page = ui.context.client
     try:
         answer = await doing
     except Refused as error:
-        ui.notify(str(error), type="negative", position="top", multi_line=True, close_button="Close", timeout=10_000)
+        with page:
+            ui.notify(
+                str(error), type="negative", position="top", multi_line=True, close_button="Close", timeout=10_000
+            )
         return None
     if done:
-        ui.notify(done, type="positive", position="top")
+        with page:
+            ui.notify(done, type="positive", position="top")
     return answer if answer is not None else {}
 
 

@@ -27,7 +27,7 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence
+from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence, who
 from service.documents.kinds import TITLES, rarity_words
 from service.documents.messages import IncidentInfo, KindSeen
 from service.drawing.overlay import level_text
@@ -36,6 +36,7 @@ from service.runtime import Runtime
 _PAGE: Final = 50
 _NO_PERSON: Final = '<li class="soft">No person to list: nobody&#39;s own level reached the closing level</li>'
 _KINDS: Final = {"": "Any kind", **{kind.value: TITLES[kind] for kind in Kind}}
+_REMOVED: Final = "The pictures of this incident were removed; skeletons are left."
 _NAMED: Final = 12
 """Most people that are named."""
 _SHORTEST_SPAN_S: Final = 0.5
@@ -283,7 +284,8 @@ class _View:
         incident = self._shown
         if incident is None:
             return
-        key = f"{incident['id']} {incident['clip']} {incident['snapshot']}"
+        removed = incident["pictures_removed_at"]
+        key = f"{incident['id']} {incident['clip']} {incident['snapshot']} {removed}"
         if key == self._player:
             return
         self._player = key
@@ -301,10 +303,13 @@ class _View:
                     limit=None,
                 )
                 with ui.element("div").classes("row").style("margin-top: .5rem"):
-                    for label, query in (("Download video", ""), ("Skeletons only", "?background=none")):
+                    choices = [("Download video", ""), ("Skeletons only", "?background=none")]
+                    for label, query in choices[:1] if removed else choices:
                         href = f"/v1/incidents/{incident['id']}/clip.mp4{query}"
                         with ui.element("a").classes("act").props(f'href="{href}" download'):
                             text(label, "span")
+                if removed:
+                    text(_REMOVED, "p", "soft").style("margin-top: .6rem")
                 return
             if incident["snapshot"] == "ready":
                 with ui.element("div").classes("view"):
@@ -318,7 +323,7 @@ class _View:
                 "off": "Pictures of this camera are not kept.",
                 "ready": "",
             }[incident["clip"]]
-            text(words, "p", "soft").style("margin-top: .6rem")
+            text(f"{words} {_REMOVED}" if removed else words, "p", "soft").style("margin-top: .6rem")
 
     def _second(self, incident: dict[str, Any], at: str) -> float:
         """The second of the clip at a moment."""
@@ -422,7 +427,7 @@ def _kind(seen: dict[str, Any]) -> None:
                 Moment(seen["first_at"], "time")
                 text(" to ", "span")
                 Moment(seen["last_at"], "time")
-                text("".join(f", person {track}" for track in people[:_NAMED]), "span")
+                text(f", {who(people[:_NAMED])}" if people else "", "span")
         text(sentence(seen["explanation"]), "p")
         if kind == Kind.UNUSUAL:
             parts = sorted(seen["facts"].items(), key=lambda one: -one[1])

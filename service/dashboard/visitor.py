@@ -65,9 +65,9 @@ class Visitor:
         """Change a document; raises `Refused`."""
         return await self._ask("PATCH", path, json=document)
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str) -> Any:
         """Delete a document; raises `Refused`."""
-        await self._ask("DELETE", path)
+        return await self._ask("DELETE", path)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
         answer = await self._client.request(method, path, **options)

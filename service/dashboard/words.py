@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from model.behaviours import Kind
@@ -122,6 +123,22 @@ def tone(kind: Kind, modes: Mapping[str, str]) -> str:
     return modes.get(kind, SEVERITIES.get(kind, Severity.WARNING))
 
 
+def who(tracks: Iterable[int]) -> str:
+    """People by their numbers; nothing for nobody.
+
+    Example:
+        >>> who([3]), who([1, 3]), who([9, 1, 2, 3, 5])
+        ('person 3', 'people 1, 3', 'people 1-3, 5, 9')
+    """
+    ordered = sorted(set(tracks))
+    if not ordered:
+        return ""
+    # Numbers in a row have the same difference to their places.
+    runs = [[track for _, track in run] for _, run in groupby(enumerate(ordered), lambda one: one[1] - one[0])]
+    named = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(track) for track in run) for run in runs]
+    return f"{'person' if len(ordered) == 1 else 'people'} {', '.join(named)}"
+
+
 def fact(name: str, value: float) -> tuple[str, str]:
     """A number that a named behaviour measured, as a name and a value with its unit.
 
@@ -148,6 +165,19 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def pictures_removed(removed: Mapping[str, int]) -> str:
+    """What became of the stored pictures of a camera, as a sentence.
+
+    Args:
+        removed: `PicturesRemoved` as JSON.
+    """
+    if not removed["incidents"]:
+        return "No pictures were stored."
+    of = "1 incident" if removed["incidents"] == 1 else f"{removed['incidents']:,} incidents"
+    files = "1 file" if removed["files"] == 1 else f"{removed['files']:,} files"
+    return f"Pictures of {of} removed: {files}, {size(removed['size_bytes'])}."
 
 
 def camera_name(status: dict[str, Any]) -> str:

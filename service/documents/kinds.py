@@ -14,7 +14,11 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.FALL: "Fall",
     Kind.FIGHT: "Fight",
     Kind.LYING: "Person lying",
+    Kind.DISPERSAL: "People run apart",
     Kind.RUNNING: "Running",
+    Kind.WRONG_WAY: "Wrong way",
+    Kind.GATHERING: "Gathering",
+    Kind.LOITERING: "Loitering",
     Kind.UNUSUAL: "Unusual movement",
 }
 """What each kind is called where people read it."""
@@ -23,10 +27,17 @@ SEVERITIES: Final[dict[Kind, Severity]] = {
     Kind.FALL: Severity.ALERT,
     Kind.FIGHT: Severity.ALERT,
     Kind.LYING: Severity.ALERT,
+    Kind.DISPERSAL: Severity.WARNING,
     Kind.RUNNING: Severity.WARNING,
+    Kind.WRONG_WAY: Severity.WARNING,
+    Kind.GATHERING: Severity.WARNING,
+    Kind.LOITERING: Severity.WARNING,
 }
 """How urgent each named behaviour is, unless the camera says otherwise. `unusual` is a warning, and an alert from the
 alert level on."""
+
+ON_REQUEST: Final = frozenset({Kind.WRONG_WAY, Kind.LOITERING, Kind.GATHERING})
+"""Named behaviours that are ordinary in many places: only cameras that switch them on report them."""
 
 BEHAVIOUR_DIGITS: Final = 3
 """Digits of a behaviour's score and of its facts."""

@@ -177,6 +177,11 @@ class IncidentInfo(Document):
     snapshot: EvidenceState = Field(description="Picture of the peak: `pending`, `ready`, `missing` or `off`.")
     clip: EvidenceState = Field(description="Video of the incident: `pending`, `ready`, `missing` or `off`.")
     evidence_problem: str | None = Field(description="Why evidence is missing or incomplete; null if it is not.")
+    pictures_removed_at: datetime | None = Field(
+        default=None,
+        description="When pictures were removed from its snapshot and clip on request, which left only skeletons; null "
+        "if they were not.",
+    )
     acknowledged_at: datetime | None = Field(description="When an operator acknowledged it; null if nobody has.")
     false_alarm: bool = Field(
         description="Whether an operator marked it as a false alarm; the next calibration of the camera then "

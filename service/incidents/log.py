@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -76,7 +76,14 @@ class _Evidence:
     problem: str | None
 
 
-_Entry = _Noted | _State | _Evidence
+@dataclass(frozen=True, slots=True)
+class _PicturesRemoved:
+    """The pictures of an incident were removed."""
+
+    incident_id: str
+
+
+_Entry = _Noted | _State | _Evidence | _PicturesRemoved
 
 
 class IncidentLog:
@@ -191,6 +198,19 @@ class IncidentLog:
         """Record that evidence of an incident is ready or missing; never blocks."""
         with self._changed:
             self._put(_Evidence(incident_id, kind, state, redact(problem) if problem else None))
+
+    def remove_pictures(self, incident_ids: Collection[str]) -> None:
+        """Record that pictures were removed from the evidence of incidents; a second time changes nothing.
+
+        Raises:
+            SQLAlchemyError: The database cannot be used.
+        """
+        self._commit(lambda: self._store.remove_pictures(incident_ids))
+
+    def pictures_removed(self, incident_id: str) -> None:
+        """Record the same of an incident whose start may still wait for the database; never blocks."""
+        with self._changed:
+            self._put(_PicturesRemoved(incident_id))
 
     def acknowledge(self, incident_id: str) -> IncidentInfo:
         """Record that an operator acknowledged an incident; a second time changes nothing.
@@ -336,6 +356,8 @@ class IncidentLog:
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
             case _Evidence(incident_id, kind, state, problem):
                 return self._store.evidence(incident_id, kind, state, problem)
+            case _PicturesRemoved(incident_id):
+                return self._store.remove_pictures([incident_id])
 
     def _commit(self, write: Callable[[], Event | None], *, again: bool = False) -> None:
         """Write and then publish, under the lock for both.

@@ -11,6 +11,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +74,15 @@ class _Forgotten:
     camera_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _PicturesRemoved:
+    camera_id: str
+    dropped: Future[set[str]]
+
+
+_Item = _Frame | _Started | _Ended | _Forgotten | _PicturesRemoved
+
+
 class EvidenceRecorder:
     """Records snapshots and clips of incidents on a thread of its own.
 
@@ -106,7 +117,7 @@ class EvidenceRecorder:
         self._on_done = on_done
         self._monotonic = monotonic
         self._changed = threading.Condition()
-        self._queue: deque[_Frame | _Started | _Ended | _Forgotten] = deque()
+        self._queue: deque[_Item] = deque()
         self._waiting: Counter[str] = Counter()
         self._waiting_bytes = 0
         self._dropped = 0
@@ -195,7 +206,25 @@ class EvidenceRecorder:
         with self._changed:
             self._put(_Forgotten(camera_id))
 
-    def _put(self, item: _Frame | _Started | _Ended | _Forgotten) -> None:
+    def drop_pictures(self, camera_id: str) -> set[str]:
+        """Forget the pictures of a camera that were taken until now: its recordings go on with skeletons only.
+
+        Files that are complete stay; the caller removes them. Waits for the recorder, which first takes the frames that
+        came before. Incidents that start later are recorded from now on, as their camera is set.
+
+        Returns:
+            Ids of the incidents whose recording has dropped pictures.
+        """
+        item = _PicturesRemoved(camera_id, Future())
+        with self._changed:
+            self._put(item)
+        while self._thread.is_alive():
+            with suppress(TimeoutError):
+                return item.dropped.result(_LOOK_S)
+        # A recorder that has ended writes nothing more; one that has not begun has nothing yet.
+        return item.dropped.result() if item.dropped.done() else set()
+
+    def _put(self, item: _Item) -> None:
         self._queue.append(item)
         self._changed.notify()
 
@@ -216,7 +245,7 @@ class EvidenceRecorder:
         for recording in self._recordings.values():
             recording.give_up("the service stopped before it was written")
 
-    def _next(self, *, wait: bool) -> _Frame | _Started | _Ended | _Forgotten | None:
+    def _next(self, *, wait: bool) -> _Item | None:
         """Take the next item of the queue; None if there is none, after a wait if that is asked for."""
         with self._changed:
             if wait and not self._queue and not self._stopping:
@@ -231,7 +260,7 @@ class EvidenceRecorder:
                 self._waiting_bytes -= 0 if item.image is None else item.image.nbytes
             return item
 
-    def _handle(self, item: _Frame | _Started | _Ended | _Forgotten) -> None:
+    def _handle(self, item: _Item) -> None:
         try:
             match item:
                 case _Frame():
@@ -244,10 +273,17 @@ class EvidenceRecorder:
                         recording.end(item.moment, self._after_s)
                 case _Forgotten():
                     self._rings.pop(item.camera_id, None)
-                    self._cut(one for one in self._recordings.values() if one.camera_id == item.camera_id)
-        except Exception:
+                    self._cut(self._recordings_of(item.camera_id))
+                case _PicturesRemoved():
+                    self._rings.pop(item.camera_id, None)
+                    item.dropped.set_result(
+                        {one.incident_id for one in self._recordings_of(item.camera_id) if one.drop_pictures()}
+                    )
+        except Exception as error:
             # A picture that cannot be drawn must not stop the evidence of other incidents.
             log.exception("a step of recording evidence failed", step=type(item).__name__.strip("_").lower())
+            if isinstance(item, _PicturesRemoved):
+                item.dropped.set_exception(error)
 
     def _keep(self, frame: _Frame) -> None:
         score = frame.score
@@ -264,8 +300,8 @@ class EvidenceRecorder:
         ring.append(shot)
         while len(ring.shots) > 1 and (ring.bytes > _RING_BYTES or self._past(ring.shots[0], shot.moment)):
             ring.popleft()
-        for recording in self._recordings.values():
-            if recording.camera_id == frame.camera_id and not recording.offer(shot):
+        for recording in self._recordings_of(frame.camera_id):
+            if not recording.offer(shot):
                 with self._changed:
                     self._dropped += 1
 
@@ -296,6 +332,9 @@ class EvidenceRecorder:
             recording.offer(shot, course=shot.moment >= item.began or shot is past[-1])
         with self._changed:
             self._recordings[item.incident_id] = recording
+
+    def _recordings_of(self, camera_id: str) -> list[IncidentRecording]:
+        return [recording for recording in self._recordings.values() if recording.camera_id == camera_id]
 
     def _cut(self, recordings: Iterable[IncidentRecording]) -> None:
         for recording in recordings:

@@ -160,7 +160,7 @@ class IncidentRecording:
         self._cut_short = True
         self._writers: dict[bool, VideoWriter] = {}
         self._size = (0, 0)
-        self._files = ExitStack()
+        self._files: dict[bool, ExitStack] = {}
 
     @property
     def done(self) -> bool:
@@ -206,6 +206,18 @@ class IncidentRecording:
         """Finish with the frames that are there; no others will come."""
         self._cut_short = self._cut_short and (self._over or self._complete)
         self._over = self._complete = True
+
+    def drop_pictures(self) -> bool:
+        """Go on with skeletons only, and abandon the video with pictures; the caller removes the snapshot.
+
+        Returns:
+            Whether there were any pictures until now.
+        """
+        shots = [*self._backlog.shots, *([] if self._peak is None else [self._peak])]
+        had = True in self._versions and (True in self._writers or any(shot.jpeg is not None for shot in shots))
+        self._versions = VERSIONS[1:]
+        self._abandon(True)
+        return had
 
     def give_up(self, problem: str) -> None:
         """Give up the evidence that is not finished.
@@ -275,29 +287,36 @@ class IncidentRecording:
         fps = (len(self._backlog.shots) - 1) / span if span > 0 else _FPS
         self._size = first.size
         self._store.make_room(self.incident_id)
-        # The file that is entered first is finished last: see `EvidenceStore.has`.
-        for version in reversed(self._versions):
+        for version in self._versions:
             if version and first.jpeg is None:
                 continue
             target = self._store.file(self.incident_id, "clip", background=version)
-            part = self._files.enter_context(replacing(target))
+            files = self._files[version] = ExitStack()
+            part = files.enter_context(replacing(target))
             # One thread, because many cameras may record at once and the engine needs the processors.
             writer = VideoWriter(part, self._size, min(max(fps, 1.0), 60.0), threads=1)
-            self._writers[version] = self._files.enter_context(writer)
+            self._writers[version] = files.enter_context(writer)
 
     def _finish(self) -> None:
         if not self._writers:
             self._settle("clip", "missing", _NOTHING)
             return
-        self._files.close()
+        # The version with skeletons comes last: see `EvidenceStore.has`.
+        for version in VERSIONS:
+            if version in self._files:
+                self._files.pop(version).close()
         self._settle("clip", "ready", _CUT_SHORT if self._cut_short else None)
 
     def _abandon_clip(self) -> None:
         if "clip" not in self._reported:
-            with suppress(_Abandoned), self._files:
-                raise _Abandoned
-            with suppress(OSError):
-                self._store.discard_kind(self.incident_id, "clip")
+            for version in VERSIONS:
+                self._abandon(version)
+
+    def _abandon(self, version: bool) -> None:
+        """Remove the unfinished video of one version."""
+        self._writers.pop(version, None)
+        with suppress(_Abandoned), self._files.pop(version, ExitStack()):
+            raise _Abandoned
 
     def _settle(self, kind: EvidenceKind, outcome: Outcome, problem: str | None) -> None:
         if kind == "clip":
@@ -306,6 +325,10 @@ class IncidentRecording:
             self._writers = {}
         if kind not in self._reported:
             self._reported.add(kind)
+            if outcome == "missing":
+                # One of the two versions may have been written.
+                with suppress(OSError):
+                    self._store.discard_kind(self.incident_id, kind)
             self._report(self.incident_id, kind, outcome, problem)
 
     def _explain(self, kind: EvidenceKind, error: Exception) -> str:

@@ -6,21 +6,25 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import JSON, ColumnElement, Double, Index, String, case, delete, func, literal, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from model.behaviours import Kind
 from pose.live import SourceState
 from service.documents.base import EndReason, Severity
-from service.documents.messages import Event, EvidenceState, IncidentInfo, event_adapter
-from service.incidents.kinds import KIND_FIELDS, kind_fields, stored_kinds
-from service.storage.database import Base, Clock, Counter, Database, Turn, Utc, take_turn, utc_now
-from service.storage.evidence import EvidenceKind
+from service.documents.messages import Event, EvidenceState, IncidentInfo
+from service.incidents.kinds import KIND_FIELDS, stored_kinds
+from service.incidents.tables import LONGEST_PROBLEM, EventRow, IncidentRow
+from service.storage.database import Clock, Database, Turn, Utc, take_turn, utc_now
+from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind
 
-_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
-_PROBLEM: Final = 1000
+_AT_ONCE: Final = 500
+"""Incidents that one statement names; databases limit the parameters of a statement."""
+
+_UNWRITTEN: Final = "the service ended before it was written"
+_GONE: Final = "its files are no longer there; most likely they were removed to make room"
 
 
 class UnknownIncident(LookupError):
@@ -72,65 +76,6 @@ class FalseAlarm:
 
     peak: HeldPeak | None
     scores: Mapping[Kind, float]
-
-
-class IncidentRow(Base):
-    """Table of incidents; see `IncidentInfo` and `HeldPeak` for the columns.
-
-    `kinds` maps each kind that was seen to the other fields of its `KindSeen`. It is empty for incidents from before
-    there were kinds. Title and explanation follow from it.
-    """
-
-    __tablename__ = "incidents"
-    __table_args__ = (Index("ix_incidents_camera_id_sequence", "camera_id", "sequence"),)
-
-    sequence: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(32), unique=True)
-    camera_id: Mapped[str] = mapped_column(String(64))
-    severity: Mapped[str] = mapped_column(String(16))
-    started_at: Mapped[datetime] = mapped_column(Utc, index=True)
-    updated_at: Mapped[datetime] = mapped_column(Utc)
-    ended_at: Mapped[datetime | None] = mapped_column(Utc, index=True)
-    end_reason: Mapped[str | None] = mapped_column(String(32))
-    peak_level: Mapped[float] = mapped_column(Double)
-    peak_at: Mapped[datetime] = mapped_column(Utc)
-    people: Mapped[dict[str, float]] = mapped_column(JSON)
-    kind: Mapped[str] = mapped_column(String(16), server_default=Kind.UNUSUAL)
-    kinds: Mapped[dict[str, dict[str, Any]]] = mapped_column(JSON, server_default="{}")
-    suppressed: Mapped[int]
-    snapshot: Mapped[EvidenceState] = mapped_column(String(16))
-    clip: Mapped[EvidenceState] = mapped_column(String(16))
-    evidence_problem: Mapped[str | None] = mapped_column(String(_PROBLEM))
-    acknowledged_at: Mapped[datetime | None] = mapped_column(Utc)
-    false_alarm: Mapped[bool] = mapped_column(default=False)
-    held_score: Mapped[float | None] = mapped_column(Double)
-    scored_by: Mapped[str | None] = mapped_column(String(64))
-
-    def info(self) -> IncidentInfo:
-        """A copy that outlives the session."""
-        names = IncidentInfo.model_fields.keys() - {"camera", *KIND_FIELDS}
-        known = {name: getattr(self, name) for name in names} | {"camera": self.camera_id}
-        # An incident from before there were kinds has none here, and is read as `unusual`.
-        return IncidentInfo.model_validate(known | (kind_fields(self.kinds) if self.kinds else {}))
-
-
-class EventRow(Base):
-    """Table of events; `payload` holds the fields of the message that have no column."""
-
-    __tablename__ = "events"
-    __table_args__ = (Index("ix_events_camera_id_id", "camera_id", "id"),)
-
-    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
-    at: Mapped[datetime] = mapped_column(Utc, index=True)
-    camera_id: Mapped[str] = mapped_column(String(64))
-    incident_id: Mapped[str | None] = mapped_column(String(32), index=True)
-    type: Mapped[str] = mapped_column(String(32))
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
-
-    def event(self) -> Event:
-        """The event as a message."""
-        head = {"id": self.id, "at": self.at, "camera": self.camera_id, "type": self.type}
-        return event_adapter.validate_python(self.payload | head)
 
 
 class IncidentStore:
@@ -215,7 +160,7 @@ class IncidentStore:
         Raises:
             UnknownIncident: It never started, or was removed.
         """
-        problem = problem[:_PROBLEM] if problem else None
+        problem = problem[:LONGEST_PROBLEM] if problem else None
         with self._writing() as session:
             row = _row(session, incident_id)
             if getattr(row, kind) == state and problem in (None, row.evidence_problem):
@@ -223,6 +168,24 @@ class IncidentStore:
             setattr(row, kind, state)
             row.evidence_problem = problem or row.evidence_problem
             return self._event(session, "incident.evidence", row)
+
+    def remove_pictures(self, incident_ids: Collection[str]) -> Event | None:
+        """Store that pictures were removed from the evidence of incidents.
+
+        Incidents that lost them before stay as they are, and those that are not in the store are passed over.
+
+        Returns:
+            The event of the last one; None if nothing changed.
+        """
+        ids, now, event = sorted(incident_ids), self._clock(), None
+        with self._writing() as session:
+            for begin in range(0, len(ids), _AT_ONCE):
+                named = IncidentRow.id.in_(ids[begin : begin + _AT_ONCE])
+                for row in session.scalars(select(IncidentRow).where(named).order_by(IncidentRow.sequence)):
+                    if row.pictures_removed_at is None:
+                        row.pictures_removed_at = now
+                        event = self._event(session, "incident.evidence", row)
+        return event
 
     def acknowledge(self, incident_id: str) -> Event | None:
         """Store that an operator acknowledged an incident; None if that was done before.
@@ -272,17 +235,23 @@ class IncidentStore:
         """End incidents that the last process left open, and settle evidence that is still pending.
 
         An incident ends at the time of its last update. Pending evidence becomes ready if it is on disk, else missing.
+        Ready evidence that is no longer on disk becomes missing: retention removes files before it says so.
 
         Args:
             has_evidence: Whether evidence of an incident is on disk.
         """
-        unsettled = or_(IncidentRow.ended_at.is_(None), *(getattr(IncidentRow, kind) == "pending" for kind in _KINDS))
         events = []
         with self._writing() as session:
-            for row in session.scalars(select(IncidentRow).where(unsettled).order_by(IncidentRow.sequence)):
-                for kind in _KINDS:
-                    if getattr(row, kind) == "pending":
-                        _settle_evidence(row, kind, has_evidence(row.id, kind))
+            columns = IncidentRow.sequence, IncidentRow.id, IncidentRow.ended_at, IncidentRow.snapshot, IncidentRow.clip
+            for number, incident_id, ended_at, *states in session.execute(select(*columns)).all():
+                found = [has_evidence(incident_id, kind) for kind in EVIDENCE_KINDS]
+                settled = [_settled(state, on_disk) for state, on_disk in zip(states, found, strict=True)]
+                if ended_at is not None and settled == states:
+                    continue
+                row = session.get_one(IncidentRow, number)
+                if lost := [old for old, new in zip(states, settled, strict=True) if old != new == "missing"]:
+                    row.evidence_problem = _UNWRITTEN if "pending" in lost else _GONE
+                row.snapshot, row.clip = settled
                 if row.ended_at is None:
                     row.ended_at, row.end_reason = row.updated_at, EndReason.INTERRUPTED
                     events.append(self._event(session, "incident.ended", row))
@@ -398,10 +367,20 @@ class IncidentStore:
         with self._sessions() as session:
             return session.scalar(select(func.min(EventRow.id)))
 
-    def ids(self) -> set[str]:
-        """Ids of all incidents."""
+    def ids(self, camera: str | None = None, *, pictures_removed: bool = False) -> set[str]:
+        """Ids of incidents.
+
+        Args:
+            camera: Only those of this camera; None for all.
+            pictures_removed: Only those whose pictures were removed.
+        """
+        query = select(IncidentRow.id)
+        if camera is not None:
+            query = query.where(IncidentRow.camera_id == camera)
+        if pictures_removed:
+            query = query.where(IncidentRow.pictures_removed_at.is_not(None))
         with self._sessions() as session:
-            return set(session.scalars(select(IncidentRow.id)))
+            return set(session.scalars(query))
 
     def prune(self, older_than: datetime, of_camera: Mapping[str, datetime] | None = None) -> list[str]:
         """Remove incidents that ended before a time, with all their events, and camera states from before that time.
@@ -471,10 +450,11 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     row.kind, row.kinds = incident.kind, stored_kinds(incident.kinds, row.kinds)
 
 
-def _settle_evidence(row: IncidentRow, kind: EvidenceKind, found: bool) -> None:
-    setattr(row, kind, "ready" if found else "missing")
-    if not found:
-        row.evidence_problem = "the service ended before it was written"
+def _settled(state: EvidenceState, found: bool) -> EvidenceState:
+    """State of evidence after the end of the process that wrote it, by whether it is on disk."""
+    if state == "off" or (found and state != "pending"):
+        return state
+    return "ready" if found else "missing"
 
 
 def _json(people: dict[int, float]) -> dict[str, float]:

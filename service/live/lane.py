@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.behaviours import Behaviours
+from model.behaviours import BEHAVIOURS, Behaviour, Behaviours
 from model.online import OnlineFrameScore
 from model.scorer import ScoredWindow
 from pose.estimator import Poses
@@ -51,6 +51,7 @@ class Lane:
         deliver: Called on the engine's thread with every processed frame.
         max_fps: Highest processed frame rate, in frames per second.
         ignore: Zones in which people are not scored; any thread may change them.
+        behaviours: The named behaviours to look for; any thread may change them.
 
     Attributes:
         number: Number of the lane, unique in the process, from 1.
@@ -69,9 +70,11 @@ class Lane:
         *,
         max_fps: float,
         ignore: tuple[Zone, ...] = (),
+        behaviours: tuple[Behaviour, ...] = BEHAVIOURS,
     ) -> None:
         self.camera_id = camera_id
         self.ignore = ignore
+        self.behaviours = behaviours
         self.number = next(self._numbers)
         self.inbox = inbox
         self.deliver = deliver
@@ -193,6 +196,7 @@ class Lane:
         if self._behaviours is None or self._behaviours[0] != self._scenes:
             # Track numbers of two scenes are unrelated.
             self._behaviours = self._scenes, Behaviours()
+        self._behaviours[1].look_for(self.behaviours)
         findings = self._behaviours[1].observe(
             item.captured_at, people.track_ids, people.boxes, keypoints, (width, height)
         )

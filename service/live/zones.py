@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from model.behaviours import Finding, Kind
+from model.behaviours.ground import inside
 
 MOST_ZONES: Final = 16
 MOST_CORNERS: Final = 32
@@ -38,8 +38,7 @@ def standing_in(boxes: ArrayLike, zones: Sequence[Zone], size: tuple[int, int]) 
         Shape ``(M,)``, True for each person in a zone.
     """
     left, _, right, bottom = np.asarray(boxes, np.float64).reshape(-1, 4).T
-    # Feet outside the picture count as standing at its edge.
-    return _inside(np.clip(np.stack([(left + right) / 2, bottom], 1) / size, 0.0, 1.0), zones)
+    return _inside(np.stack([(left + right) / 2, bottom], 1) / size, zones)
 
 
 def resting_in(boxes: ArrayLike, zones: Sequence[Zone], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -57,7 +56,7 @@ def resting_in(boxes: ArrayLike, zones: Sequence[Zone], size: tuple[int, int]) -
         Shape ``(M,)``, True for each person in a zone.
     """
     left, top, right, bottom = np.asarray(boxes, np.float64).reshape(-1, 4).T
-    return _inside(np.clip(np.stack([(left + right) / 2, (top + bottom) / 2], 1) / size, 0.0, 1.0), zones)
+    return _inside(np.stack([(left + right) / 2, (top + bottom) / 2], 1) / size, zones)
 
 
 def without_rest(
@@ -84,9 +83,4 @@ def without_rest(
 
 
 def _inside(points: NDArray[np.float64], zones: Sequence[Zone]) -> NDArray[np.bool_]:
-    inside = np.zeros(len(points), bool)
-    for zone in zones:
-        polygon = np.asarray(zone, np.float32)
-        found = [cv2.pointPolygonTest(polygon, (float(x), float(y)), measureDist=False) >= 0 for x, y in points]
-        inside |= np.array(found, bool)
-    return inside
+    return np.any([inside(points, zone) for zone in zones], axis=0) if zones else np.zeros(len(points), bool)

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, Index, String, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from service.documents.messages import Event, event_adapter
-from service.incidents.store import EventRow
+from service.incidents.tables import EventRow
 from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 
 _PROBLEM: Final = 1000

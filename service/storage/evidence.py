@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from service.storage.writing import remove_unknown, size_of
+from service.storage.writing import remove_unknown, size_of, sync
 
 EvidenceKind = Literal["snapshot", "clip"]
 EVIDENCE_KINDS: Final[tuple[EvidenceKind, ...]] = ("snapshot", "clip")
@@ -53,6 +55,35 @@ class EvidenceStore:
         for background in (True, False):
             self.file(incident_id, kind, background=background).unlink(missing_ok=True)
 
+    def pictures(self, incident_id: str) -> list[Path]:
+        """The files of an incident that show the camera's picture."""
+        files = (self.file(incident_id, kind) for kind in EVIDENCE_KINDS)
+        return [file for file in files if file.exists()]
+
+    def discard_pictures(self, incident_id: str) -> list[int]:
+        """Remove the files that show the camera's picture, so that no loss of power brings them back.
+
+        The folder keeps its time, with which retention judges how old the evidence is.
+
+        Returns:
+            The size in bytes of each file that was removed.
+
+        Raises:
+            OSError: A file cannot be removed.
+        """
+        sizes, folder = [], self._folder(incident_id)
+        with suppress(FileNotFoundError):
+            before = folder.stat()
+            for file in self.pictures(incident_id):
+                with suppress(FileNotFoundError):
+                    size = file.stat().st_size
+                    file.unlink()
+                    sizes.append(size)
+            if sizes:
+                os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+                sync(folder)
+        return sizes
+
     def ids(self) -> set[str]:
         """Ids of the incidents that have a folder."""
         return {path.name for path in self.root.iterdir()}
@@ -70,7 +101,9 @@ class EvidenceStore:
         return size_of(self._folder(incident_id))
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
-        """Remove evidence of incidents that are not in the database, and unfinished files.
+        """Remove evidence of incidents that are not in the database, and what was left unfinished.
+
+        A piece of evidence of which only the version with the picture was written is unfinished too.
 
         Args:
             known: Ids of the incidents in the database.
@@ -78,7 +111,14 @@ class EvidenceStore:
         Returns:
             The names of what was removed.
         """
-        return remove_unknown(self.root, known)
+        removed = remove_unknown(self.root, known)
+        for incident_id in self.ids():
+            for kind in EVIDENCE_KINDS:
+                if not self.has(incident_id, kind):
+                    alone = self.file(incident_id, kind)
+                    removed += [f"{incident_id}/{alone.name}"] if alone.exists() else []
+                    self.discard_kind(incident_id, kind)
+        return removed
 
     def _folder(self, incident_id: str) -> Path:
         return self.root / incident_id

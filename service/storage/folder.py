@@ -21,6 +21,7 @@ Only the user of the service can read any of it.
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Collection
 from pathlib import Path
@@ -149,6 +150,22 @@ class DataFolder:
             The names of what was removed.
         """
         return [*remove_all(self.uploads.iterdir()), *remove_unknown(self.clips, known)]
+
+    def remove_abandoned(self, known: Collection[str], older_than_s: float) -> list[str]:
+        """Remove clips that are not in the database although the service has run on since they were stored.
+
+        Such a clip is left if the database is lost while its row is written or deleted.
+
+        Args:
+            known: Ids of the clips in the database.
+            older_than_s: Only what was stored longer ago than this, in seconds; the row of a new clip is yet to come.
+
+        Returns:
+            The names removed.
+        """
+        limit = time.time() - older_than_s
+        unknown = [path for path in self.clips.iterdir() if path.name not in known]
+        return remove_all(path for path in unknown if path.stat().st_mtime < limit)
 
     def size(self, clip_id: str) -> int:
         """Size of a clip and of all files made from it, in bytes."""

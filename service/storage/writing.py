@@ -24,9 +24,9 @@ def replacing(target: Path) -> Iterator[Path]:
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}{_PART}")
     try:
         yield part
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -36,6 +36,15 @@ def atomic_write(target: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that replaces `target` at the end, as in `replacing`; only this user can read it."""
     with replacing(target) as part, open(part, "xb", opener=_open_private) as stream:
         yield stream
+
+
+def sync(path: Path) -> None:
+    """Write a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_storage_full(error: OSError) -> bool:
@@ -82,11 +91,3 @@ def remove_all(paths: Iterable[Path]) -> list[str]:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -47,12 +47,16 @@ class Device(threading.Thread):
         socket_base: Address of the service, ``ws://…``.
         camera_id: The feed.
         pose: Where the joints are at a time.
+        rate_hz: Frames that it sends in a second, at most.
     """
 
-    def __init__(self, socket_base: str, camera_id: str, pose: Callable[[float], list[list[float]]]) -> None:
+    def __init__(
+        self, socket_base: str, camera_id: str, pose: Callable[[float], list[list[float]]], rate_hz: float = RATE_HZ
+    ) -> None:
         super().__init__(name=f"device-{camera_id}")
         self._url = f"{socket_base}/v1/cameras/{camera_id}/skeletons"
         self._pose = pose
+        self._period = 1 / rate_hz
         self._stopping = threading.Event()
         self.answers: list[dict[str, Any]] = []
 
@@ -60,7 +64,7 @@ class Device(threading.Thread):
         started = time.monotonic()
         try:
             with connect(self._url, compression=None) as socket:
-                while not self._stopping.wait(1 / RATE_HZ):
+                while not self._stopping.wait(self._period):
                     moment = time.monotonic() - started
                     person = {"track": 1, "keypoints": self._pose(moment)}
                     socket.send(json.dumps({"time_s": moment, "width": 640, "height": 480, "people": [person]}))
@@ -79,9 +83,11 @@ class Device(threading.Thread):
 
 
 @contextmanager
-def device(socket_base: str, camera_id: str, pose: Callable[[float], list[list[float]]]) -> Iterator[Device]:
+def device(
+    socket_base: str, camera_id: str, pose: Callable[[float], list[list[float]]], rate_hz: float = RATE_HZ
+) -> Iterator[Device]:
     """A device that feeds until the block ends."""
-    feeding = Device(socket_base, camera_id, pose)
+    feeding = Device(socket_base, camera_id, pose, rate_hz)
     feeding.start()
     try:
         yield feeding

@@ -230,6 +230,31 @@ def reencode(source: Path, target: Path, *, every: int = 1, scale: float = 1.0, 
     return target
 
 
+def repeated(source: Path, target: Path, times: int) -> Path:
+    """A clip several times in a row, without coding it again.
+
+    Args:
+        source: The clip.
+        target: Where to write.
+        times: How often.
+    """
+    with av.open(str(target), "w") as output:
+        with av.open(str(source)) as container:
+            stream = output.add_stream_from_template(container.streams.video[0])
+        for number in range(times):
+            with av.open(str(source)) as container:
+                original = container.streams.video[0]
+                length = original.duration or 0
+                for packet in container.demux(original):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    packet.pts += number * length
+                    packet.dts += number * length
+                    packet.stream = stream
+                    output.mux(packet)
+    return target
+
+
 def empty(directory: Path) -> Path:
     """No bytes at all."""
     return _write(directory / "empty.mp4", b"")

@@ -99,10 +99,13 @@ def sit_down(server: ServerProcess, browser: Browser) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def operator(sit_down: Callable[..., Operator]) -> Iterator[Operator]:
+def operator(sit_down: Callable[..., Operator], server: ServerProcess) -> Iterator[Operator]:
     someone = sit_down()
+    before = len(server.log.read_text())
     yield someone
     assert someone.troubles == []
+    faults = [line for line in server.log.read_text()[before:].splitlines() if "[error" in line and "[nicegui]" in line]
+    assert faults == [], "the page failed on the server, see its log"
 
 
 def test_the_wall_shows_cameras_that_move(operator: Operator) -> None:
@@ -287,6 +290,24 @@ def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
     assert operator.server.client.get("/v1/cameras/hofe-garten").status_code == 404
+
+
+def test_stored_pictures_are_removed_after_a_question(operator: Operator) -> None:
+    page, client = operator.go("/cameras/gate"), operator.server.client
+    before = client.get("/v1/audit").json()["records"][0]["id"]
+    page.get_by_role("button", name="Remove stored pictures…").click()
+    dialog = page.get_by_role("dialog", name="Remove stored pictures")
+    expect(dialog.get_by_text("This cannot be undone.")).to_be_visible()
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert client.get("/v1/audit").json()["records"][0]["id"] == before
+    page.get_by_role("button", name="Remove stored pictures…").click()
+    dialog.get_by_role("button", name="Remove pictures").click()
+    expect(page.get_by_text("No pictures were stored.")).to_be_visible()
+    eventually(
+        lambda: client.get("/v1/audit").json()["records"][0]["target"] == "/v1/cameras/gate/pictures",
+        "the change is recorded",
+    )
 
 
 def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Operator) -> None:

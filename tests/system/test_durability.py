@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
+from service.runtime import Runtime
+from service.settings import Settings
+from service.storage.evidence import EVIDENCE_KINDS
 from tests.doubles import media
+from tests.doubles.live_records import NOON, incident_info, over
 from tests.doubles.servers import PATIENCE_S, ServerProcess, eventually, raw_connection, server_process
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -54,6 +62,49 @@ def test_a_kill_in_the_middle_costs_nothing_but_time(tmp_path: Path, pose_weight
         document = server.client.clip(again)
         assert (document["state"], document["error"]["cause"]) == ("failed", "interrupted")
         assert server.client.clip(finished["id"]) == finished
+
+
+@pytest.mark.slow
+def test_a_kill_while_pictures_are_removed_leaves_each_incident_with_what_it_says(tmp_path: Path) -> None:
+    data, names = tmp_path / "data", [f"{number}" for number in range(200)]
+    runtime = Runtime.open(Settings(data_dir=data))
+    an_hour_ago = (datetime.now(UTC) - NOON).total_seconds() - 3600
+    evidence = runtime.folder.evidence
+    for name in names:
+        info = incident_info(name, "door", start=an_hour_ago)
+        runtime.streams.incidents.started(info)
+        runtime.streams.incidents.ended(over(info))
+        evidence.make_room(name)
+        for kind in EVIDENCE_KINDS:
+            runtime.streams.incidents.evidence(name, kind, "ready")
+            for background in (True, False):
+                evidence.file(name, kind, background=background).write_bytes(b"faces" if background else b"bones")
+    runtime.close()
+
+    def check(server: ServerProcess) -> bool:
+        """Whether pictures are removed, which all incidents say alike."""
+        page = server.client.get("/v1/incidents", params={"limit": len(names)}).json()["incidents"]
+        assert len(page) == len(names)
+        (removed,) = {incident["pictures_removed_at"] for incident in page}
+        for name in names:
+            assert evidence.pictures(name) == [] if removed else len(evidence.pictures(name)) == 2
+            assert all(evidence.has(name, kind) for kind in EVIDENCE_KINDS)
+        return removed is not None
+
+    outcomes = set()
+    for delay_s in (0.05, 0.2, 0.4):
+        with server_process(data, ready=False) as server, ThreadPoolExecutor() as pool:
+            if check(server):
+                break
+            asked = pool.submit(server.client.delete, "/v1/cameras/door/pictures")
+            time.sleep(delay_s)
+            server.kill()
+            outcomes.add(type(asked.exception()))
+    with server_process(data, ready=False) as server:
+        check(server)
+        assert server.client.delete("/v1/cameras/door/pictures").status_code == 200
+        assert check(server)
+    assert httpx.RemoteProtocolError in outcomes or httpx.ReadError in outcomes, "none was killed in the middle"
 
 
 def small_disk(data: Path) -> list[str]:

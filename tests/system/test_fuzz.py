@@ -99,10 +99,10 @@ def test_files_that_point_elsewhere_lead_nowhere(
     assert nobody_connected(listener)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path) -> Iterator[ServerProcess]:
+@pytest.fixture
+def server(backend: str, tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
     with server_process(
-        tmp_path_factory.mktemp("fuzz") / "data", pose_weights=pose_weights, pose_image_size=160, clip_queue_size=500
+        tmp_path / "data", pose_weights=pose_weights, pose_image_size=160, clip_queue_size=500
     ) as running:
         yield running
 

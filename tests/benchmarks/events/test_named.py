@@ -20,6 +20,9 @@ from tests.doubles.walkers import person
 class Falls:
     """Behaviours that see a fall between one second and two, and again from three on."""
 
+    def __init__(self, _: object = ()) -> None:
+        """Whatever is to be looked for."""
+
     def observe(self, time: float, track_ids: Sequence[int], *_: object) -> list[Finding]:
         firing = 1 <= time < 2 or time >= 3
         return [finding(Kind.FALL, 1.2 if firing else 0.7, min(time, 0.8), tracks=tuple(track_ids))]

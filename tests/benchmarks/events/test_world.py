@@ -5,7 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.events.world import BUDGET_PER_DAY, EVENTS_EACH, KINDS, WorldClip, cameras, record
+from benchmarks.events.world import (
+    BUDGET_PER_DAY,
+    EVENTS_EACH,
+    KINDS,
+    PLACE_EVENTS,
+    WorldClip,
+    cameras,
+    record,
+    watch_places,
+)
 from model.behaviours import Kind
 from simulation.scene import EVENTS, SceneIncident
 
@@ -48,3 +57,21 @@ def test_scenes_are_rendered_once(tmp_path: Path) -> None:
     made = kept.stat().st_mtime_ns
     record([clip], tmp_path, 1, console)
     assert kept.stat().st_mtime_ns == made
+
+
+def test_behaviours_of_places_are_looked_for_alone_and_the_wrong_way_where_there_is_one(tmp_path: Path) -> None:
+    clips = [clip for clip in cameras(1)[0].clips if clip.event in PLACE_EVENTS]
+    assert {KINDS[clip.event] for clip in clips if clip.event} == {
+        Kind.DISPERSAL,
+        Kind.WRONG_WAY,
+        Kind.LOITERING,
+        Kind.GATHERING,
+    }
+    assert [clip.event for clip in clips if clip.scene.one_way] == ["wrong_way"]
+    (fighting,) = (clip for clip in cameras(1)[0].clips if clip.event == "fight")
+    onset = SceneIncident("fight", 0.0, 4.0)
+    short = replace(fighting.scene, duration_s=4.0, incident_every_s=None, incidents=(onset,))
+    clip = WorldClip("camera 1, fight", short, "fight")
+    (recording,) = record([clip], tmp_path, 1, Console(quiet=True))
+    seen = watch_places(clip, recording, 1.0)
+    assert (seen.events[0].kind, seen.alarms) == (Kind.FIGHT, ())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from model.behaviours import BEHAVIOURS, LEAST_SCORE, Behaviours, Finding, Kind
+from model.behaviours import BEHAVIOURS, LEAST_SCORE, Behaviours, Finding, Kind, Loitering, WrongWay
 from model.behaviours.posture import Posture
 from model.kinematics import Bodies
 from tests.doubles.puppet import (
@@ -215,6 +215,17 @@ def test_a_long_run_forgets_people() -> None:
     scene = kept[Kind.FIGHT]
     assert [len(part) for part in (scene.seen, scene.broken, scene.agitated)] <= [1, 0, 0]
     assert len(watching._newest) <= len(BEHAVIOURS)
+
+
+def test_other_behaviours_can_be_looked_for_while_the_rest_goes_on() -> None:
+    watching, footage = Behaviours(), film(FALLS, 6.0)
+    for time, tracks, boxes, keypoints in frames(footage):
+        if time == pytest.approx(4.0):
+            watching.look_for([*BEHAVIOURS, WrongWay(0.0)])
+        found = watching.observe(time, tracks, boxes, keypoints, SIZE)
+    assert {finding.kind for finding in found} == {Kind.FALL, Kind.LYING}
+    watching.look_for([Loitering()])
+    assert watching.observe(6.0, tracks, boxes, keypoints, SIZE) == []
 
 
 @pytest.mark.parametrize(

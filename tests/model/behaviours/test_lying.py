@@ -50,6 +50,18 @@ def test_somebody_who_lies_down_slowly_lies_a_second_later(fps: float) -> None:
     assert last.finding.since == pytest.approx(5.6, abs=0.6)
     assert last.finding.facts["down_s"] == pytest.approx(last.time - last.finding.since, abs=0.15)
     assert last.finding.facts["tilt_deg"] == pytest.approx(88, abs=6)
+    assert last.finding.facts["height_h"] < 0.4 < last.finding.facts["width_h"]
+    assert last.finding.saw.endswith("degrees from upright")
+
+
+def test_a_body_that_points_to_the_camera_is_not_said_to_be_upright() -> None:
+    act = keys((2.0, STAND), (3.4, CROUCHED), (4.6, ON_THE_GROUND), (6.0, SUPINE))
+    said = {one.finding.saw.partition(" s, ")[2] for one in of(Kind.LYING, watch(film(act, 12.0, facing=90)))}
+    assert said
+    for words in said:
+        assert words.startswith(("and only 0.", "and 1.", "and 2.", "with the torso ")), words
+        if words.startswith("with"):
+            assert float(words.split()[3]) >= 55, words
 
 
 def test_lying_ends_with_getting_up() -> None:

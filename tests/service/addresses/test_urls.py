@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.addresses.policy import Resolve, StreamPolicy
 from service.addresses.urls import StreamUrlError, UrlKind, parse
-from simulation.scene import EVENTS
+from simulation.scene import USUAL_EVENTS
 
 PUBLIC = "93.184.216.34"
 
@@ -62,7 +62,7 @@ class TestParse:
     def test_simulated_cameras(self) -> None:
         assert (parse("simulation:7").seed, parse("simulation:7").incident_every_s) == (7, None)
         url = parse("simulation:0?incident_every=60.5")
-        assert (url.kind, url.seed, url.incident_every_s, url.events) == (UrlKind.SIMULATION, 0, 60.5, EVENTS)
+        assert (url.kind, url.seed, url.incident_every_s, url.events) == (UrlKind.SIMULATION, 0, 60.5, USUAL_EVENTS)
         assert parse("simulation:0?incident_every=60&event=fall&event=running").events == ("fall", "running")
 
     @pytest.mark.parametrize(

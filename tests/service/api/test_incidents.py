@@ -22,6 +22,7 @@ from service.api.problems import Kind
 from service.documents.base import EndReason, Severity
 from service.documents.messages import IncidentInfo, event_stream_adapter
 from service.live.incident import Ended, Started, Updated
+from service.storage.evidence import EVIDENCE_KINDS
 from tests.doubles.live_records import incident, state_change
 from tests.doubles.servers import PATIENCE_S, LiveServer, Serve, eventually
 from tests.doubles.subscribers import open_socket, read, server_events, silent_reader
@@ -169,6 +170,72 @@ def test_pictures_from_before_they_were_forbidden_are_not_shown(change: str, kin
     assert "are not shown" in problem(get(background="picture"), Kind.EVIDENCE_MISSING)["detail"]
     live.client.patch("/v1/cameras/door", json={"picture": True})
     assert get().content == b"faces"
+
+
+def test_stored_pictures_of_a_camera_are_removed_when_asked_and_skeletons_stay(live: LiveServer) -> None:
+    client, evidence = live.client, live.runtime.folder.evidence
+    for camera in ("door", "yard"):
+        assert client.put(f"/v1/cameras/{camera}", json={"url": "skeletons:", "enabled": False}).status_code == 201
+    cameras = {"one": "door", "two": "door", "three": "door", "elsewhere": "yard"}
+    for name, camera in cameras.items():
+        start(live, name, camera)
+        evidence.make_room(name)
+        for kind in EVIDENCE_KINDS:
+            evidence.file(name, kind).write_bytes(b"faces")
+            evidence.file(name, kind, background=False).write_bytes(b"bones")
+            live.runtime.streams.log.evidence(name, kind, "ready")
+    stored(live, lambda: live.runtime.streams.incidents.get("elsewhere").clip == "ready")
+    with open_socket(live, "/v1/incidents?camera=door") as socket:
+        assert read(socket)["type"] == "hello"
+        answer = client.delete("/v1/cameras/door/pictures")
+        assert (answer.status_code, answer.json()) == (200, {"incidents": 3, "files": 6, "size_bytes": 30})
+        told = [read(socket) for _ in range(3)]
+    assert [message["type"] for message in told] == ["incident.evidence"] * 3
+    assert {message["incident"]["id"] for message in told} == {"one", "two", "three"}
+    for name, camera in cameras.items():
+        info = client.get(f"/v1/incidents/{name}").json()
+        assert (info["snapshot"], info["clip"]) == ("ready", "ready")
+        assert (info["pictures_removed_at"] is None) == (camera == "yard")
+        for file in ("snapshot.jpg", "clip.mp4"):
+            path = f"/v1/incidents/{name}/{file}"
+            assert client.get(path).content == (b"faces" if camera == "yard" else b"bones")
+            assert client.get(path, params={"background": "none"}).content == b"bones"
+            shown = client.get(path, params={"background": "picture"})
+            if camera == "yard":
+                assert shown.content == b"faces"
+            else:
+                assert "were removed at" in problem(shown, Kind.EVIDENCE_MISSING)["detail"]
+    again = client.delete("/v1/cameras/door/pictures")
+    assert (again.status_code, again.json()) == (200, {"incidents": 0, "files": 0, "size_bytes": 0})
+    eventually(lambda: len(client.get("/v1/audit").json()["records"]) == 4, "the changes are recorded")
+    record = client.get("/v1/audit").json()["records"][0]
+    assert (record["action"], record["target"]) == (
+        "DELETE /v1/cameras/{camera_id}/pictures",
+        "/v1/cameras/door/pictures",
+    )
+
+
+def test_pictures_are_gone_from_the_moment_their_removal_is_noted(live: LiveServer) -> None:
+    start(live, "one")
+    evidence = live.runtime.folder.evidence
+    evidence.make_room("one")
+    for background, content in ((True, b"faces"), (False, b"bones")):
+        evidence.file("one", "clip", background=background).write_bytes(content)
+    live.runtime.streams.incidents.remove_pictures(["one"])
+    assert evidence.file("one", "clip").exists()
+    assert live.client.get("/v1/incidents/one/clip.mp4").content == b"bones"
+    problem(live.client.get("/v1/incidents/one/clip.mp4", params={"background": "picture"}), Kind.EVIDENCE_MISSING)
+
+
+def test_a_camera_that_was_removed_may_still_lose_the_pictures_of_its_incidents(live: LiveServer) -> None:
+    problem(live.client.delete("/v1/cameras/door/pictures"), Kind.CAMERA_NOT_FOUND)
+    start(live, "one")
+    evidence = live.runtime.folder.evidence
+    evidence.make_room("one")
+    evidence.file("one", "snapshot").write_bytes(b"faces")
+    answer = live.client.delete("/v1/cameras/door/pictures")
+    assert answer.json() == {"incidents": 1, "files": 1, "size_bytes": 5}
+    assert not evidence.file("one", "snapshot").exists()
 
 
 def test_events_arrive_over_both_kinds_of_stream_in_the_same_words(live: LiveServer) -> None:

@@ -29,6 +29,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/cameras/{camera_id}"): {"404"},
     ("patch", "/v1/cameras/{camera_id}"): {"400", "404", "408", "413"},
     ("delete", "/v1/cameras/{camera_id}"): {"404"},
+    ("delete", "/v1/cameras/{camera_id}/pictures"): {"404"},
     ("get", "/v1/cameras/{camera_id}/snapshot.jpg"): {"404", "409"},
     ("get", "/v1/cameras/{camera_id}/live.mjpg"): {"404"},
     ("post", "/v1/cameras/{camera_id}/calibration"): {"400", "404", "408", "409", "413"},

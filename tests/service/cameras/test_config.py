@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from model.behaviours import Kind
 from service.cameras.config import CameraConfig, CameraPatch, CamerasFileError, read_cameras
 from service.documents.base import Severity
-from service.documents.kinds import SEVERITIES
+from service.documents.kinds import ON_REQUEST, SEVERITIES
 from service.errors import StartupError
 from service.runtime import Runtime
 from service.settings import Settings
@@ -76,8 +76,10 @@ def test_impossible_fields_are_refused(fields: dict[str, Any]) -> None:
 
 def test_behaviours_have_their_usual_severity_unless_the_camera_says_otherwise() -> None:
     config = CameraConfig(url="skeletons:", behaviours={"running": "off", "lying": "warning"})
-    assert CameraConfig(url="skeletons:").severities == SEVERITIES
-    assert config.severities == {Kind.FALL: Severity.ALERT, Kind.FIGHT: Severity.ALERT, Kind.LYING: Severity.WARNING}
+    usual = {kind: severity for kind, severity in SEVERITIES.items() if kind not in ON_REQUEST}
+    assert CameraConfig(url="skeletons:").severities == usual
+    changed = {kind: severity for kind, severity in usual.items() if kind is not Kind.RUNNING}
+    assert config.severities == changed | {Kind.LYING: Severity.WARNING}
     assert CameraConfig.model_validate(config.model_dump(mode="json")) == config
 
 

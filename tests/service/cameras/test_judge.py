@@ -21,7 +21,7 @@ from model.scorer import ScoredWindow
 from service.cameras.config import CameraConfig
 from service.cameras.judge import Judge, Meaning, Times, Verdict, rules_of
 from service.documents.base import EndReason, Severity
-from service.documents.kinds import SEVERITIES
+from service.documents.kinds import ON_REQUEST, SEVERITIES
 from service.documents.messages import Score
 from service.live.frames import Scored
 from service.live.incident import Ended, Started, Updated
@@ -337,7 +337,8 @@ def test_a_behaviour_fires_from_the_threshold_that_normal_life_of_the_camera_giv
     threshold: float, firing: list[int]
 ) -> None:
     judge = judge_of(meant=meaning(usual={Kind.RUNNING: usual(threshold)}))
-    assert judge.thresholds.behaviours == dict.fromkeys(SEVERITIES, 1.0) | {Kind.RUNNING: threshold}
+    usual_kinds = SEVERITIES.keys() - ON_REQUEST
+    assert judge.thresholds.behaviours == dict.fromkeys(usual_kinds, 1.0) | {Kind.RUNNING: threshold}
     findings = [finding(Kind.RUNNING, track, score=score) for track, score in enumerate((0.9, 1.2, 1.35, 1.6))]
     verdict = show(judge, 1.0, people=standing(0, 1, 2, 3), findings=findings)
     assert [person.firing for person in verdict.score.people] == [[Kind.RUNNING] * (n in firing) for n in range(4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ def test_new_rules_hold_at_once(serve: Serve) -> None:
 def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Serve) -> None:
     live = serve()
     add(live, max_fps=max_fps)
-    with device(sockets(live), "gate", lying):
+    began = time.monotonic()
+    with device(sockets(live), "gate", lying, rate_hz=60):
         eventually(lambda: status(live)["frames_processed"] >= 12, "frames are processed")
+        if max_fps is not None:
+            eventually(lambda: status(live)["dropped"].get("rate_limit", 0) >= 12, "frames above the limit are dropped")
+    fed_s = time.monotonic() - began
 
     def settled() -> dict[str, Any] | None:
         now = status(live)
@@ -45,7 +50,8 @@ def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Se
     if max_fps is None:
         assert now["dropped"].keys() <= {"overload"}
     else:
-        assert now["dropped"]["rate_limit"] > now["frames_processed"]
+        # A frame that came a little early may be followed sooner; sixty come in a second.
+        assert now["frames_processed"] <= 3 + 1.2 * max_fps * fed_s
         assert now["last_score_age_s"] < 2, "a feed that is faster than wanted does not fall behind"
 
 

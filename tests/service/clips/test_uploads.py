@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 
 from service.clips import uploads
+from service.clips.store import ClipJob, ClipStore
 from service.clips.uploads import ClipTooLarge, MalformedUpload, Pace, Upload, UploadIncomplete, UploadStalled, receive
 from service.errors import StorageFull
+from tests.doubles.servers import LiveServer, Serve
 
 BOUNDARY = "----a-boundary"
 CONTENT = b"a clip\r\n--with things that look like a boundary\r\n------a-boundar"
@@ -252,3 +255,62 @@ def test_the_loop_goes_on_while_a_form_is_parsed(target: Path, monkeypatch: pyte
         return turns
 
     assert asyncio.run(both()) > 10
+
+
+LOST = OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+
+@pytest.fixture
+def live(serve: Serve) -> LiveServer:
+    return serve()
+
+
+def lose_the_answer(monkeypatch: pytest.MonkeyPatch, *, stored: bool) -> None:
+    """Lose the database while the row of the next clip is written, after the commit or before it."""
+    enqueue, losses = ClipStore.enqueue, iter([True])
+
+    def unreliable(store: ClipStore, clip_id: str, **values: Any) -> ClipJob:
+        lost = next(losses, False)
+        if lost and not stored:
+            raise LOST
+        job = enqueue(store, clip_id, **values)
+        if lost:
+            raise LOST
+        return job
+
+    monkeypatch.setattr(ClipStore, "enqueue", unreliable)
+
+
+def test_a_clip_whose_row_was_stored_without_an_answer_is_accepted(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=True)
+    answer = live.client.post_clip(b"clip", wait=60)
+    assert (answer.status_code, answer.json()["state"]) == (200, "done")
+
+
+def test_a_clip_whose_row_was_not_stored_is_refused_and_leaves_no_file(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=False)
+    answer = live.client.post_clip(b"clip")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/database-unavailable")
+    assert list(live.runtime.folder.clips.iterdir()) == []
+    assert list(live.runtime.folder.uploads.iterdir()) == []
+
+
+def test_a_clip_that_may_be_stored_keeps_its_files_and_is_scored_if_it_is(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer(monkeypatch, stored=True)
+    get, losses = ClipStore.get, iter([True])
+
+    def away(store: ClipStore, clip_id: str) -> ClipJob:
+        if next(losses, False):
+            raise LOST
+        return get(store, clip_id)
+
+    monkeypatch.setattr(ClipStore, "get", away)
+    assert live.client.post_clip(b"clip").status_code == 503
+    (clip,) = live.client.get("/v1/clips").json()["clips"]
+    assert live.client.until(clip["id"], "done", "failed")["state"] == "done"

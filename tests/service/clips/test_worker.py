@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -55,6 +56,61 @@ def test_a_worker_survives_a_queue_that_cannot_be_read(serve: Serve, monkeypatch
 
     monkeypatch.setattr(ClipStore, "claim", unreliable)
     assert live.client.post_clip(b"clip", wait=60).json()["state"] == "done"
+
+
+def connection_lost(written: object) -> NoReturn:
+    """What a writer hears if the database is lost after the commit and before the answer."""
+    raise OperationalError("COMMIT", None, RuntimeError(f"server closed the connection, {written} is stored"))
+
+
+def lose_the_answer_of_the_next_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, failures = ClipStore.claim, iter([True])
+
+    def unreliable(store: ClipStore, most_frames: int | None = None) -> ClipJob | None:
+        job = claim(store, most_frames)
+        return connection_lost(job) if job is not None and next(failures, False) else job
+
+    monkeypatch.setattr(ClipStore, "claim", unreliable)
+
+
+def test_a_clip_whose_claim_was_stored_without_an_answer_is_scored_all_the_same(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = serve()
+    lose_the_answer_of_the_next_claim(monkeypatch)
+    document = live.client.post_clip(b"clip", wait=60).json()
+    assert (document["state"], document["attempts"]) == ("done", 1)
+
+
+def test_a_clip_that_runs_stays_with_its_worker_when_a_claim_is_in_doubt(
+    serve: Serve, scorer: CardboardScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = serve(clip_workers=2)
+    held = live.client.post_clip(b"hold").json()["id"]
+    eventually(lambda: scorer.started == [held], "the clip runs")
+    lose_the_answer_of_the_next_claim(monkeypatch)
+    other = live.client.post_clip(b"clip").json()["id"]
+    live.client.until(other, "done")
+    scorer.gate.set()
+    assert live.client.until(held, "done")["attempts"] == 1
+    assert sorted(scorer.started) == sorted([held, other])
+
+
+@pytest.mark.parametrize(("content", "state", "method"), [(b"clip", "done", "finish"), (b"reject", "failed", "fail")])
+def test_an_outcome_that_was_stored_without_an_answer_is_told(
+    client: Client, content: bytes, state: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failures = getattr(ClipStore, method), iter([True])
+
+    def unreliable(*arguments: object, **options: object) -> ClipJob:
+        job: ClipJob = write(*arguments, **options)
+        return connection_lost(job) if next(failures, False) else job
+
+    monkeypatch.setattr(ClipStore, method, unreliable)
+    posted = client.post_clip(content).json()["id"]
+    with client.events(posted) as events:
+        assert [message["type"] for message in map(json.loads, events)][-1] == state
+    assert client.clip(posted)["attempts"] == 1
 
 
 def test_as_many_clips_run_at_once_as_there_are_workers(serve: Serve, scorer: CardboardScorer) -> None:

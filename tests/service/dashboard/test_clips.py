@@ -23,7 +23,7 @@ def test_an_anomaly_is_listed_with_its_title_its_time_and_what_was_seen() -> Non
             "title": "Fall, 2 people",
             "when": "0:02.0 to 0:04.5",
             "why": "Hips fell 0.6 body heights in 0.7 s.",
-            "who": "person 1, person 3",
+            "who": "people 1, 3",
             "tone": "alert",
         }
     ]

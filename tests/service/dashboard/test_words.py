@@ -22,6 +22,18 @@ def test_sizes_and_rates_are_said_in_units_that_fit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("incidents", "files", "said"),
+    [
+        (0, 0, "No pictures were stored."),
+        (1, 1, "Pictures of 1 incident removed: 1 file, 1.5 KB."),
+        (1200, 2400, "Pictures of 1,200 incidents removed: 2,400 files, 1.5 KB."),
+    ],
+)
+def test_what_became_of_stored_pictures_is_said(incidents: int, files: int, said: str) -> None:
+    assert words.pictures_removed({"incidents": incidents, "files": files, "size_bytes": 1500}) == said
+
+
+@pytest.mark.parametrize(
     ("state", "said"),
     [("online", ""), ("stopped", "Turn on “Enabled” in its settings."), ("reconnecting", "The camera is off.")],
 )
@@ -75,9 +87,7 @@ def test_the_severity_of_a_kind_is_that_of_the_camera() -> None:
     assert [words.tone(kind, {"lying": "warning"}) for kind in Kind] == [
         "alert",
         "alert",
-        "warning",
-        "warning",
-        "warning",
+        *["warning"] * 7,
     ]
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
 from model.behaviours import Kind
 from service.documents.messages import Score
+from service.drawing.live_view import encode_jpeg
 from service.drawing.overlay import Image
 from service.incidents import recording
 from service.incidents.recording import VERSIONS, IncidentRecording, Shot, rank_of
@@ -222,6 +228,31 @@ def test_an_incident_without_a_single_frame_has_no_evidence(stage: Stage) -> Non
     stage.now += 3.0
     for kind in ("snapshot", "clip"):
         assert stage.outcome("a", kind) == ("missing", "no picture of it was taken")
+
+
+def test_evidence_of_which_only_one_version_could_be_written_is_missing_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = recording.atomic_write
+
+    def broken(target: Path) -> AbstractContextManager[IO[bytes]]:
+        if target.name == "snapshot-skeletons.jpg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(target)
+
+    monkeypatch.setattr(recording, "atomic_write", broken)
+    told = Told()
+    one = recording_of(tmp_path / "incidents", told)
+    picture = encode_jpeg(np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+    one.offer(replace(shot(0.0), jpeg=picture))
+    assert one.step(0.0, drained=False)
+    assert (tmp_path / "incidents" / "a" / "snapshot.jpg").exists()
+    one.end(0.1, after_s=0.0)
+    while one.step(10.0, drained=True):
+        pass
+    assert ("a", "snapshot", "missing", "the snapshot could not be written: Input/output error") in told
+    files = sorted(path.name for path in (tmp_path / "incidents" / "a").iterdir())
+    assert files == ["clip-skeletons.mp4", "clip.mp4"]
 
 
 # Run in a process of its own: the limit would hold for everything that the test run writes, its report included.

@@ -194,7 +194,11 @@ def test_what_a_dead_process_left_is_ended_where_it_was_last_seen(store: Inciden
     store.ended(over(add(store, "settled", "hall")))
     for kind in ("snapshot", "clip"):
         store.evidence("settled", kind, "ready")
-    events = store.settle_interrupted()
+
+    def on_disk(incident_id: str, kind: EvidenceKind) -> bool:
+        return incident_id == "settled"
+
+    events = store.settle_interrupted(on_disk)
     assert [(event.type, event.incident.id) for event in events if not isinstance(event, CameraState)] == [
         ("incident.ended", "open"),
         ("incident.evidence", "unwritten"),
@@ -203,7 +207,32 @@ def test_what_a_dead_process_left_is_ended_where_it_was_last_seen(store: Inciden
     assert (ended.ended_at, ended.end_reason) == (at(61), EndReason.INTERRUPTED)
     assert (ended.snapshot, ended.clip) == ("missing", "missing")
     assert "the service ended" in str(ended.evidence_problem)
-    assert store.settle_interrupted() == []
+    assert store.settle_interrupted(on_disk) == []
+
+
+def test_evidence_that_a_dead_process_removed_without_saying_so_is_missing(store: IncidentStore) -> None:
+    for name in ("kept", "removed", "half"):
+        store.ended(over(add(store, name)))
+        for kind in ("snapshot", "clip"):
+            store.evidence(name, kind, "ready")
+
+    def on_disk(incident_id: str, kind: EvidenceKind) -> bool:
+        return incident_id == "kept" or (incident_id, kind) == ("half", "snapshot")
+
+    events = store.settle_interrupted(on_disk)
+    assert [(event.type, event.incident.id) for event in events if not isinstance(event, CameraState)] == [
+        ("incident.evidence", "removed"),
+        ("incident.evidence", "half"),
+    ]
+    found = {name: store.get(name) for name in ("kept", "removed", "half")}
+    assert {name: (one.snapshot, one.clip) for name, one in found.items()} == {
+        "kept": ("ready", "ready"),
+        "removed": ("missing", "missing"),
+        "half": ("ready", "missing"),
+    }
+    assert "no longer there" in str(found["removed"].evidence_problem)
+    assert found["kept"].evidence_problem is None
+    assert store.settle_interrupted(on_disk) == []
 
 
 def test_evidence_that_a_dead_process_had_written_is_found(store: IncidentStore) -> None:

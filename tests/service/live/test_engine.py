@@ -288,6 +288,9 @@ def test_own_weights_that_do_not_fit_cost_no_restart(bench: Bench) -> None:
 
 def test_behaviours_that_fail_cost_their_camera_that_frame_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
+        def look_for(self, _: object) -> None:
+            """Goes on as before."""
+
         def observe(self, time: float, *_: object) -> list[Finding]:
             if time == BEGIN_S + 1.0:
                 raise ZeroDivisionError("a joint")

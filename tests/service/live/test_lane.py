@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.behaviours import Finding, Kind
+from model.behaviours import BEHAVIOURS, Behaviour, Finding, Kind, Loitering
 from model.scorer import ScoredWindow
 from pose.source import Frame
 from pose.tracker import TrackedPoses
@@ -80,6 +80,10 @@ class Watcher:
 
     seen: list[tuple[float, list[int], tuple[int, int]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    looked_for: tuple[Behaviour, ...] = ()
+
+    def look_for(self, behaviours: tuple[Behaviour, ...]) -> None:
+        self.looked_for = behaviours
 
     def observe(
         self, time: float, track_ids: list[int], boxes: object, keypoints: object, size: tuple[int, int]
@@ -128,6 +132,16 @@ def test_behaviours_see_every_frame_in_order_and_their_findings_are_delivered(ha
     (watcher,) = hall.watchers
     assert watcher.seen == [(10.0, [1], (640, 480)), (10.1, [1, 4], (640, 480)), (10.2, [1, 4], (640, 480))]
     assert [one.findings for one in hall.delivered] == [[], [fall], [fall]]
+
+
+def test_behaviours_to_look_for_can_change_while_they_watch(hall: Hall) -> None:
+    hall.frame(1.0)
+    (watcher,) = hall.watchers
+    assert watcher.looked_for == BEHAVIOURS
+    hall.lane.behaviours = (*BEHAVIOURS, Loitering(30.0))
+    hall.frame(1.1)
+    assert hall.watchers == [watcher]
+    assert watcher.looked_for == (*BEHAVIOURS, Loitering(30.0))
 
 
 def test_behaviours_do_not_see_who_stands_in_a_zone_to_ignore(hall: Hall) -> None:

@@ -196,7 +196,17 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
             eventually(lambda: heard.last("homeassistant/sensor/daflow_door/state/config"), "and the state")
         )
         event = json.loads(eventually(lambda: heard.last("homeassistant/event/daflow_door/event/config"), "and events"))
-        assert event["event_types"] == ["fall", "fight", "lying", "running", "unusual"]
+        assert event["event_types"] == [
+            "fall",
+            "fight",
+            "lying",
+            "dispersal",
+            "running",
+            "wrong_way",
+            "gathering",
+            "loitering",
+            "unusual",
+        ]
         for config, topic in (
             (incident, "daflow/door/incident"),
             (state, "daflow/door/state"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupError
-from service.storage.evidence import EvidenceStore
+from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind, EvidenceStore
 from service.storage.folder import DataFolder
 from service.storage.writing import atomic_write, replacing
 
@@ -49,6 +49,18 @@ def test_orphans_go_and_known_clips_stay(tmp_path: Path) -> None:
     assert sorted(folder.remove_orphans({"known"})) == ["annotated.mp4.1.part", "orphan", "partial"]
     assert [path.name for path in folder.clips.iterdir()] == ["known"]
     assert folder.source("known").exists()
+    folder.close()
+
+
+def test_a_clip_without_a_row_is_abandoned_after_a_while(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    for name in ("known", "new", "abandoned"):
+        folder.clip(name).mkdir()
+        folder.source(name).write_bytes(b"clip")
+    for name in ("known", "abandoned"):
+        os.utime(folder.clip(name), (0, 0))
+    assert folder.remove_abandoned({"known"}, older_than_s=3600) == ["abandoned"]
+    assert sorted(path.name for path in folder.clips.iterdir()) == ["known", "new"]
     folder.close()
 
 
@@ -134,8 +146,24 @@ def test_evidence_of_unknown_incidents_and_half_written_evidence_are_orphans(tmp
     store = EvidenceStore(tmp_path)
     for incident in ("known", "unknown"):
         store.make_room(incident)
-        store.file(incident, "snapshot").write_bytes(b"picture")
+        for background in (True, False):
+            store.file(incident, "snapshot", background=background).write_bytes(b"picture")
     (store.root / "known" / "clip.mp4.1.part").write_bytes(b"half a video")
     (store.root / "stray").write_bytes(b"")
     assert sorted(store.remove_orphans({"known"})) == ["clip.mp4.1.part", "stray", "unknown"]
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")] == ["known/snapshot.jpg"]
+    assert sorted(path.name for path in (tmp_path / "known").iterdir()) == ["snapshot-skeletons.jpg", "snapshot.jpg"]
+
+
+@pytest.mark.parametrize("kind", EVIDENCE_KINDS)
+def test_evidence_of_which_only_one_version_was_written_is_an_orphan(tmp_path: Path, kind: EvidenceKind) -> None:
+    store = EvidenceStore(tmp_path)
+    store.make_room("known")
+    (other,) = set(EVIDENCE_KINDS) - {kind}
+    for background in (True, False):
+        store.file("known", other, background=background).write_bytes(b"whole")
+    alone = store.file("known", kind)
+    alone.write_bytes(b"the version with skeletons is written last")
+    assert store.remove_orphans({"known"}) == [f"known/{alone.name}"]
+    assert not alone.exists()
+    assert store.has("known", other)
+    assert store.remove_orphans({"known"}) == []
