@@ -84,7 +84,7 @@ ABOUT: Final = {
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
     "budget of 24 false alarms a day, with the demo's models. Then each sees "
     f"{world.EVENTS_EACH} events of every kind and {world.NORMAL_S / 60:g} minutes without events. An event without a "
-    "behaviour of its own (*throw*, *crawl*) is to be called *unusual*. Unusual movement is judged as a live camera "
+    "behaviour of its own (*throw*) is to be called *unusual*. Unusual movement is judged as a live camera "
     "judges it, named behaviours as in a clip.",
 }
 
@@ -160,7 +160,7 @@ class Measurement:
         ]
         by_event = {clip.name: clip.event for camera in cameras for clip in camera.clips}
         notes = []
-        for event in ("throw", "crawl"):
+        for event in sorted(event for event, kind in world.KINDS.items() if kind == Kind.UNUSUAL):
             own = judge([clip for clip in seen if by_event[clip.name] == event], replicates=0)
             recall, named = own.whole.recall, own.whole.named
             right = 0 if named is None else named.count

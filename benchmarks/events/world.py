@@ -48,11 +48,12 @@ KINDS: Final[dict[SceneEvent, Kind]] = {
     "fall": Kind.FALL,
     "fight": Kind.FIGHT,
     "throw": Kind.UNUSUAL,
-    "crawl": Kind.UNUSUAL,
+    "crawl": Kind.CRAWLING,
     "disperse": Kind.DISPERSAL,
     "loiter": Kind.LOITERING,
     "gather": Kind.GATHERING,
     "wrong_way": Kind.WRONG_WAY,
+    "hands_up": Kind.HANDS_UP,
 }
 """What an event of the small world is to be called; those without a behaviour of their own are unusual."""
 
