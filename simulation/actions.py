@@ -387,7 +387,7 @@ def hands_up(style: Style, time_s: float) -> Floats:
         right_elbow=bend - 3 * style.side,
     )
     legs_and_trunk = stand(style, time_s) * ~_ARMS
-    return legs_and_trunk + arms
+    return np.asarray(legs_and_trunk + arms)
 
 
 def fight(style: Style, move: Move, time_s: float, step: float) -> Floats:

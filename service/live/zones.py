@@ -66,8 +66,7 @@ def without_rest(
     zones: Sequence[Zone],
     size: tuple[int, int],
 ) -> list[Finding]:
-    """The findings that are left where lying is normal: no `fall`, `lying` and `crawling` of people who rest in
-    a zone.
+    """The findings that are left where lying is normal: no `fall`, `lying` or `crawling` of people who rest.
 
     Args:
         findings: What named behaviours see in a frame.
