@@ -234,7 +234,11 @@ class Measurement:
         return judge(clips, replicates=self._replicates, seed=self._seed)
 
     def _judged(self, key: str, clips: Sequence[WatchedClip], notes: Sequence[str] = ()) -> Section:
-        return Section(key, TITLES[key], ABOUT[key], self._report(clips), tuple(notes))
+        report = self._report(clips)
+        wrong = [outcome.clip.name for outcome in report.outcomes if outcome.false_alarms]
+        shown = [f"{name}: {footage.SHOWN[name]}" for name in wrong if name in footage.SHOWN]
+        about = [f"What is seen where a false alarm was raised: {'; '.join(shown)}."] if shown else []
+        return Section(key, TITLES[key], ABOUT[key], report, (*notes, *about))
 
     def _fights(self, seen: Sequence[Seen]) -> str:
         """How well single numbers of a clip separate fights from no-fights."""
