@@ -36,7 +36,7 @@ from pose.skeleton import COCO_JOINTS
 from pose.tracker import TrackedPoses, Tracker
 from simulation.camera import SceneCamera
 from simulation.rendering import OUTSIDE, VISIBLE, SimulatedFrame, SimulatedPerson, render
-from simulation.scene import DEMO_FPS, Event, Scene, normal_scene, scene_with
+from simulation.scene import DEMO_FPS, USUAL_EVENTS, Scene, normal_scene, scene_with
 from simulation.weights import IMAGE_SIZE
 
 FIRST_SEED: Final = 100_000
@@ -47,17 +47,11 @@ _SCENE_S: Final = 20.0
 _EVERY: Final = 15
 """Frames from one picture to the next: a second apart, people have moved."""
 
-_EVERY_OF_EVENT: Final = 7
-_POSED: Final[tuple[Event, ...]] = ("running", "fall", "fight", "throw", "crawl", "hands_up", "disperse")
 _ONSET_S: Final = 4.0
 _MIN_SEEN: Final = 3
 """Visible joints that a person needs to be labelled."""
 
 _WIDTH: Final = 0.125
-_WIDEST: Final = 6.0
-"""How much wider than COCO's the tolerance of the keypoint loss is at first."""
-
-_STATISTICS_EVERY: Final = 4
 _HALF_FROM: Final = 256
 """Weights in tensors of at least so many numbers are stored with half precision, and computed with in full."""
 
@@ -76,11 +70,8 @@ def main() -> None:
     learn.add_argument("--output", type=Path, required=True, help="the ONNX file to write")
     learn.add_argument("--epochs", type=int, default=60)
     learn.add_argument("--hours", type=float, help="train for so long instead, whatever the number of epochs")
-    learn.add_argument("--start", type=Path, help="go on from these weights, an ONNX file that this command wrote")
     learn.add_argument("--batch", type=int, default=256)
-    learn.add_argument("--rate", type=float, default=2e-3, help="highest learning rate (default: 0.002)")
     learn.add_argument("--device", default="cpu")
-    learn.add_argument("--bfloat16", action="store_true", help="for processors that compute with it, which is faster")
     learn.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     learn.set_defaults(run=_train)
     skeletons = commands.add_parser("skeletons", help="film normal life and follow its people")
@@ -138,16 +129,13 @@ def _each(work: Any, items: Iterable[int], processes: int, title: str) -> None:
 
 def _film_scene(directory: Path, split: str, seed: int) -> None:
     cv2.setNumThreads(1)
-    # Half of the scenes are normal. The others share the events in which people hold their limbs in other ways.
-    if seed % 2:
-        scene = normal_scene(seed, _SCENE_S)
-        frames = render(scene, every=_EVERY)
-    else:
-        scene = scene_with(_POSED[seed // 2 % len(_POSED)], seed, _ONSET_S)
-        (incident,) = scene.incidents
-        scene = replace(scene, duration_s=incident.end_s)
-        frames = render(scene, every=_EVERY_OF_EVENT, start_s=incident.onset_s)
-    for number, frame in enumerate(frames):
+    # Half of the scenes are normal, the others share the events.
+    scene = (
+        normal_scene(seed, _SCENE_S)
+        if seed % 2
+        else scene_with(USUAL_EVENTS[seed // 2 % len(USUAL_EVENTS)], seed, _ONSET_S)
+    )
+    for number, frame in enumerate(render(scene, every=_EVERY)):
         name = f"{seed}-{number:03d}"
         # The sensor has compressed the picture as JPEG already; compressing it once more hardly changes it.
         cv2.imwrite(str(directory / "images" / split / f"{name}.jpg"), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -181,19 +169,10 @@ def _train(options: argparse.Namespace) -> None:
     from ultralytics import YOLO
 
     described = yaml.safe_load((Path(ultralytics.__file__).parent / "cfg/models/11/yolo11-pose.yaml").read_text())
-    described |= {"nc": 1, "scales": {"n": [0.5, _WIDTH, 1024]}}
+    described["scales"] = {"n": [0.5, _WIDTH, 1024]}
     architecture = options.directory / "yolo11n-pose.yaml"
     architecture.write_text(yaml.safe_dump(described))
     network = YOLO(str(architecture), task="pose")
-    if options.start is not None:
-        load_exported(network.model, options.start, options.directory / "images" / "val")
-        network.save(options.directory / "start.pt")
-        network = YOLO(options.directory / "start.pt")
-    network.add_callback("on_train_epoch_start", _narrow)
-    # Ultralytics leaves one processor free.
-    network.add_callback("on_train_start", lambda _: torch.set_num_threads(multiprocessing.cpu_count()))
-    if options.bfloat16:
-        network.add_callback("on_train_start", _compute_in_bfloat16)
     network.train(
         data=str(options.directory / "data.yaml"),
         epochs=options.epochs,
@@ -204,7 +183,7 @@ def _train(options: argparse.Namespace) -> None:
         workers=options.workers,
         cache="ram",
         optimizer="AdamW",
-        lr0=options.rate,
+        lr0=2e-3,
         cos_lr=True,
         warmup_epochs=1.0,
         close_mosaic=8,
@@ -223,90 +202,6 @@ def _train(options: argparse.Namespace) -> None:
     shutil.move(exported, options.output)
     store_as_half(options.output)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
-
-
-def _compute_in_bfloat16(trainer: Any) -> None:
-    """Have the network computed in bfloat16, and its loss in single precision.
-
-    Pixels need more than the eight bits of a bfloat16's fraction, so what the network puts out is widened at once.
-    """
-    network = trainer.model
-    network.to(memory_format=torch.channels_last)
-    network.predict = torch.autocast(trainer.device.type, torch.bfloat16)(network.predict)
-    network.model[-1].register_forward_hook(lambda _head, _given, found: _widened(found))
-
-
-def _widened(found: Any) -> Any:
-    if isinstance(found, torch.Tensor):
-        return found.float()
-    if isinstance(found, dict):
-        return {name: _widened(value) for name, value in found.items()}
-    return [_widened(value) for value in found]
-
-
-def _narrow(trainer: Any) -> None:
-    """Set the tolerance of the keypoint loss for the epoch.
-
-    The loss of a keypoint is ``1 - exp(-d^2 / tolerance^2)``, which is flat where the keypoint is far from its place. A
-    network that has seen few raised arms puts every wrist beside the hip, and the loss there has no slope that leads
-    the wrist up. A wide tolerance gives it one. It narrows to that of COCO's metric by the middle of the training.
-    """
-    from ultralytics.utils.metrics import OKS_SIGMA
-
-    network = trainer.model
-    if getattr(network, "criterion", None) is None:
-        network.criterion = network.init_criterion()
-    done = trainer.epoch / max(trainer.epochs, 1)
-    widening = max(1.0, _WIDEST ** (1 - 2 * done))
-    network.criterion.keypoint_loss.sigmas = widening * torch.tensor(OKS_SIGMA, device=trainer.device)
-
-
-def load_exported(network: torch.nn.Module, path: Path, pictures: Path) -> None:
-    """Give a network the weights of its exported twin, ready to be trained further.
-
-    The export folds batch normalisation into the convolutions. Training normalises by the statistics of each batch, so
-    every normalisation gets its scale and shift from the statistics of these pictures.
-
-    Args:
-        network: A network of the same architecture; changed.
-        path: The ONNX file.
-        pictures: Folder of pictures to measure the statistics on.
-    """
-    import onnx
-    from onnx import numpy_helper
-    from ultralytics.nn.modules.conv import Conv
-
-    stored = {
-        weight.name.removesuffix(".half"): torch.tensor(numpy_helper.to_array(weight).astype(np.float32))
-        for weight in onnx.load(path).graph.initializer
-    }
-    network.eval()
-    seen: dict[str, list[torch.Tensor]] = {}
-    blocks = {name: module for name, module in network.named_modules() if isinstance(module, Conv)}
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name in stored:
-                parameter.copy_(stored[name])
-        for name, block in blocks.items():
-            block.bn.running_mean.zero_()
-            block.bn.running_var.fill_(1 - block.bn.eps)
-            block.bn.bias.copy_(stored[f"{name}.conv.bias"])
-            seen[name] = []
-            block.conv.register_forward_hook(
-                lambda _module, _given, found, name=name: seen[name].append(
-                    torch.stack((found.mean((0, 2, 3)), found.square().mean((0, 2, 3))))
-                )
-            )
-        for picture in sorted(pictures.glob("*.jpg"))[::_STATISTICS_EVERY]:
-            image = cv2.resize(cv2.imread(str(picture)), (IMAGE_SIZE, IMAGE_SIZE * 9 // 16 // 32 * 32))
-            network(torch.tensor(image[None, :, :, ::-1].copy()).permute(0, 3, 1, 2).float() / 255)
-        for name, block in blocks.items():
-            mean, square = torch.stack(seen[name]).mean(0)
-            block.bn.running_mean.copy_(mean)
-            block.bn.running_var.copy_(square - mean**2)
-            block.bn.weight.copy_((block.bn.running_var + block.bn.eps).sqrt())
-            block.bn.bias.add_(mean)
-            block.conv._forward_hooks.clear()
 
 
 def store_as_half(path: Path) -> None:

@@ -37,7 +37,7 @@ from model.metrics import MicroAUC, bootstrap_by_clip
 from model.training import library_versions
 from service.cli.events import watched
 from service.clips.scorer import ClipScorer, clip_limits
-from service.scoring.loading import LoadedModels
+from service.scoring.loading import LoadedModels, load_checkpoint
 from service.settings import Settings, load_settings
 
 VARIANTS: Final = "variants"
@@ -77,12 +77,12 @@ ABOUT: Final = {
     "*unusual*.",
     "poselift": "The training clips of PoseLift: customers of a shop who steal nothing, as skeletons that the data set "
     "has followed (Apache-2.0). Every alarm is false.",
-    PLACES: f"Behaviours that show in where people are: {world.CAMERAS} cameras of the simulation with the demo's pose "
-    f"weights, none calibrated. Each sees {world.EVENTS_EACH} events of every such kind, normal life between them. "
+    PLACES: f"Behaviours that show in where people are: {world.CAMERAS} cameras of the simulation, none "
+    f"calibrated. Each sees {world.EVENTS_EACH} events of every such kind, normal life between them. "
     "Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s on, because people of "
     "this world stay at one place for up to a minute; the wrong way only where there is a right one.",
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
-    "budget of 24 false alarms a day, with the demo's models. Then each sees "
+    "budget of 24 false alarms a day. Then each sees "
     f"{world.EVENTS_EACH} events of every kind and {world.NORMAL_S / 60:g} minutes without events. An event without a "
     "behaviour of its own (*throw*) is to be called *unusual*. Unusual movement is judged as a live camera "
     "judges it, named behaviours as in a clip.",
@@ -136,6 +136,7 @@ class Measurement:
         self._named_only = named_only
         self._replicates = replicates
         self._seed = seed
+        self._settings = settings
         self._models = LoadedModels.load(settings)
         self._limits = clip_limits(settings)
         self._scorer = ClipScorer(self._models, self._limits)
@@ -151,12 +152,13 @@ class Measurement:
         """The small world."""
         cameras = world.cameras(count, calibration_s)
         clips = [clip for camera in cameras for clip in (*camera.calibration, *camera.clips)]
-        recordings = world.record(clips, self._cache / WORLD, processes, self._console)
+        recordings = world.record(clips, self._cache / WORLD, self._settings, processes, self._console)
         by_name = {clip.name: recording for clip, recording in zip(clips, recordings, strict=True)}
+        checkpoint = load_checkpoint(self._settings)
         seen = [
             clip
             for camera in track(cameras, TITLES[WORLD], console=self._console, transient=True)
-            for clip in world.watch(camera, by_name, self._models, self._limits)
+            for clip in world.watch(camera, by_name, self._models, checkpoint, self._limits)
         ]
         by_event = {clip.name: clip.event for camera in cameras for clip in camera.clips}
         notes = []
@@ -170,7 +172,7 @@ class Measurement:
     def places(self, count: int, processes: int) -> Section:
         """Groups and ways in the small world."""
         clips = [clip for camera in world.cameras(count) for clip in camera.clips if clip.event in world.PLACE_EVENTS]
-        recordings = world.record(clips, self._cache / WORLD, processes, self._console)
+        recordings = world.record(clips, self._cache / WORLD, self._settings, processes, self._console)
         watching = track(
             zip(clips, recordings, strict=True), TITLES[PLACES], len(clips), console=self._console, transient=True
         )
