@@ -34,9 +34,10 @@ run: $(STAMP) ## Start the demo on http://127.0.0.1:8000, or the service if DAFL
 serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 	$(BIN)/daflow serve
 
-# Two processes that each compute on all cores would wait for each other most of the time. Options for pytest, such as
-# what to measure, go into PYTEST_ADDOPTS.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes that each compute on all cores would wait for each other most of the time. Without bytecode on disk, every
+# service and every decoder that a test starts would compile its modules again. Options for pytest, such as what to measure,
+# go into PYTEST_ADDOPTS.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
 	$(PYTEST) -m 'not slow' --hypothesis-profile quick

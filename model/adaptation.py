@@ -23,7 +23,6 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import ttest_1samp
 from torch import Tensor, nn
 
 from model.calibration import Calibration, CalibrationError, Recording
@@ -428,6 +427,9 @@ def adapt_weights(
         ),
     )
     after = RawScorer(FusedFlow(adapted.flow(), place), base.spec).likelihood(y)
+    # Imported here, since it takes most of a second at every start, and a camera is adapted once.
+    from scipy.stats import ttest_1samp
+
     gains = [float((before - after)[stretches == stretch].mean()) for stretch in np.unique(stretches)]
     gain, chance = float((before - after).mean()), float(ttest_1samp(gains, 0.0, alternative="greater").pvalue)
     figures = (

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.stats import nbinom
+from scipy.special import betainc
 
 from model.calibration import CalibrationError
 
@@ -114,6 +114,8 @@ class TrackingNorm:
                 f"normal footage holds {int(events.sum())} events of tracking, {_MIN_EVENTS} are needed"
             )
         rate = float(events.sum() / exposure.sum())
+        # Imported here, since it takes most of a second at every start, and only this fit needs it.
+        from scipy.stats import nbinom
 
         def loss(log_dispersion: float) -> float:
             size = math.exp(log_dispersion)
@@ -129,7 +131,9 @@ class TrackingNorm:
             exposure: Shape ``(n,)``, person-seconds.
         """
         mean = self.rate * np.maximum(exposure, _MIN_EXPOSURE)
-        bits = -nbinom.logsf(events - 1, self.dispersion, self.dispersion / (self.dispersion + mean)) / math.log(2)
+        # The tail of a negative binomial distribution is an incomplete beta function; none or more events are certain.
+        tail = betainc(np.maximum(events, 1), self.dispersion, mean / (self.dispersion + mean))
+        bits = -np.log2(np.where(events > 0, tail, 1.0))
         return np.where(exposure > 0, np.maximum(bits, 0.0), np.nan)
 
     def to_dict(self) -> dict[str, Any]:

@@ -489,6 +489,7 @@ class LiveSource:
             watchdog's, which all sources share, or the one that calls `stop`. It must return quickly. After `stop` has
             returned it is not called again, unless a call was running then: the changes up to ``stopped`` follow it.
         on_frame: Called from the reader's thread when a new frame can be taken.
+        on_picture: Called from the reader's thread with each picture and its capture time; it must return quickly.
 
     Example:
         >>> def open_camera() -> Capture:
@@ -510,12 +511,14 @@ class LiveSource:
         timing: LiveTiming | None = None,
         on_state: Callable[[StateChange], None] = _ignore,
         on_frame: Callable[[], None] = _ignore,
+        on_picture: Callable[[NDArray[np.uint8], float], None] = _ignore,
     ) -> None:
         self.camera_id = camera_id
         self._open_capture = open_capture
         self._timing = timing or LiveTiming()
         self._on_state = on_state
         self._on_frame = on_frame
+        self._on_picture = on_picture
         self._lock = threading.Lock()
         self._run: _Run | None = None
         self._thread: threading.Thread | None = None
@@ -731,7 +734,14 @@ class LiveSource:
                 self._problem = None
                 self._move(SourceState.ONLINE)
         self._watch.look(picture.image, arrival)
+        self._show(picture.image, captured_at)
         return True
+
+    def _show(self, image: NDArray[np.uint8], captured_at: float) -> None:
+        try:
+            self._on_picture(image, captured_at)
+        except Exception:
+            logger.exception("camera %s: a listener for pictures failed", self.camera_id)
 
     def _announce(self) -> None:
         try:

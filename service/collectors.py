@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from pose.sight import CannotSee
 from service.cameras.status import CameraStatus
 from service.clips.store import ClipStore
 from service.notifications.store import DeliveryState
@@ -95,6 +96,11 @@ class CameraCollector(Collector):
         state = GaugeMetricFamily(
             "daflow_camera_state", "1 for the current state of the camera.", labels=["camera", "state"]
         )
+        cannot_see = GaugeMetricFamily(
+            "daflow_camera_cannot_see",
+            "1 while the camera cannot see people for this reason, else 0.",
+            labels=["camera", "reason"],
+        )
         fps_in = GaugeMetricFamily(
             "daflow_camera_fps_in", "Input frame rate: frames per second that arrive.", labels=["camera"]
         )
@@ -117,8 +123,16 @@ class CameraCollector(Collector):
         suppressed = CounterMetricFamily(
             "daflow_incidents_suppressed", "Incidents suppressed by the cooldown.", labels=["camera"]
         )
+        stale = GaugeMetricFamily(
+            "daflow_camera_calibration_stale",
+            "1 while the camera's own calibration does not hold any more, else 0.",
+            labels=["camera"],
+        )
         for camera in self._statuses():
+            stale.add_metric([camera.id], camera.calibration == "stale")
             state.add_metric([camera.id, camera.state], 1)
+            for cause in CannotSee:
+                cannot_see.add_metric([camera.id, cause], camera.cannot_see is cause)
             fps_in.add_metric([camera.id], camera.fps_in or 0)
             fps.add_metric([camera.id], camera.fps_processed or 0)
             read.add_metric([camera.id], camera.frames_read)
@@ -128,4 +142,4 @@ class CameraCollector(Collector):
             surplus.add_metric([camera.id], camera.surplus)
             reconnects.add_metric([camera.id], camera.reconnects)
             suppressed.add_metric([camera.id], camera.suppressed)
-        yield from (state, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)
+        yield from (state, cannot_see, stale, fps_in, fps, read, processed, dropped, surplus, reconnects, suppressed)

@@ -52,6 +52,12 @@ class Metrics:
         self.camera_states = Counter(
             "daflow_camera_state_changes", "State changes of a camera.", ["camera", "state"], registry=self.registry
         )
+        self.sight_losses = Counter(
+            "daflow_camera_sight_losses",
+            "Times that a camera could no longer see people, by reason.",
+            ["camera", "reason"],
+            registry=self.registry,
+        )
         self.incidents = Counter(
             "daflow_incidents",
             "Incidents that started, by kind and severity at the start.",
@@ -114,4 +120,5 @@ class Metrics:
         """Remove the series of a camera that was deleted."""
         self.score_age.remove_by_labels({"camera": camera_id})
         self.camera_states.remove_by_labels({"camera": camera_id})
+        self.sight_losses.remove_by_labels({"camera": camera_id})
         self.incidents.remove_by_labels({"camera": camera_id})

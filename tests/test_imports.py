@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 OURS = {"pose", "model", "service", "simulation"}
 WEB = {"fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "sqlalchemy", "typer"}
 ALLOWED_FROM_POSE = {"pose.skeleton", "pose.windows"}
+HEAVY = ("matplotlib", "scipy.stats", "torchvision", "ultralytics")
+"""Packages that take long to import and that a start of the service does not need."""
 
 ROWS = (
     ("cli",),
@@ -62,6 +64,18 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} uses a relative import"
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def at_import(statement: ast.stmt) -> Iterator[str]:
+    """What a statement at the top of a module imports when the module is imported."""
+    match statement:
+        case ast.Import(names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(str(module), names):
+            yield from (f"{module}.{alias.name}" for alias in names)
+        case ast.Try(body):
+            for inner in body:
+                yield from at_import(inner)
 
 
 def inside_the_service() -> list[Import]:
@@ -133,6 +147,12 @@ def test_the_service_leaves_ultralytics_to_pose(path: Path) -> None:
 def test_the_simulation_knows_only_the_skeleton(path: Path) -> None:
     assert not roots(path) & (OURS - {"simulation", "pose"} | WEB | {"torch", "ultralytics"})
     assert from_pose(path) <= {"pose.skeleton"}
+
+
+@pytest.mark.parametrize("path", [file for room in sorted(OURS) for file in modules(room)], ids=name_of)
+def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
+    names = {name for statement in ast.parse(path.read_text(encoding="utf-8")).body for name in at_import(statement)}
+    assert not [name for name in names for heavy in HEAVY if name == heavy or name.startswith(f"{heavy}.")]
 
 
 def test_every_package_of_the_service_has_a_place_in_the_order() -> None:

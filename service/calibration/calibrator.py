@@ -29,6 +29,7 @@ from service.calibration.report import (
 from service.cameras.camera import Camera
 from service.cameras.manager import CameraManager
 from service.cameras.models import CameraModels
+from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, StoredCalibration, UnknownCamera
 from service.clips.store import ClipState, ClipStore
 from service.documents.results import ClipResult
@@ -67,6 +68,7 @@ class _Session:
         self.refusal: CalibrationRefusal | None = None
         self.problem: str | None = None
         self.cancelled = threading.Event()
+        self.premises: Premises | None = None
 
     @property
     def budget(self) -> float:
@@ -165,7 +167,7 @@ class Calibrator:
         Raises:
             UnknownCamera: There is none.
         """
-        self._cameras.camera(camera_id)
+        camera = self._cameras.camera(camera_id)
         with self._lock:
             session = self._sessions.get(camera_id)
         versions = [self._version(stored) for stored in self._store.history(camera_id)]
@@ -173,6 +175,7 @@ class Calibrator:
             camera=camera_id,
             active=next((version.version for version in versions if version.active), None),
             versions=versions,
+            stale=list(camera.staleness),
             state=session.state if session else None,
             request=session.request if session else None,
             gathered_s=round(session.gathering.seconds, 1) if session else 0.0,
@@ -263,6 +266,7 @@ class Calibrator:
     def _fit(self, session: _Session, footage: Gathered) -> tuple[CameraFit, dict[Kind, Usual]]:
         session.state = CalibrationState.FITTING
         config = session.camera.config
+        session.premises = Premises.of(session.camera.url, config, footage.size, footage.view)
         base = self._models.base()
         held, marked = self._false_alarms(session, base)
         fit = fit_camera(
@@ -314,7 +318,7 @@ class Calibrator:
             # The camera may have been changed, and so replaced, while the calibration was fitted.
             current = self._cameras.camera(camera.id)
             version = self._models.add(
-                current, report.model_dump(mode="json"), fit.calibration.to_dict(), fit.checkpoint
+                current, report.model_dump(mode="json"), fit.calibration.to_dict(), fit.checkpoint, session.premises
             )
         log.info("camera calibrated", camera=camera.id, version=version, adapted=fit.accepted)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model.behaviours import Behaviours
 from model.behaviours.calibration import NormalLife
 from model.footage import PoseFootage, PoseTrack
+from pose.view import ViewMap, ViewReference
 from service.documents.results import ClipResult
 from service.live.frames import Scored
 from service.live.zones import Zone, without_rest
@@ -70,10 +71,14 @@ class Gathered:
     Attributes:
         recordings: The poses, as uninterrupted recordings.
         life: What named behaviours saw of it.
+        size: Width and height of the newest picture in pixels; None without pictures of the camera.
+        view: The still background of the pictures; None without them.
     """
 
     recordings: list[PoseFootage]
     life: NormalLife
+    size: tuple[int, int] | None = None
+    view: ViewMap | None = None
 
 
 class Gathering:
@@ -99,6 +104,8 @@ class Gathering:
         self._people: dict[int, _Sightings] = {}
         self._last = -math.inf
         self._peopled = -math.inf
+        self._size: tuple[int, int] | None = None
+        self._view = ViewReference()
 
     def add(self, scored: Scored) -> None:
         """Add a processed frame; one that is not newer than the last is left out."""
@@ -113,6 +120,9 @@ class Gathering:
             size = (scored.width, scored.height)
             counted = without_rest(scored.findings, scored.track_ids, scored.boxes, self._rest, size)
             self._life.add(moment, len(scored.track_ids), counted)
+            if scored.image is not None:
+                self._size = size
+                self._view.look(moment, scored.image, scored.boxes)
             if scored.track_ids:
                 self._peopled = moment
             elif gap <= _BREAK_S and moment - self._times[-1] < _EMPTY_S < moment - self._peopled:
@@ -130,7 +140,9 @@ class Gathering:
             self.full.set()
             times, people, life = self._times, self._people, self._life
             self._times, self._people, self._life = array("d"), {}, NormalLife()
-        return Gathered(_recordings(np.array(times), people), life)
+            size, view = self._size, self._view.view()
+            self._view = ViewReference()
+        return Gathered(_recordings(np.array(times), people), life, size, view)
 
 
 def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) -> list[PoseFootage]:

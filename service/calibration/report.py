@@ -20,6 +20,7 @@ from service.documents.amounts import about, duration
 from service.documents.base import Document, Level
 from service.documents.budget import HOURS_PER_DAY, per_day_of
 from service.documents.kinds import TITLES
+from service.documents.messages import Staleness
 
 LONGEST_S: Final = 7 * 24 * 3600.0
 """Longest calibration footage, in seconds: a week."""
@@ -204,6 +205,10 @@ class CalibrationStatus(Document):
 
     camera: str = Field(description="Id of the camera.")
     active: int | None = Field(description="Version in use; null for the calibration that ships with the checkpoint.")
+    stale: list[Staleness] = Field(
+        description="Why that version does not hold any more, so that the camera is scored as if it had no calibration "
+        "of its own; empty if it holds."
+    )
     versions: list[CalibrationVersion] = Field(description="All calibrations of the camera, newest first.")
     state: CalibrationState | None = Field(
         description="State of the last requested calibration; null if there was none since the service started."

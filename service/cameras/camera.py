@@ -17,15 +17,19 @@ from model.behaviours import Finding, Kind
 from model.calibration import Calibration
 from model.scorer import CameraModel
 from pose.live import LiveSource, LiveTiming, SourceState, StateChange
+from pose.sight import SightChange
+from pose.view import ViewWatch
 from service.addresses.policy import StreamPolicy
 from service.addresses.urls import StreamUrl, UrlKind
 from service.cameras.config import MOST_FPS, CameraConfig
 from service.cameras.judge import Judge, Meaning, Times
+from service.cameras.premises import Premises
+from service.cameras.sight import SightWatch
 from service.cameras.skeleton_feed import BACKLOG, SkeletonFeed
 from service.cameras.sources import open_capture
 from service.cameras.status import CameraStatus, SourceProblem
 from service.documents.base import EndReason
-from service.documents.messages import Score
+from service.documents.messages import Score, Staleness, Validity
 from service.incidents.log import IncidentLog
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import HeldPeak
@@ -70,8 +74,10 @@ class Camera:
     Attributes:
         latest: The newest processed frame; None before the first.
         taps: Listeners that get every processed frame, see `tap`.
+        staleness: Why the camera's own calibration does not hold and is not used; empty if it holds.
         source: Where frames come from; None for a disabled camera.
         lane: The way of frames through the engine; None for a disabled camera.
+        sight: Whether the camera can see people.
     """
 
     def __init__(self, camera_id: str, config: CameraConfig, url: StreamUrl, post: Post) -> None:
@@ -83,7 +89,15 @@ class Camera:
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._watching = threading.Lock()
         self._post = post
+        self.staleness: tuple[Staleness, ...] = ()
         self._model: CameraModel | None = None
+        self._own: CameraModel | None = None
+        self._premises: Premises | None = None
+        self._view: ViewWatch | None = None
+        self._newest: Scored | None = None
+        self._told: tuple[Validity, tuple[Staleness, ...]] | None = None
+        # Taken before `_lock`, and held while the model is changed.
+        self._equipping = threading.RLock()
         self._lock = threading.Lock()
         self._started = False
         self._closed = False
@@ -92,6 +106,7 @@ class Camera:
         self._score_age: float | None = None
         self._disabled_since = post.clock.now()
         self._judge: Judge | None = None
+        self.sight = SightWatch(camera_id, config.sight_checks, self._on_sight)
         self.source = self._source() if config.enabled else None
         self.lane = (
             Lane(
@@ -123,6 +138,7 @@ class Camera:
             if self._judge is not None:
                 self._record(self._judge.end(self._post.clock.now(), reason), self._judge.peak)
             self._wake_watchers()
+        self.sight.stop(self._post.clock.now())
         if self.source is not None and self.lane is not None:
             self.source.stop()
             self._post.engine.remove(self.lane)
@@ -135,9 +151,73 @@ class Camera:
             if self.lane is not None:
                 self.lane.ignore, self.lane.behaviours = config.ignore, config.looked_for
             self._renew()
+        self.sight.change(config.sight_checks, self._post.clock.now())
+        with self._equipping:
+            self._review()
 
-    def set_model(self, model: CameraModel | None) -> None:
-        """Score with the camera's own calibration and weights from now on; None uses those of the service."""
+    def adopt(self, old: Camera) -> None:
+        """Take over what is known of the view from the camera that this one replaces; called before `set_model`."""
+        with self._equipping, old._equipping:
+            self._told = old._told
+            if self.url.redacted == old.url.redacted:
+                self._view = old._view
+
+    def set_model(self, model: CameraModel | None, premises: Premises | None = None) -> None:
+        """Score with the camera's own calibration and weights from now on, while that calibration holds.
+
+        Args:
+            model: Calibration and weights; None uses those of the service.
+            premises: What the calibration was made of; None if that is not known, so that it always holds.
+        """
+        with self._equipping:
+            self._own, self._premises = model, premises
+            view = None if premises is None else premises.view
+            if view is None or self._view is None or not self._view.is_of(view):
+                self._view = None if view is None else ViewWatch(view)
+            self._newest = None
+            self._review(renew=True)
+
+    def _review(self, *, renew: bool = False) -> None:
+        """Use the camera's own model if its calibration holds, else that of the service, and report a change.
+
+        Args:
+            renew: Use it anew even if nothing has changed.
+        """
+        moved = self._view is not None and self._view.moved
+        size = self.source.size if isinstance(self.source, LiveSource) else None
+        self.staleness = ()
+        if self._own is not None and self._premises is not None:
+            self.staleness = self._premises.broken(self.url, self.config, size, moved=moved)
+        model = None if self.staleness else self._own
+        if renew or model is not self._model:
+            self._use(model)
+        told, self._told = self._told, (self._validity, self.staleness)
+        if told == self._told or (told is None and not self.staleness):
+            # A camera that starts with a calibration that holds is nothing new.
+            return
+        stale = [one.cause for one in self.staleness]
+        level = log.warning if stale else log.info
+        level("camera calibration", camera=self.id, calibration=self._validity, stale=stale)
+        self._post.log.camera_calibration(self.id, *self._told)
+
+    @property
+    def _validity(self) -> Validity:
+        """Whether the camera has a calibration of its own, and whether that holds."""
+        if self._own is None:
+            return "none"
+        return "stale" if self.staleness else "current"
+
+    def _look(self) -> None:
+        """Compare the newest picture with the view that the camera was calibrated in."""
+        with self._equipping:
+            newest, self._newest = self._newest, None
+            if newest is None or newest.image is None or self._view is None or self._closed:
+                return
+            self._view.look(newest.captured_at, newest.image, newest.boxes)
+            self._review()
+
+    def _use(self, model: CameraModel | None) -> None:
+        """Score with a calibration and weights from now on; None uses those of the service."""
         with self._lock:
             lane = self.lane if self._started and not self._closed else None
         if lane is not None:
@@ -158,6 +238,7 @@ class Camera:
         """
         if isinstance(self.source, SkeletonFeed):
             self.source.watch(now)
+        self._look()
         with self._lock:
             silent = self._delivered_at is not None and now - self._delivered_at > self._post.settings.camera_stall_s
             if silent and not self._closed and self._judge is not None:
@@ -211,6 +292,7 @@ class Camera:
         size = source.size if source else None
         since = source.since if source else self._disabled_since
         state = source.state if source else SourceState.STOPPED
+        blind = self.sight.blind
         return CameraStatus(
             id=self.id,
             config=self.config.model_copy(update={"url": self.url.redacted}),
@@ -218,6 +300,8 @@ class Camera:
             since=post.clock.utc(since),
             problem=SourceProblem(cause=problem.cause, detail=str(problem)) if problem else None,
             picture=source.picture if source else "ok",
+            cannot_see=blind[0] if blind else None,
+            cannot_see_since=post.clock.utc(blind[1]) if blind else None,
             width=size[0] if size else None,
             height=size[1] if size else None,
             fps_in=_rounded(source.fps) if source else None,
@@ -230,6 +314,8 @@ class Camera:
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
             thresholds=judge.thresholds if judge is not None else None,
+            calibration=self._validity,
+            stale=list(self.staleness),
             incident=incident,
             suppressed=judge.suppressed if judge is not None else 0,
         )
@@ -252,7 +338,14 @@ class Camera:
             verify_tls=self.config.verify_tls,
             allow_udp=post.settings.camera_udp,
         )
-        return LiveSource(self.id, capture, timing=post.timing, on_state=self._on_state, on_frame=self._on_frame)
+        return LiveSource(
+            self.id,
+            capture,
+            timing=post.timing,
+            on_state=self._on_state,
+            on_frame=self._on_frame,
+            on_picture=self.sight.picture,
+        )
 
     def _on_frame(self) -> None:
         if self.lane is not None:
@@ -272,9 +365,20 @@ class Camera:
         self._post.metrics.camera_states.labels(self.id, change.state).inc()
         self._post.log.camera_state(change)
 
+    def _on_sight(self, change: SightChange) -> None:
+        if change.cannot_see is None:
+            log.info("camera sees again", camera=self.id, previous=change.previous)
+        else:
+            log.warning("camera cannot see people", camera=self.id, reason=change.cannot_see)
+            self._post.metrics.sight_losses.labels(self.id, change.cannot_see).inc()
+        self._post.log.camera_state(change)
+
     def _deliver(self, scored: Scored) -> None:
+        self.sight.people(scored)
         for tap in self.taps:
             tap(scored)
+        if self._view is not None:
+            self._newest = scored
         with self._lock:
             calibration = self.calibration()
             if self._closed or calibration is None:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from model.behaviours import BEHAVIOURS, Behaviour, Gathering, Kind, Loitering, WrongWay
+from pose.sight import CannotSee
 from service.cameras.behaviours import GatheringSettings, LoiteringSettings, WrongWaySettings
 from service.documents.base import Severity
 from service.documents.budget import per_day_of
@@ -84,6 +85,13 @@ class CameraConfig(BaseModel):
     picture: bool = Field(
         default=True,
         description="Whether pictures of this camera may be shown and stored; if not, only skeletons are.",
+    )
+    sight_checks: tuple[CannotSee, ...] = Field(
+        default=tuple(CannotSee),
+        max_length=len(CannotSee),
+        description="Reasons for which the camera may say that it cannot see people. Leave some out where they are "
+        "usual, such as `too_dark` for a room that is dark at night; an empty list switches the check off.",
+        examples=[["glare", "blurred", "covered"]],
     )
     ignore: tuple[Zone, ...] = Field(
         default=(),

@@ -241,6 +241,8 @@ class CameraManager:
             old.change(config)
             return False
         camera = Camera(camera_id, config, url, self._post)
+        if old is not None:
+            camera.adopt(old)
         self._insert(camera)
         if old is not None:
             old.stop(EndReason.CAMERA_STOPPED)

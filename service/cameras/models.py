@@ -23,6 +23,7 @@ from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointError
 from model.scorer import CameraModel
 from service.cameras.camera import Camera
+from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, StoredCalibration
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ class CameraModels:
     def equip(self, camera: Camera) -> None:
         """Score a camera with its own calibration and weights if they can be used, else with those of the service."""
         with self.changing:
-            camera.set_model(self._active(camera.id))
+            camera.set_model(*self._active(camera.id))
 
     def add(
         self,
@@ -57,6 +58,7 @@ class CameraModels:
         report: Mapping[str, Any],
         calibration: Mapping[str, Any],
         weights: Checkpoint | None = None,
+        premises: Premises | None = None,
     ) -> int:
         """Store a calibration, weights first, and use it for the camera from now on.
 
@@ -66,6 +68,7 @@ class CameraModels:
                 its ``behaviours`` what is usual to named behaviours.
             calibration: The fitted calibration.
             weights: The camera's own weights; None to use those of the service.
+            premises: What it was made of; None if that is not known, so that it always holds.
 
         Returns:
             The version of the calibration.
@@ -77,8 +80,9 @@ class CameraModels:
         with self.changing:
             if weights is not None and file is not None:
                 weights.save(self._folder(camera.id) / file)
-            version = self._store.add_calibration(camera.id, report, calibration, file)
-            camera.set_model(CameraModel(Calibration.from_dict(dict(calibration)), weights, usual_of(report)))
+            stored = None if premises is None else premises.to_dict()
+            version = self._store.add_calibration(camera.id, report, calibration, file, stored)
+            camera.set_model(CameraModel(Calibration.from_dict(dict(calibration)), weights, usual_of(report)), premises)
         return version
 
     def roll_back(self, camera: Camera) -> None:
@@ -120,15 +124,17 @@ class CameraModels:
                 folder.rmdir()
         return removed
 
-    def _active(self, camera_id: str) -> CameraModel | None:
+    def _active(self, camera_id: str) -> tuple[CameraModel | None, Premises | None]:
         try:
             stored = self._store.active(camera_id)
             if stored is None or stored.calibration is None:
-                return None
-            return self._load(camera_id, stored, stored.calibration)
+                return None, None
+            premises = self._store.premises(camera_id)
+            model = self._load(camera_id, stored, stored.calibration)
+            return model, None if premises is None else Premises.from_dict(premises)
         except (CheckpointError, ValueError, SQLAlchemyError) as error:
             log.warning("calibration cannot be used; calibrate the camera again", camera=camera_id, reason=str(error))
-            return None
+            return None, None
 
     def _load(self, camera_id: str, stored: StoredCalibration, calibration: dict[str, Any]) -> CameraModel:
         base = self.base()

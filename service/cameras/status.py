@@ -9,8 +9,10 @@ from pydantic import Field
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Level
+from service.documents.messages import Staleness, Validity
 
 
 class SourceProblem(Document):
@@ -59,6 +61,15 @@ class CameraStatus(Document):
     since: datetime = Field(description="Since when it has this state.")
     problem: SourceProblem | None = Field(description="What went wrong last; null if nothing is wrong.")
     picture: Literal["ok", "black", "frozen"] = Field(description="Whether the picture is black or frozen.")
+    cannot_see: CannotSee | None = Field(
+        default=None,
+        description="Why the camera cannot see people: `too_dark`, `glare`, `blurred`, `covered` or "
+        "`people_too_small`; null if it sees, and for a skeleton feed. Without new pictures it keeps what was "
+        "known last.",
+    )
+    cannot_see_since: datetime | None = Field(
+        default=None, description="Since when it cannot see people; null if it sees."
+    )
     width: int | None = Field(description="Width of the picture in pixels.")
     height: int | None = Field(description="Height of the picture in pixels.")
     fps_in: float | None = Field(description="Input frame rate, in frames per second.", examples=[25.0])
@@ -82,5 +93,14 @@ class CameraStatus(Document):
         description="Age of that score when it was published: seconds since capture."
     )
     thresholds: Thresholds | None = Field(description="The levels in use; null until the models are loaded.")
+    calibration: Validity = Field(
+        default="none",
+        description="`current`, the calibration of this camera holds; `stale`, it does not, because the picture has "
+        "moved or a setting has changed, and the camera is scored as if it had none until that is undone or it is "
+        "calibrated again; `none`, it has no calibration of its own.",
+    )
+    stale: list[Staleness] = Field(
+        default_factory=list, description="Why the calibration is stale; empty if it is not."
+    )
     incident: str | None = Field(description="Id of the open incident; null if there is none.")
     suppressed: int = Field(description="Incidents suppressed by the cooldown since the camera was last started.")

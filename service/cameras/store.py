@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint, delete, func, select, update
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, deferred, mapped_column
 
 from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 from service.storage.secrets import Cipher, SecretLost
@@ -98,6 +98,9 @@ class CalibrationRow(Base):
     report: Mapped[dict[str, Any]] = mapped_column(JSON)
     calibration: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint: Mapped[str | None] = mapped_column(String(255))
+    # Larger than all the rest, and needed only for the calibration in use.
+    premises: Mapped[dict[str, Any] | None] = deferred(mapped_column(JSON(none_as_null=True)))
+    """What the calibration was made of, as JSON; None for one of an older version."""
 
     def record(self) -> StoredCalibration:
         """A copy that outlives the session."""
@@ -217,6 +220,7 @@ class CameraStore:
         report: Mapping[str, Any],
         calibration: Mapping[str, Any] | None = None,
         checkpoint: str | None = None,
+        premises: Mapping[str, Any] | None = None,
     ) -> int:
         """Add a calibration and make it the active one.
 
@@ -241,6 +245,7 @@ class CameraStore:
                     report=dict(report),
                     calibration=None if calibration is None else dict(calibration),
                     checkpoint=checkpoint,
+                    premises=None if premises is None else dict(premises),
                 )
             )
             return version
@@ -250,6 +255,12 @@ class CameraStore:
         with self._sessions() as session:
             row = _active(session, camera_id)
             return row.record() if row else None
+
+    def premises(self, camera_id: str) -> dict[str, Any] | None:
+        """What the calibration in use was made of; None if there is none, or an older version made it."""
+        query = select(CalibrationRow.premises).where(CalibrationRow.camera_id == camera_id, CalibrationRow.active)
+        with self._sessions() as session:
+            return session.scalars(query).one_or_none()
 
     def history(self, camera_id: str) -> list[StoredCalibration]:
         """All calibrations of a camera, newest first."""

@@ -1,4 +1,7 @@
-"""Files made from the result of a clip: CSV, the timeline as PNG, the annotated video as MP4."""
+"""Files made from the result of a clip: CSV, the timeline as PNG, the annotated video as MP4.
+
+Matplotlib is imported where a timeline is drawn: the service starts sooner without it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from model.behaviours import Kind
@@ -25,6 +24,9 @@ from service.documents.results import Anomaly, ClipResult, FrameScore, PersonSco
 from service.drawing.overlay import REASONS, Image, band_height, clock_text, draw_band, draw_chart, draw_people, rarity
 from service.drawing.video import VideoWriter
 from service.storage.writing import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CSV_COLUMNS: Final = (
     "frame",
@@ -83,6 +85,9 @@ def timeline_png(result: ClipResult) -> bytes:
     Returns:
         A PNG of 1440 pixels in width.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     lanes = _lanes(result)
     strip = 0.5 + 0.17 * min(max(len(lanes), 1), _LANES)
     kinds = [kind for kind in Kind if kind != Kind.UNUSUAL and any(one.kind == kind for one in result.anomalies)]
@@ -194,6 +199,8 @@ def _kinds(person: PersonScore, threshold: float) -> list[Kind]:
 
 
 def _plot_levels(axes: Axes, result: ClipResult) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     limit = float(rarity(result.threshold.level))
     times, rare = _line(result)
     top = max(1.25 * limit, 1.08 * float(np.nanmax(rare, initial=0.0)), 1.0)
@@ -253,6 +260,8 @@ def _plot_named(axes: Axes, result: ClipResult, kinds: Sequence[Kind]) -> None:
 
 
 def _plot_people(axes: Axes, result: ClipResult, lanes: Sequence[Sequence[int]]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     times = np.array([frame.time_s for frame in result.frames] + [result.clip.duration_s])
     limit = result.threshold.level
     hot = _spans_by_track(result, times, lambda person: person.level is not None and person.level >= limit)

@@ -56,6 +56,10 @@ class CalibrationCard:
                 "soft",
             )
         else:
+            for one in status["stale"]:
+                text(one["detail"], "p", "trouble").props('role="alert"')
+            if status["stale"]:
+                text("Until then, the calibration that ships with the checkpoint is used.", "p", "soft small")
             self._report(active)
         if state == "refused" and status["refusal"]:
             refusal = status["refusal"]

@@ -36,8 +36,7 @@ from service.dashboard.words import (
     MODES,
     PARTS,
     RARITY_NOTE,
-    STATES,
-    TONES,
+    SIGHTS,
     camera_name,
     cover,
     duration,
@@ -49,6 +48,7 @@ from service.dashboard.words import (
     rarity,
     rate,
     sentence,
+    state_of,
     tone,
 )
 from service.documents.kinds import TITLES, most_severe, rarity_words
@@ -200,8 +200,9 @@ class _View:
     def _show(self) -> None:
         status, trace = self._status, self._watch.trace(self._camera)
         state = status["state"]
-        self._state.set_content(STATES[state])
-        self._state.classes(replace=f"pill {TONES.get(state, 'bad')}")
+        words, colour = state_of(status)
+        self._state.set_content(words)
+        self._state.classes(replace=f"pill {colour}")
         incident = self._watch.open_at(self._camera)
         self._incident.set_visibility(incident is not None)
         if incident is not None:
@@ -215,7 +216,7 @@ class _View:
         self._figures.show(_figures(status))
         drops = [f"{count:,} ({DROPS.get(why, why)})" for why, count in status["dropped"].items() if count]
         self._drops.set_content(f"Dropped frames: {', '.join(drops)}." if drops else "")
-        self._people.set_content(_people(state, trace))
+        self._people.set_content(_people(status, trace))
 
     def _points(self) -> list[list[float | None]]:
         trace = self._watch.trace(self._camera)
@@ -249,6 +250,9 @@ class _View:
             tls = ui.switch("Verify TLS certificates", value=config["verify_tls"])
             picture = ui.switch("Show and keep pictures", value=config["picture"])
             button("Remove stored pictures…", self._remove_pictures, kind="danger")
+        checks = ui.select(
+            SIGHTS, label="Say that the camera cannot see, if it is", value=config["sight_checks"], multiple=True
+        ).props('outlined options-dense use-chips behavior=menu hint="empty: never"')
         heading("Named behaviours", 3)
         text(
             "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "
@@ -308,6 +312,7 @@ class _View:
                 "enabled": enabled.value,
                 "picture": picture.value,
                 "verify_tls": tls.value,
+                "sight_checks": checks.value,
                 "false_alarms_per_day": opens.value,
                 "alert_false_alarms_per_day": alert.value,
                 "min_duration_s": held.value,
@@ -418,10 +423,11 @@ def _now(state: str, trace: Trace, modes: dict[str, str]) -> str:
     return "".join(f'<span class="pill {tone(kind, modes)}">{words}</span>' for kind, words in named.items())
 
 
-def _people(state: str, trace: Trace) -> str:
+def _people(status: dict[str, Any], trace: Trace) -> str:
     """The rows of the list of people, as HTML."""
     latest = trace.latest
-    nobody = no_people(state, trace.age_s, 0 if latest is None else len(latest.people))
+    people = 0 if latest is None else len(latest.people)
+    nobody = no_people(status["state"], trace.age_s, people, status["cannot_see"])
     if latest is None or nobody:
         return f'<li class="soft">{nobody}</li>'
     rows = []

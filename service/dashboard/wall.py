@@ -16,14 +16,14 @@ from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import STEP_S, Watch
 from service.dashboard.words import (
     NO_LIVE_DATA,
-    STATES,
-    TONES,
     camera_name,
     cover,
     is_current,
+    no_people,
     now_words,
     number,
     rarity,
+    state_of,
 )
 from service.runtime import Runtime
 
@@ -114,17 +114,21 @@ class _Wall:
         trace, incident = self._watch.trace(camera), self._watch.open_at(camera)
         points = trace.since(max(self._sent.get(camera, 0), trace.count - _SPARK))
         self._sent[camera] = max(trace.count - 1, 0)
+        words, tone = state_of(status)
         thresholds, latest = status["thresholds"], trace.latest
         live = state == "online"
         said = NO_LIVE_DATA if live else ""
         if latest is not None and is_current(state, trace.age_s):
+            blind = no_people(state, trace.age_s, len(latest.people), status["cannot_see"])
             said = now_words(latest.people, latest.level, latest.threshold)
+            if status["cannot_see"] is not None and blind:
+                said = blind
         return {
             "id": camera,
             "name": camera_name(status),
             "href": path(f"/cameras/{camera}"),
-            "state": STATES[state],
-            "tone": TONES.get(state, "bad"),
+            "state": words,
+            "tone": tone,
             "cover": cover(status, seen=latest is not None),
             "shown": live and latest is not None,
             "open": str(incident.severity) if incident else "",

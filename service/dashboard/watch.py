@@ -17,7 +17,16 @@ from typing import Final
 from nicegui import Event as Signal
 from starlette.concurrency import run_in_threadpool
 
-from service.documents.messages import CameraState, Event, Heartbeat, IncidentInfo, Lagged, Score
+from service.documents.messages import (
+    CameraCalibration,
+    CameraSight,
+    CameraState,
+    Event,
+    Heartbeat,
+    IncidentInfo,
+    Lagged,
+    Score,
+)
 from service.runtime import Runtime
 
 KEPT_S: Final = 600.0
@@ -140,7 +149,7 @@ class Watch:
                     self._note(event)
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, CameraState):
+        if isinstance(event, CameraState | CameraSight | CameraCalibration):
             self._listen(event.camera)
             self.camera.emit(event.camera)
             return

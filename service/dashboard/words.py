@@ -29,6 +29,15 @@ STATES: Final = {
 TONES: Final = {"online": "good", "stopped": "quiet", "connecting": "quiet", "waiting": "quiet"}
 """Colours of the states, as classes of ``page.css``; all other states are ``bad``."""
 
+SIGHTS: Final = {
+    "too_dark": "too dark",
+    "glare": "overexposed",
+    "blurred": "blurred or out of focus",
+    "covered": "covered",
+    "people_too_small": "people too small",
+}
+"""Why a camera cannot see people, by `pose.sight.CannotSee`."""
+
 ENDS: Final = {
     "quiet": "no named behaviour and no high level any more",
     "camera-lost": "the camera was lost",
@@ -195,19 +204,38 @@ def is_current(state: str, age_s: float | None) -> bool:
     return state == "online" and age_s is not None and age_s <= FRESH_S
 
 
-def no_people(state: str, age_s: float | None, people: int) -> str:
+def state_of(status: dict[str, Any]) -> tuple[str, str]:
+    """The state of a camera in words, and its colour as a class of ``page.css``.
+
+    A camera that delivers pictures and cannot see people is not shown as live; one whose calibration does not hold is.
+
+    Args:
+        status: `CameraStatus` as JSON.
+    """
+    state, reason = status["state"], status["cannot_see"]
+    if state == "online" and reason is not None:
+        return f"Cannot see: {SIGHTS[reason]}", "bad"
+    if state == "online" and status["calibration"] == "stale":
+        return f"{STATES[state]}, calibration stale", "bad"
+    return STATES[state], TONES.get(state, "bad")
+
+
+def no_people(state: str, age_s: float | None, people: int, cannot_see: str | None = None) -> str:
     """Why the list of people has no rows, as a text; empty if it has some.
 
-    Only a current score says that nobody is in the picture. Without one it is unknown.
+    Only a current score of a camera that sees says that nobody is in the picture. Otherwise it is unknown.
 
     Args:
         state: State of the camera, a key of `STATES`.
         age_s: Seconds since the frame of the newest score was captured; None if there is no score.
         people: Number of people in that score.
+        cannot_see: Why the camera cannot see people, a key of `SIGHTS`; None if it sees.
     """
     if not is_current(state, age_s):
         return NO_LIVE_DATA
-    return "" if people else "Nobody in the picture"
+    if people:
+        return ""
+    return "Nobody in the picture" if cannot_see is None else f"Unknown: cannot see, {SIGHTS[cannot_see]}"
 
 
 def cover(status: dict[str, Any], *, seen: bool) -> str:

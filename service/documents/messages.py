@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import Document, EndReason, Level, MissingScore, Severity
 from service.documents.kinds import title, unusual_words
 from service.documents.results import PersonScore
@@ -23,6 +24,12 @@ CAMERA_ID: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Pattern of camera ids, which occur in URLs, MQTT topics, metrics and file names."""
 
 EvidenceState = Literal["pending", "ready", "missing", "off"]
+
+Validity = Literal["none", "current", "stale"]
+"""Whether a camera has a calibration of its own, and whether that still holds."""
+
+StaleCause = Literal["moved", "address", "resolution", "min_duration_s", "quiet_s"]
+"""What has changed since a calibration was made."""
 
 CameraName = Annotated[str, Field(description="Id of the camera.", examples=["entrance"])]
 IncidentName = Annotated[str, Field(description="Id of the incident.", examples=["5f0c2d7be0a94f7a8b6f7f1c5c0d9f3e"])]
@@ -261,8 +268,52 @@ class CameraState(_Event):
     detail: str | None = Field(default=None, description="The cause as a sentence, without credentials.")
 
 
+class CameraSight(_Event):
+    """A camera cannot see people, cannot see them for another reason, or sees again.
+
+    A camera that connects anew is taken to see until it says otherwise.
+    """
+
+    type: Literal["camera.sight"] = Field(default="camera.sight", description="Tag of the message.")
+    cannot_see: CannotSee | None = Field(
+        description="Why it cannot see people; null if it sees again, or is no longer watched.", examples=["too_dark"]
+    )
+    previous: CannotSee | None = Field(description="Why it could not see until now; null if it could.")
+    detail: str | None = Field(default=None, description="The reason as a sentence; null if it sees again.")
+
+
+class Staleness(Document):
+    """One reason for which the calibration of a camera does not hold any more."""
+
+    cause: StaleCause = Field(
+        description="What has changed since the calibration: `moved`, the picture, because the camera was turned or "
+        "moved or another one is connected; `address`, the URL; `resolution`; `min_duration_s` or `quiet_s`."
+    )
+    detail: str = Field(
+        description="The reason in words, with what to do.",
+        examples=["The picture has moved since this camera was calibrated. Calibrate again or turn it back."],
+    )
+
+
+class CameraCalibration(_Event):
+    """The calibration of a camera became stale or current, or the camera has no calibration of its own any more."""
+
+    type: Literal["camera.calibration"] = Field(default="camera.calibration", description="Tag of the message.")
+    calibration: Validity = Field(
+        description="`current`; `stale`, so that the camera is scored as if it had no calibration; or `none`."
+    )
+    stale: list[Staleness] = Field(description="Why it is stale; empty if it is not.")
+
+
 Event = Annotated[
-    IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence | IncidentReviewed | CameraState,
+    IncidentStarted
+    | IncidentUpdated
+    | IncidentEnded
+    | IncidentEvidence
+    | IncidentReviewed
+    | CameraState
+    | CameraSight
+    | CameraCalibration,
     Field(discriminator="type"),
 ]
 """An event: it is stored, and every subscriber of incidents receives it."""
@@ -278,6 +329,8 @@ EventStreamMessage = Annotated[
     | IncidentEvidence
     | IncidentReviewed
     | CameraState
+    | CameraSight
+    | CameraCalibration
     | Heartbeat
     | Lagged,
     Field(discriminator="type"),

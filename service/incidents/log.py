@@ -8,16 +8,19 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from model.behaviours import Kind
 from pose.live import StateChange
+from pose.sight import SightChange
 from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
+    CameraCalibration,
+    CameraSight,
     CameraState,
     Event,
     EvidenceState,
@@ -28,6 +31,8 @@ from service.documents.messages import (
     IncidentStarted,
     IncidentUpdated,
     KindSeen,
+    Staleness,
+    Validity,
 )
 from service.incidents.feed import EventFeed
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
@@ -37,7 +42,7 @@ from service.storage.database import reason
 from service.storage.evidence import EvidenceKind
 
 _STATES_KEPT: Final = 64
-"""Most changes of one camera's state that wait for the database; a further one replaces the newest."""
+"""Most changes of one camera's state, or of its sight, that wait for the database; a further replaces the newest."""
 
 _PAGE: Final = 256
 """Events that are read from the store at once."""
@@ -61,9 +66,14 @@ class _Noted:
 
 @dataclass(slots=True)
 class _State:
-    """A change of a camera's state."""
+    """A change of a camera's state, or of what it can see."""
 
-    change: StateChange
+    change: StateChange | SightChange
+
+    @property
+    def key(self) -> tuple[type, str]:
+        """What changed, and of which camera."""
+        return type(self.change), self.change.camera_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,16 @@ class _PicturesRemoved:
     incident_id: str
 
 
-_Entry = _Noted | _State | _Evidence | _PicturesRemoved
+@dataclass(frozen=True, slots=True)
+class _Calibration:
+    """The calibration of a camera became stale or current."""
+
+    camera_id: str
+    validity: Validity
+    stale: tuple[Staleness, ...]
+
+
+_Entry = _Noted | _State | _Evidence | _PicturesRemoved | _Calibration
 
 
 class IncidentLog:
@@ -106,7 +125,7 @@ class IncidentLog:
         self._changed = threading.Condition()
         self._entries: deque[_Entry] = deque()
         self._updates: dict[str, _Noted] = {}
-        self._states: dict[str, deque[_State]] = {}
+        self._states: dict[tuple[type, str], deque[_State]] = {}
         self._writing = threading.Lock()
         self._unpublished = False
         self._problem: str | None = None
@@ -183,16 +202,23 @@ class IncidentLog:
                 self._updates[noted.incident.id] = noted
             self._put(noted)
 
-    def camera_state(self, change: StateChange) -> None:
-        """Record that a camera changed its state; never blocks."""
+    def camera_state(self, change: StateChange | SightChange) -> None:
+        """Record that a camera changed its state, or what it can see; never blocks."""
         with self._changed:
-            states = self._states.setdefault(change.camera_id, deque())
-            if len(states) >= _STATES_KEPT:
-                states[-1].change = replace(change, previous=states[-1].change.previous)
-                return
             state = _State(change)
+            states = self._states.setdefault(state.key, deque())
+            if len(states) >= _STATES_KEPT:
+                # Both are changes of the same kind, as the key says.
+                before: Any = states[-1].change.previous
+                states[-1].change = replace(change, previous=before)
+                return
             states.append(state)
             self._put(state)
+
+    def camera_calibration(self, camera_id: str, validity: Validity, stale: tuple[Staleness, ...]) -> None:
+        """Record that the calibration of a camera became stale or current; never blocks."""
+        with self._changed:
+            self._put(_Calibration(camera_id, validity, stale))
 
     def evidence(self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None) -> None:
         """Record that evidence of an incident is ready or missing; never blocks."""
@@ -313,11 +339,11 @@ class IncidentLog:
         match entry:
             case _Noted(kind, incident, _) if kind is Updated:
                 del self._updates[incident.id]
-            case _State(change):
-                states = self._states[change.camera_id]
+            case _State():
+                states = self._states[entry.key]
                 states.popleft()
                 if not states:
-                    del self._states[change.camera_id]
+                    del self._states[entry.key]
         return entry
 
     def _persist(self, entry: _Entry) -> None:
@@ -352,8 +378,13 @@ class IncidentLog:
                     return self._store.started(incident)
                 return self._store.ended(incident, peak) if kind is Ended else self._store.updated(incident)
             case _State(change):
+                if isinstance(change, SightChange):
+                    words = None if change.cannot_see is None else change.cannot_see.words
+                    return self._store.camera_sight(change.camera_id, change.cannot_see, change.previous, words)
                 detail = redact(change.detail) if change.detail else None
                 return self._store.camera_state(change.camera_id, change.state, change.previous, change.cause, detail)
+            case _Calibration(camera_id, validity, stale):
+                return self._store.camera_calibration(camera_id, validity, stale)
             case _Evidence(incident_id, kind, state, problem):
                 return self._store.evidence(incident_id, kind, state, problem)
             case _PicturesRemoved(incident_id):
@@ -418,7 +449,11 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 def _identity(event: Event) -> dict[str, object]:
     names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return names if isinstance(event, CameraState) else names | {"incident": event.incident.id}
+    return (
+        names
+        if isinstance(event, CameraState | CameraSight | CameraCalibration)
+        else names | {"incident": event.incident.id}
+    )
 
 
 def _course(incident: IncidentInfo) -> dict[str, object]:
@@ -447,3 +482,7 @@ def _tell(event: Event) -> None:
             )
         case CameraState():
             told.debug("camera state stored", state=event.state)
+        case CameraSight():
+            told.debug("camera sight stored", cannot_see=event.cannot_see)
+        case CameraCalibration():
+            told.debug("camera calibration stored", calibration=event.calibration)

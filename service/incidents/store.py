@@ -6,15 +6,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
-from service.documents.messages import Event, EvidenceState, IncidentInfo
+from service.documents.messages import Event, EvidenceState, IncidentInfo, Staleness, Validity
 from service.incidents.kinds import KIND_FIELDS, stored_kinds
 from service.incidents.tables import LONGEST_PROBLEM, EventRow, IncidentRow
 from service.storage.database import Clock, Database, Turn, Utc, take_turn, utc_now
@@ -223,7 +224,19 @@ class IncidentStore:
     ) -> Event:
         """Store a change of a camera's state."""
         payload = {"state": state, "previous": previous, "cause": cause, "detail": detail}
-        row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.state", payload=payload)
+        return self._camera_event(camera_id, "camera.state", payload)
+
+    def camera_calibration(self, camera_id: str, validity: Validity, stale: Collection[Staleness]) -> Event:
+        """Store that the calibration of a camera became stale or current."""
+        payload = {"calibration": validity, "stale": [one.model_dump() for one in stale]}
+        return self._camera_event(camera_id, "camera.calibration", payload)
+
+    def camera_sight(
+        self, camera_id: str, cannot_see: CannotSee | None, previous: CannotSee | None, detail: str | None = None
+    ) -> Event:
+        """Store that a camera cannot see people, or sees again."""
+        payload = {"cannot_see": cannot_see, "previous": previous, "detail": detail}
+        row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.sight", payload=payload)
         with self._writing() as session:
             session.add(row)
             session.flush()
@@ -417,6 +430,13 @@ class IncidentStore:
                 ).select_from(IncidentRow)
             ).one()
         return IncidentCounts(total, total - closed, false_alarms)
+
+    def _camera_event(self, camera_id: str, kind: str, payload: dict[str, Any]) -> Event:
+        row = EventRow(at=self._clock(), camera_id=camera_id, type=kind, payload=payload)
+        with self._writing() as session:
+            session.add(row)
+            session.flush()
+            return row.event()
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:

@@ -7,6 +7,8 @@
 | ``<prefix>/<camera>/incidents`` | events of incidents, as JSON | no |
 | ``<prefix>/<camera>/event`` | each kind that an incident shows for the first time, as JSON | no |
 | ``<prefix>/<camera>/state`` | ``online``, ``reconnecting`` … | yes |
+| ``<prefix>/<camera>/cannot_see`` | ``too_dark`` …, or ``none`` for a camera that sees | yes |
+| ``<prefix>/<camera>/calibration`` | ``current``, ``stale`` or ``none`` | yes |
 | ``<prefix>/<camera>/incident`` | ``ON`` while an incident is open, else ``OFF`` | yes |
 | ``homeassistant/<component>/<prefix>_<camera>/<name>/config`` | discovery, as JSON | yes |
 """
@@ -26,9 +28,12 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
 from model.behaviours import Kind
+from pose.sight import CannotSee
 from service.addresses.backends import BrokerUrl
 from service.cameras.status import CameraStatus
 from service.documents.messages import (
+    CameraCalibration,
+    CameraSight,
     CameraState,
     Event,
     IncidentEnded,
@@ -76,6 +81,12 @@ def messages_of(event: Event, prefix: str, told: Collection[Kind] = ()) -> Itera
     if isinstance(event, CameraState):
         yield Message(f"{prefix}/{event.camera}/state", event.state.value, retain=True)
         return
+    if isinstance(event, CameraSight):
+        yield _sight(event.camera, event.cannot_see, prefix)
+        return
+    if isinstance(event, CameraCalibration):
+        yield Message(f"{prefix}/{event.camera}/calibration", event.calibration, retain=True)
+        return
     yield Message(f"{prefix}/{event.camera}/incidents", text)
     for seen in event.incident.kinds:
         if seen.kind not in told:
@@ -86,9 +97,11 @@ def messages_of(event: Event, prefix: str, told: Collection[Kind] = ()) -> Itera
 
 
 def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
-    """The retained messages for a camera: its state, and how Home Assistant discovers it."""
+    """The retained messages for a camera: state, sight, calibration, and how Home Assistant discovers it."""
     yield from announcement_of(camera, prefix)
     yield Message(f"{prefix}/{camera.id}/state", camera.state.value, retain=True)
+    yield _sight(camera.id, camera.cannot_see, prefix)
+    yield Message(f"{prefix}/{camera.id}/calibration", camera.calibration, retain=True)
     yield Message(f"{prefix}/{camera.id}/incident", "OFF" if camera.incident is None else "ON", retain=True)
 
 
@@ -103,7 +116,7 @@ def farewell_to(camera_id: str, prefix: str) -> Iterator[Message]:
     """The messages that delete what is retained for a camera that was removed."""
     for component, name, _ in discovery(camera_id, None, prefix):
         yield Message(f"{_DISCOVERY}/{component}/{_node(camera_id, prefix)}/{name}/config", "", retain=True)
-    for name in ("state", "incident"):
+    for name in ("state", "cannot_see", "calibration", "incident"):
         yield Message(f"{prefix}/{camera_id}/{name}", "", retain=True)
 
 
@@ -135,6 +148,22 @@ def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[s
         "icon": "mdi:cctv",
         "entity_category": "diagnostic",
     }
+    cannot_see = {
+        "name": "Cannot see",
+        "unique_id": f"{node}_cannot_see",
+        "state_topic": f"{prefix}/{camera_id}/cannot_see",
+        "value_template": "{{ 'OFF' if value == 'none' else 'ON' }}",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+    }
+    calibration = {
+        "name": "Calibration stale",
+        "unique_id": f"{node}_calibration",
+        "state_topic": f"{prefix}/{camera_id}/calibration",
+        "value_template": "{{ 'ON' if value == 'stale' else 'OFF' }}",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+    }
     event = {
         "name": "Event",
         "unique_id": f"{node}_event",
@@ -143,8 +172,10 @@ def discovery(camera_id: str, name: str | None, prefix: str) -> Iterator[tuple[s
         "icon": "mdi:motion-sensor",
     }
     yield "binary_sensor", "incident", incident | shared
+    yield "binary_sensor", "cannot_see", cannot_see | shared
     yield "event", "event", event | shared
     yield "sensor", "state", state | shared
+    yield "binary_sensor", "calibration", calibration | shared
 
 
 class Mqtt:
@@ -343,7 +374,7 @@ def _told_before(event: Event, told: Mapping[str, Collection[Kind]]) -> Collecti
 
     Of an incident that opened before this process published anything, it is unknown which: all are taken as told.
     """
-    if isinstance(event, CameraState | IncidentStarted):
+    if isinstance(event, CameraState | CameraSight | CameraCalibration | IncidentStarted):
         return ()
     return told.get(event.incident.id, tuple(Kind))
 
@@ -359,6 +390,10 @@ def _occurrence(incident: IncidentInfo, seen: KindSeen) -> dict[str, Any]:
         "people": seen.people,
         "at": seen.first_at.isoformat(),
     }
+
+
+def _sight(camera_id: str, cannot_see: CannotSee | None, prefix: str) -> Message:
+    return Message(f"{prefix}/{camera_id}/cannot_see", cannot_see or "none", retain=True)
 
 
 def _node(camera_id: str, prefix: str) -> str:

@@ -59,6 +59,13 @@ def test_surprise_is_the_binary_logarithm_of_the_tail() -> None:
     assert bits[0] == 0
     assert bits[1] == pytest.approx(-math.log2(nbinom.sf(2, 2.0, 2.0 / 3.0)))
     assert bits[2] > bits[1]
+    # From counts that are certain to those with a probability of 1e-286.
+    events, exposure = (axis.ravel() for axis in np.meshgrid(np.arange(0, 120, 7), np.array([0.3, 2.0, 40.0])))
+    for dispersion in (0.1, 1.0, 300.0):
+        mean = 0.5 * exposure
+        tail = nbinom.sf(events - 1, dispersion, dispersion / (dispersion + mean))
+        seen = TrackingNorm(0.5, dispersion).surprise(events, exposure)
+        np.testing.assert_allclose(seen, -np.log2(tail), rtol=1e-9, atol=1e-12)
 
 
 def test_without_people_there_is_no_surprise() -> None:

@@ -323,6 +323,35 @@ def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Oper
     client.delete("/v1/cameras/silent")
 
 
+def test_a_camera_that_cannot_see_says_so_until_its_settings_expect_it(operator: Operator) -> None:
+    client = operator.server.client
+    folder = Path(client.get("/v1/cameras/hall").json()["config"]["url"]).parent
+    night = media.clip(folder, "night.mp4", frames=20, fps=2, paint=media.black)
+    config = {"url": str(night), "loop": True, "name": "Night", "max_fps": 2}
+    assert client.put("/v1/cameras/night", json=config).status_code == 201
+    page = operator.go("/")
+    tile = page.locator(".tile", has=page.get_by_role("link", name="Night", exact=True))
+    expect(tile.locator(".pill", has_text="Cannot see: too dark")).to_be_visible(timeout=PATIENCE_MS)
+    expect(tile.get_by_text("Unknown: cannot see, too dark")).to_be_visible()
+    page = operator.go("/cameras/night")
+    state = page.locator(".pill", has_text="Cannot see: too dark")
+    expect(state).to_be_visible()
+    expect(page.locator(".bars").get_by_text("Unknown: cannot see, too dark")).to_be_visible()
+    page.get_by_role("combobox", name="Say that the camera cannot see, if it is").click()
+    page.get_by_role("option", name="too dark").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(state).to_have_count(0)
+    assert client.get("/v1/cameras/night").json()["config"]["sight_checks"] == [
+        "glare",
+        "blurred",
+        "covered",
+        "people_too_small",
+    ]
+    client.delete("/v1/cameras/night")
+
+
 @pytest.mark.parametrize(
     ("scheme", "viewport"), [("light", {"width": 1280, "height": 800}), ("dark", PHONE)], ids=["desktop", "phone"]
 )
@@ -356,9 +385,9 @@ def test_a_page_asks_nobody_but_the_service(operator: Operator) -> None:
 
 
 @pytest.fixture
-def locked(tmp_path: Path, pose_weights: Path) -> Iterator[ServerProcess]:
-    """A service that asks for keys."""
-    with server_process(tmp_path / "data", ready=False, pose_weights=pose_weights, auth="required") as running:
+def locked(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A service that asks for keys; it needs no models."""
+    with server_process(tmp_path / "data", ready=False, pose_weights="nowhere.onnx", auth="required") as running:
         yield running
 
 

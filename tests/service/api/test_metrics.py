@@ -53,6 +53,7 @@ def test_the_checker_of_prometheus_has_nothing_against_any_metric(
     for counter, labels in (
         (kept.incidents, ("gate", "fall", "alert")),
         (kept.camera_states, ("gate", "online")),
+        (kept.sight_losses, ("gate", "too_dark")),
         (kept.notifications, ("webhook", "failed")),
         (kept.rejected, ("too-large",)),
     ):

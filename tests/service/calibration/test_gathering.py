@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,3 +78,17 @@ def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatc
         gathering.add(scored_frame(1000.5 + step, {1: np.zeros((17, 3))}))
     assert gathering.full.is_set()
     assert gathering.poses == 7
+
+
+def test_the_view_is_taken_with_the_footage_where_there_are_pictures() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (36, 64, 3), np.uint8)
+    watched, fed = Gathering(), Gathering()
+    for moment in range(20):
+        frame = scored_frame(float(moment))
+        watched.add(dataclasses.replace(frame, image=picture))
+        fed.add(frame)
+    seen, unseen = watched.hand_over(), fed.hand_over()
+    assert seen.view is not None
+    assert seen.view.valid.shape == (90, 160)
+    assert seen.size == (frame.width, frame.height)
+    assert (unseen.view, unseen.size) == (None, None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -15,7 +16,11 @@ from model.behaviours.calibration import Usual
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import CameraModel
+from pose.view import ViewMap
+from service.addresses.urls import parse
+from service.cameras.config import CameraConfig
 from service.cameras.models import CameraModels, usual_of
+from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, UnknownCamera
 from service.storage.database import Database
 
@@ -36,9 +41,11 @@ class Equipped:
 
     id: str = "gate"
     models: list[CameraModel | None] = field(default_factory=list)
+    premises: list[Premises | None] = field(default_factory=list)
 
-    def set_model(self, model: CameraModel | None) -> None:
+    def set_model(self, model: CameraModel | None, premises: Premises | None = None) -> None:
         self.models.append(model)
+        self.premises.append(premises)
 
     @property
     def calibration(self) -> Calibration | None:
@@ -101,6 +108,22 @@ def test_calibrations_are_used_at_once_and_rolled_back_one_by_one(shelf: Shelf) 
     for _ in range(2):
         shelf.models.roll_back(shelf.camera)
         assert shelf.camera.models[-1] is None
+
+
+def test_what_a_calibration_was_made_of_is_read_again_with_it(shelf: Shelf) -> None:
+    grey = np.random.default_rng(1).uniform(0, 255, (90, 160)).astype(np.float32)
+    view = ViewMap.of(grey, np.ones(grey.shape, np.bool_))
+    premises = Premises.of(parse("simulation:3"), CameraConfig(url="simulation:3"), (640, 360), view)
+    shelf.models.add(shelf.camera, REPORT, FIRST.to_dict(), premises=premises)
+    shelf.models.add(shelf.camera, REPORT, SECOND.to_dict())
+    shelf.models.equip(shelf.camera)
+    assert shelf.camera.premises[-2:] == [None, None], "one of an older version has none"
+    shelf.models.roll_back(shelf.camera)
+    found = shelf.camera.premises[-1]
+    assert found is not None and found.view is not None
+    assert found.to_dict() == premises.to_dict()
+    shelf.models.roll_back(shelf.camera)
+    assert (shelf.camera.models[-1], shelf.camera.premises[-1]) == (None, None)
 
 
 def test_a_calibration_fits_the_checkpoint_that_it_was_made_with(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from model.behaviours import Kind
+from pose.sight import CannotSee
 from service.dashboard import words
 from service.documents.base import EndReason
 from tests.doubles.scores import live_person
@@ -60,6 +61,19 @@ def test_only_a_fresh_score_of_a_live_camera_says_that_nobody_is_in_the_picture(
     assert words.no_people(state, age_s, people) == said
 
 
+def test_a_camera_that_cannot_see_says_so_and_never_that_nobody_is_there() -> None:
+    for reason in CannotSee:
+        assert words.no_people("online", 0.1, 0, reason).startswith("Unknown: cannot see")
+        assert words.state_of({"state": "online", "cannot_see": reason, "calibration": "stale"}) == (
+            f"Cannot see: {words.SIGHTS[reason]}",
+            "bad",
+        )
+        assert words.state_of({"state": "stalled", "cannot_see": reason, "calibration": "none"}) == ("No frames", "bad")
+    assert words.SIGHTS["too_dark"] == "too dark"
+    assert words.no_people("online", 0.1, 1, CannotSee.BLURRED) == ""
+    assert words.state_of({"state": "online", "cannot_see": None, "calibration": "none"}) == ("Live", "good")
+
+
 def test_what_happens_now_is_named_most_severe_first_with_the_number_of_people() -> None:
     people = [
         live_person(behaviours={Kind.RUNNING: 1.2, Kind.FIGHT: 1.0}),
@@ -108,3 +122,16 @@ def test_a_measured_number_is_said_with_its_unit(name: str, value: float, said: 
 def test_the_end_of_an_incident_is_explained_for_named_behaviours_and_levels() -> None:
     assert set(words.ENDS) == {str(reason) for reason in EndReason}
     assert "behaviour" in words.ENDS["quiet"] and "level" in words.ENDS["quiet"]
+
+
+@pytest.mark.parametrize(
+    ("state", "calibration", "said"),
+    [
+        ("online", "current", ("Live", "good")),
+        ("online", "stale", ("Live, calibration stale", "bad")),
+        ("stopped", "stale", ("Off", "quiet")),
+        ("failed", "none", ("Failed: needs attention", "bad")),
+    ],
+)
+def test_the_state_says_that_the_calibration_is_stale(state: str, calibration: str, said: tuple[str, str]) -> None:
+    assert words.state_of({"state": state, "cannot_see": None, "calibration": calibration}) == said

@@ -6,8 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import Document
 from service.documents.messages import (
+    CameraSight,
     CameraState,
     Heartbeat,
     Hello,
@@ -32,6 +34,7 @@ EVENTS: list[Document] = [
     ),
     IncidentEnded(id=8, at=at(9), camera="door", incident=over(incident_info("a"))),
     CameraState(id=9, at=at(9), camera="door", state=SourceState.ONLINE, previous=None),
+    CameraSight(id=10, at=at(9), camera="door", cannot_see=CannotSee.TOO_DARK, previous=None, detail="too dark"),
 ]
 SCORES: list[Document] = [live_score(), live_score(None, people=[live_person(0.5, joints=[0.1] * 17)])]
 

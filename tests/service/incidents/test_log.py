@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from pose.live import SourceState
+from pose.sight import CannotSee, SightChange
 from service.documents.base import EndReason, Severity
-from service.documents.messages import CameraState, Event, IncidentUpdated
+from service.documents.messages import CameraCalibration, CameraSight, CameraState, Event, IncidentUpdated
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
 from service.incidents.store import IncidentStore, UnknownIncident
@@ -288,6 +290,23 @@ def test_the_states_of_a_camera_that_comes_and_goes_for_days_do_not_fill_the_mem
     assert scene.stored()[-1].camera == "yard"
 
 
+def test_a_camera_that_flickers_for_days_does_not_fill_the_memory_and_its_state_is_kept_apart(scene: Scene) -> None:
+    scene.broken.set()
+    scene.log.start()
+    reasons = [CannotSee.GLARE, None]
+    for number in range(1001):
+        scene.log.camera_state(SightChange("door", reasons[(number + 1) % 2], reasons[number % 2], float(number)))
+    scene.log.camera_state(state_change("door"))
+    assert scene.log.waiting <= 64 + 1 + 1
+    scene.broken.clear()
+    scene.log.stop(PATIENCE_S)
+    sights = [told for told in scene.stored() if isinstance(told, CameraSight)]
+    assert (sights[0].cannot_see, sights[-1].cannot_see) == (CannotSee.GLARE, CannotSee.GLARE)
+    assert sights[-1].detail == CannotSee.GLARE.words
+    assert all(before.cannot_see == after.previous for before, after in pairwise(sights))
+    assert isinstance(scene.stored()[-1], CameraState)
+
+
 def test_credentials_reach_neither_the_store_nor_the_log(scene: Scene) -> None:
     detail = "rtsp://viewer:hunter2@10.0.0.1/live answered 401"
     with capture_logs() as records:
@@ -369,9 +388,9 @@ def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_p
     assert [told.id for told in before][:published] == list(range(1, published + 1))
     started = [told.incident.id for told in before if told.type == "incident.started"]
     events = scene.log.settle()
-    assert [(told.type, told.incident.id) for told in events if not isinstance(told, CameraState)] == [
-        ("incident.ended", name) for name in started
-    ]
+    assert [
+        (told.type, told.incident.id) for told in events if not isinstance(told, CameraState | CameraCalibration)
+    ] == [("incident.ended", name) for name in started]
     assert scene.published == events
     assert scene.stored() == before + events
     assert scene.log.settle() == []

@@ -9,9 +9,12 @@ from sqlalchemy import text
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
 from service.documents.kinds import title
 from service.documents.messages import (
+    CameraCalibration,
+    CameraSight,
     CameraState,
     Event,
     IncidentEnded,
@@ -21,11 +24,14 @@ from service.documents.messages import (
     IncidentStarted,
     IncidentUpdated,
     KindSeen,
+    Staleness,
 )
 from service.incidents.store import FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
 from service.storage.database import Database
 from service.storage.evidence import EvidenceKind
 from tests.doubles.live_records import at, incident_info, over
+
+MOVED = Staleness(cause="moved", detail="The picture has moved.")
 
 
 @pytest.fixture
@@ -55,6 +61,9 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
         CameraState(
             id=6, at=at(1006), camera="yard", state=SourceState.STALLED, previous=SourceState.ONLINE, cause="timeout"
         ),
+        CameraSight(id=7, at=at(1007), camera="yard", cannot_see=CannotSee.COVERED, previous=None, detail="covered"),
+        CameraSight(id=8, at=at(1008), camera="yard", cannot_see=None, previous=CannotSee.COVERED),
+        CameraCalibration(id=9, at=at(1009), camera="yard", calibration="stale", stale=[MOVED]),
     ]
     told = [
         store.started(incident),
@@ -63,6 +72,9 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
         store.evidence("one", "snapshot", "ready"),
         store.acknowledge("one"),
         store.camera_state("yard", SourceState.STALLED, SourceState.ONLINE, "timeout"),
+        store.camera_sight("yard", CannotSee.COVERED, None, "covered"),
+        store.camera_sight("yard", None, CannotSee.COVERED),
+        store.camera_calibration("yard", "stale", [MOVED]),
     ]
     assert told == expected
     assert store.events_after(0, 100) == expected
@@ -199,7 +211,9 @@ def test_what_a_dead_process_left_is_ended_where_it_was_last_seen(store: Inciden
         return incident_id == "settled"
 
     events = store.settle_interrupted(on_disk)
-    assert [(event.type, event.incident.id) for event in events if not isinstance(event, CameraState)] == [
+    assert [
+        (event.type, event.incident.id) for event in events if not isinstance(event, CameraState | CameraCalibration)
+    ] == [
         ("incident.ended", "open"),
         ("incident.evidence", "unwritten"),
     ]
@@ -220,7 +234,9 @@ def test_evidence_that_a_dead_process_removed_without_saying_so_is_missing(store
         return incident_id == "kept" or (incident_id, kind) == ("half", "snapshot")
 
     events = store.settle_interrupted(on_disk)
-    assert [(event.type, event.incident.id) for event in events if not isinstance(event, CameraState)] == [
+    assert [
+        (event.type, event.incident.id) for event in events if not isinstance(event, CameraState | CameraCalibration)
+    ] == [
         ("incident.evidence", "removed"),
         ("incident.evidence", "half"),
     ]
@@ -349,7 +365,11 @@ def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentSt
     assert store.prune(at(1006)) == ["old"]
     assert store.ids() == {"recent", "open"}
     kept = store.events_after(0, 100)
-    assert [event.incident.id for event in kept if not isinstance(event, CameraState)] == ["recent", "recent", "open"]
+    assert [event.incident.id for event in kept if not isinstance(event, CameraState | CameraCalibration)] == [
+        "recent",
+        "recent",
+        "open",
+    ]
     assert not any(isinstance(event, CameraState) for event in kept)
     assert store.oldest_event_id() == kept[0].id
 

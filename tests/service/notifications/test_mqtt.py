@@ -13,10 +13,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from model.behaviours import Kind
 from pose.live import SourceState
+from pose.sight import CannotSee
 from service.addresses.backends import broker_url
 from service.cameras.config import CameraConfig
 from service.cameras.status import CameraStatus
 from service.documents.base import Severity
+from service.documents.messages import Staleness
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.mqtt import SINK, Mqtt
@@ -135,10 +137,17 @@ def test_events_go_to_the_topics_of_all_and_of_their_camera(scene: Scene, broker
         ended = scene.incidents.ended(over(incident_info("one")))
         mqtt.wake()
         eventually(lambda: heard.last("daflow/door/incident") == "OFF", "and ends")
+        assert heard.last("daflow/door/cannot_see") == "none"
+        dark = scene.incidents.camera_sight("door", CannotSee.TOO_DARK, None)
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/cannot_see") == "too_dark", "it cannot see")
+        sees = scene.incidents.camera_sight("door", None, CannotSee.TOO_DARK)
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/cannot_see") == "none", "it sees again")
         eventually(scene.told, "all is told")
         assert mqtt.problem is None
     assert ended is not None
-    assert ids(heard.of("daflow/events")) == [state.id, started.id, ended.id]
+    assert ids(heard.of("daflow/events")) == [state.id, started.id, ended.id, dark.id, sees.id]
     assert ids(heard.of("daflow/door/incidents")) == [started.id, ended.id]
     assert json.loads(heard.of("daflow/door/incidents")[0])["incident"]["camera"] == "door"
 
@@ -195,6 +204,9 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
         state = json.loads(
             eventually(lambda: heard.last("homeassistant/sensor/daflow_door/state/config"), "and the state")
         )
+        blind = json.loads(
+            eventually(lambda: heard.last("homeassistant/binary_sensor/daflow_door/cannot_see/config"), "and its sight")
+        )
         event = json.loads(eventually(lambda: heard.last("homeassistant/event/daflow_door/event/config"), "and events"))
         assert event["event_types"] == [
             "fall",
@@ -212,6 +224,7 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
         for config, topic in (
             (incident, "daflow/door/incident"),
             (state, "daflow/door/state"),
+            (blind, "daflow/door/cannot_see"),
             (event, "daflow/door/event"),
         ):
             assert config["state_topic"] == topic
@@ -220,7 +233,8 @@ def test_home_assistant_finds_a_camera_and_loses_one_that_was_removed(scene: Sce
             assert config["device"]["name"] == "Front door"
             assert config["origin"]["name"]
         assert incident["device_class"] == "problem"
-        assert len({incident["unique_id"], state["unique_id"], event["unique_id"]}) == 3
+        assert blind["device_class"] == "problem"
+        assert len({one["unique_id"] for one in (incident, state, blind, event)}) == 4
         scene.cameras = [camera("yard")]
         scene.incidents.camera_state("door", SourceState.STOPPED, SourceState.ONLINE)
         scene.incidents.camera_state("yard", SourceState.ONLINE, None)
@@ -238,7 +252,8 @@ def test_a_camera_that_is_renamed_is_announced_again_under_its_new_name(
     title: str | None, scene: Scene, broker: Broker
 ) -> None:
     topics = [f"homeassistant/{kind}/config" for kind in (
-        "binary_sensor/daflow_door/incident", "event/daflow_door/event", "sensor/daflow_door/state"
+        "binary_sensor/daflow_door/incident", "event/daflow_door/event", "sensor/daflow_door/state",
+        "binary_sensor/daflow_door/calibration",
     )]  # fmt: skip
     yard = "homeassistant/binary_sensor/daflow_yard/incident/config"
     scene.cameras = [camera("door"), camera("yard")]
@@ -318,3 +333,16 @@ def test_the_parts_of_an_address_are_told_apart() -> None:
     assert (url.host, url.port, url.tls, url.user, url.password) == ("broker.example", 8883, True, "daflow", "p@ss")
     assert "p@ss" not in repr(url)
     assert broker_url("mqtt://[::1]:1884").host == "::1"
+
+
+def test_a_stale_calibration_is_told_and_kept_for_who_comes_later(scene: Scene, broker: Broker) -> None:
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/door/calibration") == "none", "the camera is announced")
+        reason = Staleness(cause="moved", detail="The picture has moved since this camera was calibrated.")
+        scene.incidents.camera_calibration("door", "stale", [reason])
+        mqtt.wake()
+        eventually(lambda: heard.last("daflow/door/calibration") == "stale", "it is told")
+        told = json.loads(eventually(lambda: heard.of("daflow/events"), "with its reason")[-1])
+        assert (told["type"], told["stale"]) == ("camera.calibration", [reason.model_dump()])
+    with ear(broker) as late:
+        eventually(lambda: late.last("daflow/door/calibration") == "stale", "what is retained arrives")
