@@ -252,7 +252,7 @@ class _View:
             button("Remove stored pictures…", self._remove_pictures, kind="danger")
         checks = ui.select(
             SIGHTS, label="Say that the camera cannot see, if it is", value=config["sight_checks"], multiple=True
-        ).props('outlined options-dense use-chips behavior=menu hint="empty: never"')
+        ).props('outlined options-dense behavior=menu hint="empty: never"')
         heading("Named behaviours", 3)
         text(
             "How urgent each is on this camera. They need no calibration; calibration makes them stricter where normal "

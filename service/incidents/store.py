@@ -236,11 +236,7 @@ class IncidentStore:
     ) -> Event:
         """Store that a camera cannot see people, or sees again."""
         payload = {"cannot_see": cannot_see, "previous": previous, "detail": detail}
-        row = EventRow(at=self._clock(), camera_id=camera_id, type="camera.sight", payload=payload)
-        with self._writing() as session:
-            session.add(row)
-            session.flush()
-            return row.event()
+        return self._camera_event(camera_id, "camera.sight", payload)
 
     def settle_interrupted(
         self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
