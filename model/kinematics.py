@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.boxes import iou
 from pose.skeleton import COCO_JOINTS
 
 Floats = NDArray[np.float64]
@@ -355,7 +356,7 @@ class Kinematics:
     def _jumped(self, time: float, slots: NDArray[np.int64], boxes: Floats, keypoints: Floats) -> list[int]:
         """The rows of those whose skeleton is now that of somebody else."""
         elapsed, heights = time - self._times[slots], self._heights[slots]
-        apart = _overlap(self._boxes[slots], boxes) < _JUMP_IOU
+        apart = iou(self._boxes[slots], boxes) < _JUMP_IOU
         rows = []
         for row in np.flatnonzero(apart & (elapsed <= MOST_GAP_S) & (heights > 0)).tolist():
             before, now = self._joints[slots[row]], keypoints[row]
@@ -479,7 +480,7 @@ class Kinematics:
     def _twin(self, time: float, box: Floats) -> int | None:
         """The slot of a person in view whose box this one nearly covers."""
         overlaps = [
-            (float(_overlap(self._boxes[slot], box)), slot)
+            (float(iou(self._boxes[slot], box)), slot)
             for slot in self._people.values()
             if time - self._times[slot] <= MOST_GAP_S
         ]
@@ -528,14 +529,6 @@ class Kinematics:
             self._free.append(self._people.pop(track))
         slots = list(self._people.values())
         self._forget_at = min([time, *self._times[slots].tolist()]) + _FORGET_S
-
-
-def _overlap(one: Floats, other: Floats) -> Floats:
-    """Intersection over union of boxes, shape ``(...)`` for boxes ``(..., 4)``."""
-    sides = (np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])).clip(0.0)
-    shared = sides[..., 0] * sides[..., 1]
-    areas = sum((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (one, other))
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9))
 
 
 def _widened(array: Floats, more: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ DOWNLOADABLE: Final = {
 
 A file with other content is not used: loading it may run code.
 """
+
+_RUNTIMES: Final = {"pt": "PyTorch", "onnx": "ONNX Runtime", "engine": "TensorRT", "openvino": "OpenVINO"}
+"""Names of what runs a format of weights, by Ultralytics' name of the format."""
 
 _RELEASE: Final = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 
@@ -64,7 +68,7 @@ class Poses:
 def configure_ultralytics(directory: Path) -> None:
     """Keep Ultralytics and its back ends from installing packages, sending usage data, and writing outside `directory`.
 
-    The libraries read these variables when they are first imported, so this must run before that.
+    The libraries look at this when they are first imported, so it must run before that.
 
     Args:
         directory: Where its settings may be written; made if missing.
@@ -78,6 +82,8 @@ def configure_ultralytics(directory: Path) -> None:
         ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS="true",
         ORT_DISABLE_TELEMETRY="1",
     )
+    # OpenVINO's converter sends usage data unless this package is missing; no variable says that it must not.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def find_weights(weights: str, directory: Path) -> Path:
@@ -140,6 +146,7 @@ class PoseEstimator:
             is missing: `PoseEstimator.device` says where it really runs.
         image_size: Pictures are scaled so that their longer side has this many pixels.
         confidence: Detections below this confidence, 0..1, are left out. A low value helps the tracker.
+        converted: What runs instead of the weights: the same network, converted by `pose.runtimes.convert`.
 
     Raises:
         WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
@@ -158,16 +165,18 @@ class PoseEstimator:
         *,
         image_size: int = 640,
         confidence: float = 0.1,
+        converted: Path | None = None,
     ) -> None:
         from ultralytics import YOLO
 
         self.weights = weights
+        self.converted = converted
         self.device = torch.device(device)
         self.image_size = image_size
         self.confidence = confidence
         self._lock = threading.Lock()
         try:
-            self._model: YOLO = YOLO(str(weights), task="pose")
+            self._model: YOLO = YOLO(str(converted or weights), task="pose")
             keypoints = self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints
         except Exception as error:
             # Every weight format fails in its own way, from pickle errors to protobuf ones.
@@ -179,6 +188,16 @@ class PoseEstimator:
                 f"{weights.name} yields keypoints of shape {tuple(keypoints.shape[1:])}; a COCO pose model has (17, 3)"
             )
         self.device = keypoints.device
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, and in which precision if that depends on the CPU."""
+        network = self._model.predictor.model
+        name = str(_RUNTIMES.get(network.format, network.format))
+        if network.format != "openvino":
+            return name
+        precision = network.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
+        return f"{name}, {precision.get_type_name()}"
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
         """Find people in a batch of pictures.

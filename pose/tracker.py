@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pose.boxes import area, intersection, iou
 from pose.estimator import Poses
 from pose.frame_times import usual_step
 from pose.skeleton import COCO_JOINTS
@@ -503,7 +504,7 @@ def _similarity(people: _People, found: _Found, time_s: float) -> Floats:
     away = ((found.middle - place[:, None]) ** 2).sum(axis=-1)
     distance = away / (variance + 2 * (2 * _ERROR * height) ** 2)
     boxes, joints = people.expected()
-    overlap = _overlap(boxes[:, None], found.box)
+    overlap = iou(boxes[:, None], found.box)
     both = (joints[:, None, :, 2] >= _SEEN) & (found.joints[:, :, 2] >= _SEEN)
     apart = ((found.joints[:, :, :2] - joints[:, None, :, :2]) ** 2).sum(axis=-1)
     limbs = (_LIMBS * (time_s - people.seen_at)[:, None] * height) ** 2 + variance
@@ -532,27 +533,11 @@ def _repeated(found: _Found) -> NDArray[np.bool_]:
 
 def _same(box: Floats, joints: Floats, boxes: Floats, others: Floats) -> NDArray[np.bool_]:
     """Whether each of some others ``(K, 4)``, ``(K, 17, 3)`` is the same person at the same moment."""
-    shared, own = _shared(boxes, box), _area(box)
-    cover = shared / np.minimum(_area(boxes), own).clip(1e-9)
+    shared, own = intersection(boxes, box), area(box)
+    cover = shared / np.minimum(area(boxes), own).clip(1e-9)
     both = (joints[:, 2] >= _SEEN) & (others[:, :, 2] >= _SEEN)
     tall = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), (box[2:] - box[:2]).max())
     close = np.linalg.norm(others[:, :, :2] - joints[:, :2], axis=2) < _SAME_JOINT * tall[:, None]
     count = both.sum(axis=1)
-    agree = np.where(count >= _JOINTS, (close & both).sum(axis=1) / np.maximum(count, 1), _overlap(boxes, box))
+    agree = np.where(count >= _JOINTS, (close & both).sum(axis=1) / np.maximum(count, 1), iou(boxes, box))
     return np.asarray((cover > _SAME_COVER) & (agree > _SAME_SHARE))
-
-
-def _area(boxes: Floats) -> Floats:
-    return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
-
-
-def _shared(one: Floats, other: Floats) -> Floats:
-    """Area of the intersection of boxes that broadcast against each other."""
-    sides = (np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])).clip(0.0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
-
-
-def _overlap(one: Floats, other: Floats) -> Floats:
-    """Intersection over union of boxes that broadcast against each other."""
-    shared = _shared(one, other)
-    return np.asarray(shared / (_area(one) + _area(other) - shared).clip(1e-9))

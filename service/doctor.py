@@ -23,7 +23,6 @@ from service.addresses.backends import broker_url
 from service.addresses.policy import StreamPolicy
 from service.addresses.redaction import redact
 from service.addresses.urls import StreamUrlError
-from service.documents.results import ModelInfo
 from service.notifications.webhook import webhook_address
 from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
 from service.settings import Settings, unknown_variables
@@ -31,7 +30,7 @@ from service.storage.database import connect, database_url, reason
 from service.streams import relay
 from simulation.weights import CHECKPOINT, POSE_WEIGHTS
 
-_LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "fastapi")
+_LIBRARIES: Final = ("torch", "ultralytics", "onnxruntime", "openvino", "opencv-python", "av", "fastapi")
 _GIB: Final = 1024**3
 _CONNECT_S: Final = 5.0
 
@@ -53,12 +52,12 @@ class Finding:
     setting: str | None = None
 
 
-def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]:
+def examine(settings: Settings, models: LoadedModels | None = None) -> list[Finding]:
     """Check everything that the service needs; clips and the database are not changed.
 
     Args:
         settings: The configuration.
-        model: The models, if they are loaded already; otherwise they are loaded here.
+        models: The models, if they are loaded already; otherwise they are loaded here.
     """
     # Checked before the models are loaded, because loading creates the folder.
     folder = _data_folder(settings.data_dir)
@@ -69,7 +68,7 @@ def examine(settings: Settings, model: ModelInfo | None = None) -> list[Finding]
         *(Finding(library, version(library)) for library in _LIBRARIES),
         Finding("cuda", _cuda()),
         _device(settings),
-        *_models(settings, model),
+        *_models(settings, models),
         Finding("demo", f"models of {(POSE_WEIGHTS.stat().st_size + CHECKPOINT.stat().st_size) / 1e6:.1f} MB are here"),
         folder,
         _disk(settings),
@@ -96,13 +95,15 @@ def _device(settings: Settings) -> Finding:
         return Finding("device", str(error), ok=False, setting=error.setting)
 
 
-def _models(settings: Settings, model: ModelInfo | None) -> list[Finding]:
+def _models(settings: Settings, models: LoadedModels | None) -> list[Finding]:
     try:
-        model = model or LoadedModels.load(settings).info
+        models = models or LoadedModels.load(settings)
     except ModelUnavailable as error:
         return [Finding("models", str(error), ok=False, setting=error.setting)]
+    model = models.info
     return [
         Finding("pose weights", _weights(settings)),
+        Finding("pose runtime", f"{model.pose_runtime}: {models.runtime_reason}"),
         Finding(
             "checkpoint",
             f"{model.checkpoint}: {model.parameters} parameters, windows of {model.window} at {model.rate_hz:g} Hz",

@@ -46,6 +46,14 @@ class Auth(StrEnum):
     OFF = "off"
 
 
+class PoseRuntime(StrEnum):
+    """What runs the pose network on a CPU."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ORIGINAL = "original"
+
+
 class Role(StrEnum):
     """Which part of the service a process runs."""
 
@@ -104,6 +112,12 @@ class Settings(BaseSettings):
         min_length=1,
         description="YOLO-pose weights: a file (`.pt`, `.onnx`, `.engine`), or the name of an Ultralytics model to "
         "download.",
+    )
+    pose_runtime: PoseRuntime = Field(
+        PoseRuntime.AUTO,
+        description="What runs YOLO-pose on a CPU. `openvino`: `.pt` and `.onnx` weights are converted once, checked "
+        "against the original on pictures, and kept in the data folder. `original`: as they are. `auto`: OpenVINO, or "
+        "the original if that cannot be.",
     )
     pose_image_size: int = Field(
         640,

@@ -29,6 +29,15 @@ def contained_ultralytics(tmp_path_factory: pytest.TempPathFactory) -> None:
     configure_ultralytics(tmp_path_factory.mktemp("ultralytics"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_runtimes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Weights are converted once for all services that the tests start."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runtimes"
+    folder.mkdir(exist_ok=True)
+    os.environ["TEST_RUNTIMES"] = str(folder)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--backends",

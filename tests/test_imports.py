@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = {"pose", "model", "service", "simulation"}
 WEB = {"fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "sqlalchemy", "typer"}
-ALLOWED_FROM_POSE = {"pose.skeleton", "pose.windows"}
+ALLOWED_FROM_POSE = {"pose.boxes", "pose.skeleton", "pose.windows"}
 HEAVY = ("matplotlib", "scipy.stats", "torchvision", "ultralytics")
 """Packages that take long to import and that a start of the service does not need."""
 
@@ -133,7 +133,7 @@ def test_pose_knows_only_itself(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", modules("model"), ids=lambda path: path.stem)
-def test_model_knows_only_windows_and_the_skeleton(path: Path) -> None:
+def test_model_knows_only_what_pose_defines_for_it(path: Path) -> None:
     assert not roots(path) & ({"service", "simulation", "ultralytics", "cv2"} | WEB)
     assert from_pose(path) <= ALLOWED_FROM_POSE
 

@@ -369,6 +369,7 @@ def _provenance(settings: Settings, store: PoseStore) -> dict[str, Any]:
         "checkpoint_sha256": sha256(checkpoint),
         "pose_weights": store.estimator.weights.name,
         "pose_weights_sha256": store.weights_sha256,
+        "pose_runtime": store.estimator.runtime,
         "false_alarms_per_day": settings.false_alarms_per_day,
         "sum_parts": settings.sum_parts,
         "versions": library_versions() | {name: version(name) for name in ("scipy", "ultralytics")},

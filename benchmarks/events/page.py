@@ -170,6 +170,7 @@ def page(sections: Sequence[Section], variants: Sequence[Variant], provenance: d
         provenance["command"],
         "```",
         "",
+        f"{provenance['pose_weights']} by {provenance['pose_runtime']}. "
         f"Results of every clip and digests: [{Path(link).name}]({link}). "
         + ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
         + ".",

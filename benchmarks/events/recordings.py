@@ -207,7 +207,8 @@ class PoseStore:
         Raises:
             ClipRejected: It is not a video within the limits.
         """
-        made_with = (self.weights_sha256, self.estimator.image_size, self.estimator.confidence, scale)
+        estimator = self.estimator
+        made_with = (self.weights_sha256, estimator.runtime, estimator.image_size, estimator.confidence, scale)
         key = hashlib.sha256(repr((sha256(video), *made_with)).encode()).hexdigest()[:_DIGITS]
         kept = self._folder / f"{video.stem}-{key}.npz"
         if not kept.exists():

@@ -23,15 +23,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load.clip import Silent, TimedEstimator
+from benchmarks.load.clip import Silent, timed_models
 from benchmarks.load.scorer import processor
 from model.behaviours import BEHAVIOURS, Behaviour, Behaviours, Finding
-from model.scorer import Scorer
-from pose.estimator import configure_ultralytics, find_weights
 from pose.skeleton import COCO_JOINTS
 from pose.unseen import STANDING
 from service.clips import scorer
-from service.scoring.loading import LoadedModels, load_checkpoint, resolve_device, threshold_of
 from service.settings import load_settings
 
 SIZE = (1920, 1080)
@@ -105,15 +102,7 @@ def ticks(frames: Sequence[Shot], people: int, behaviours: Sequence[Behaviour]) 
 def share(clip: Path) -> Table:
     """The seconds that a clip takes, as a table."""
     settings = load_settings()
-    configure_ultralytics(settings.data_dir / "ultralytics")
-    device = resolve_device(settings.device)
-    weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
-    estimator = TimedEstimator(
-        weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
-    )
-    flow = Scorer(load_checkpoint(settings), device)
-    models = LoadedModels(estimator, flow, threshold_of(flow, false_alarms_per_day=settings.false_alarms_per_day), 1)
-    estimator.seconds = 0.0  # Loading has warmed it up.
+    models, estimator = timed_models(settings, 1)
     with patch.object(scorer, "Behaviours", TimedBehaviours):
         began = clock.perf_counter()
         result = scorer.ClipScorer(models, scorer.clip_limits(settings)).score(clip, Silent())

@@ -12,18 +12,18 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.scorer import Scorer
-from pose.estimator import PoseEstimator, Poses, configure_ultralytics, find_weights
+from pose.estimator import PoseEstimator, Poses
 from service.clips.scorer import ClipScorer, clip_limits
 from service.documents.results import FrameScore
-from service.scoring.loading import LoadedModels, load_checkpoint, resolve_device, threshold_of
-from service.settings import load_settings
+from service.scoring.loading import LoadedModels
+from service.settings import Settings, load_settings
 
 
 class TimedEstimator(PoseEstimator):
@@ -39,6 +39,25 @@ class TimedEstimator(PoseEstimator):
             torch.cuda.synchronize(self.device)
         self.seconds += time.perf_counter() - started
         return poses
+
+
+def timed_models(settings: Settings, batch: int) -> tuple[LoadedModels, TimedEstimator]:
+    """The models that the service loads, with the time that the estimator takes.
+
+    Args:
+        settings: Weights, runtime and device.
+        batch: Frames in one call of the estimator.
+    """
+    loaded = LoadedModels.load(settings)
+    estimator = TimedEstimator(
+        loaded.estimator.weights,
+        loaded.estimator.device,
+        image_size=settings.pose_image_size,
+        confidence=settings.pose_confidence,
+        converted=loaded.estimator.converted,
+    )
+    estimator.seconds = 0.0  # Loading has warmed it up.
+    return replace(loaded, estimator=estimator, batch=batch), estimator
 
 
 class Silent:
@@ -64,21 +83,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = load_settings()
-    configure_ultralytics(settings.data_dir / "ultralytics")
-    device = resolve_device(settings.device)
-    estimator = TimedEstimator(
-        find_weights(settings.pose_weights, settings.data_dir / "weights"),
-        device,
-        image_size=settings.pose_image_size,
-        confidence=settings.pose_confidence,
-    )
-    flow = Scorer(load_checkpoint(settings), device)
-    models = LoadedModels(
-        estimator, flow, threshold_of(flow, false_alarms_per_day=settings.false_alarms_per_day), arguments.batch
-    )
+    models, estimator = timed_models(settings, arguments.batch)
     scorer = ClipScorer(models, clip_limits(settings))
     print(f"{platform.machine()}, {os.cpu_count()} cores, device {estimator.device}")
-    print(f"{arguments.clip.name}, {estimator.weights.name} at {estimator.image_size}, batches of {arguments.batch}")
+    print(
+        f"{arguments.clip.name}, {estimator.weights.name} by {estimator.runtime} at {estimator.image_size}, "
+        f"batches of {arguments.batch}"
+    )
     print(f"{'run':>3} {'frames':>7} {'wall s':>8} {'frames/s':>9} {'pose s':>8} {'outside pose':>13}")
     shares = []
     for run in range(1, arguments.repeats + 1):

@@ -155,7 +155,8 @@ class ClipScorer:
                 people = tracker.update(people, size[::-1], frame.time_s)
             scoring.add(number, frame.time_s - first, people, size)
             scoring.settle_some()
-        result = self._result(self._models.info.model_copy(update={"pose_weights": None}), fps, size, scoring)
+        without_pose = self._models.info.model_copy(update={"pose_weights": None, "pose_runtime": None})
+        result = self._result(without_pose, fps, size, scoring)
         surplus = [frame.surplus for frame in sequence.frames if frame.surplus]
         if not surplus:
             return result

@@ -55,8 +55,7 @@ class _View:
 
     async def _slow(self) -> None:
         runtime = self._runtime
-        models = runtime.models.loaded
-        found = await run.io_bound(examine, runtime.settings, models.info if models else None)
+        found = await run.io_bound(examine, runtime.settings, runtime.models.loaded)
         self._findings.set_content(_rows(found or []))
         kept = await run.io_bound(_kept, runtime)
         self._kept.show(kept or [])

@@ -18,9 +18,7 @@ from nicegui import Event as Signal
 from starlette.concurrency import run_in_threadpool
 
 from service.documents.messages import (
-    CameraCalibration,
-    CameraSight,
-    CameraState,
+    CameraEvent,
     Event,
     Heartbeat,
     IncidentInfo,
@@ -149,7 +147,7 @@ class Watch:
                     self._note(event)
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, CameraState | CameraSight | CameraCalibration):
+        if isinstance(event, CameraEvent):
             self._listen(event.camera)
             self.camera.emit(event.camera)
             return

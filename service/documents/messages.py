@@ -305,36 +305,18 @@ class CameraCalibration(_Event):
     stale: list[Staleness] = Field(description="Why it is stale; empty if it is not.")
 
 
-Event = Annotated[
-    IncidentStarted
-    | IncidentUpdated
-    | IncidentEnded
-    | IncidentEvidence
-    | IncidentReviewed
-    | CameraState
-    | CameraSight
-    | CameraCalibration,
-    Field(discriminator="type"),
-]
+CameraEvent = CameraState | CameraSight | CameraCalibration
+"""Events of a camera and of no incident."""
+
+_AnyEvent = IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence | IncidentReviewed | CameraEvent
+
+Event = Annotated[_AnyEvent, Field(discriminator="type")]
 """An event: it is stored, and every subscriber of incidents receives it."""
 
 ScoreStreamMessage = Annotated[Hello | Score | Heartbeat | Lagged, Field(discriminator="type")]
 """Messages of ``/v1/cameras/{id}/scores``."""
 
-EventStreamMessage = Annotated[
-    Hello
-    | IncidentStarted
-    | IncidentUpdated
-    | IncidentEnded
-    | IncidentEvidence
-    | IncidentReviewed
-    | CameraState
-    | CameraSight
-    | CameraCalibration
-    | Heartbeat
-    | Lagged,
-    Field(discriminator="type"),
-]
+EventStreamMessage = Annotated[Hello | _AnyEvent | Heartbeat | Lagged, Field(discriminator="type")]
 """Messages of ``/v1/incidents`` (WebSocket) and ``/v1/incidents/stream`` (SSE)."""
 
 event_adapter: Final[TypeAdapter[Event]] = TypeAdapter(Event)

@@ -53,6 +53,12 @@ class ModelInfo(Document):
         description="File name of the pose estimator's weights; null for skeletons that were posted without video.",
         examples=["yolov8n-pose.onnx"],
     )
+    pose_runtime: str | None = Field(
+        None,
+        description="What ran the pose estimator, with its precision if that depends on the CPU; null where "
+        "`pose_weights` is, and in results of versions that did not say it.",
+        examples=["OpenVINO, bf16"],
+    )
 
 
 class Threshold(Document):

@@ -20,6 +20,7 @@ from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
     CameraCalibration,
+    CameraEvent,
     CameraSight,
     CameraState,
     Event,
@@ -126,6 +127,7 @@ class IncidentLog:
         self._entries: deque[_Entry] = deque()
         self._updates: dict[str, _Noted] = {}
         self._states: dict[tuple[type, str], deque[_State]] = {}
+        self._taken = 0
         self._writing = threading.Lock()
         self._unpublished = False
         self._problem: str | None = None
@@ -140,9 +142,9 @@ class IncidentLog:
 
     @property
     def waiting(self) -> int:
-        """Number of changes that wait to be written, without the one being written."""
+        """Number of changes that are not stored yet."""
         with self._changed:
-            return len(self._entries)
+            return len(self._entries) + self._taken
 
     def settle(
         self, has_evidence: Callable[[str, EvidenceKind], bool] = lambda incident_id, kind: False
@@ -329,13 +331,15 @@ class IncidentLog:
                 entry = self._take() if self._entries else None
             if entry is not None:
                 self._persist(entry)
+                with self._changed:
+                    self._taken = 0
             elif self._unpublished:
                 with self._writing:
                     self._publish_rest()
 
     def _take(self) -> _Entry:
         """Take the next entry; from now on no newer one replaces it."""
-        entry = self._entries.popleft()
+        entry, self._taken = self._entries.popleft(), 1
         match entry:
             case _Noted(kind, incident, _) if kind is Updated:
                 del self._updates[incident.id]
@@ -449,11 +453,7 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
 
 def _identity(event: Event) -> dict[str, object]:
     names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return (
-        names
-        if isinstance(event, CameraState | CameraSight | CameraCalibration)
-        else names | {"incident": event.incident.id}
-    )
+    return names if isinstance(event, CameraEvent) else names | {"incident": event.incident.id}
 
 
 def _course(incident: IncidentInfo) -> dict[str, object]:

@@ -33,6 +33,7 @@ from service.addresses.backends import BrokerUrl
 from service.cameras.status import CameraStatus
 from service.documents.messages import (
     CameraCalibration,
+    CameraEvent,
     CameraSight,
     CameraState,
     Event,
@@ -374,7 +375,7 @@ def _told_before(event: Event, told: Mapping[str, Collection[Kind]]) -> Collecti
 
     Of an incident that opened before this process published anything, it is unknown which: all are taken as told.
     """
-    if isinstance(event, CameraState | CameraSight | CameraCalibration | IncidentStarted):
+    if isinstance(event, CameraEvent | IncidentStarted):
         return ()
     return told.get(event.incident.id, tuple(Kind))
 

@@ -91,7 +91,14 @@ class ModelKeeper:
             self._problem = ModelUnavailable("DAFLOW_POSE_WEIGHTS", f"loading the models failed: {error!r}")
             return False
         self._loaded, self._problem = loaded, None
-        log.info("models ready", checkpoint=loaded.info.checkpoint, pose_weights=loaded.info.pose_weights)
+        info = loaded.info
+        log.info(
+            "models ready",
+            checkpoint=info.checkpoint,
+            pose_weights=info.pose_weights,
+            pose_runtime=info.pose_runtime,
+            reason=loaded.runtime_reason,
+        )
         return True
 
     def _wait_for_change(self, seen: list[tuple[int, int] | None]) -> list[tuple[int, int] | None]:

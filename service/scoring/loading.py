@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Self
 
 import structlog
@@ -15,8 +16,9 @@ from model.budget import share_of
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
+from pose.runtimes import CONVERTIBLE, ConversionFailed, convert
 from service.documents.results import ModelInfo, Threshold
-from service.settings import Settings
+from service.settings import PoseRuntime, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,7 @@ class LoadedModels:
         batch: Frames in one call of the estimator.
         usual: What is usual to named behaviours in the footage that the scorer is calibrated on; empty if that is not
             known, as for the calibration that ships with a checkpoint.
+        runtime_reason: Why the pose network is run by what runs it.
     """
 
     estimator: PoseEstimator
@@ -55,6 +58,7 @@ class LoadedModels:
     threshold: Threshold
     batch: int
     usual: Mapping[Kind, Usual] = field(default_factory=dict)
+    runtime_reason: str = ""
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -63,7 +67,7 @@ class LoadedModels:
         Raises:
             ModelUnavailable: Weights, checkpoint or device are missing or unusable; it names the setting.
         """
-        estimator = load_estimator(settings)
+        estimator, runtime_reason = _load_estimator(settings)
         try:
             scorer = Scorer(load_checkpoint(settings), estimator.device)
         except (CheckpointError, OSError) as error:
@@ -72,7 +76,7 @@ class LoadedModels:
             threshold = threshold_of(scorer, false_alarms_per_day=settings.false_alarms_per_day)
         except ValueError as error:
             raise ModelUnavailable("DAFLOW_FALSE_ALARMS_PER_DAY", str(error)) from error
-        return cls(estimator, scorer, threshold, pose_batch(settings, estimator))
+        return cls(estimator, scorer, threshold, pose_batch(settings, estimator), runtime_reason=runtime_reason)
 
     @property
     def info(self) -> ModelInfo:
@@ -83,6 +87,7 @@ class LoadedModels:
             window=self.scorer.spec.length,
             rate_hz=self.scorer.spec.rate_hz,
             pose_weights=self.estimator.weights.name,
+            pose_runtime=self.estimator.runtime,
         )
 
 
@@ -141,13 +146,8 @@ def load_estimator(settings: Settings) -> PoseEstimator:
     Raises:
         ModelUnavailable: Weights or device are missing or unusable; it names the setting.
     """
-    try:
-        configure_ultralytics(settings.data_dir / "ultralytics")
-    except OSError as error:
-        raise ModelUnavailable(
-            "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
-        ) from error
-    return _load_estimator(settings, resolve_device(settings.device))
+    estimator, _ = _load_estimator(settings)
+    return estimator
 
 
 def pose_batch(settings: Settings, estimator: PoseEstimator) -> int:
@@ -155,11 +155,24 @@ def pose_batch(settings: Settings, estimator: PoseEstimator) -> int:
     return settings.pose_batch or (_CPU_BATCH if estimator.device.type == "cpu" else _GPU_BATCH)
 
 
-def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
+def _load_estimator(settings: Settings) -> tuple[PoseEstimator, str]:
+    """The estimator, and why what runs it was chosen."""
+    try:
+        configure_ultralytics(settings.data_dir / "ultralytics")
+    except OSError as error:
+        raise ModelUnavailable(
+            "DAFLOW_DATA_DIR", f"the data folder {settings.data_dir} cannot be written: {error.strerror}"
+        ) from error
+    device = resolve_device(settings.device)
     try:
         weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
+        converted, reason = _converted(settings, weights, device)
         estimator = PoseEstimator(
-            weights, device, image_size=settings.pose_image_size, confidence=settings.pose_confidence
+            weights,
+            device,
+            image_size=settings.pose_image_size,
+            confidence=settings.pose_confidence,
+            converted=converted,
         )
     except WeightsUnavailable as error:
         raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
@@ -171,4 +184,29 @@ def _load_estimator(settings: Settings, device: torch.device) -> PoseEstimator:
         if settings.device != "auto":
             raise ModelUnavailable("DAFLOW_DEVICE", missing)
         log.warning("pose estimation runs slower than it could", reason=missing)
-    return estimator
+    return estimator, reason
+
+
+def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple[Path | None, str]:
+    """What runs instead of the weights, or None, and why."""
+    chosen = settings.pose_runtime
+    if chosen is PoseRuntime.ORIGINAL:
+        return None, "as DAFLOW_POSE_RUNTIME says"
+    if chosen is PoseRuntime.AUTO and settings.simulated:
+        return None, "the demo's network is so small that a conversion takes longer than it saves"
+    if device.type != "cpu" or weights.suffix not in CONVERTIBLE:
+        reason = f"OpenVINO is for .pt and .onnx weights on the CPU, not for {weights.name} on {device.type}"
+        if chosen is PoseRuntime.AUTO:
+            return None, reason
+        raise ModelUnavailable("DAFLOW_POSE_RUNTIME", f"{reason}; set DAFLOW_POSE_RUNTIME=auto")
+    try:
+        conversion = convert(weights, settings.data_dir / "runtimes")
+    except ConversionFailed as error:
+        if chosen is PoseRuntime.AUTO:
+            log.warning("pose estimation runs slower than it could", reason=str(error))
+            return None, str(error)
+        raise ModelUnavailable("DAFLOW_POSE_RUNTIME", f"{error}; set DAFLOW_POSE_RUNTIME=auto") from error
+    check = conversion.verification
+    return conversion.folder, (
+        f"joints of {check.people} people are {check.difference:.1%} of a body height from the original's (median)"
+    )

@@ -236,10 +236,20 @@ class ServerProcess:
 
 def environment(data_dir: Path, **settings: object) -> dict[str, str]:
     """The environment of a ``daflow`` command: nothing of ours but what the test sets, and the servers of the run."""
+    if Path(str(settings.get("pose_weights", ""))).is_file():
+        share_runtimes(data_dir)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DAFLOW_")}
     ours = {f"DAFLOW_{name.upper()}": str(value) for name, value in settings.items()}
     behind = {name: os.environ[name] for name in ("DAFLOW_DATABASE_URL", "DAFLOW_REDIS_URL") if name in os.environ}
     return inherited | {"DAFLOW_DATA_DIR": str(data_dir)} | behind | ours
+
+
+def share_runtimes(data_dir: Path) -> None:
+    """Let a data folder keep its converted weights where those of the other tests are: they take seconds to make."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    shared = data_dir / "runtimes"
+    if not shared.exists():
+        shared.symlink_to(os.environ["TEST_RUNTIMES"])
 
 
 def command(*arguments: str) -> list[str]:

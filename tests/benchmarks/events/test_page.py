@@ -8,7 +8,13 @@ from benchmarks.events.page import Section, Variant, overview, terminal, variant
 from model.behaviours import Kind
 from model.events import Alarm, Event, EventReport, WatchedClip, judge
 
-PROVENANCE = {"left_out": [], "command": "python -m benchmarks.events --data DIR", "versions": {"torch": "2.0"}}
+PROVENANCE = {
+    "left_out": [],
+    "command": "python -m benchmarks.events --data DIR",
+    "pose_weights": "yolov8n-pose.onnx",
+    "pose_runtime": "OpenVINO, bf16",
+    "versions": {"torch": "2.0"},
+}
 
 
 def report(known: float | None) -> EventReport:

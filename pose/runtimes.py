@@ -1,0 +1,233 @@
+"""What runs the pose network on a CPU: the weights as they are, or converted once to what the CPU runs faster.
+
+Ultralytics runs every format with a library of its own: ``.pt`` with PyTorch, ``.onnx`` with ONNX Runtime. OpenVINO
+runs the same network with the same weights in the precision that the CPU is best at, bfloat16 where it has instructions
+for that. A converted network is used only after it has found the people that the original finds, at the same places.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import cv2
+import numpy as np
+import yaml
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from pose.boxes import iou
+from pose.estimator import PoseEstimator, Poses
+
+CONVERTIBLE: Final = (".pt", ".onnx")
+"""Suffixes of the weights that can be converted."""
+
+TOLERANCE: Final = 0.01
+"""Largest accepted median distance between a joint of the original and of the converted network, in heights of the
+person's box."""
+
+_SURE: Final = 0.5
+"""People and joints with at least this confidence must be found by both."""
+
+_SAME: Final = 0.8
+"""Boxes of one person overlap by at least this, as intersection over union."""
+
+_FOLDER_SUFFIX: Final = "_openvino_model"
+"""By this Ultralytics knows what is in a folder."""
+
+_VERIFIED: Final = "verified.json"
+_DIGITS: Final = 16
+
+
+class ConversionFailed(RuntimeError):
+    """Weights cannot be converted, or do not find the same people afterwards; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How a converted network compares with the original.
+
+    Attributes:
+        people: People that were compared, all of whom both found.
+        difference: Median distance between their joints, in heights of the person's box.
+
+    Example:
+        >>> Verification(people=6, difference=0.002).difference < TOLERANCE
+        True
+    """
+
+    people: int
+    difference: float
+
+    @classmethod
+    def compare(cls, original: Sequence[Poses], converted: Sequence[Poses]) -> Self:
+        """Compare what two networks find in the same pictures.
+
+        Args:
+            original: What the original finds in each picture.
+            converted: What the converted network finds in each.
+
+        Raises:
+            ConversionFailed: There is nobody to compare, somebody is missing, or joints lie too far apart.
+        """
+        distances: list[float] = []
+        people = 0
+        for expected, found in zip(original, converted, strict=True):
+            boxes, joints = found.boxes.cpu().numpy(), found.keypoints.cpu().numpy()
+            for person in np.flatnonzero(expected.confidences.cpu().numpy() >= _SURE):
+                people += 1
+                box, sought = expected.boxes[person].cpu().numpy(), expected.keypoints[person].cpu().numpy()
+                alike = iou(box, boxes)
+                if alike.max(initial=0) < _SAME:
+                    raise ConversionFailed("the converted network misses a person whom the original finds")
+                apart = np.linalg.norm(joints[int(alike.argmax()), :, :2] - sought[:, :2], axis=1)
+                distances.extend(apart[sought[:, 2] >= _SURE] / (box[3] - box[1]))
+        if not distances:
+            raise ConversionFailed("the original finds nobody in the pictures that the conversion is checked with")
+        difference = float(np.median(distances))
+        if difference > TOLERANCE:
+            raise ConversionFailed(
+                f"joints of the converted network are {difference:.1%} of a body height away from the original's; "
+                f"{TOLERANCE:.0%} is accepted"
+            )
+        return cls(people, difference)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Weights that were converted.
+
+    Attributes:
+        folder: What `PoseEstimator` loads.
+        verification: How it compares with the original.
+
+    Example:
+        >>> converted = Conversion(Path("yolov8n-pose_openvino_model"), Verification(people=5, difference=0.001))
+        >>> converted.folder.name  # which goes to PoseEstimator(weights, converted=converted.folder)
+        'yolov8n-pose_openvino_model'
+    """
+
+    folder: Path
+    verification: Verification
+
+
+def convert(weights: Path, folder: Path, pictures: Sequence[NDArray[np.uint8]] | None = None) -> Conversion:
+    """Convert weights for OpenVINO, or find what was converted and checked before.
+
+    A conversion is kept under the digest of the weights, the version of OpenVINO, and the CPU, whose precision it was
+    checked with. One that was cut short or changed is made anew. Processes that convert at once wait for each other.
+
+    Args:
+        weights: A file with one of the `CONVERTIBLE` suffixes. ``.pt`` files can run code when they are loaded.
+        folder: Where conversions are kept; made if missing.
+        pictures: Pictures with people for the check, of shape ``(height, width, 3)``, uint8, BGR; those that come with
+            Ultralytics unless given.
+
+    Raises:
+        ConversionFailed: The weights cannot be converted, the folder cannot be written, or the check failed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"{weights.stem}-{_key(weights)}{_FOLDER_SUFFIX}"
+        with FileLock(folder / ".lock"):
+            verification = _verified(kept)
+            if verification is None:
+                verification = _make(weights, kept, _pictures() if pictures is None else pictures)
+        return Conversion(kept, verification)
+    except ConversionFailed:
+        raise
+    except Exception as error:
+        # Each format and each of the libraries that take part fails in its own way.
+        raise ConversionFailed(f"{weights.name} cannot be converted: {_first_line(error)}") from error
+
+
+def _make(weights: Path, kept: Path, pictures: Sequence[NDArray[np.uint8]]) -> Verification:
+    """Convert into a folder of its own, which gets its name only after the check."""
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".converting-") as scratch:
+        made = _from_onnx(weights, Path(scratch)) if weights.suffix == ".onnx" else _from_pt(weights, Path(scratch))
+        original, converted = (PoseEstimator(path) for path in (weights, made))
+        verification = Verification.compare(*([one([p])[0] for p in pictures] for one in (original, converted)))
+        record = {"verification": asdict(verification), "files": _digests(made)}
+        (made / _VERIFIED).write_text(json.dumps(record, indent=1))
+        shutil.rmtree(kept, ignore_errors=True)
+        made.rename(kept)
+    return verification
+
+
+def _from_onnx(weights: Path, scratch: Path) -> Path:
+    import onnxruntime
+    import openvino
+
+    made = scratch / f"{weights.stem}{_FOLDER_SUFFIX}"
+    made.mkdir()
+    described = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"]).get_modelmeta()
+    # What Ultralytics writes into a folder when it exports: the number of joints, the stride and the names of classes.
+    facts = {name: _value(text) for name, text in described.custom_metadata_map.items()}
+    (made / "metadata.yaml").write_text(yaml.safe_dump(facts))
+    network = openvino.Core().read_model(weights)
+    openvino.save_model(network, made / f"{weights.stem}.xml", compress_to_fp16=False)
+    return made
+
+
+def _from_pt(weights: Path, scratch: Path) -> Path:
+    from ultralytics import YOLO
+
+    # Ultralytics writes beside the weights, and traces the network with functions that torch wants to replace.
+    copied = Path(shutil.copy(weights, scratch))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Path(YOLO(copied, task="pose").export(format="openvino", dynamic=True, device="cpu", verbose=False))
+
+
+def _verified(kept: Path) -> Verification | None:
+    """The result of the check, if the folder holds what was checked."""
+    try:
+        record = json.loads((kept / _VERIFIED).read_text())
+        return Verification(**record["verification"]) if record["files"] == _digests(kept) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != _VERIFIED}
+
+
+def _key(weights: Path) -> str:
+    import openvino
+
+    core = openvino.Core()
+    cpu = (core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    depends_on = (_sha256(weights), openvino.__version__, cpu)
+    return hashlib.sha256(repr(depends_on).encode()).hexdigest()[:_DIGITS]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _pictures() -> list[NDArray[np.uint8]]:
+    from ultralytics.utils import ASSETS
+
+    pictures = [cv2.imread(str(path)) for path in sorted(ASSETS.glob("*.jpg"))]
+    return [picture.astype(np.uint8) for picture in pictures if picture is not None]
+
+
+def _value(text: str) -> Any:
+    """A value that Ultralytics wrote as text: Python's, or plain words."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
