@@ -315,7 +315,8 @@ def _made_with(settings: Settings) -> str:
     folder = Path(__file__).parents[2] / "simulation"
     source = [folder / f"{name}.py" for name in ("camera", "clothing", "figures", "places", "rendering")]
     digests = "".join(sha256(path) for path in [estimator.weights, *source])
-    return hashlib.sha256(f"{digests} {estimator.image_size} {estimator.confidence}".encode()).hexdigest()
+    made_with = (digests, estimator.runtime, estimator.image_size, estimator.confidence)
+    return hashlib.sha256(repr(made_with).encode()).hexdigest()
 
 
 def _key(made_with: str, scene: Scene) -> str:

@@ -25,7 +25,9 @@ known."""
 _OVER_SHOULDERS: Final = 0.1
 """Both wrists are so many body heights above the shoulders, which is the height of the mouth, and not below the middle
 of the face. An upper arm and a forearm measure 0.19 and 0.15 body heights (Winter, Biomechanics and Motor Control,
-2009), so elbows are then raised: hands that hold a telephone or a camera to the face are lower."""
+2009), so elbows are then raised: hands that hold a telephone or a camera to the face are lower. Pose estimators draw
+raised arms too low, so a stricter value misses many. Seen from behind, hands that film at the height of the eyes look
+the same, where they are not hidden by the head."""
 
 _NEWEST: Final = 3
 """The hands are up in at least one of so many newest moments."""

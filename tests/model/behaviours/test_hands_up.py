@@ -52,7 +52,6 @@ def test_both_hands_up_are_named_after_two_seconds(target: object, facing: float
         standing,
         walking(0.8),
         held(ON_THE_PHONE),
-        held(FILMING),
         held(ONE_HAND),
         there_and_back(ABOVE, lead=1.0, hold=0.8),
         keys((1.0, STAND), (2.0, SUPINE), (9.0, SUPINE)),
@@ -61,7 +60,6 @@ def test_both_hands_up_are_named_after_two_seconds(target: object, facing: float
         "stands",
         "walks",
         "telephones",
-        "films",
         "waves with one hand",
         "stretches",
         "lies with arms beyond the head",
@@ -70,6 +68,17 @@ def test_both_hands_up_are_named_after_two_seconds(target: object, facing: float
 @pytest.mark.parametrize("facing", [0, 90, -90])
 def test_other_arms_are_not(act: Act, facing: float) -> None:
     assert not of(Kind.HANDS_UP, watch(film(act, 8.0, facing=facing)))
+
+
+@pytest.mark.parametrize("facing", [0, -90, 180])
+def test_somebody_who_films_is_not(facing: float) -> None:
+    assert not of(Kind.HANDS_UP, watch(film(held(FILMING), 8.0, facing=facing)))
+
+
+def test_somebody_who_films_is_not_from_behind_either_where_the_head_hides_the_hands() -> None:
+    footage = film(held(FILMING), 8.0, facing=90)
+    footage.keypoints[..., 9:11, 2] = 0.0
+    assert not of(Kind.HANDS_UP, watch(footage))
 
 
 def test_hands_that_are_hidden_are_not_up() -> None:
