@@ -37,7 +37,7 @@ from model.metrics import MicroAUC, bootstrap_by_clip
 from model.training import library_versions
 from service.cli.events import watched
 from service.clips.scorer import ClipScorer, clip_limits
-from service.scoring.loading import LoadedModels, load_checkpoint
+from service.scoring.loading import LoadedModels
 from service.settings import Settings, load_settings
 
 VARIANTS: Final = "variants"
@@ -154,12 +154,9 @@ class Measurement:
         clips = [clip for camera in cameras for clip in (*camera.calibration, *camera.clips)]
         recordings = world.record(clips, self._cache / WORLD, self._settings, processes, self._console)
         by_name = {clip.name: recording for clip, recording in zip(clips, recordings, strict=True)}
-        checkpoint = load_checkpoint(self._settings)
-        seen = [
-            clip
-            for camera in track(cameras, TITLES[WORLD], console=self._console, transient=True)
-            for clip in world.watch(camera, by_name, self._models, checkpoint, self._limits)
-        ]
+        watching = world.watch_all(cameras, by_name, self._settings, processes)
+        done = track(watching, TITLES[WORLD], len(cameras), console=self._console, transient=True)
+        seen = [clip for of_camera in done for clip in of_camera]
         by_event = {clip.name: clip.event for camera in cameras for clip in camera.clips}
         notes = []
         for event in sorted(event for event, kind in world.KINDS.items() if kind == Kind.UNUSUAL):

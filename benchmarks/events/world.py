@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,8 +38,8 @@ from service.cameras.behaviours import WrongWaySettings
 from service.cameras.config import CameraConfig
 from service.cli.events import watched
 from service.clips.decoding import ClipLimits
-from service.clips.scorer import ClipScorer
-from service.scoring.loading import LoadedModels, load_estimator, threshold_of
+from service.clips.scorer import ClipScorer, clip_limits
+from service.scoring.loading import LoadedModels, load_checkpoint, load_estimator, threshold_of
 from service.settings import Settings
 from simulation.places import furnish
 from simulation.rendering import render
@@ -180,6 +180,22 @@ def record(
     return [PoseRecording.load(path) for path in paths]
 
 
+def watch_all(
+    cameras: Sequence[WorldCamera], recordings: Mapping[str, PoseRecording], settings: Settings, processes: int
+) -> Iterator[list[WatchedClip]]:
+    """Calibrate and watch cameras, several at a time; yields the scenes of each, in order.
+
+    Args:
+        cameras: The cameras.
+        recordings: Of all their scenes, by name.
+        settings: Models and limits of the service.
+        processes: Cameras at a time.
+    """
+    work = [(one, {clip.name: recordings[clip.name] for clip in (*one.calibration, *one.clips)}) for one in cameras]
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(partial(_watch, settings), work)
+
+
 def watch_places(clip: WorldClip, recording: PoseRecording, merge_s: float) -> WatchedClip:
     """Look for the behaviours of `PLACE_EVENTS` alone in a scene, without calibration.
 
@@ -217,7 +233,7 @@ def watch(
         CalibrationError: There is too little normal life for the budget.
     """
     config = CameraConfig(url="skeletons:")
-    normal = [recordings[clip.name] for clip in camera.calibration]
+    normal = [recordings[clip.name].followed() for clip in camera.calibration]
     fit = fit_camera(
         [recording.footage() for recording in normal],
         checkpoint,
@@ -232,7 +248,7 @@ def watch(
     scored_with = replace(models, scorer=scorer, threshold=threshold, usual=usual)
     seen = []
     for clip in camera.clips:
-        recording = recordings[clip.name]
+        recording = recordings[clip.name].followed()
         result = ClipScorer(scored_with, limits, _settings(clip).looked_for).score_skeletons(
             recording.sequence(), keypoints=False
         )
@@ -297,6 +313,11 @@ def _unusual(
         start = max(known - config.min_duration_s, 0.0)
         alarms.append(Alarm(Kind.UNUSUAL, start, float(held.times[last]), known, f"level {peak:.5f}"))
     return tuple(alarms)
+
+
+def _watch(settings: Settings, work: tuple[WorldCamera, Mapping[str, PoseRecording]]) -> list[WatchedClip]:
+    torch.set_num_threads(1)
+    return watch(*work, LoadedModels.load(settings), load_checkpoint(settings), clip_limits(settings))
 
 
 def _film(settings: Settings, work: tuple[Scene, Path]) -> None:
