@@ -146,7 +146,8 @@ class PoseEstimator:
             is missing: `PoseEstimator.device` says where it really runs.
         image_size: Pictures are scaled so that their longer side has this many pixels.
         confidence: Detections below this confidence, 0..1, are left out. A low value helps the tracker.
-        converted: What runs instead of the weights: the same network, converted by `pose.runtimes.convert`.
+        converted: What runs instead of the weights, on the CPU: the same network, converted by
+            `pose.runtimes.convert`.
 
     Raises:
         WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
@@ -194,7 +195,7 @@ class PoseEstimator:
         """What runs the network, and in which precision if that depends on the CPU."""
         network = self._model.predictor.model
         name = str(_RUNTIMES.get(network.format, network.format))
-        if network.format != "openvino":
+        if self.converted is None:
             return name
         precision = network.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
         return f"{name}, {precision.get_type_name()}"
@@ -208,6 +209,13 @@ class PoseEstimator:
         Returns:
             One `Poses` for each picture.
         """
+        if self.converted is None:
+            return self._predict(images, self.device)
+        # OpenVINO keeps what it compiled for every shape, so there are few: one picture at a time, no slower on
+        # a CPU. Left to itself it would also take a graphics processor that it finds.
+        return [poses for image in images for poses in self._predict([image], "intel:cpu")]
+
+    def _predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device | str) -> list[Poses]:
         if not images:
             return []
         with self._lock:
@@ -215,7 +223,7 @@ class PoseEstimator:
                 list(images),
                 conf=self.confidence,
                 imgsz=self.image_size,
-                device=self.device,
+                device=device,
                 classes=[0],
                 batch=len(images),
                 verbose=False,

@@ -194,11 +194,14 @@ def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple
         return None, "as DAFLOW_POSE_RUNTIME says"
     if chosen is PoseRuntime.AUTO and settings.simulated:
         return None, "the demo's network is so small that a conversion takes longer than it saves"
-    if device.type != "cpu" or weights.suffix not in CONVERTIBLE:
-        reason = f"OpenVINO is for .pt and .onnx weights on the CPU, not for {weights.name} on {device.type}"
-        if chosen is PoseRuntime.AUTO:
-            return None, reason
-        raise ModelUnavailable("DAFLOW_POSE_RUNTIME", f"{reason}; set DAFLOW_POSE_RUNTIME=auto")
+    if device.type != "cpu" or weights.suffix.lower() not in CONVERTIBLE:
+        if chosen is PoseRuntime.AUTO or weights.name.endswith("_openvino_model"):
+            return None, f"{weights.name} runs as it is; .pt and .onnx weights are converted, for the CPU"
+        raise ModelUnavailable(
+            "DAFLOW_POSE_RUNTIME",
+            f"OpenVINO runs .pt and .onnx weights on the CPU, not {weights.name} on {device.type}; "
+            "set DAFLOW_POSE_RUNTIME=auto",
+        )
     try:
         conversion = convert(weights, settings.data_dir / "runtimes")
     except ConversionFailed as error:

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from pose import runtimes
-from pose.estimator import PoseEstimator, Poses
+from pose.estimator import PoseEstimator, Poses, WeightsUnavailable
 from pose.runtimes import Conversion, ConversionFailed, Verification, convert
 from simulation.rendering import render
 from simulation.scene import normal_scene
@@ -44,12 +45,21 @@ def never_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "_make", make)
 
 
-def one(x: float = 0.0, confidence: float = 0.9, joints: float = 0.9) -> Poses:
-    """One person 100 pixels high."""
+def one(x: float = 0.0, confidence: float = 0.9, joints: float = 0.9, left: float = 0.0) -> Poses:
+    """One person 100 pixels high, whose joints lie `x` pixels from where they should."""
     keypoints = torch.full((1, 17, 3), 50.0)
-    keypoints[..., 0] += x
+    keypoints[..., 0] += left + x
     keypoints[..., 2] = joints
-    return Poses(torch.tensor([[0.0, 0.0, 60.0, 100.0]]), keypoints, torch.tensor([confidence]))
+    return Poses(torch.tensor([[left, 0.0, left + 60.0, 100.0]]), keypoints, torch.tensor([confidence]))
+
+
+def together(*people: Poses) -> Poses:
+    return Poses(
+        *(torch.cat([getattr(each, name) for each in people]) for name in ("boxes", "keypoints", "confidences"))
+    )
+
+
+NOBODY = Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0))
 
 
 def test_a_converted_network_finds_the_same_people(conversion: Conversion, pictures: Pictures) -> None:
@@ -110,7 +120,7 @@ def test_two_that_convert_at_once_share_one_conversion(tmp_path: Path, pictures:
 def test_what_is_no_network_cannot_be_converted(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"certainly not a network" * 50)
-    with pytest.raises(ConversionFailed, match=f"{name} cannot be converted"):
+    with pytest.raises(WeightsUnavailable, match=f"{name} cannot be used for pose estimation"):
         convert(path, tmp_path / "runtimes")
     assert [path.name for path in (tmp_path / "runtimes").iterdir()] == [".lock"]
 
@@ -121,24 +131,82 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         convert(POSE_WEIGHTS, tmp_path / "runtimes")
 
 
-def test_pictures_without_anybody_prove_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConversionFailed, match="finds nobody in the pictures"):
-        convert(POSE_WEIGHTS, tmp_path, [np.zeros((64, 64, 3), np.uint8)])
-
-
-def test_a_person_who_is_missed_or_whose_joints_moved_fails_the_check() -> None:
-    nobody = Poses(torch.empty(0, 4), torch.empty(0, 17, 3), torch.empty(0))
-    with pytest.raises(ConversionFailed, match="misses a person"):
-        Verification.compare([one()], [nobody])
-    with pytest.raises(ConversionFailed, match=r"joints of the converted network are 2\.0% of a body height away"):
-        Verification.compare([one()], [one(2.0)])
+def test_the_check_says_how_many_people_and_how_far_apart() -> None:
     assert Verification.compare([one(), one()], [one(0.5), one()]) == Verification(2, pytest.approx(0.0025))
+    both = together(one(), one(left=100.0))
+    assert Verification.compare([both], [together(one(left=100.0), one())]) == Verification(2, 0.0)
 
 
-def test_what_the_original_is_not_sure_of_is_not_compared() -> None:
-    unsure = one(confidence=0.4)
-    found = Verification.compare([one(), unsure, one(joints=0.3)], [one(), one(9.0), one(9.0)])
+def some_elsewhere() -> Poses:
+    poses = one()
+    poses.keypoints[0, :2, 0] += 9.0
+    return poses
+
+
+@pytest.mark.parametrize(
+    ("original", "converted", "why"),
+    [
+        (one(), NOBODY, "misses 1 people"),
+        (one(), one(left=30.0), "misses 1 people"),
+        (one(), one(confidence=0.1), "misses 1 people"),
+        (together(one(), one()), one(), "misses 1 people"),
+        (one(), together(one(), one(left=100.0)), "finds people whom the original does not"),
+        (one(), one(2.0), r"2\.0% of a body height away"),
+        (one(), one(float("nan")), "nan% of a body height away"),
+        (one(), some_elsewhere(), "12% are missing or elsewhere"),
+        (one(), one(joints=0.1), "100% are missing or elsewhere"),
+        (NOBODY, NOBODY, "finds nobody in the pictures"),
+    ],
+)
+def test_people_who_are_not_the_same_fail_the_check(original: Poses, converted: Poses, why: str) -> None:
+    with pytest.raises(ConversionFailed, match=why):
+        Verification.compare([original], [converted])
+
+
+def test_what_neither_is_sure_of_is_not_compared() -> None:
+    unsure = one(confidence=0.3, left=100.0)
+    found = Verification.compare([one(), unsure, one(joints=0.3)], [one(), NOBODY, one(9.0)])
     assert found == Verification(2, 0.0)
+
+
+def test_weights_with_their_numbers_in_another_file_are_known_by_both(tmp_path: Path) -> None:
+    weights = tmp_path / "pose.onnx"
+    weights.write_bytes(b"graph")
+    keys = {runtimes._key(weights)}
+    for name in ("pose.onnx.data", "pose.data"):
+        (tmp_path / name).write_bytes(b"numbers")
+        keys.add(runtimes._key(weights))
+    (tmp_path / "pose.data").write_bytes(b"others")
+    assert len(keys | {runtimes._key(weights)}) == 4
+
+
+@pytest.mark.usefixtures("never_made")
+def test_what_is_there_is_used_though_nothing_can_be_written(conversion: Conversion) -> None:
+    with FileLock(conversion.folder.parent / ".lock"):
+        assert convert(POSE_WEIGHTS, conversion.folder.parent) == conversion
+
+
+def test_somebody_who_converts_for_too_long_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_PATIENCE_S", 0.1)
+    with FileLock(tmp_path / ".lock"), pytest.raises(ConversionFailed, match="another process has been converting in"):
+        convert(POSE_WEIGHTS, tmp_path)
+
+
+def test_what_a_killed_process_left_over_is_removed(tmp_path: Path, pictures: Pictures) -> None:
+    (tmp_path / ".converting-1").mkdir()
+    (tmp_path / ".converting-1" / "pose.bin").touch()
+    made = convert(POSE_WEIGHTS, tmp_path, pictures)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", made.folder.name}
+
+
+def test_the_cpu_is_used_though_there_is_a_graphics_processor(
+    conversion: Conversion, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openvino.Core.available_devices", ["CPU", "GPU"])
+    estimator = PoseEstimator(POSE_WEIGHTS, converted=conversion.folder)
+    assert estimator.runtime.startswith("OpenVINO, ")
+    assert estimator.device == torch.device("cpu")
+    assert [len(poses) > 0 for poses in estimator(pictures)] == [True, True]
 
 
 def test_nothing_is_sent_and_nothing_written_elsewhere(tmp_path: Path, pose_weights: Path) -> None:

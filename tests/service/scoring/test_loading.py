@@ -95,7 +95,7 @@ def test_a_format_that_openvino_does_not_run_is_refused_only_if_openvino_was_ask
     weights = tmp_path / "pose.engine"
     weights.touch()
     asked = settings.model_copy(update={"pose_weights": str(weights), "pose_runtime": PoseRuntime.OPENVINO})
-    with pytest.raises(ModelUnavailable, match=r"not for pose\.engine on cpu") as refused:
+    with pytest.raises(ModelUnavailable, match=r"not pose\.engine on cpu; set DAFLOW_POSE_RUNTIME=auto") as refused:
         LoadedModels.load(asked)
     assert refused.value.setting == "DAFLOW_POSE_RUNTIME"
 
