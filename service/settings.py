@@ -114,10 +114,10 @@ class Settings(BaseSettings):
         "download.",
     )
     pose_runtime: PoseRuntime = Field(
-        PoseRuntime.AUTO,
-        description="What runs YOLO-pose on a CPU. `openvino`: `.pt` and `.onnx` weights are converted once, checked "
-        "against the original on pictures, and kept in the data folder. `original`: as they are. `auto`: OpenVINO, or "
-        "the original if that cannot be.",
+        PoseRuntime.ORIGINAL,
+        description="What runs YOLO-pose on a CPU. `original`: the weights as they are. `openvino`: `.pt` and `.onnx` "
+        "weights are converted once, checked against the original on pictures, and kept in the data folder. `auto`: "
+        "OpenVINO, or the original if that cannot be.",
     )
     pose_image_size: int = Field(
         640,

@@ -47,7 +47,8 @@ class Watcher:
 
 @pytest.fixture(scope="module")
 def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(data_dir=tmp_path_factory.mktemp("data"), pose_weights=str(pose_weights), device="cpu")
+    folder = tmp_path_factory.mktemp("data")
+    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_runtime="auto")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from simulation.weights import POSE_WEIGHTS
 
 @pytest.fixture(scope="module")
 def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(data_dir=tmp_path_factory.mktemp("data"), pose_weights=str(pose_weights), device="cpu")
+    folder = tmp_path_factory.mktemp("data")
+    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_runtime="auto")
 
 
 def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
@@ -70,8 +71,8 @@ def test_weights_are_converted_for_the_cpu_and_the_reason_is_told(settings: Sett
     assert list((settings.data_dir / "runtimes").glob("*_openvino_model/verified.json"))
 
 
-def test_weights_run_as_they_are_where_the_settings_say_so(settings: Settings) -> None:
-    models = LoadedModels.load(settings.model_copy(update={"pose_runtime": PoseRuntime.ORIGINAL}))
+def test_weights_run_as_they_are_unless_the_settings_say_otherwise(settings: Settings) -> None:
+    models = LoadedModels.load(settings.model_copy(update={"pose_runtime": Settings().pose_runtime}))
     assert models.info.pose_runtime in ("ONNX Runtime", "PyTorch")
     assert models.runtime_reason == "as DAFLOW_POSE_RUNTIME says"
 
@@ -101,6 +102,7 @@ def test_a_format_that_openvino_does_not_run_is_refused_only_if_openvino_was_ask
 
 
 def test_the_demo_s_weights_run_as_they_are(tmp_path: Path) -> None:
-    models = LoadedModels.load(Settings(data_dir=tmp_path, pose_weights=str(POSE_WEIGHTS), device="cpu"))
+    settings = Settings(data_dir=tmp_path, pose_weights=str(POSE_WEIGHTS), device="cpu", pose_runtime="auto")
+    models = LoadedModels.load(settings)
     assert models.info.pose_runtime == "ONNX Runtime"
     assert "the demo's network is so small" in models.runtime_reason
