@@ -82,7 +82,7 @@ ABOUT: Final = {
     "Only these behaviours are looked for: loitering from 80 s on and groups of four from 20 s on, because people of "
     "this world stay at one place for up to a minute; the wrong way only where there is a right one.",
     WORLD: f"{world.CAMERAS} cameras of the simulation, each calibrated on half an hour of its own normal life with a "
-    "budget of 24 false alarms a day. Then each sees "
+    "budget of 24 false alarms a day, and filmed with OpenVINO as pose runtime. Then each sees "
     f"{world.EVENTS_EACH} events of every kind and {world.NORMAL_S / 60:g} minutes without events. An event without a "
     "behaviour of its own (*throw*) is to be called *unusual*. Unusual movement is judged as a live camera "
     "judges it, named behaviours as in a clip.",
