@@ -34,12 +34,12 @@ run: $(STAMP) ## Start the demo on http://127.0.0.1:8000, or the service if DAFL
 serve: $(STAMP) ## Start the service on http://127.0.0.1:8000
 	$(BIN)/daflow serve
 
-# Processes that each compute on all cores would wait for each other most of the time; three of them keep two cores busy, since
-# many tests wait for a service. Without bytecode on disk, every service and every decoder that a test starts would compile its
-# modules again. Options for pytest, such as what to measure, go into PYTEST_ADDOPTS.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Two processes that each compute on all cores would wait for each other most of the time. Without bytecode on disk, every
+# service and every decoder that a test starts would compile its modules again. Options for pytest, such as what to measure,
+# go into PYTEST_ADDOPTS.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP) ## Run the tests, three files at a time, without the slow ones
+test: $(STAMP) ## Run the tests, two files at a time, without the slow ones
 	$(PYTEST) -m 'not slow' --hypothesis-profile quick
 
 # Stores, bus and streams; `make test-all BACKENDS=tests/service` takes every test of the service that opens a database.

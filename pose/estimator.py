@@ -114,8 +114,7 @@ def find_weights(weights: str, directory: Path) -> Path:
     # The file gets its name only after its content was checked.
     with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as folder:
         fetched = _download(given.name, Path(folder), directory)
-        with fetched.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256(fetched)
         if digest != DOWNLOADABLE[given.name]:
             raise WeightsUnavailable(
                 f"what was downloaded as {given.name} is not what Ultralytics published: its SHA-256 is {digest} "
@@ -131,7 +130,7 @@ def _download(name: str, folder: Path, directory: Path) -> Path:
         return Path(safe_download(f"{_RELEASE}/{name}", file=name, dir=folder, unzip=False, retry=0, progress=False))
     except (ConnectionError, OSError, MemoryError) as error:
         raise WeightsUnavailable(
-            f"pose weights {name} are not in {directory} and could not be downloaded ({_first_line(error)}); "
+            f"pose weights {name} are not in {directory} and could not be downloaded ({first_line(error)}); "
             "put the file there, or give the path of another one"
         ) from error
 
@@ -182,7 +181,7 @@ class PoseEstimator:
         except Exception as error:
             # Every weight format fails in its own way, from pickle errors to protobuf ones.
             raise WeightsUnavailable(
-                f"{weights.name} cannot be used for pose estimation: {_first_line(error)}"
+                f"{weights.name} cannot be used for pose estimation: {first_line(error)}"
             ) from error
         if keypoints.shape[1:] != (len(COCO_JOINTS), 3):
             raise WeightsUnavailable(
@@ -231,5 +230,16 @@ class PoseEstimator:
         return [Poses(result.boxes.xyxy, result.keypoints.data, result.boxes.conf) for result in results]
 
 
-def _first_line(error: BaseException) -> str:
+def sha256(path: Path) -> str:
+    """Digest of a file's content, in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

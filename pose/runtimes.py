@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import cv2
+import lap
 import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pose.boxes import iou
-from pose.estimator import PoseEstimator, Poses, WeightsUnavailable
+from pose.estimator import PoseEstimator, Poses, WeightsUnavailable, first_line, sha256
 
 CONVERTIBLE: Final = (".pt", ".onnx")
 """Suffixes of the weights that can be converted."""
@@ -50,7 +50,7 @@ _MOST_STRAYS: Final = 0.05
 _PATIENCE_S: Final = 120.0
 """Seconds for which another process may convert at the same place."""
 
-_FOLDER_SUFFIX: Final = "_openvino_model"
+FOLDER_SUFFIX: Final = "_openvino_model"
 """By this Ultralytics knows what is in a folder."""
 
 _SCRATCH: Final = ".converting-"
@@ -146,7 +146,7 @@ def convert(weights: Path, folder: Path, pictures: Sequence[NDArray[np.uint8]] |
         ConversionFailed: The weights cannot be converted, the folder cannot be written, or the check failed.
     """
     try:
-        kept = folder / f"{weights.stem}-{_key(weights)}{_FOLDER_SUFFIX}"
+        kept = folder / f"{weights.stem}-{_key(weights)}{FOLDER_SUFFIX}"
         if (verification := _verified(kept)) is None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock", timeout=_PATIENCE_S):
@@ -159,7 +159,7 @@ def convert(weights: Path, folder: Path, pictures: Sequence[NDArray[np.uint8]] |
         raise ConversionFailed(f"another process has been converting in {folder} for {_PATIENCE_S:.0f} s") from error
     except Exception as error:
         # Each format and each of the libraries that take part fails in its own way.
-        raise ConversionFailed(f"{weights.name} cannot be converted: {_first_line(error)}") from error
+        raise ConversionFailed(f"{weights.name} cannot be converted: {first_line(error)}") from error
 
 
 def _make(weights: Path, kept: Path, pictures: Sequence[NDArray[np.uint8]]) -> Verification:
@@ -184,8 +184,11 @@ def _pairs(expected: Poses, found: Poses) -> list[tuple[int, int]]:
     sure, other = (each.confidences.cpu().numpy() for each in (expected, found))
     overlaps = iou(expected.boxes.cpu().numpy()[:, None], found.boxes.cpu().numpy())
     same = (overlaps >= _SAME) & (sure[:, None] >= _FOUND) & (other >= _FOUND)
-    rows, columns = linear_sum_assignment(np.where(same, overlaps, 0.0), maximize=True)
-    pairs = [(row, column) for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if same[row, column]]
+    partners: list[int] = []
+    if same.any():
+        _, chosen, _ = lap.lapjv(np.where(same, 1 - overlaps, 2.0), extend_cost=True, cost_limit=1.0)
+        partners = chosen.tolist()
+    pairs = [(row, column) for row, column in enumerate(partners) if column >= 0]
     paired = [np.isin(np.arange(len(each)), [pair[side] for pair in pairs]) for side, each in enumerate((sure, other))]
     if (missing := int(((sure >= _SURE) & ~paired[0]).sum())) or (other[~paired[1]] >= _SURE).any():
         raise ConversionFailed(
@@ -200,7 +203,7 @@ def _from_onnx(weights: Path, scratch: Path) -> Path:
     import onnxruntime
     import openvino
 
-    made = scratch / f"{weights.stem}{_FOLDER_SUFFIX}"
+    made = scratch / f"{weights.stem}{FOLDER_SUFFIX}"
     made.mkdir()
     described = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"]).get_modelmeta()
     # What Ultralytics writes into a folder when it exports: the number of joints, the stride and the names of classes.
@@ -231,7 +234,7 @@ def _verified(kept: Path) -> Verification | None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != _VERIFIED}
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != _VERIFIED}
 
 
 def _key(weights: Path) -> str:
@@ -243,13 +246,8 @@ def _key(weights: Path) -> str:
     beside = [
         path for path in (weights.with_name(f"{weights.name}.data"), weights.with_suffix(".data")) if path.is_file()
     ]
-    depends_on = ([_sha256(path) for path in (weights, *beside)], openvino.__version__, cpu)
+    depends_on = ([sha256(path) for path in (weights, *beside)], openvino.__version__, cpu)
     return hashlib.sha256(repr(depends_on).encode()).hexdigest()[:_DIGITS]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _pictures() -> list[NDArray[np.uint8]]:
@@ -265,7 +263,3 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -29,12 +29,13 @@ from rich.progress import track
 from benchmarks.events import footage, named, world
 from benchmarks.events.footage import Case, FootageError
 from benchmarks.events.page import Section, Variant, interval_text, overview, terminal, variants_grid, write_page
-from benchmarks.events.recordings import PoseRecording, PoseStore, sha256
+from benchmarks.events.recordings import PoseRecording, PoseStore
 from model.behaviours import Kind
 from model.checkpoint import DEFAULT_CHECKPOINT
 from model.events import EventReport, WatchedClip, judge
 from model.metrics import MicroAUC, bootstrap_by_clip
 from model.training import library_versions
+from pose.estimator import sha256
 from service.cli.events import watched
 from service.clips.scorer import ClipScorer, clip_limits
 from service.scoring.loading import LoadedModels

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from model.checkpoint import write_atomically
 from model.footage import PoseFootage, PoseTrack
-from pose.estimator import Poses
+from pose.estimator import Poses, sha256
 from pose.source import Frame
 from pose.tracker import Tracker
 from service.clips.decoding import frames
@@ -241,11 +241,6 @@ class PoseStore:
                 for frame, poses in zip(batch, self.estimator(images), strict=True):
                     collector.add(frame.captured_at, poses)
         return collector.recording(size)
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from rich.progress import track
 
 from benchmarks.assets.small_pose import at_demo_rate
 from benchmarks.events import named
-from benchmarks.events.recordings import Collector, PoseRecording, sha256
+from benchmarks.events.recordings import Collector, PoseRecording
 from model.adaptation import CameraFit, fit_camera, live_recording
 from model.behaviours import Kind
 from model.behaviours.calibration import fit_behaviours
@@ -35,6 +35,7 @@ from model.calibration import exceedance_runs
 from model.checkpoint import Checkpoint
 from model.events import Alarm, Event, WatchedClip
 from model.scorer import RawScorer, Scorer
+from pose.estimator import sha256
 from service.cameras.behaviours import WrongWaySettings
 from service.cameras.config import CameraConfig
 from service.cli.events import watched

@@ -23,7 +23,7 @@ import numpy as np
 from model.dataset import SUFFIX
 from model.layouts import META_SUFFIX, clip_name, pictures_in
 from pose.containers import UnreadableVideo, check_pixels
-from pose.estimator import PoseEstimator
+from pose.estimator import PoseEstimator, sha256
 from pose.source import Frame
 from pose.tracker import TrackedPoses
 from service.clips.decoding import ClipLimits, ClipRejected, frames, inspect
@@ -263,8 +263,7 @@ def _read_record(path: Path) -> ExtractionRecord | None:
 def _digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the files of a folder."""
     if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256(path)
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path)}\0{_digest(file)}\n".encode())

@@ -16,7 +16,7 @@ from model.budget import share_of
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
-from pose.runtimes import CONVERTIBLE, ConversionFailed, convert
+from pose.runtimes import CONVERTIBLE, FOLDER_SUFFIX, ConversionFailed, convert
 from service.documents.results import ModelInfo, Threshold
 from service.settings import PoseRuntime, Settings
 
@@ -195,7 +195,7 @@ def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple
     if chosen is PoseRuntime.AUTO and settings.simulated:
         return None, "the demo's network is so small that a conversion takes longer than it saves"
     if device.type != "cpu" or weights.suffix.lower() not in CONVERTIBLE:
-        if chosen is PoseRuntime.AUTO or weights.name.endswith("_openvino_model"):
+        if chosen is PoseRuntime.AUTO or weights.name.endswith(FOLDER_SUFFIX):
             return None, f"{weights.name} runs as it is; .pt and .onnx weights are converted, for the CPU"
         raise ModelUnavailable(
             "DAFLOW_POSE_RUNTIME",
