@@ -21,11 +21,11 @@ _APART_S: Final = 3600.0
 """Seconds between two recordings: no run of one goes on in the next."""
 
 
-def normal_life(recordings: Sequence[PoseRecording]) -> NormalLife:
-    """What the named behaviours see of recordings of normal life, one after the other."""
-    life, begin = NormalLife(), 0.0
+def normal_life(recordings: Sequence[PoseRecording], behaviours: Sequence[Behaviour] = BEHAVIOURS) -> NormalLife:
+    """What named behaviours see of recordings of normal life, one after the other."""
+    life, begin = NormalLife(behaviour.kind for behaviour in behaviours), 0.0
     for recording in recordings:
-        for time, people, findings in _observed(recording):
+        for time, people, findings in _observed(recording, behaviours):
             life.add(begin + time, len(people), findings)
         begin += recording.duration_s + _APART_S
     return life

@@ -246,7 +246,8 @@ def watch(
     )
     calibrated = replace(checkpoint, calibration=fit.calibration)
     scorer = Scorer(calibrated)
-    usual = fit_behaviours(named.normal_life(normal), false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
+    life = named.normal_life(normal, SETTINGS.looked_for)
+    usual = fit_behaviours(life, false_alarms_per_day=BUDGET_PER_DAY, merge_s=config.quiet_s)
     threshold = threshold_of(scorer, false_alarms_per_day=BUDGET_PER_DAY)
     scored_with = replace(models, scorer=scorer, threshold=threshold, usual=usual)
     seen = []

@@ -12,6 +12,9 @@ from pose.skeleton import COCO_JOINTS
 LEAST_SCORE: Final = 0.5
 """Scores below this are not reported."""
 
+MOST_SCORE: Final = 3.0
+"""Scores go up to this at least where more is possible: thresholds of cameras lie up to `calibration.STRICTEST`."""
+
 FIRES: Final = 1.0
 """Score from which a behaviour fires on a camera without a threshold of its own."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEAST_SCORE, TORSO, Finding, Kind
+from model.behaviours.base import LEAST_SCORE, MOST_SCORE, TORSO, Finding, Kind
 from model.behaviours.posture import Booleans, Floats, Posture
 from model.kinematics import RATE_HZ, Bodies, Measure, moments
 from pose.skeleton import COCO_JOINTS
@@ -77,7 +77,7 @@ class Crawling:
                 Finding(
                     kind=Kind.CRAWLING,
                     tracks=(bodies.track_ids[row],),
-                    score=min(speed / SPEED, 3.0),
+                    score=min(speed / SPEED, MOST_SCORE),
                     since=bodies.time - _SPAN_S,
                     saw=f"moves {speed:.1f} body heights a second, with the torso {tilt:.0f} degrees from upright",
                     facts={"speed_h_s": speed, "tilt_deg": tilt},

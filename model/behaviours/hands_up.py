@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEAST_SCORE, Finding, Kind
+from model.behaviours.base import FIRES, LEAST_SCORE, MOST_SCORE, Finding, Kind
 from model.behaviours.posture import Floats, Posture
 from model.kinematics import RATE_HZ, Bodies, Measure, moments
 from pose.skeleton import COCO_JOINTS
@@ -80,6 +80,9 @@ class HandsUp:
             person, first = bodies.people[row], int(np.argmax(up[place]))
             since = raised[person] = state.get(person, bodies.time - (span - 1 - first) / RATE_HZ)
             held, over = bodies.time - since, float(height[place][up[place]].mean())
+            if score >= FIRES:
+                # What is normal here may last longer, so the score goes on.
+                score = float(np.clip(held / HELD_S, score, MOST_SCORE))
             findings.append(
                 Finding(
                     kind=Kind.HANDS_UP,

@@ -44,6 +44,10 @@ def test_both_hands_up_are_named_after_two_seconds(target: object, facing: float
     assert first.facts["held_s"] == pytest.approx(seen[0].time - first.since, abs=0.15)
     assert first.facts["over_shoulders_h"] > 0.1
     assert first.saw.startswith("both hands up for ")
+    # A camera on which hands are up for longer in normal life can ask for more.
+    halfway = next(one for one in seen if one.time >= 5.0).finding
+    assert halfway.score == pytest.approx(halfway.facts["held_s"] / 2.0)
+    assert seen[-1].finding.score == pytest.approx(3.0, abs=0.3)
 
 
 @pytest.mark.parametrize(
