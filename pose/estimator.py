@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ DOWNLOADABLE: Final = {
 
 A file with other content is not used: loading it may run code.
 """
+
+PRECISIONS: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+"""Precisions that OpenVINO computes in, and its names of them. Which of them a CPU has is another question."""
 
 _RUNTIMES: Final = {"pt": "PyTorch", "onnx": "ONNX Runtime", "engine": "TensorRT", "openvino": "OpenVINO"}
 """Names of what runs a format of weights, by Ultralytics' name of the format."""
@@ -147,9 +150,11 @@ class PoseEstimator:
         confidence: Detections below this confidence, 0..1, are left out. A low value helps the tracker.
         converted: What runs instead of the weights, on the CPU: the same network, converted by
             `pose.runtimes.convert`.
+        precision: Of `PRECISIONS`, what a converted network computes in; unless given, OpenVINO's own choice for the
+            CPU.
 
     Raises:
-        WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
+        WeightsUnavailable: The file is not a pose model with the 17 COCO joints, or the CPU lacks the precision.
 
     Example::
 
@@ -166,6 +171,7 @@ class PoseEstimator:
         image_size: int = 640,
         confidence: float = 0.1,
         converted: Path | None = None,
+        precision: str | None = None,
     ) -> None:
         from ultralytics import YOLO
 
@@ -177,7 +183,10 @@ class PoseEstimator:
         self._lock = threading.Lock()
         try:
             self._model: YOLO = YOLO(str(converted or weights), task="pose")
-            keypoints = self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints
+            keypoints = self._try()
+            if converted is not None and precision is not None and precision != self.precision:
+                self._compile(converted, precision)
+                keypoints = self._try()
         except Exception as error:
             # Every weight format fails in its own way, from pickle errors to protobuf ones.
             raise WeightsUnavailable(
@@ -194,10 +203,14 @@ class PoseEstimator:
         """What runs the network, and in which precision if that depends on the CPU."""
         network = self._model.predictor.model
         name = str(_RUNTIMES.get(network.format, network.format))
+        return name if self.precision is None else f"{name}, {PRECISIONS.get(self.precision, self.precision)}"
+
+    @property
+    def precision(self) -> str | None:
+        """Of `PRECISIONS`, what a converted network really computes in; None for weights that run as they are."""
         if self.converted is None:
-            return name
-        precision = network.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
-        return f"{name}, {precision.get_type_name()}"
+            return None
+        return precision_of(self._model.predictor.model.backend.ov_compiled_model)
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Poses]:
         """Find people in a batch of pictures.
@@ -214,6 +227,21 @@ class PoseEstimator:
         # a CPU. Left to itself it would also take a graphics processor that it finds.
         return [poses for image in images for poses in self._predict([image], "intel:cpu")]
 
+    def _try(self) -> Tensor:
+        """Keypoints of a black picture."""
+        return self([np.zeros((64, 64, 3), np.uint8)])[0].keypoints
+
+    def _compile(self, converted: Path, precision: str) -> None:
+        """Compile the network in a precision that is not OpenVINO's own choice. Ultralytics has no argument for it."""
+        import openvino
+
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
+        compiled = openvino.Core().compile_model(next(converted.glob("*.xml")), "CPU", config)
+        if (real := precision_of(compiled)) != precision:
+            raise RuntimeError(f"this CPU does not compute in {precision}; OpenVINO would compute in {real}")
+        # Ultralytics makes its requests from what it finds here at every call.
+        self._model.predictor.model.backend.ov_compiled_model = compiled
+
     def _predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device | str) -> list[Poses]:
         if not images:
             return []
@@ -228,6 +256,12 @@ class PoseEstimator:
                 verbose=False,
             )
         return [Poses(result.boxes.xyxy, result.keypoints.data, result.boxes.conf) for result in results]
+
+
+def precision_of(compiled: Any) -> str:
+    """Of `PRECISIONS`, what a network that OpenVINO compiled really computes in."""
+    name = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return next((precision for precision, known in PRECISIONS.items() if known == name), name)
 
 
 def sha256(path: Path) -> str:

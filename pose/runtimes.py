@@ -1,20 +1,26 @@
 """What runs the pose network on a CPU: the weights as they are, or converted once to what the CPU runs faster.
 
 Ultralytics runs every format with a library of its own: ``.pt`` with PyTorch, ``.onnx`` with ONNX Runtime. OpenVINO
-runs the same network with the same weights in the precision that the CPU is best at, bfloat16 where it has instructions
-for that. A converted network is used only after it has found the people that the original finds, at the same places.
+runs the same network with the same weights in a precision that the CPU has. A converted network is used only after it
+has found, in that precision, the people that the original finds, at the same places.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,7 +32,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pose.boxes import iou
-from pose.estimator import PoseEstimator, Poses, WeightsUnavailable, first_line, sha256
+from pose.estimator import PRECISIONS, PoseEstimator, Poses, WeightsUnavailable, first_line, precision_of, sha256
 
 CONVERTIBLE: Final = (".pt", ".onnx")
 """Suffixes of the weights that can be converted."""
@@ -48,18 +54,24 @@ _MOST_STRAYS: Final = 0.05
 """At most this share of the joints are further than so many box heights from the original's, or not found."""
 
 _PATIENCE_S: Final = 120.0
-"""Seconds for which another process may convert at the same place."""
+"""Seconds for which another process may convert at the same place, or load what it found there."""
 
 FOLDER_SUFFIX: Final = "_openvino_model"
 """By this Ultralytics knows what is in a folder."""
 
 _SCRATCH: Final = ".converting-"
-_VERIFIED: Final = "verified.json"
 _DIGITS: Final = 16
+
+_LIBRARIES: Final = ("openvino", "ultralytics", "torch", "onnxruntime")
+"""What a conversion and its check depend on. Another version of one of them gets a conversion of its own."""
 
 
 class ConversionFailed(RuntimeError):
     """Weights cannot be converted, or do not find the same people afterwards; the message says why."""
+
+
+class PrecisionLacking(ConversionFailed):
+    """OpenVINO does not compute in the precision on this CPU; the message says in which it would instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,42 +129,76 @@ class Conversion:
 
     Attributes:
         folder: What `PoseEstimator` loads.
+        precision: Of `PRECISIONS`, the one that it was checked in and is to run in.
         verification: How it compares with the original.
 
     Example:
-        >>> converted = Conversion(Path("yolov8n-pose_openvino_model"), Verification(people=5, difference=0.001))
-        >>> converted.folder.name  # which goes to PoseEstimator(weights, converted=converted.folder)
-        'yolov8n-pose_openvino_model'
+        >>> folder = Path("yolov8n-pose_openvino_model")
+        >>> converted = Conversion(folder, "bfloat16", Verification(people=5, difference=0.001))
+        >>> options = {"converted": converted.folder, "precision": converted.precision}  # of PoseEstimator
     """
 
     folder: Path
+    precision: str
     verification: Verification
 
 
-def convert(weights: Path, folder: Path, pictures: Sequence[NDArray[np.uint8]] | None = None) -> Conversion:
+def available_precision(precision: str | None = None) -> str:
+    """Of `PRECISIONS`, what OpenVINO computes in on this CPU.
+
+    Args:
+        precision: The one that it is asked for; its own choice for the CPU unless given.
+
+    Raises:
+        PrecisionLacking: The CPU does not compute in that. OpenVINO itself would take another one without a word.
+    """
+    import openvino
+    from openvino import opset13
+
+    number = opset13.parameter([1], openvino.Type.f32)
+    network = openvino.Model([opset13.relu(number)], [number])
+    config = {} if precision is None else {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
+    real = precision_of(openvino.Core().compile_model(network, "CPU", config))
+    if precision not in (None, real):
+        raise PrecisionLacking(f"this CPU does not compute in {precision}; OpenVINO would compute in {real}")
+    return real
+
+
+def convert(
+    weights: Path,
+    folder: Path,
+    pictures: Sequence[NDArray[np.uint8]] | None = None,
+    *,
+    precision: str | None = None,
+) -> Conversion:
     """Convert weights for OpenVINO, or find what was converted and checked before.
 
-    A conversion is kept under the digest of the weights, the version of OpenVINO, and the CPU, whose precision it was
-    checked with. One that was cut short or changed is made anew. Processes that convert at once wait for each other.
+    A conversion is kept under the digest of the weights, the CPU and the versions of the libraries; beside it lies what
+    came of its check in each precision. One that was cut short or changed is made anew. What failed is not tried again.
+    A new conversion replaces those of other content, versions and CPUs under the same name. Processes that convert at
+    once wait for each other.
 
     Args:
         weights: A file with one of the `CONVERTIBLE` suffixes. ``.pt`` files can run code when they are loaded.
         folder: Where conversions are kept; made if missing.
         pictures: Pictures with people for the check, of shape ``(height, width, 3)``, uint8, BGR; those that come with
             Ultralytics unless given.
+        precision: Of `PRECISIONS`, what the network is to compute in; OpenVINO's own choice for the CPU unless given.
 
     Raises:
         WeightsUnavailable: The file is not a pose model with the 17 COCO joints.
+        PrecisionLacking: The CPU does not compute in the precision.
         ConversionFailed: The weights cannot be converted, the folder cannot be written, or the check failed.
     """
     try:
-        kept = folder / f"{weights.stem}-{_key(weights)}{FOLDER_SUFFIX}"
-        if (verification := _verified(kept)) is None:
+        precision = available_precision(precision)
+        kept = folder / f"{_name(weights)}-{_key(weights)}{FOLDER_SUFFIX}"
+        if (outcome := _outcomes(kept).get(precision)) is None:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock", timeout=_PATIENCE_S):
                 # Another process may have been faster.
-                verification = _verified(kept) or _make(weights, kept, _pictures() if pictures is None else pictures)
-        return Conversion(kept, verification)
+                if (outcome := _outcomes(kept).get(precision)) is None:
+                    outcome = _attempt(weights, kept, precision, _pictures() if pictures is None else pictures)
     except (ConversionFailed, WeightsUnavailable):
         raise
     except Timeout as error:
@@ -160,23 +206,75 @@ def convert(weights: Path, folder: Path, pictures: Sequence[NDArray[np.uint8]] |
     except Exception as error:
         # Each format and each of the libraries that take part fails in its own way.
         raise ConversionFailed(f"{weights.name} cannot be converted: {first_line(error)}") from error
+    if isinstance(outcome, str):
+        raise ConversionFailed(
+            f"{outcome}; this is tried again with other versions of {', '.join(_LIBRARIES)}, or without {_record(kept)}"
+        )
+    # Says to others that convert that it is in use.
+    with contextlib.suppress(OSError):
+        os.utime(_record(kept))
+    return Conversion(kept, precision, outcome)
 
 
-def _make(weights: Path, kept: Path, pictures: Sequence[NDArray[np.uint8]]) -> Verification:
-    """Convert into a folder of its own, which gets its name only after the check."""
+def _attempt(weights: Path, kept: Path, precision: str, pictures: Sequence[NDArray[np.uint8]]) -> Verification | str:
+    """Convert and check; a failure that would come again is an outcome as well, in words."""
     for left_over in kept.parent.glob(f"{_SCRATCH}*"):
         shutil.rmtree(left_over, ignore_errors=True)
+    _remove_others(weights, kept)
     original = PoseEstimator(weights)
+    known = _outcomes(kept)
+    intact = any(isinstance(outcome, Verification) for outcome in known.values())
+    outcome: Verification | str
+    try:
+        outcome = _make(original, kept, precision, pictures, intact=intact)
+    except (OSError, MemoryError):
+        raise
+    except ConversionFailed as error:
+        outcome = str(error)
+    except Exception as error:
+        # OpenVINO does not say that a disk is full.
+        if shutil.disk_usage(kept.parent).free < 3 * weights.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        outcome = f"{weights.name} cannot be converted: {first_line(error)}"
+    _write(kept, known | {precision: outcome})
+    return outcome
+
+
+def _make(
+    original: PoseEstimator, kept: Path, precision: str, pictures: Sequence[NDArray[np.uint8]], *, intact: bool
+) -> Verification:
+    """Convert into a folder of its own, which gets its name only after the check; what is `intact` is only checked."""
+    weights = original.weights
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=_SCRATCH) as scratch:
         convert_to = _from_onnx if weights.suffix.lower() == ".onnx" else _from_pt
-        made = convert_to(weights, Path(scratch))
-        converted = PoseEstimator(weights, converted=made)
-        verification = Verification.compare(original(pictures), converted(pictures))
-        record = {"verification": asdict(verification), "files": _digests(made)}
-        (made / _VERIFIED).write_text(json.dumps(record, indent=1))
-        shutil.rmtree(kept, ignore_errors=True)
-        made.rename(kept)
+        made = kept if intact else convert_to(weights, Path(scratch))
+        try:
+            converted = PoseEstimator(weights, converted=made, precision=precision)
+        except WeightsUnavailable as error:
+            if isinstance(error.__cause__, (OSError, MemoryError)):
+                raise error.__cause__ from None
+            raise ConversionFailed(f"the converted network does not run: {first_line(error)}") from error
+        # One at a time: in a batch, pictures of several sizes get wider borders, which move joints more than precision.
+        expected, found = ([poses for each in pictures for poses in run([each])] for run in (original, converted))
+        verification = Verification.compare(expected, found)
+        if not intact:
+            shutil.rmtree(kept, ignore_errors=True)
+            made.rename(kept)
     return verification
+
+
+def _remove_others(weights: Path, kept: Path) -> None:
+    """Remove conversions of weights with this name that nobody has asked for lately: they may just be loading."""
+    ours = re.compile(rf"({re.escape(_name(weights))}-[0-9a-f]{{{_DIGITS}}})({FOLDER_SUFFIX}|\.json)")
+    for path in list(kept.parent.iterdir()):
+        named = ours.fullmatch(path.name)
+        if named is None or kept.name == f"{named[1]}{FOLDER_SUFFIX}":
+            continue
+        folder = path.with_name(f"{named[1]}{FOLDER_SUFFIX}")
+        used = [each.stat().st_mtime for each in (folder, _record(folder)) if each.exists()]
+        if used and time.time() - max(used) > _PATIENCE_S:
+            shutil.rmtree(folder, ignore_errors=True)
+            _record(folder).unlink(missing_ok=True)
 
 
 def _pairs(expected: Poses, found: Poses) -> list[tuple[int, int]]:
@@ -224,17 +322,51 @@ def _from_pt(weights: Path, scratch: Path) -> Path:
         return Path(YOLO(copied, task="pose").export(format="openvino", dynamic=True, device="cpu", verbose=False))
 
 
-def _verified(kept: Path) -> Verification | None:
-    """The result of the check, if the folder holds what was checked."""
+def _name(weights: Path) -> str:
+    """What the conversions of weights of one name begin with; Ultralytics would take a dot in it for another format."""
+    return f"{weights.stem}-{weights.suffix.removeprefix('.').lower()}"
+
+
+def _record(kept: Path) -> Path:
+    """The file that says what came of a conversion."""
+    return kept.with_name(f"{kept.name.removesuffix(FOLDER_SUFFIX)}.json")
+
+
+def _outcomes(kept: Path) -> dict[str, Verification | str]:
+    """What came of the check in each precision that was tried: how the network compares, or why it is not used.
+
+    A check counts only if the folder holds what was checked.
+    """
     try:
-        record = json.loads((kept / _VERIFIED).read_text())
-        return Verification(**record["verification"]) if record["files"] == _digests(kept) else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        record = json.loads(_record(kept).read_text())
+        checks = {
+            precision: check["failed"] if "failed" in check else Verification(**check)
+            for precision, check in record["checks"].items()
+        }
+        intact = kept.exists() and record["files"] == _digests(kept)
+        return {precision: outcome for precision, outcome in checks.items() if intact or isinstance(outcome, str)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _write(kept: Path, outcomes: Mapping[str, Verification | str]) -> None:
+    checks = {
+        precision: {"failed": outcome} if isinstance(outcome, str) else asdict(outcome)
+        for precision, outcome in outcomes.items()
+    }
+    record = {"made_with": _versions(), "files": _digests(kept) if kept.exists() else {}, "checks": checks}
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=_SCRATCH) as scratch:
+        written = Path(scratch, _record(kept).name)
+        written.write_text(json.dumps(record, indent=1))
+        written.replace(_record(kept))
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != _VERIFIED}
+    return {path.name: sha256(path) for path in sorted(folder.iterdir())}
+
+
+def _versions() -> dict[str, str]:
+    return {library: import_module(library).__version__ for library in _LIBRARIES}
 
 
 def _key(weights: Path) -> str:
@@ -246,7 +378,7 @@ def _key(weights: Path) -> str:
     beside = [
         path for path in (weights.with_name(f"{weights.name}.data"), weights.with_suffix(".data")) if path.is_file()
     ]
-    depends_on = ([sha256(path) for path in (weights, *beside)], openvino.__version__, cpu)
+    depends_on = ([sha256(path) for path in (weights, *beside)], _versions(), cpu)
     return hashlib.sha256(repr(depends_on).encode()).hexdigest()[:_DIGITS]
 
 

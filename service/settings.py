@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.addresses.backends import broker_url, check_redis_url, webhook_key
 from service.documents.budget import per_day_of
+from service.documents.time_zones import TimeZone
 from service.logs import LogFormat, LogLevel
 from simulation.weights import POSE_WEIGHTS
 
@@ -118,6 +119,11 @@ class Settings(BaseSettings):
         description="What runs YOLO-pose on a CPU. `original`: the weights as they are. `openvino`: `.pt` and `.onnx` "
         "weights are converted once, checked against the original on pictures, and kept in the data folder. `auto`: "
         "OpenVINO, or the original if that cannot be.",
+    )
+    pose_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto",
+        description="What OpenVINO computes YOLO-pose in, if the CPU has it. `auto`: OpenVINO's own choice, `bfloat16` "
+        "where the CPU has instructions for that. Weights that run as they are need `auto` or `float32`.",
     )
     pose_image_size: int = Field(
         640,
@@ -243,6 +249,9 @@ class Settings(BaseSettings):
         description="Highest processed frame rate of each camera, in frames per second; a camera can have its own "
         "(`max_fps`).",
     )
+    timezone: TimeZone = Field(
+        "UTC", description="Time zone by whose clock the rules of cameras apply, such as `Europe/Berlin`."
+    )
     max_camera_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a camera, width times height.")
     camera_open_s: PositiveFloat = Field(
         10.0, description="Seconds after which an attempt to connect to a camera is given up."
@@ -303,7 +312,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {device!r}")
         return device
 
-    @field_validator("log_level", "log_format", "auth", "role", mode="before")
+    @field_validator("log_level", "log_format", "auth", "role", "pose_runtime", "pose_precision", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -101,9 +101,19 @@ def database_url(backend: str, tmp_path: Path) -> str:
     return os.environ["DAFLOW_DATABASE_URL"] if backend == "servers" else f"sqlite:///{tmp_path / 'daflow.db'}"
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An SQLite database with all tables and no rows; to make them anew takes as long as many a test."""
+    file = tmp_path_factory.mktemp("migrated") / "daflow.db"
+    Database.open(f"sqlite:///{file}").close()
+    return file.read_bytes()
+
+
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(backend: str, database_url: str, migrated: bytes, tmp_path: Path) -> Iterator[Database]:
     """That database, opened."""
+    if backend == "embedded":
+        (tmp_path / "daflow.db").write_bytes(migrated)
     database = Database.open(database_url)
     yield database
     database.close()
@@ -115,9 +125,14 @@ def scorer() -> CardboardScorer:
 
 
 @pytest.fixture
-def serve(backend: str, tmp_path: Path, scorer: CardboardScorer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+def serve(
+    backend: str, migrated: bytes, tmp_path: Path, scorer: CardboardScorer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Serve]:
     """Starts servers in this process, with the cardboard scorer unless told otherwise."""
     monkeypatch.setattr("service.clips.uploads.inspect", cardboard_inspect)
+    if backend == "embedded":
+        (tmp_path / "data").mkdir(mode=0o700, exist_ok=True)
+        (tmp_path / "data" / "daflow.db").write_bytes(migrated)
     with ExitStack() as stack:
 
         def start(

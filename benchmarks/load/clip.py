@@ -55,6 +55,7 @@ def timed_models(settings: Settings, batch: int) -> tuple[LoadedModels, TimedEst
         image_size=settings.pose_image_size,
         confidence=settings.pose_confidence,
         converted=loaded.estimator.converted,
+        precision=loaded.estimator.precision,
     )
     estimator.seconds = 0.0  # Loading has warmed it up.
     return replace(loaded, estimator=estimator, batch=batch), estimator

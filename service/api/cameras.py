@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response, WebSocket
@@ -22,6 +22,7 @@ from service.api.sockets import UNKNOWN_CODE, either, send, send_text, stream
 from service.cameras.camera import Camera, Latest
 from service.cameras.config import MOST_FPS, CameraConfig, CameraPatch
 from service.cameras.manager import NotASkeletonFeed
+from service.cameras.preview import MOST_INCIDENTS, PreviewRequest, RulesPreview, preview
 from service.cameras.skeleton_feed import SkeletonFeed
 from service.cameras.status import CameraStatus
 from service.cameras.store import UnknownCamera
@@ -136,6 +137,30 @@ def delete_pictures(runtime: RuntimeDep, camera_id: CameraId) -> PicturesRemoved
             raise
     removed = runtime.cameras.pictures.remove(camera_id)
     return PicturesRemoved(incidents=removed.incidents, files=removed.files, size_bytes=removed.bytes)
+
+
+@router.post(
+    "/{camera_id}/rules/preview",
+    summary="Try rules on past incidents",
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.CAMERA_NOT_FOUND),
+)
+def preview_rules(runtime: RuntimeDep, camera_id: CameraId, asked: PreviewRequest) -> RulesPreview:
+    """What these rules would have made of the incidents of the last hours. Nothing changes."""
+    camera = runtime.cameras.manager.camera(camera_id)
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=asked.hours)
+    incidents, more = runtime.streams.incidents.page(limit=MOST_INCIDENTS, camera=camera_id, since=since)
+    thresholds = camera.status().thresholds
+    return preview(
+        incidents,
+        asked.rules,
+        camera.config,
+        camera.site,
+        1.0 if thresholds is None else thresholds.alert,
+        since=since,
+        until=until,
+        complete=more is None,
+    )
 
 
 @router.get(
@@ -292,6 +317,8 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
     shown, shown_at = None, 0.0
     # A boundary follows each picture at once, because browsers wait for it before they show the picture.
     boundary = f"--{_BOUNDARY}\r\n".encode()
+    # Chromium counts a page as loading until the second picture begins. A camera may have none for hours.
+    copies = 2
     yield boundary
     while True:
         began = time.monotonic()
@@ -303,8 +330,10 @@ async def _pictures(runtime: Runtime, camera_id: str, background: Ground, *, per
         # Sending the same picture again from time to time shows whether the client is still there.
         if latest is not None and (latest is not shown or began - shown_at >= heartbeat_s):
             jpeg = await run_in_threadpool(runtime.cameras.live_view.jpeg, camera_id, latest, background)
-            yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
-            shown, shown_at = latest, time.monotonic()
+            yield copies * (
+                b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, boundary)
+            )
+            copies, shown, shown_at = 1, latest, time.monotonic()
         await asyncio.sleep(max(0.0, period - (time.monotonic() - began)))
         await _change(camera, latest, heartbeat_s)
 

@@ -53,6 +53,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("PATCH", "/v1/cameras/{camera_id}"): _ADMIN_CAMERA,
     ("DELETE", "/v1/cameras/{camera_id}"): _ADMIN_CAMERA,
     ("DELETE", "/v1/cameras/{camera_id}/pictures"): _ADMIN_CAMERA,
+    ("POST", "/v1/cameras/{camera_id}/rules/preview"): _ADMIN_CAMERA,
     ("GET", "/v1/cameras/{camera_id}/snapshot.jpg"): _READ_CAMERA,
     ("GET", "/v1/cameras/{camera_id}/live.mjpg"): _READ_CAMERA,
     (WEBSOCKET, "/v1/cameras/{camera_id}/scores"): _READ_CAMERA,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import structlog
@@ -30,6 +31,7 @@ from service.cameras.sources import open_capture
 from service.cameras.status import CameraStatus, SourceProblem
 from service.documents.base import EndReason
 from service.documents.messages import Score, Staleness, Validity
+from service.documents.time_zones import time_zone
 from service.incidents.log import IncidentLog
 from service.incidents.recorder import EvidenceRecorder
 from service.incidents.store import HeldPeak
@@ -273,6 +275,11 @@ class Camera:
         """The false-alarm budget of this camera, in false alarms per day."""
         return self.config.false_alarms_per_day or self._post.settings.false_alarms_per_day
 
+    @property
+    def site(self) -> ZoneInfo:
+        """The time zone by whose clock rules apply."""
+        return time_zone(self.config.timezone or self._post.settings.timezone)
+
     def calibration(self) -> Calibration | None:
         """The calibration in use: the camera's own, or that of the service. None until the models are loaded."""
         if self._model is not None:
@@ -287,7 +294,7 @@ class Camera:
             if self._judge is None or self._judge.calibration is not self.calibration():
                 self._renew()
             judge = self._judge
-            incident = judge.open.id if judge is not None and judge.open is not None else None
+            incident = None if judge is None else judge.open
         problem = source.problem if source else None
         size = source.size if source else None
         since = source.since if source else self._disabled_since
@@ -316,7 +323,8 @@ class Camera:
             thresholds=judge.thresholds if judge is not None else None,
             calibration=self._validity,
             stale=list(self.staleness),
-            incident=incident,
+            incident=None if incident is None else incident.id,
+            incident_severity=None if incident is None else incident.severity,
             suppressed=judge.suppressed if judge is not None else 0,
         )
 
@@ -444,9 +452,9 @@ class Camera:
             usual={} if own is None else own.usual,
         )
         if self._judge is None:
-            self._judge = Judge(self.id, self.config, meaning)
+            self._judge = Judge(self.id, self.config, meaning, site=self.site)
         else:
-            self._judge.change(self.config, meaning)
+            self._judge.change(self.config, meaning, self.site)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 import yaml
 from pydantic import (
+    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -26,6 +26,8 @@ from service.documents.base import Severity
 from service.documents.budget import per_day_of
 from service.documents.kinds import ON_REQUEST, SEVERITIES
 from service.documents.messages import CAMERA_ID
+from service.documents.time_zones import TimeZone
+from service.live.rules import MOST_RULES, Mode, Rule
 from service.live.zones import MOST_ZONES, Zone
 
 MOST_FPS: Final = 60.0
@@ -35,13 +37,7 @@ LONGEST_RETENTION_HOURS: Final = 87_600.0
 BUDGETS: Final = ("false_alarms_per_day", "alert_false_alarms_per_day")
 """Fields of a camera with a false-alarm budget."""
 
-BehaviourMode = Annotated[
-    # YAML reads a plain `off` as false.
-    Literal["off", "warning", "alert"],
-    BeforeValidator(lambda mode: "off" if mode is False else mode),
-]
-
-USUAL_MODES: Final[dict[Kind, str]] = {
+USUAL_MODES: Final[dict[Kind, Mode]] = {
     kind: "off" if kind in ON_REQUEST else severity.value for kind, severity in SEVERITIES.items()
 }
 """What a camera does with each named behaviour of which its configuration says nothing."""
@@ -107,13 +103,31 @@ class CameraConfig(BaseModel):
         "`lying`, `fall` and `crawling`, but are scored. A person is in a zone if the middle of the bounding box is.",
         examples=[[[[0.1, 0.5], [0.4, 0.5], [0.4, 0.8], [0.1, 0.8]]]],
     )
-    behaviours: dict[Kind, BehaviourMode] = Field(
+    behaviours: dict[Kind, Mode] = Field(
         default_factory=dict,
-        description="Severity of incidents of a named behaviour on this camera: `warning`, `alert`, or `off` to switch "
-        "it off. Behaviours left out have their usual mode: "
+        description="Severity of incidents of a named behaviour on this camera: `alert`, `warning`, `record` for "
+        "incidents that notify nobody, or `off` to switch it off. Behaviours left out have their usual mode: "
         + ", ".join(f"`{kind}` {mode}" for kind, mode in USUAL_MODES.items())
         + ".",
         examples=[{"running": "off", "lying": "warning"}],
+    )
+    rules: tuple[Rule, ...] = Field(
+        default=(),
+        max_length=MOST_RULES,
+        description="What events mean by kind, day, time, place and duration. The first rule that applies decides; if "
+        "none does, `behaviours` and the levels decide.",
+        examples=[[{"kinds": ["running"], "hours": "22:00-06:00", "then": "alert"}]],
+    )
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Time zone of the site, by whose clock rules apply, such as `Europe/Berlin`; null uses "
+        "`DAFLOW_TIMEZONE`.",
+        examples=["Europe/Berlin"],
+    )
+    pause_until: AwareDatetime | None = Field(
+        default=None,
+        description="Until this time incidents are recorded, and nobody is notified of them.",
+        examples=["2026-03-14T18:00:00Z"],
     )
     loitering: LoiteringSettings = Field(
         default_factory=LoiteringSettings,
@@ -178,11 +192,11 @@ class CameraConfig(BaseModel):
 
     @field_validator("behaviours")
     @classmethod
-    def _only_named_behaviours(cls, behaviours: dict[Kind, BehaviourMode]) -> dict[Kind, BehaviourMode]:
+    def _only_named_behaviours(cls, behaviours: dict[Kind, Mode]) -> dict[Kind, Mode]:
         if Kind.UNUSUAL in behaviours:
             raise ValueError(
                 "unusual is no named behaviour and cannot be switched; set false_alarms_per_day and "
-                "alert_false_alarms_per_day instead"
+                "alert_false_alarms_per_day, or a rule, instead"
             )
         return behaviours
 
@@ -197,7 +211,7 @@ class CameraConfig(BaseModel):
 
     @model_validator(mode="after")
     def _wrong_way_has_a_direction(self) -> Self:
-        if self.wrong_way is None and self.behaviours.get(Kind.WRONG_WAY, "off") != "off":
+        if self.wrong_way is None and Kind.WRONG_WAY in self.reported:
             raise ValueError(
                 "wrong_way needs the direction in which people are to go: set wrong_way.direction_deg, in degrees on "
                 "the picture (0 is to its right, 90 up)"
@@ -207,7 +221,7 @@ class CameraConfig(BaseModel):
     @property
     def looked_for(self) -> tuple[Behaviour, ...]:
         """The behaviours to look for: the usual ones, and those that this camera asks for."""
-        asked = [kind for kind in self.severities if kind in ON_REQUEST]
+        asked = self.reported & ON_REQUEST
         behaviours: list[Behaviour] = [*BEHAVIOURS]
         if Kind.WRONG_WAY in asked and self.wrong_way is not None:
             behaviours.append(WrongWay(self.wrong_way.direction_deg, self.wrong_way.zone))
@@ -218,10 +232,20 @@ class CameraConfig(BaseModel):
         return tuple(behaviours)
 
     @property
+    def modes(self) -> dict[Kind, Mode]:
+        """What each named behaviour means where no rule is about it."""
+        return {**USUAL_MODES, **self.behaviours}
+
+    @property
     def severities(self) -> dict[Kind, Severity]:
-        """Severity of each named behaviour that is not switched off."""
-        modes: dict[Kind, str] = {**USUAL_MODES, **self.behaviours}
-        return {kind: Severity(mode) for kind, mode in modes.items() if mode != "off"}
+        """Severity of each named behaviour that is not switched off, where no rule is about it."""
+        return {kind: Severity(mode) for kind, mode in self.modes.items() if mode != "off"}
+
+    @property
+    def reported(self) -> frozenset[Kind]:
+        """The named behaviours that are reported, always or by a rule that names them."""
+        ruled = {kind for rule in self.rules if rule.then != "off" for kind in rule.kinds}
+        return frozenset(self.severities) | (ruled - {Kind.UNUSUAL})
 
 
 def _like_config(schema: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from model.budget import share_of
 from model.calibration import Calibration
 from model.online import HeldScore
 from service.cameras.config import CameraConfig
+from service.cameras.ruling import Ruled, Ruling
 from service.cameras.status import Thresholds
 from service.documents.base import EndReason
 from service.documents.kinds import firing_by_track, scores_by_track
@@ -107,6 +108,7 @@ class Judge:
         config: Its configuration.
         meaning: Its calibration and false-alarm budget.
         new_id: Makes ids of incidents.
+        site: The time zone by whose clock its rules apply.
 
     Attributes:
         calibration: The calibration in use.
@@ -119,9 +121,11 @@ class Judge:
         config: CameraConfig,
         meaning: Meaning,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        site: tzinfo = UTC,
     ) -> None:
         rules = rules_of(config, meaning)
-        self.thresholds = _thresholds(rules, meaning)
+        self.thresholds = _thresholds(rules, meaning, config.reported)
+        self._ruling = Ruling(config, site)
         self._camera_id = camera_id
         self.calibration = meaning.calibration
         self._detector = IncidentDetector(camera_id, rules, new_id)
@@ -130,13 +134,14 @@ class Judge:
         self._observed_at = -math.inf
         self._rest = config.rest
 
-    def change(self, config: CameraConfig, meaning: Meaning) -> None:
+    def change(self, config: CameraConfig, meaning: Meaning, site: tzinfo = UTC) -> None:
         """Use another configuration or calibration from now on; an open incident stays open.
 
         If the rules differ from those before, the held scores are forgotten: they belong to the rules before.
         """
         rules = rules_of(config, meaning)
-        self.thresholds = _thresholds(rules, meaning)
+        self.thresholds = _thresholds(rules, meaning, config.reported)
+        self._ruling = Ruling(config, site)
         self.calibration = meaning.calibration
         self._rest = config.rest
         if self._detector.rules != rules:
@@ -172,16 +177,26 @@ class Judge:
             if window is not None
         }
         parts = {} if level is None else _parts(scored)
-        findings = self._wanted(scored)
+        ruled = self._ruled(scored, people, times.captured_at)
         # A frame captured earlier may still arrive after the camera was reported lost.
         self._observed_at = max(scored.captured_at, self._observed_at)
-        changes = self._detector.observe(Observation(self._observed_at, level, people, parts, findings))
+        changes = self._detector.observe(
+            Observation(
+                self._observed_at,
+                level,
+                people,
+                parts,
+                ruled.findings,
+                severities=ruled.severities,
+                unusual=ruled.unusual,
+            )
+        )
         peak, held = self._peak, self._held.update(self._observed_at, scored.smoothed)
         if any(isinstance(change, Started) for change in changes):
             self._peak = math.nan
         if self.open is not None:
             self._peak = float(np.fmax(self._peak, held))
-        return Verdict(self._score(scored, times, level, parts, findings), changes, peak)
+        return Verdict(self._score(scored, times, level, parts, ruled.findings), changes, peak)
 
     def lost(self, now: float) -> list[Change]:
         """Note that the camera has delivered nothing up to now.
@@ -201,11 +216,11 @@ class Judge:
         """
         return self._detector.end(max(now, self._observed_at), reason)
 
-    def _wanted(self, scored: Scored) -> list[Finding]:
-        """The findings that count: not of behaviours that are switched off, and of nobody who rests."""
-        severities = self._detector.rules.severities
-        findings = [one for one in scored.findings if one.kind in severities]
-        return without_rest(findings, scored.track_ids, scored.boxes, self._rest, (scored.width, scored.height))
+    def _ruled(self, scored: Scored, people: Mapping[int, float], at: datetime) -> Ruled:
+        """What the frame means: nothing that is switched off here and now, and nobody who rests."""
+        size = (scored.width, scored.height)
+        findings = without_rest(scored.findings, scored.track_ids, scored.boxes, self._rest, size)
+        return self._ruling.of(scored, findings, people, at)
 
     def _score(
         self,
@@ -259,7 +274,7 @@ def rules_of(config: CameraConfig, meaning: Meaning) -> Rules:
     )
 
 
-def _thresholds(rules: Rules, meaning: Meaning) -> Thresholds:
+def _thresholds(rules: Rules, meaning: Meaning, reported: Collection[Kind]) -> Thresholds:
     return Thresholds(
         open=rules.open_level,
         close=rules.close_level,
@@ -267,7 +282,7 @@ def _thresholds(rules: Rules, meaning: Meaning) -> Thresholds:
         false_alarms_per_day=meaning.budget,
         unusual_per_day=meaning.unusual_per_day,
         behaviours={
-            kind: meaning.usual[kind].threshold if kind in meaning.usual else FIRES for kind in rules.severities
+            kind: meaning.usual[kind].threshold if kind in meaning.usual else FIRES for kind in Kind if kind in reported
         },
         calibration=meaning.of,
         adapted=meaning.adapted,

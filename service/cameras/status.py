@@ -11,7 +11,7 @@ from model.behaviours import Kind
 from pose.live import SourceState
 from pose.sight import CannotSee
 from service.cameras.config import CameraConfig
-from service.documents.base import Document, Level
+from service.documents.base import Document, Level, Severity
 from service.documents.messages import Staleness, Validity
 
 
@@ -103,4 +103,5 @@ class CameraStatus(Document):
         default_factory=list, description="Why the calibration is stale; empty if it is not."
     )
     incident: str | None = Field(description="Id of the open incident; null if there is none.")
+    incident_severity: Severity | None = Field(default=None, description="Its severity so far.")
     suppressed: int = Field(description="Incidents suppressed by the cooldown since the camera was last started.")

@@ -28,6 +28,7 @@ from service.dashboard.frame import (
     path,
     text,
 )
+from service.dashboard.rules import RulesCard
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.wall import GROUNDS, choice
 from service.dashboard.watch import STEP_S, Point, Trace, Watch
@@ -51,6 +52,7 @@ from service.dashboard.words import (
     state_of,
     tone,
 )
+from service.dashboard.zones import Zones
 from service.documents.kinds import TITLES, most_severe, rarity_words
 from service.runtime import Runtime
 from simulation.scene import story
@@ -90,35 +92,6 @@ class Screen(Element, component="components/screen.js"):
         A browser that asks before waits for the first picture, and the page counts as loading until then.
         """
         self._props["seen"] = True
-
-
-class Zones(Element, component="components/zones.js"):
-    """Zones drawn on the picture.
-
-    Args:
-        camera: Id of the camera.
-        zones: The zones to begin with: of each kind in `_ZONES` a list of polygons, with corners in shares of width and
-            height.
-        seen: Whether the camera has a picture yet.
-    """
-
-    def __init__(self, camera: str, zones: dict[str, list[Any]], *, seen: bool) -> None:
-        super().__init__()
-        self._zones = [{"kind": kind, "corners": zone} for kind in _ZONES for zone in zones[kind]]
-        self._props.update(
-            {
-                "picture": f"/v1/cameras/{camera}/snapshot.jpg" if seen else "",
-                "alt": "Current picture of the camera",
-                "value": self._zones,
-                "kinds": _ZONES,
-            }
-        )
-        self.on("zones", lambda event: setattr(self, "_zones", event.args))
-
-    @property
-    def zones(self) -> dict[str, list[Any]]:
-        """The zones as they are drawn now, of each kind in `_ZONES`."""
-        return {kind: [zone["corners"] for zone in self._zones if zone["kind"] == kind] for kind in _ZONES}
 
 
 class _View:
@@ -161,6 +134,7 @@ class _View:
                         "p",
                         "soft small",
                     )
+                RulesCard(self._visitor, self._camera, self._settings.timezone, self._seen).open(status["config"])
                 with card("Settings"):
                     self._settings_form(status["config"])
             with ui.element("div").classes("stack"):
@@ -175,6 +149,10 @@ class _View:
         self._show()
         self._watch.camera.subscribe(self._changed)
         ui.timer(STEP_S, self._step)
+
+    def _seen(self) -> bool:
+        """Whether the camera has a picture yet."""
+        return self._watch.trace(self._camera).latest is not None
 
     def _changed(self, camera: str) -> None:
         if camera == self._camera:
@@ -237,7 +215,7 @@ class _View:
             "p",
             "soft small",
         )
-        zones = Zones(self._camera, config, seen=self._watch.trace(self._camera).latest is not None)
+        zones = Zones(self._camera, config, _ZONES, seen=self._seen())
         heading("Source", 3)
         with ui.element("div").classes("form"):
             name = ui.input("Name", value=config["name"] or "").props("outlined maxlength=100")

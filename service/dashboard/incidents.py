@@ -27,7 +27,7 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence, who
+from service.dashboard.words import ENDS, MODES, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence, who
 from service.documents.kinds import TITLES, rarity_words
 from service.documents.messages import IncidentInfo, KindSeen
 from service.drawing.overlay import level_text
@@ -42,7 +42,7 @@ _NAMED: Final = 12
 _SHORTEST_SPAN_S: Final = 0.5
 """Seconds of the timeline in which a moment can be seen."""
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
-_SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings"}
+_SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings", "record": "Recorded only"}
 _STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
 
 
@@ -162,6 +162,7 @@ class _View:
             "title": incident["title"],
             "camera": self._name(incident),
             "severity": incident["severity"],
+            "urgency": MODES[incident["severity"]],
             "at": incident["kinds"][0]["first_at"],
             "words": _state_text(incident),
             "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
@@ -228,8 +229,7 @@ class _View:
             with ui.element("h2").classes("name"):
                 text(f"{incident['title']}, ", "span")
                 Moment(incident["kinds"][0]["first_at"], "time")
-            alert = incident["severity"] == "alert"
-            text("Alert" if alert else "Warning", "span", f"pill {incident['severity']}")
+            text(MODES[incident["severity"]], "span", f"pill {incident['severity']}")
             text(f"{self._name(incident)}, {_state_text(incident)}", "span", "soft")
         text(sentence(incident["explanation"]), "p", "why")
         with ui.element("div").classes("row").style("margin-bottom: 1rem"):

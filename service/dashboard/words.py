@@ -11,7 +11,7 @@ from model.behaviours import Kind
 from service.documents.amounts import duration as duration
 from service.documents.amounts import rate as rate
 from service.documents.base import Severity
-from service.documents.kinds import SEVERITIES, rarity_words, title
+from service.documents.kinds import SEVERITIES, TITLES, rarity_words, title
 from service.documents.results import PersonScore
 from service.drawing.overlay import level_text
 
@@ -59,8 +59,8 @@ DROPS: Final = {
 PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people close together)"}
 """Names of the parts of a score."""
 
-MODES: Final = {"alert": "Alert", "warning": "Warning", "off": "Off"}
-"""What a camera does about a named behaviour, by `service.cameras.config.BehaviourMode`."""
+MODES: Final = {"alert": "Alert", "warning": "Warning", "record": "Record only", "off": "Off"}
+"""What a camera does about a kind of event, by `service.live.rules.Mode`."""
 
 _UNITS: Final = {
     "_h_s": " body heights per second",
@@ -130,6 +130,34 @@ def tone(kind: Kind, modes: Mapping[str, str]) -> str:
         modes: What the camera says of it, from `CameraConfig.behaviours`.
     """
     return modes.get(kind, SEVERITIES.get(kind, Severity.WARNING))
+
+
+def rule_words(rule: Mapping[str, Any]) -> str:
+    """A rule as a sentence.
+
+    Args:
+        rule: As in `CameraConfig.rules`; what is missing is as usual.
+
+    Example:
+        >>> rule_words({"kinds": ["running"], "days": ["sat", "sun"], "hours": "22:00-06:00", "then": "alert"})
+        'Running, Sat and Sun, 22:00-06:00: alert'
+        >>> rule_words({"name": "Quiet", "lasts_s": 5, "then": "record"})
+        'Quiet. Everything, from 5 s on: record only'
+    """
+    parts = [
+        _listed([TITLES[Kind(kind)] for kind in rule.get("kinds") or ()]).capitalize() or "Everything",
+        _listed([day.capitalize() for day in rule.get("days") or ()]),
+        rule.get("hours") or "",
+        "in its zones" if rule.get("zones") else "",
+        f"from {duration(rule['lasts_s'])} on" if rule.get("lasts_s") else "",
+    ]
+    named = f"{rule['name']}. " if rule.get("name") else ""
+    return f"{named}{', '.join(filter(None, parts))}: {MODES[rule['then']].lower()}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names with commas and an "and"; empty for none."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def who(tracks: Iterable[int]) -> str:

@@ -9,10 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Severity(StrEnum):
-    """How urgent an incident is."""
+    """How urgent an incident is, least urgent first.
 
+    Example:
+        >>> max([Severity.WARNING, Severity.RECORD], key=lambda severity: severity.rank)
+        <Severity.WARNING: 'warning'>
+    """
+
+    RECORD = "record"
+    """It is kept and shown, and nobody is notified."""
     WARNING = "warning"
     ALERT = "alert"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order; 0 is the least urgent."""
+        return list(Severity).index(self)
 
 
 class EndReason(StrEnum):

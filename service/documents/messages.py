@@ -159,7 +159,9 @@ class IncidentInfo(Document):
         examples=["shoulders came down by 0.6 body heights, at up to 1.4 a second"],
     )
     kinds: list[KindSeen] = Field(description="Every kind that was seen, most severe first.")
-    severity: Severity = Field(description="Highest severity so far: `warning` or `alert`.")
+    severity: Severity = Field(
+        description="Highest severity so far: `alert`, `warning`, or `record` if nobody is notified."
+    )
     started_at: Moment = Field(
         description="When the behaviour began, or from when the level stayed at or above the threshold."
     )
@@ -312,6 +314,15 @@ _AnyEvent = IncidentStarted | IncidentUpdated | IncidentEnded | IncidentEvidence
 
 Event = Annotated[_AnyEvent, Field(discriminator="type")]
 """An event: it is stored, and every subscriber of incidents receives it."""
+
+
+def notifies(event: Event) -> bool:
+    """Whether the webhook and MQTT are told of an event: not of incidents that are only recorded.
+
+    An incident that becomes more severe is told from then on, first as `incident.updated`.
+    """
+    return not isinstance(event, _IncidentEvent) or event.incident.severity is not Severity.RECORD
+
 
 ScoreStreamMessage = Annotated[Hello | Score | Heartbeat | Lagged, Field(discriminator="type")]
 """Messages of ``/v1/cameras/{id}/scores``."""

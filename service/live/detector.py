@@ -6,7 +6,7 @@ It does no I/O and has no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -40,7 +40,8 @@ class Rules:
             them as two false alarms.
         cooldown_s: Seconds after the end of an incident in which only one of a more severe kind or severity opens.
         update_s: Shortest time in seconds between two updates of the same kind and severity.
-        severities: Severity of each named behaviour; one that is missing is switched off.
+        severities: Severity of each named behaviour where an observation does not say otherwise; one that is missing is
+            switched off.
         usual: What normal life looks like to named behaviours on this camera, and from which scores they fire; one that
             is missing fires at `FIRES`.
 
@@ -81,9 +82,13 @@ class Observation:
         people: Level of each scored track.
         parts: Highest level of each part of the score.
         findings: What named behaviours see.
+        severities: Severity of each finding; None takes those of the rules.
+        unusual: What a run of high levels means now, in order: from how many seconds on, and then which severity, or
+            None for no incident. The first that has lasted long enough decides; without one, the level does.
 
     Raises:
-        ValueError: The moment, or a score or start of a finding is not finite, or a level is not within 0..1.
+        ValueError: The moment, or a score or start of a finding is not finite, a level is not within 0..1, or there are
+            not as many severities as findings.
     """
 
     moment: float
@@ -91,15 +96,27 @@ class Observation:
     people: Mapping[int, float] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    severities: Sequence[Severity] | None = None
+    unusual: Sequence[tuple[float, Severity | None]] = ()
 
     def __post_init__(self) -> None:
         _check_moment(self.moment)
+        if self.severities is not None and len(self.severities) != len(self.findings):
+            raise ValueError(f"{len(self.findings)} findings have {len(self.severities)} severities")
         levels = (*self.people.values(), *([] if self.level is None else [self.level]))
         if not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"levels must lie within 0..1, got {self.level} and {dict(self.people)}")
         for finding in self.findings:
             if not (math.isfinite(finding.score) and math.isfinite(finding.since)):
                 raise ValueError(f"score and start of {finding.kind} must be finite: {finding.score}, {finding.since}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """What a behaviour sees, and how severe it is."""
+
+    finding: Finding
+    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +216,7 @@ class IncidentDetector:
         changes = self._settle(observation.moment, EndReason.CAMERA_LOST if unseen else EndReason.QUIET)
         self._pictured = observation.moment
         self._run = self._continued(observation)
-        rules = self._rules
-        firing = [one for one in observation.findings if one.kind in rules.severities and fires(one, rules.usual)]
+        firing = self._firing(observation)
         if firing or self._is_high(observation):
             changes += self._active(observation, firing)
         return changes + self._update(observation.moment)
@@ -233,6 +249,16 @@ class IncidentDetector:
             raise ValueError(f"moment {moment} of camera {self._camera_id} lies before {self._now}")
         self._now = moment
 
+    def _firing(self, observation: Observation) -> list[_Rated]:
+        """What fires, each with its severity."""
+        usual, severities = self._rules.usual, self._rules.severities
+        if observation.severities is not None:
+            rated = map(_Rated, observation.findings, observation.severities)
+        else:
+            known = [one for one in observation.findings if one.kind in severities]
+            rated = map(_Rated, known, [severities[one.kind] for one in known])
+        return [one for one in rated if fires(one.finding, usual)]
+
     def _is_high(self, observation: Observation) -> bool:
         return observation.level is not None and observation.level >= self._rules.close_level
 
@@ -247,11 +273,14 @@ class IncidentDetector:
             seen=now if run is None else _joined(run.seen, now),
         )
 
-    def _active(self, observation: Observation, firing: Sequence[Finding]) -> list[Change]:
+    def _active(self, observation: Observation, rated: Sequence[_Rated]) -> list[Change]:
         """Process a frame in which a behaviour fires or the level is at or above the closing level."""
-        moment = observation.moment
-        severities = {one.kind: self._rules.severities[one.kind] for one in firing}
-        unusual = self._unusual_severity(moment)
+        moment, firing = observation.moment, [one.finding for one in rated]
+        severities: dict[Kind, Severity] = {}
+        for one in rated:
+            kind = one.finding.kind
+            severities[kind] = _highest([one.severity, severities.get(kind, one.severity)])
+        unusual = self._unusual_severity(observation)
         if unusual is not None:
             severities[Kind.UNUSUAL] = unusual
         if self._open is not None:
@@ -266,18 +295,21 @@ class IncidentDetector:
                 self._cooldown = replace(self._cooldown, seen=moment)
         return self._start(observation, firing, severities) if severities else []
 
-    def _unusual_severity(self, moment: float) -> Severity | None:
-        """Severity of the present run; None until it has lasted for the minimum duration."""
-        run, duration = self._run, self._rules.min_duration_s
+    def _unusual_severity(self, observation: Observation) -> Severity | None:
+        """Severity of the present run; None until it has lasted for the minimum duration, and if it means nothing."""
+        moment, run, duration = observation.moment, self._run, self._rules.min_duration_s
         if run is None or moment - run.seen.first < duration:
             return None
+        for least, severity in observation.unusual:
+            if moment - run.seen.first >= least:
+                return severity
         return Severity.ALERT if run.alert is not None and moment - run.alert >= duration else Severity.WARNING
 
     def _suppresses(self, moment: float, severities: Mapping[Kind, Severity]) -> bool:
         cooldown = self._cooldown
         if cooldown is None or moment >= cooldown.until:
             return False
-        is_more_urgent = _highest(severities.values()) is Severity.ALERT and cooldown.severity is Severity.WARNING
+        is_more_urgent = _highest(severities.values()).rank > cooldown.severity.rank
         return not is_more_urgent and most_severe([*severities, cooldown.kind]) is cooldown.kind
 
     def _start(
@@ -420,8 +452,8 @@ def _merged(people: Mapping[int, float], now: Mapping[int, float]) -> Mapping[in
     return dict(sorted(merged.items(), key=lambda item: -item[1])[:MAX_PEOPLE])
 
 
-def _highest(severities: Collection[Severity]) -> Severity:
-    return Severity.ALERT if Severity.ALERT in severities else Severity.WARNING
+def _highest(severities: Iterable[Severity]) -> Severity:
+    return max(severities, key=lambda severity: severity.rank)
 
 
 def _news(incident: Incident) -> object:

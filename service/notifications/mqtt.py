@@ -9,7 +9,7 @@
 | ``<prefix>/<camera>/state`` | ``online``, ``reconnecting`` … | yes |
 | ``<prefix>/<camera>/cannot_see`` | ``too_dark`` …, or ``none`` for a camera that sees | yes |
 | ``<prefix>/<camera>/calibration`` | ``current``, ``stale`` or ``none`` | yes |
-| ``<prefix>/<camera>/incident`` | ``ON`` while an incident is open, else ``OFF`` | yes |
+| ``<prefix>/<camera>/incident`` | ``ON`` while an incident is open that is not only recorded, else ``OFF`` | yes |
 | ``homeassistant/<component>/<prefix>_<camera>/<name>/config`` | discovery, as JSON | yes |
 """
 
@@ -31,6 +31,7 @@ from model.behaviours import Kind
 from pose.sight import CannotSee
 from service.addresses.backends import BrokerUrl
 from service.cameras.status import CameraStatus
+from service.documents.base import Severity
 from service.documents.messages import (
     CameraCalibration,
     CameraEvent,
@@ -42,6 +43,7 @@ from service.documents.messages import (
     IncidentStarted,
     IncidentUpdated,
     KindSeen,
+    notifies,
 )
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
@@ -92,9 +94,11 @@ def messages_of(event: Event, prefix: str, told: Collection[Kind] = ()) -> Itera
     for seen in event.incident.kinds:
         if seen.kind not in told:
             yield Message(f"{prefix}/{event.camera}/event", json.dumps(_occurrence(event.incident, seen)))
-    if isinstance(event, IncidentStarted | IncidentEnded):
-        open = "ON" if isinstance(event, IncidentStarted) else "OFF"
-        yield Message(f"{prefix}/{event.camera}/incident", open, retain=True)
+    # An incident that was only recorded so far opens here when it becomes more severe.
+    if isinstance(event, IncidentStarted) or (isinstance(event, IncidentUpdated) and not told):
+        yield Message(f"{prefix}/{event.camera}/incident", "ON", retain=True)
+    elif isinstance(event, IncidentEnded):
+        yield Message(f"{prefix}/{event.camera}/incident", "OFF", retain=True)
 
 
 def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
@@ -103,7 +107,8 @@ def messages_about(camera: CameraStatus, prefix: str) -> Iterator[Message]:
     yield Message(f"{prefix}/{camera.id}/state", camera.state.value, retain=True)
     yield _sight(camera.id, camera.cannot_see, prefix)
     yield Message(f"{prefix}/{camera.id}/calibration", camera.calibration, retain=True)
-    yield Message(f"{prefix}/{camera.id}/incident", "OFF" if camera.incident is None else "ON", retain=True)
+    told = camera.incident_severity not in (None, Severity.RECORD)
+    yield Message(f"{prefix}/{camera.id}/incident", "ON" if told else "OFF", retain=True)
 
 
 def announcement_of(camera: CameraStatus, prefix: str) -> Iterator[Message]:
@@ -287,13 +292,14 @@ class Mqtt:
             # Nothing is retained for a camera that was removed.
             messages += [
                 message
-                for message in messages_of(event, self._prefix, known)
+                for message in (messages_of(event, self._prefix, known) if notifies(event) else ())
                 if event.camera in self._known or not message.retain
             ]
             if isinstance(event, IncidentEnded):
                 told.pop(event.incident.id, None)
             elif isinstance(event, IncidentStarted | IncidentUpdated):
-                told[event.incident.id] = frozenset(seen.kind for seen in event.incident.kinds)
+                seen = frozenset(seen.kind for seen in event.incident.kinds)
+                told[event.incident.id] = seen if notifies(event) else frozenset()
         if self._publish([*messages, *changes]):
             self._told = told
             self._store.advance(SINK, events[-1].id)

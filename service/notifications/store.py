@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, Index, String, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.documents.messages import Event, event_adapter
+from service.documents.messages import Event, event_adapter, notifies
 from service.incidents.tables import EventRow
 from service.storage.database import Base, Clock, Counter, Database, Utc, utc_now
 
@@ -131,11 +131,11 @@ class NotificationStore:
         with self._sessions.begin() as session:
             query = select(EventRow).where(EventRow.id > _position(session, sink)).order_by(EventRow.id).limit(_PAGE)
             rows = session.scalars(query).all()
-            for row in rows:
+            for event in filter(notifies, [row.event() for row in rows]):
                 session.add(
                     DeliveryRow(
-                        event_id=row.id,
-                        event=row.event().model_dump(mode="json"),
+                        event_id=event.id,
+                        event=event.model_dump(mode="json"),
                         state=DeliveryState.PENDING,
                         attempts=0,
                         created_at=now,

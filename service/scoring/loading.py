@@ -16,7 +16,7 @@ from model.budget import share_of
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointError
 from model.scorer import DeviceUnavailableError, Scorer, available_device
 from pose.estimator import PoseEstimator, WeightsUnavailable, configure_ultralytics, find_weights
-from pose.runtimes import CONVERTIBLE, FOLDER_SUFFIX, ConversionFailed, convert
+from pose.runtimes import CONVERTIBLE, FOLDER_SUFFIX, Conversion, ConversionFailed, PrecisionLacking, convert
 from service.documents.results import ModelInfo, Threshold
 from service.settings import PoseRuntime, Settings
 
@@ -166,13 +166,14 @@ def _load_estimator(settings: Settings) -> tuple[PoseEstimator, str]:
     device = resolve_device(settings.device)
     try:
         weights = find_weights(settings.pose_weights, settings.data_dir / "weights")
-        converted, reason = _converted(settings, weights, device)
+        conversion, reason = _converted(settings, weights, device)
         estimator = PoseEstimator(
             weights,
             device,
             image_size=settings.pose_image_size,
             confidence=settings.pose_confidence,
-            converted=converted,
+            converted=conversion.folder if conversion else None,
+            precision=conversion.precision if conversion else None,
         )
     except WeightsUnavailable as error:
         raise ModelUnavailable("DAFLOW_POSE_WEIGHTS", str(error)) from error
@@ -187,10 +188,16 @@ def _load_estimator(settings: Settings) -> tuple[PoseEstimator, str]:
     return estimator, reason
 
 
-def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple[Path | None, str]:
+def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple[Conversion | None, str]:
     """What runs instead of the weights, or None, and why."""
     chosen = settings.pose_runtime
+    precision = None if settings.pose_precision == "auto" else settings.pose_precision
     if chosen is PoseRuntime.ORIGINAL:
+        if precision not in (None, "float32"):
+            raise ModelUnavailable(
+                "DAFLOW_POSE_PRECISION",
+                f"weights that run as they are do not compute in {precision}; set DAFLOW_POSE_RUNTIME=openvino",
+            )
         return None, "as DAFLOW_POSE_RUNTIME says"
     if chosen is PoseRuntime.AUTO and settings.simulated:
         return None, "the demo's network is so small that a conversion takes longer than it saves"
@@ -203,13 +210,15 @@ def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple
             "set DAFLOW_POSE_RUNTIME=auto",
         )
     try:
-        conversion = convert(weights, settings.data_dir / "runtimes")
+        conversion = convert(weights, settings.data_dir / "runtimes", precision=precision)
+    except PrecisionLacking as error:
+        raise ModelUnavailable("DAFLOW_POSE_PRECISION", f"{error}; set DAFLOW_POSE_PRECISION=auto") from error
     except ConversionFailed as error:
         if chosen is PoseRuntime.AUTO:
             log.warning("pose estimation runs slower than it could", reason=str(error))
             return None, str(error)
         raise ModelUnavailable("DAFLOW_POSE_RUNTIME", f"{error}; set DAFLOW_POSE_RUNTIME=auto") from error
     check = conversion.verification
-    return conversion.folder, (
+    return conversion, (
         f"joints of {check.people} people are {check.difference:.1%} of a body height from the original's (median)"
     )

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.doubles.scores import STANDING
-from tests.doubles.servers import PATIENCE_S
+from tests.doubles.servers import PATIENCE_S, trusted
 
 RATE_HZ = 15.0
 
@@ -135,7 +135,7 @@ def sse_reader(url: str, headers: dict[str, str] | None = None) -> Reader:
     """Reads Server-Sent Events."""
 
     def messages() -> Iterator[str]:
-        with httpx.stream("GET", url, headers=headers, timeout=PATIENCE_S) as answer:
+        with httpx.stream("GET", url, headers=headers, timeout=PATIENCE_S, verify=trusted()) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data:"):
                     yield line.removeprefix("data:")

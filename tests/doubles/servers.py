@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +42,7 @@ from service.runtime import Runtime
 from service.scoring.loading import LoadedModels
 from service.server import Server
 from service.settings import Settings
+from tests.doubles.forks import Fork
 from tests.doubles.models import MODEL, cardboard_models
 
 T = TypeVar("T")
@@ -137,8 +140,17 @@ def cardboard_inspect(path: Path, limits: ClipLimits) -> VideoInfo:
     return VideoInfo(FRAMES, 10.0, 64, 48, FRAMES / 10, "mp4", "h264")
 
 
+@cache
+def trusted() -> ssl.SSLContext:
+    """The authorities that clients trust, read once: httpx reads them for each client, longer than a request takes."""
+    return ssl.create_default_context()
+
+
 class Client(httpx.Client):
     """Talks to one server, and waits for what takes time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"verify": trusted()} | options)
 
     def post_clip(self, content: bytes | Path, **parameters: Any) -> httpx.Response:
         body = content.read_bytes() if isinstance(content, Path) else content
@@ -216,7 +228,7 @@ def live_server(
 class ServerProcess:
     """A real ``daflow serve``."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     client: Client
     port: int
     data_dir: Path
@@ -260,7 +272,13 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def server_process(
-    data_dir: Path, *, name: str = "serve", wrapper: list[str] | None = None, ready: bool = True, **settings: object
+    data_dir: Path,
+    *,
+    name: str = "serve",
+    wrapper: list[str] | None = None,
+    new: bool = False,
+    ready: bool = True,
+    **settings: object,
 ) -> Iterator[ServerProcess]:
     """Run ``daflow serve`` on a free loopback port until the block ends.
 
@@ -268,33 +286,40 @@ def server_process(
         data_dir: Its data folder.
         name: Another command that serves.
         wrapper: Command that runs the server, such as one that limits what it may use.
+        new: Start Python anew, as a user does, instead of forking a process that has imported the service; a wrapped
+            server always does.
         ready: Wait until the models are loaded, and not only until it answers.
         **settings: Its settings.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     port = free_port()
     log = data_dir.parent / f"{data_dir.name}-{port}.log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [*(wrapper or []), *command(name)],
-            env=environment(data_dir, port=port, **settings),
-            cwd=data_dir.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
+    variables, folder = environment(data_dir, port=port, **settings), data_dir.parent
+    process: subprocess.Popen[bytes] | Fork
+    if new or wrapper:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [*(wrapper or []), *command(name)],
+                env=variables,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+    else:
+        process = Fork(name, env=variables, cwd=folder, output=log)
+    try:
+        with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+            server = ServerProcess(process, client, port, data_dir, log)
+            _await_start(server, "/readyz" if ready else "/healthz")
+            yield server
+    finally:
+        process.terminate()
         try:
-            with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-                server = ServerProcess(process, client, port, data_dir, log)
-                _await_start(server, "/readyz" if ready else "/healthz")
-                yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def free_port() -> int:

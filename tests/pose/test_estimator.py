@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +14,7 @@ import torch
 from pose.estimator import DOWNLOADABLE, PoseEstimator, WeightsUnavailable, find_weights
 from pose.skeleton import COCO_JOINTS
 from pose.source import FileSource, Frame
+from tests.doubles.home import run_in_new_home
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +140,7 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatc
 
 def test_ultralytics_writes_only_into_its_folder(tmp_path: Path, pose_weights: Path) -> None:
     """A first run in a new home leaves no file but the settings in the folder that it was given."""
-    home, folder = tmp_path / "home", tmp_path / "ultralytics"
-    home.mkdir()
+    folder = tmp_path / "ultralytics"
     script = (
         "import sys; from pathlib import Path; import numpy as np\n"
         "from pose.estimator import PoseEstimator, configure_ultralytics\n"
@@ -151,16 +148,5 @@ def test_ultralytics_writes_only_into_its_folder(tmp_path: Path, pose_weights: P
         "PoseEstimator(Path(sys.argv[2]), image_size=64)([np.zeros((64, 64, 3), np.uint8)])\n"
         "import ultralytics.utils as u; print(u.ONLINE, u.AUTOINSTALL)\n"
     )
-    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[2])}
-    environment = {key: value for key, value in environment.items() if not key.startswith(("YOLO_", "ORT_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder), str(pose_weights)],
-        cwd=home,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["False", "False"]
-    assert list(home.rglob("*")) == []
+    assert run_in_new_home(tmp_path / "home", script, folder, pose_weights) == ["False", "False"]
     assert any(folder.rglob("settings.json"))

@@ -3,13 +3,15 @@ named."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import subprocess
-import sys
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +20,19 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pose import runtimes
-from pose.estimator import PoseEstimator, Poses, WeightsUnavailable
-from pose.runtimes import Conversion, ConversionFailed, Verification, convert
+from pose.estimator import PRECISIONS, PoseEstimator, Poses, WeightsUnavailable
+from pose.runtimes import (
+    Conversion,
+    ConversionFailed,
+    PrecisionLacking,
+    Verification,
+    available_precision,
+    convert,
+)
 from simulation.rendering import render
 from simulation.scene import normal_scene
 from simulation.weights import POSE_WEIGHTS
+from tests.doubles.home import run_in_new_home
 
 Pictures = list[NDArray[np.uint8]]
 
@@ -39,10 +49,26 @@ def conversion(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> 
 
 @pytest.fixture
 def never_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(*_: object) -> Verification:
+    def make(*_: object, **__: object) -> Verification:
         raise AssertionError("it was converted again")
 
     monkeypatch.setattr(runtimes, "_make", make)
+
+
+VERSIONS = "openvino, ultralytics, torch, onnxruntime"
+
+
+def record_of(conversion: Conversion) -> Path:
+    return conversion.folder.with_name(conversion.folder.name.replace("_openvino_model", ".json"))
+
+
+def names(conversion: Conversion) -> list[str]:
+    """Of the files that belong to a conversion, sorted."""
+    return sorted([record_of(conversion).name, conversion.folder.name])
+
+
+def shown(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def one(x: float = 0.0, confidence: float = 0.9, joints: float = 0.9, left: float = 0.0) -> Poses:
@@ -72,6 +98,48 @@ def test_a_converted_network_finds_the_same_people(conversion: Conversion, pictu
     assert Verification.compare(original(pictures), converted(pictures)).people == conversion.verification.people
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_network_runs_in_the_precision_that_was_asked_for_or_the_cpu_is_said_to_lack_it(
+    precision: str, conversion: Conversion, pictures: Pictures
+) -> None:
+    try:
+        asked = convert(POSE_WEIGHTS, conversion.folder.parent, pictures, precision=precision)
+    except PrecisionLacking as lacking:
+        assert precision != "float32"
+        assert str(lacking).startswith(f"this CPU does not compute in {precision}; OpenVINO would compute in ")
+        return
+    assert (asked.folder, asked.precision) == (conversion.folder, precision)
+    estimator = PoseEstimator(POSE_WEIGHTS, converted=asked.folder, precision=precision)
+    estimator(pictures)
+    assert (estimator.precision, estimator.runtime) == (precision, f"OpenVINO, {PRECISIONS[precision]}")
+
+
+def test_the_check_sees_nothing_but_the_precision(pictures: Pictures, tmp_path: Path) -> None:
+    """In float32 there is nothing to see, though the pictures have several sizes, as those of Ultralytics have."""
+    several = [*pictures, np.ascontiguousarray(pictures[0][:, : pictures[0].shape[1] * 2 // 3])]
+    made = convert(POSE_WEIGHTS, tmp_path, several, precision="float32")
+    assert made.verification.people > 2
+    assert made.verification.difference < 1e-5
+    bits = {"float32": 1e-5, "float16": 1e-4, "bfloat16": 1e-3}
+    usual = convert(POSE_WEIGHTS, tmp_path, several)
+    assert usual.precision == available_precision()
+    assert usual.verification.difference < 10 * bits[usual.precision]
+
+
+def test_a_precision_that_the_cpu_lacks_is_refused_instead_of_another_being_used(
+    conversion: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU is imagined that computes in float32 whatever it is asked for."""
+    for module in ("estimator", "runtimes"):
+        monkeypatch.setattr(f"pose.{module}.precision_of", lambda _: "float32")
+    lacking = "this CPU does not compute in float16; OpenVINO would compute in float32"
+    with pytest.raises(PrecisionLacking, match=lacking):
+        convert(POSE_WEIGHTS, tmp_path / "runtimes", precision="float16")
+    assert not (tmp_path / "runtimes").exists()
+    with pytest.raises(WeightsUnavailable, match=lacking):
+        PoseEstimator(POSE_WEIGHTS, converted=conversion.folder, precision="float16")
+
+
 @pytest.mark.usefixtures("never_made")
 def test_a_conversion_is_made_once(conversion: Conversion) -> None:
     assert convert(POSE_WEIGHTS, conversion.folder.parent) == conversion
@@ -86,17 +154,18 @@ def test_published_weights_are_converted_and_checked_on_the_pictures_of_their_ma
         pytest.skip(f"there is no {weights.name} beside the weights of DAFLOW_POSE_WEIGHTS")
     made = convert(weights, tmp_path)
     assert made.verification.people >= 4
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [made.folder.name]
+    assert shown(tmp_path) == names(made)
 
 
-@pytest.mark.parametrize("name", ["pose.xml", "pose.bin", "metadata.yaml", "verified.json"])
+@pytest.mark.parametrize("name", ["pose.xml", "pose.bin", "metadata.yaml", "record"])
 def test_what_was_cut_short_is_made_anew(name: str, conversion: Conversion, pictures: Pictures) -> None:
-    broken = conversion.folder / name
+    broken = record_of(conversion) if name == "record" else conversion.folder / name
     content = broken.read_bytes()
     broken.write_bytes(content[: len(content) // 2])
     again = convert(POSE_WEIGHTS, conversion.folder.parent, pictures)
     assert again == conversion
-    assert len(broken.read_bytes()) > 0.9 * len(content)
+    assert broken.read_bytes() != content[: len(content) // 2]
+    assert runtimes._outcomes(again.folder) == {again.precision: again.verification}
     assert PoseEstimator(POSE_WEIGHTS, converted=again.folder).runtime.startswith("OpenVINO")
 
 
@@ -113,7 +182,7 @@ def test_two_that_convert_at_once_share_one_conversion(tmp_path: Path, pictures:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: convert(POSE_WEIGHTS, tmp_path, pictures), range(2))
     assert first == second
-    assert json.loads((first.folder / "verified.json").read_text())["verification"]["people"] >= 2
+    assert json.loads(record_of(first).read_text())["checks"][first.precision]["people"] >= 2
 
 
 @pytest.mark.parametrize("name", ["weights.onnx", "weights.pt"])
@@ -196,7 +265,7 @@ def test_what_a_killed_process_left_over_is_removed(tmp_path: Path, pictures: Pi
     (tmp_path / ".converting-1").mkdir()
     (tmp_path / ".converting-1" / "pose.bin").touch()
     made = convert(POSE_WEIGHTS, tmp_path, pictures)
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", made.folder.name}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", *names(made)}
 
 
 def test_the_cpu_is_used_though_there_is_a_graphics_processor(
@@ -210,8 +279,6 @@ def test_the_cpu_is_used_though_there_is_a_graphics_processor(
 
 
 def test_nothing_is_sent_and_nothing_written_elsewhere(tmp_path: Path, pose_weights: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
     script = (
         "import sys; from pathlib import Path\n"
         "from pose.estimator import configure_ultralytics; configure_ultralytics(Path(sys.argv[1]))\n"
@@ -219,13 +286,138 @@ def test_nothing_is_sent_and_nothing_written_elsewhere(tmp_path: Path, pose_weig
         "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)\n"
     )
     weights = pose_weights.with_suffix(".pt") if pose_weights.with_suffix(".pt").exists() else pose_weights
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "ultralytics"), str(weights), str(tmp_path / "runtimes")],
-        cwd=home,
-        env={**os.environ, "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split()[-1] == "openvino.tools.ovc.telemetry_stub"
-    assert list(home.rglob("*")) == []
+    printed = run_in_new_home(tmp_path / "home", script, tmp_path / "ultralytics", weights, tmp_path / "runtimes")
+    assert printed[-1] == "openvino.tools.ovc.telemetry_stub"
+
+
+def other_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let OpenVINO be of another version than it is."""
+    versions = runtimes._versions()
+    monkeypatch.setattr(runtimes, "_versions", lambda: versions | {"openvino": "another"})
+
+
+def test_a_new_conversion_replaces_those_of_other_versions_and_content(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        other_version(patched)
+        old = convert(POSE_WEIGHTS, tmp_path, pictures)
+    failed = tmp_path / "pose-onnx-0123456789abcdef.json"
+    failed.write_text("{}")
+    others = ("pose-pt-0123456789abcdef", "pose-large-onnx-0123456789abcdef", "pose-onnx-mine")
+    foreign = [tmp_path / f"{name}_openvino_model" for name in others]
+    for folder in foreign:
+        folder.mkdir()
+    for path in (*tmp_path.iterdir(), old.folder):
+        os.utime(path, (0, 0))
+    made = convert(POSE_WEIGHTS, tmp_path, pictures)
+    assert made.folder != old.folder
+    assert shown(tmp_path) == sorted([*names(made), *(folder.name for folder in foreign)])
+
+
+def test_what_another_process_asked_for_a_moment_ago_is_left_to_it(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        other_version(patched)
+        old = convert(POSE_WEIGHTS, tmp_path, pictures)
+        for path in (record_of(old), old.folder):
+            os.utime(path, (0, 0))
+        assert convert(POSE_WEIGHTS, tmp_path) == old
+        assert time.time() - record_of(old).stat().st_mtime < 60
+    made = convert(POSE_WEIGHTS, tmp_path, pictures)
+    assert shown(tmp_path) == sorted([*names(made), *names(old)])
+    assert PoseEstimator(POSE_WEIGHTS, converted=old.folder, precision=old.precision).precision == old.precision
+
+
+def test_precisions_that_are_asked_for_at_once_share_one_conversion(tmp_path: Path, pictures: Pictures) -> None:
+    asked = [None, "float32"]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda precision: convert(POSE_WEIGHTS, tmp_path, pictures, precision=precision), asked))
+    assert [each.precision for each in made] == [available_precision(), "float32"]
+    assert shown(tmp_path) == names(made[0]) == names(made[1])
+    assert set(json.loads(record_of(made[0]).read_text())["checks"]) == {each.precision for each in made}
+
+
+def test_a_failure_is_remembered_with_its_reason_until_a_version_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Pictures
+) -> None:
+    empty = [np.zeros((64, 64, 3), np.uint8)]
+    with pytest.raises(ConversionFailed, match="finds nobody in the pictures") as first:
+        convert(POSE_WEIGHTS, tmp_path, empty)
+    (record,) = tmp_path.glob("*.json")
+    assert shown(tmp_path) == [record.name]
+    assert json.loads(record.read_text())["made_with"] == runtimes._versions()
+    with monkeypatch.context() as patched:
+        patched.setattr(runtimes, "PoseEstimator", None)
+        with pytest.raises(ConversionFailed) as again:
+            convert(POSE_WEIGHTS, tmp_path, pictures)
+    assert str(again.value) == str(first.value)
+    assert str(first.value).endswith(f"; this is tried again with other versions of {VERSIONS}, or without {record}")
+    with monkeypatch.context() as patched:
+        other_version(patched)
+        assert convert(POSE_WEIGHTS, tmp_path, pictures).verification.people >= 2
+    record.unlink()
+    assert convert(POSE_WEIGHTS, tmp_path, pictures).verification.people >= 2
+
+
+@pytest.mark.usefixtures("never_made")
+def test_a_failure_in_one_precision_says_nothing_of_another(conversion: Conversion, tmp_path: Path) -> None:
+    shutil.copytree(conversion.folder, tmp_path / conversion.folder.name)
+    record = json.loads(record_of(conversion).read_text())
+    failures = {each: f"it misses people in {each}" for each in PRECISIONS if each != conversion.precision}
+    record["checks"] |= {precision: {"failed": reason} for precision, reason in failures.items()}
+    (tmp_path / record_of(conversion).name).write_text(json.dumps(record))
+    assert convert(POSE_WEIGHTS, tmp_path).verification == conversion.verification
+    assert runtimes._outcomes(tmp_path / conversion.folder.name) == {
+        **failures,
+        conversion.precision: conversion.verification,
+    }
+
+
+def test_what_the_machine_could_not_do_is_tried_again(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def no_memory(*_: object, **__: object) -> PoseEstimator:
+        raise WeightsUnavailable("Cannot allocate memory") from MemoryError("Cannot allocate memory")
+
+    def full_in_the_words_of_openvino(*_: object) -> Path:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    def usage(_: object) -> Any:
+        return type("Usage", (), {"free": 1000})
+
+    for failing in (full, full_in_the_words_of_openvino):
+        with monkeypatch.context() as patched:
+            patched.setattr(runtimes, "_from_onnx", failing)
+            patched.setattr("shutil.disk_usage", usage)
+            with pytest.raises(ConversionFailed, match=r"pose\.onnx cannot be converted: .*No space left on device$"):
+                convert(POSE_WEIGHTS, tmp_path, pictures)
+        assert shown(tmp_path) == []
+    original = PoseEstimator(POSE_WEIGHTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(runtimes, "PoseEstimator", no_memory)
+        with pytest.raises(MemoryError):
+            runtimes._make(original, tmp_path / "pose_openvino_model", "float32", pictures, intact=False)
+    assert shown(tmp_path) == []
+    assert convert(POSE_WEIGHTS, tmp_path, pictures).verification.people >= 2
+
+
+def test_a_conversion_that_does_not_run_fails_and_is_remembered(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO compiles nothing that pools on CPUs of some kinds."""
+
+    def estimator(weights: Path, converted: Path | None = None, **options: Any) -> PoseEstimator:
+        if converted is None:
+            return PoseEstimator(weights, **options)
+        raise WeightsUnavailable("Supported primitive descriptors list is empty for node: /model.9/m/MaxPool")
+
+    monkeypatch.setattr(runtimes, "PoseEstimator", estimator)
+    for _ in range(2):
+        with pytest.raises(ConversionFailed, match="the converted network does not run: Supported primitive"):
+            convert(POSE_WEIGHTS, tmp_path, pictures)
+        monkeypatch.setattr(runtimes, "PoseEstimator", None)

@@ -39,6 +39,8 @@ def test_the_defaults_are_accepted_and_stay_on_this_machine() -> None:
         ("DAFLOW_MAX_CLIP_SECONDS", "nan"),
         ("DAFLOW_FALSE_ALARMS_PER_DAY", "-1"),
         ("DAFLOW_POSE_IMAGE_SIZE", "100"),
+        ("DAFLOW_POSE_RUNTIME", "fast"),
+        ("DAFLOW_POSE_PRECISION", "half"),
         ("DAFLOW_DATABASE_URL", "the usual one"),
         ("DAFLOW_CLIP_STORAGE_BYTES", "1000"),
         ("DAFLOW_AUTH", "maybe"),
@@ -155,6 +157,13 @@ def test_a_wrong_value_is_refused_under_either_name(variable: str, monkeypatch: 
     monkeypatch.setenv(variable, "perhaps")
     with pytest.raises(SettingsError, match=r"^DAFLOW_(SUM_PARTS|WITNESSES): Input should be a valid boolean"):
         load_settings()
+
+
+def test_names_of_runtimes_and_precisions_may_have_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAFLOW_POSE_RUNTIME", "OpenVINO")
+    monkeypatch.setenv("DAFLOW_POSE_PRECISION", "BFloat16")
+    settings = load_settings()
+    assert (settings.pose_runtime, settings.pose_precision) == ("openvino", "bfloat16")
 
 
 def test_misspelt_variables_are_named() -> None:

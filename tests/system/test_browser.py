@@ -255,6 +255,47 @@ def test_a_behaviour_is_switched_off_and_on_again(operator: Operator) -> None:
 
 
 @pytest.mark.slow
+def test_a_rule_is_made_tried_and_saved_and_a_pause_notifies_nobody(operator: Operator) -> None:
+    server, address = operator.server, "/v1/cameras/ward"
+    card = operator.go("/cameras/ward").get_by_role("region", name="Rules")
+    card.get_by_role("button", name="Add a rule…").click()
+    dialog = operator.page.get_by_role("dialog", name="Rule")
+    dialog.get_by_label("Name").fill("Nobody falls in silence")
+    dialog.get_by_role("combobox", name="Kinds").click()
+    operator.page.get_by_role("option", name="Fall", exact=True).click()
+    operator.page.keyboard.press("Escape")
+    dialog.get_by_role("combobox", name="Then").click()
+    operator.page.get_by_role("option", name="Alert").click()
+    dialog.get_by_role("button", name="Apply").click()
+    expect(card.get_by_text("Nobody falls in silence. Fall: alert")).to_be_visible()
+    expect(card.get_by_text("not saved yet")).to_be_visible()
+    card.get_by_role("button", name="Try on the last 24 hours").click()
+    expect(card.get_by_role("columnheader", name="with these rules")).to_be_visible()
+    assert server.client.get(address).json()["config"]["rules"] == []
+    card.get_by_label("Time zone of the site").fill("Atlantis")
+    card.get_by_role("button", name="Save the rules").click()
+    expect(operator.page.get_by_text("there is no time zone 'Atlantis'")).to_be_visible()
+    card.get_by_label("Time zone of the site").fill("Europe/Berlin")
+    card.get_by_role("button", name="Save the rules").click()
+    expect(card.get_by_text("not saved yet")).to_have_count(0)
+    config = server.client.get(address).json()["config"]
+    assert (config["rules"][0]["kinds"], config["timezone"]) == (["fall"], "Europe/Berlin")
+    card.get_by_role("button", name="Pause for 1 hour").click()
+    expect(card.get_by_text("nobody is notified")).to_be_visible()
+    with device(f"ws://127.0.0.1:{server.port}", "ward", falling):
+        eventually(
+            lambda: server.client.get("/v1/incidents?camera=ward&severity=record").json()["incidents"],
+            "the fall is only recorded",
+        )
+    card.get_by_role("button", name="End the pause").click()
+    expect(card.get_by_role("button", name="Pause for 1 hour")).to_be_visible()
+    assert server.client.get(address).json()["config"]["pause_until"] is None
+    card.get_by_role("button", name="Remove: Nobody falls in silence").click()
+    expect(card.get_by_text("There are no rules.")).to_be_visible()
+    card.get_by_role("button", name="Save the rules").click()
+    eventually(lambda: server.client.get(address).json()["config"]["rules"] == [], "the rule is gone")
+
+
 def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
     page = operator.go("/cameras/gate")
     field = page.get_by_label("Keep incidents for, hours")

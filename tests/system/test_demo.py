@@ -19,7 +19,7 @@ from tests.doubles.servers import eventually, server_process
 
 @pytest.mark.slow
 def test_an_incident_comes_by_itself_and_a_film_can_be_scored(tmp_path: Path) -> None:
-    with server_process(tmp_path / "data", name="demo") as server:
+    with server_process(tmp_path / "data", name="demo", new=True) as server:
         incidents = socket_reader(f"ws://127.0.0.1:{server.port}/v1/incidents")
         started = eventually(lambda: incidents.of("incident.started"), "an incident has started")
         assert {message["incident"]["camera"] for message in started} == {"hall"}

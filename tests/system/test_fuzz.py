@@ -29,6 +29,12 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="module")
+def every(request: pytest.FixtureRequest) -> int:
+    """How many files stand for one another: none where slow tests run as well, else six."""
+    return 6 if request.config.getoption("markexpr") == "not slow" else 1
+
+
+@pytest.fixture(scope="module")
 def clips(test_data: Path) -> list[Path]:
     fights = test_data / "clips" / "surveillance-fight"
     return [fights / "fight" / "fi001.mp4", *(fights / "noFight" / f"nofi00{number}.mp4" for number in (1, 3, 5))]
@@ -69,7 +75,6 @@ def fate(path: Path) -> str:
         return error.cause
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6], ids=["all", "a sixth"])
 def test_broken_clips_are_decoded_or_refused_and_cost_nothing_else(
     every: int, clips: list[Path], tmp_path: Path
 ) -> None:
@@ -84,7 +89,6 @@ def test_broken_clips_are_decoded_or_refused_and_cost_nothing_else(
     assert fate(clips[0]).startswith("decoded")
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6], ids=["all", "a sixth"])
 def test_files_that_point_elsewhere_lead_nowhere(
     every: int, pointing: list[Path], secret: Path, listener: socket.socket
 ) -> None:

@@ -14,7 +14,7 @@ export default {
     <a class="entry" :href="row.href" :aria-current="String(row.id === selected)" :data-incident="row.id" @click.prevent="choose(row.id)">
       <img v-if="row.snapshot" :src="row.snapshot" alt="" loading="lazy" width="104" height="58"><span v-else class="noimg"></span>
       <span class="name">{{ row.title }}</span>
-      <span class="meta"><span class="pill" :class="row.severity">{{ row.severity === "alert" ? "Alert" : "Warning" }}</span>
+      <span class="meta"><span class="pill" :class="row.severity">{{ row.urgency }}</span>
         <span>{{ row.camera }}</span><span>{{ when(row.at) }}</span><span>{{ row.words }}</span></span>
     </a>
   </li>

@@ -22,7 +22,7 @@ from service.access.policy import Scope, Subject
 from service.api import authentication
 from service.api.permissions import MOUNTS, RULES, WEBSOCKET, rule_of
 from service.settings import Auth
-from tests.doubles.servers import LiveServer, Serve, eventually
+from tests.doubles.servers import LiveServer, Serve, eventually, trusted
 
 FEED = {"url": "skeletons:"}
 
@@ -39,7 +39,8 @@ class House:
 
     def ask(self, method: str, path: str, key: NewKey | None = None, **options: Any) -> httpx.Response:
         headers = options.pop("headers", {}) | ({"authorization": f"Bearer {key.text}"} if key else {})
-        return httpx.request(method, f"http://127.0.0.1:{self.live.port}{path}", headers=headers, **options)
+        url = f"http://127.0.0.1:{self.live.port}{path}"
+        return httpx.request(method, url, headers=headers, verify=trusted(), **options)
 
     def opens(self, path: str, key: NewKey | None = None, **options: Any) -> int:
         """Status of the handshake of a WebSocket, or the code with which it is closed at once."""
@@ -144,9 +145,8 @@ def test_lists_and_streams_leave_out_what_a_key_may_not_see(house: House) -> Non
         assert told == {"yard"}
     with pytest.raises(InvalidStatus, match="403"), connect(f"{base}?camera=gate", additional_headers=headers):
         pass
-    with httpx.stream(
-        "GET", f"http://127.0.0.1:{house.live.port}/v1/incidents/stream?last_event_id=0", headers=headers
-    ) as stream:
+    url = f"http://127.0.0.1:{house.live.port}/v1/incidents/stream?last_event_id=0"
+    with httpx.stream("GET", url, headers=headers, verify=trusted()) as stream:
         lines = stream.iter_lines()
         hello = next(line for line in lines if line.startswith("data:"))
         assert json.loads(hello[5:])["cameras"] == ["yard"]
@@ -175,7 +175,7 @@ def test_a_websocket_opens_by_its_first_message_or_by_a_ticket_that_works_once(h
 
 def test_a_browser_logs_in_with_a_key_and_out_again(house: House) -> None:
     base = f"http://127.0.0.1:{house.live.port}"
-    with httpx.Client(base_url=base) as browser:
+    with httpx.Client(base_url=base, verify=trusted()) as browser:
         refused = browser.post("/v1/session", json={"key": "dfl_nonsense"})
         assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
         answer = browser.post("/v1/session", json={"key": house.keys[Scope.OPERATE].text})
@@ -196,7 +196,7 @@ def test_a_revoked_key_ends_its_sessions_and_its_streams(house: House, monkeypat
     monkeypatch.setattr(authentication, "RECHECK_S", 0.1)
     admin, key = house.keys[Scope.ADMIN], house.keys[Scope.READ]
     with (
-        httpx.Client(base_url=f"http://127.0.0.1:{house.live.port}") as browser,
+        httpx.Client(base_url=f"http://127.0.0.1:{house.live.port}", verify=trusted()) as browser,
         connect(
             f"ws://127.0.0.1:{house.live.port}/v1/cameras/gate/scores",
             additional_headers={"authorization": f"Bearer {key.text}"},
@@ -256,7 +256,7 @@ def test_changes_are_written_down_with_who_made_them_and_without_secrets(house: 
 @pytest.mark.parametrize("ending", ["log-out", "another process", "expiry", "revoked key"])
 def test_every_stream_ends_within_five_seconds_of_its_session_or_key(house: House, stream: str, ending: str) -> None:
     base, key = f"127.0.0.1:{house.live.port}", house.keys[Scope.READ]
-    with httpx.Client(base_url=f"http://{base}", timeout=20) as browser, ExitStack() as opened:
+    with httpx.Client(base_url=f"http://{base}", timeout=20, verify=trusted()) as browser, ExitStack() as opened:
         browser.post("/v1/session", json={"key": key.text})
         cookie = {"cookie": f"{authentication.COOKIE}={browser.cookies[authentication.COOKIE]}"}
         if stream.startswith("socket"):
@@ -272,7 +272,7 @@ def test_every_stream_ends_within_five_seconds_of_its_session_or_key(house: Hous
             next(chunks)
         match ending:
             case "log-out":
-                assert httpx.delete(f"http://{base}/v1/session", headers=cookie).status_code == 204
+                assert httpx.delete(f"http://{base}/v1/session", headers=cookie, verify=trusted()).status_code == 204
             case "another process":
                 KeyStore(house.live.runtime.database).end_session(browser.cookies[authentication.COOKIE])
             case "revoked key":

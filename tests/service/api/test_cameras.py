@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from model.behaviours import Kind as Behaviour
 from service.api import cameras, sockets
 from service.api.problems import Kind
 from service.documents.messages import Score, score_stream_adapter
+from service.live.incident import Started
 from service.streams.bus import SCORE_BACKLOG
+from tests.doubles.live_records import incident
 from tests.doubles.scores import live_person, live_score
 from tests.doubles.servers import LiveServer, Serve, eventually, free_port
 from tests.doubles.subscribers import device, open_socket, read, read_all, silent_reader, skeleton_frame
@@ -35,6 +39,11 @@ def add(live: LiveServer, camera: str = "gate", **config: Any) -> dict[str, Any]
 
 def state(live: LiveServer, camera: str = "gate") -> str:
     return str(live.client.get(f"/v1/cameras/{camera}").json()["state"])
+
+
+def parts(content: bytes) -> list[bytes]:
+    """The pictures of a stream of them."""
+    return [part.partition(b"\r\n\r\n")[2] for part in content.split(b"--frame\r\n")[1:-1]]
 
 
 def crowd(sequence: int) -> Score:
@@ -177,10 +186,11 @@ def test_what_a_device_feeds_is_scored_and_shown_live_until_the_camera_is_delete
             content = bytearray()
             for chunk in stream.iter_bytes():
                 content += chunk
-                if content.count(b"Content-Type: image/jpeg") == 3:
+                if content.count(b"Content-Type: image/jpeg") == 4:
                     live.client.delete("/v1/cameras/gate")
-        pictures = [part.partition(b"\r\n\r\n")[2] for part in bytes(content).split(b"--frame\r\n")[1:-1]]
-        assert len(pictures) >= 3
+        pictures = parts(bytes(content))
+        assert len(pictures) >= 4
+        assert pictures[1] != pictures[2]
         for picture in pictures:
             assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
         read_all(socket)
@@ -195,12 +205,30 @@ def test_live_pictures_come_from_whichever_camera_has_the_name_and_end_when_none
         add(live, max_fps=30)
         chunks, content = stream.iter_bytes(), b""
         with device(live, "gate"):
-            while content.count(b"Content-Type: image/jpeg") < 2:
+            while content.count(b"Content-Type: image/jpeg") < 3:
                 content += next(chunks)
         live.client.delete("/v1/cameras/gate")
         content += b"".join(chunks)
     assert content.startswith(b"--frame\r\nContent-Type: image/jpeg")
     assert content.endswith(b"\r\n--frame\r\n")
+
+
+def test_the_only_picture_that_a_camera_has_comes_twice_at_once_so_that_a_page_with_it_has_loaded(
+    serve_live: Serve,
+) -> None:
+    live = serve_live(heartbeat_s=3600)
+    add(live)
+    with device(live, "gate"):
+        eventually(lambda: live.client.get("/v1/cameras/gate/snapshot.jpg").status_code == 200, "there is a picture")
+    with live.client.stream("GET", "/v1/cameras/gate/live.mjpg") as stream:
+        content = b""
+        for chunk in stream.iter_bytes():
+            content += chunk
+            if content.count(b"\r\n--frame\r\n") == 2:
+                live.client.delete("/v1/cameras/gate")
+    first, second, *_ = parts(content)
+    assert first == second
+    assert cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def test_a_device_hears_what_was_taken_and_what_was_not(live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,3 +374,39 @@ def test_people_in_an_ignored_zone_are_not_seen_until_the_zone_is_gone(live: Liv
         eventually(lambda: read(scores)["people"], "the person is seen")
     for wrong in ([[[0, 0], [1, 1]]], [[[0, 0], [2, 0], [1, 1]]], everything * 17):
         problem(live.client.patch("/v1/cameras/gate", json={"ignore": wrong}), Kind.INVALID_REQUEST)
+
+
+NIGHT = {"kinds": ["running"], "days": ["mon"], "hours": "22:00-06:00", "then": "record"}
+
+
+def test_rules_are_kept_as_they_were_posted_and_an_impossible_one_is_named(live: LiveServer) -> None:
+    rules = [NIGHT, {"name": "Long stays", "kinds": ["loitering"], "lasts_s": 300, "then": "alert"}]
+    kept = add(live, rules=rules, timezone="Europe/Berlin")["config"]
+    assert [{name: rule[name] for name in asked} for rule, asked in zip(kept["rules"], rules, strict=True)] == rules
+    assert kept["timezone"] == "Europe/Berlin"
+    refused = live.client.patch("/v1/cameras/gate", json={"rules": [NIGHT, NIGHT | {"hours": "10 pm"}]})
+    found = problem(refused, Kind.INVALID_REQUEST)
+    assert found["errors"][0]["name"] == "rules.1.hours"
+    assert "hours look like 22:00-06:00" in found["errors"][0]["message"]
+    assert problem(live.client.patch("/v1/cameras/gate", json={"timezone": "Mars"}), Kind.INVALID_REQUEST)
+    assert problem(
+        live.client.patch("/v1/cameras/gate", json={"pause_until": "2026-01-01T10:00:00"}), Kind.INVALID_REQUEST
+    )
+    assert live.client.get("/v1/cameras/gate").json()["config"]["rules"] == kept["rules"]
+
+
+def test_rules_are_tried_on_the_incidents_of_the_last_hours(live: LiveServer) -> None:
+    add(live)
+    log, now = live.runtime.streams.log, time.monotonic()
+    for number, kind in enumerate((Behaviour.RUNNING, Behaviour.FALL)):
+        log.record(Started(incident(f"number-{number}", "gate", now - 10, kind=kind)))
+    eventually(lambda: len(live.client.get("/v1/incidents").json()["incidents"]) == 2, "both are stored")
+    asked = {"rules": [{"kinds": ["running"], "then": "record"}], "hours": 1}
+    found = live.client.post("/v1/cameras/gate/rules/preview", json=asked).json()
+    assert (found["before"], found["complete"]) == ({"alert": 0, "warning": 2, "record": 0}, True)
+    assert found["after"] == {"alert": 1, "warning": 0, "record": 1, "off": 0}
+    assert [one["would_be"] for one in found["incidents"]] == ["alert", "record"]
+    later = live.client.post("/v1/cameras/gate/rules/preview", json=asked | {"hours": 0.001}).json()
+    assert later["incidents"] == []
+    assert problem(live.client.post("/v1/cameras/attic/rules/preview", json=asked), Kind.CAMERA_NOT_FOUND)
+    assert problem(live.client.post("/v1/cameras/gate/rules/preview", json={"rules": [{}]}), Kind.INVALID_REQUEST)

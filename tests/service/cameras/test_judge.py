@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from model.behaviours import Finding, Kind
 from model.behaviours.calibration import Usual
@@ -480,3 +483,141 @@ def test_a_score_names_its_camera_times_and_threshold() -> None:
     assert (score.camera, score.sequence, score.width, score.height) == ("gate", 0, 640, 480)
     assert (score.captured_at, score.published_at) == (NOON + timedelta(seconds=1), NOON + timedelta(seconds=1.25))
     assert score.threshold == pytest.approx(0.999)
+
+
+ALWAYS = {"then": "record"}
+LEFT = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
+
+
+def ruled(*rules: dict[str, Any], **values: Any) -> Judge:
+    return judge_of(config(rules=rules, **values))
+
+
+def severity(verdict: Verdict) -> Severity | None:
+    """Severity of the incident that started."""
+    return next((change.incident.severity for change in verdict.changes if isinstance(change, Started)), None)
+
+
+def falls(judge: Judge, moment: float, **values: Any) -> Verdict:
+    return show(judge, moment, people=standing(3), findings=[finding(Kind.FALL, 3)], **values)
+
+
+def test_a_rule_applies_at_its_hours_by_the_clock_of_the_site() -> None:
+    """It is noon in UTC and 13:00 in Berlin."""
+    afternoon = config(rules=[ALWAYS | {"hours": "13:00-14:00"}])
+    here = Judge("gate", afternoon, meaning(), site=ZoneInfo("Europe/Berlin"))
+    assert severity(falls(here, 1.0)) is Severity.RECORD
+    assert severity(falls(Judge("gate", afternoon, meaning()), 1.0)) is Severity.ALERT
+    here.change(afternoon, meaning())
+    here.lost(100.0)
+    assert severity(falls(here, 101.0)) is Severity.ALERT
+
+
+def test_a_rule_ends_with_its_minute() -> None:
+    judge = ruled(ALWAYS | {"hours": "11:00-12:01"})
+    assert severity(falls(judge, 59.0)) is Severity.RECORD
+    assert severity(falls(judge, 90.0)) is Severity.ALERT
+
+
+def show_apart(judge: Judge, moment: float, *findings: Finding) -> Verdict:
+    """Track 1 stands on the left, track 2 on the right."""
+    frame = scored_frame(moment, standing(1, 2), findings=findings)
+    boxes = np.array([[90, 100, 110, 200], [490, 100, 510, 200]], np.float32)
+    return judge.judge(dataclasses.replace(frame, boxes=boxes), times(moment))
+
+
+def test_a_rule_with_a_zone_asks_where_somebody_of_the_event_stands() -> None:
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"}, {"kinds": ["running"], "then": "off"})
+    right = show_apart(judge, 1.0, finding(Kind.RUNNING, 2))
+    assert (right.changes, right.score.people[1].behaviours) == ([], {})
+    assert severity(show_apart(judge, 2.0, finding(Kind.RUNNING, 1))) is Severity.ALERT
+
+
+@pytest.mark.parametrize(("right", "expected"), [(0.9999, None), (0.99, Severity.ALERT)])
+def test_unusual_movement_is_where_the_person_with_the_highest_level_is(
+    right: float, expected: Severity | None
+) -> None:
+    judge = ruled({"zones": [LEFT], "kinds": ["unusual"], "then": "alert"}, {"kinds": ["unusual"], "then": "off"})
+    frame = scored_frame(1.0, standing(1, 2), [window(1, 0.9995, {}), window(2, right, {})], smoothed=raw(0.9995))
+    boxes = np.array([[90, 100, 110, 200], [490, 100, 510, 200]], np.float32)
+    assert severity(judge.judge(dataclasses.replace(frame, boxes=boxes), times(1.0))) is expected
+
+
+def test_a_rule_can_ask_for_how_long_something_lasts() -> None:
+    judge = ruled({"kinds": ["running"], "lasts_s": 5, "then": "alert"}, {"kinds": ["running"], "then": "off"})
+    assert [severity(show(judge, moment, people=standing(3), findings=[finding(Kind.RUNNING, 3)])) for moment in
+            (1.0, 4.9, 5.0)] == [None, None, Severity.ALERT]  # fmt: skip
+
+
+def test_two_people_who_do_the_same_can_be_of_different_severity() -> None:
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"})
+    assert severity(show_apart(judge, 1.0, finding(Kind.RUNNING, 2))) is Severity.WARNING
+    judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"})
+    both = show_apart(judge, 1.0, finding(Kind.RUNNING, 1), finding(Kind.RUNNING, 2))
+    assert severity(both) is Severity.ALERT
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([], Severity.WARNING),
+        ([{"kinds": ["unusual"], "then": "off"}], None),
+        ([{"kinds": ["unusual"], "then": "alert"}], Severity.ALERT),
+        ([{"kinds": ["running"], "then": "off"}], Severity.WARNING),
+        ([ALWAYS], Severity.RECORD),
+        ([{"kinds": ["unusual"], "lasts_s": 3, "then": "off"}], Severity.WARNING),
+        ([{"kinds": ["unusual"], "hours": "18:00-19:00", "then": "off"}], Severity.WARNING),
+    ],
+)
+def test_rules_are_about_unusual_movement_too(rules: list[dict[str, Any]], expected: Severity | None) -> None:
+    judge = ruled(*rules)
+    assert severity(show(judge, 1.0, raw(0.9995), people=standing(3))) is expected
+
+
+def test_unusual_movement_can_be_asked_to_last() -> None:
+    judge = ruled({"kinds": ["unusual"], "lasts_s": 2, "then": "warning"}, {"kinds": ["unusual"], "then": "off"})
+    found = [severity(show(judge, moment, raw(0.9995), people=standing(3))) for moment in (1.0, 2.0, 2.9, 3.0)]
+    assert found == [None, None, None, Severity.WARNING]
+
+
+def test_a_pause_records_and_ends() -> None:
+    pause = NOON + timedelta(seconds=60)
+    judge = judge_of(config(pause_until=pause))
+    assert severity(falls(judge, 59.0)) is Severity.RECORD
+    assert severity(show(judge, 30.0 + 29.5, raw(0.99999), people=standing(3))) is None
+    assert severity(falls(judge, 63.0)) is Severity.ALERT
+    judge = judge_of(config(pause_until=pause))
+    assert severity(show(judge, 1.0, raw(0.99999), people=standing(3))) is Severity.RECORD
+
+
+def test_what_is_switched_off_stays_off_in_a_pause() -> None:
+    judge = judge_of(config(behaviours={"running": "off"}, pause_until=NOON + timedelta(hours=1)))
+    assert severity(show(judge, 1.0, people=standing(3), findings=[finding(Kind.RUNNING, 3)])) is None
+
+
+def test_an_incident_that_is_only_recorded_becomes_more_severe_at_once() -> None:
+    judge = ruled({"kinds": ["running"], "then": "record"})
+    first = show(judge, 1.0, people=standing(3), findings=[finding(Kind.RUNNING, 3)])
+    assert severity(first) is Severity.RECORD
+    (change,) = falls(judge, 1.1).changes
+    assert (type(change), change.incident.severity, change.incident.kind) == (Updated, Severity.ALERT, Kind.FALL)
+
+
+def test_the_cooldown_after_a_recorded_incident_lets_a_warning_through() -> None:
+    judge = ruled({"kinds": ["running"], "hours": "11:00-12:01", "then": "record"}, cooldown_s=60)
+    assert severity(show(judge, 50.0, people=standing(3), findings=[finding(Kind.RUNNING, 3)])) is Severity.RECORD
+    judge.lost(55.0)
+    assert severity(show(judge, 58.0, people=standing(3), findings=[finding(Kind.RUNNING, 3)])) is None
+    judge.lost(63.0)
+    assert severity(show(judge, 64.0, people=standing(3), findings=[finding(Kind.RUNNING, 3)])) is Severity.WARNING
+
+
+def test_a_rule_that_names_a_behaviour_has_it_looked_for() -> None:
+    night = config(rules=[{"kinds": ["loitering"], "hours": "22:00-06:00", "then": "alert"}])
+    assert [each.kind for each in night.looked_for if each.kind in ON_REQUEST] == [Kind.LOITERING]
+    judge = judge_of(night)
+    assert judge.thresholds.behaviours[Kind.LOITERING] == 1.0
+    assert severity(show(judge, 1.0, people=standing(3), findings=[finding(Kind.LOITERING, 3)])) is None
+    with pytest.raises(ValidationError, match="wrong_way needs the direction"):
+        config(rules=[{"kinds": ["wrong_way"], "then": "alert"}])
+    assert config(rules=[{"kinds": ["wrong_way"], "then": "off"}]).looked_for

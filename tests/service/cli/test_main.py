@@ -197,9 +197,12 @@ def test_training_on_videos_extracts_their_poses_first(daflow: Daflow, tmp_path:
     assert complaint == "error: nothing to learn from: 0 training windows, 0 held out"
 
 
-def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(tmp_path: Path) -> None:
+def test_a_checkpoint_is_judged_beside_presence_and_the_number_of_people(
+    daflow: Daflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "width", 120)
     data = write_test_set(tmp_path / "swaying")
-    finished = run(tmp_path, "evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
+    finished = daflow("evaluate", "--data", data, "--json", "figures.json", "--seed", 3, "--replicates", 20)
     assert finished.returncode == 0, finished.stderr
     assert "swaying: 4 clips, 480 frames (160 anomalous)" in finished.stdout
     document = json.loads((tmp_path / "figures.json").read_text())
@@ -232,16 +235,25 @@ def test_only_the_frames_that_count_of_another_layout_are_judged(daflow: Daflow,
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
-    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights)
+    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights, pose_precision="float32")
     assert finished.returncode == 0, finished.stdout
     found = {finding["name"]: finding["value"] for finding in json.loads(finished.stdout)}
+    assert found["pose runtime"].startswith("OpenVINO, f32: joints of ")
     assert found["pose weights"] == f"{pose_weights}, as set in DAFLOW_POSE_WEIGHTS"
     assert "488 parameters" in found["checkpoint"]
 
 
-def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(tmp_path: Path) -> None:
-    finished = run(
-        tmp_path,
+def test_the_doctor_refuses_a_precision_of_weights_that_run_as_they_are(tmp_path: Path, pose_weights: Path) -> None:
+    settings = {"pose_runtime": "original", "pose_precision": "bfloat16"}
+    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights, **settings)
+    assert finished.returncode == 1
+    (wrong,) = [finding for finding in json.loads(finished.stdout) if not finding["ok"]]
+    assert wrong["setting"] == "DAFLOW_POSE_PRECISION"
+    assert wrong["value"].endswith("do not compute in bfloat16; set DAFLOW_POSE_RUNTIME=openvino")
+
+
+def test_the_doctor_names_what_is_missing_and_the_setting_that_fixes_it(daflow: Daflow, tmp_path: Path) -> None:
+    finished = daflow(
         "doctor",
         "--json",
         pose_weights=tmp_path / "none.onnx",

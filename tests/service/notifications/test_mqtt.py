@@ -44,13 +44,17 @@ def broker(running_broker: Broker) -> Broker:
 
 
 def camera(
-    name: str, state: SourceState = SourceState.ONLINE, incident: str | None = None, title: str | None = "Front door"
+    name: str,
+    state: SourceState = SourceState.ONLINE,
+    incident: str | None = None,
+    title: str | None = "Front door",
+    severity: Severity = Severity.WARNING,
 ) -> CameraStatus:
     return CameraStatus(
         id=name, config=CameraConfig(url="skeletons:", name=title), state=state, since=at(0), problem=None,
         picture="ok", width=None, height=None, fps_in=None, fps_processed=None, frames_read=0, frames_processed=0,
         dropped={}, reconnects=0, last_score_at=None, last_score_age_s=None, thresholds=None, incident=incident,
-        suppressed=0,
+        incident_severity=severity if incident else None, suppressed=0,
     )  # fmt: skip
 
 
@@ -182,6 +186,26 @@ def test_each_kind_of_an_incident_is_an_event_of_its_type_once(scene: Scene, bro
         "at": "2026-01-31T12:00:00+00:00",
     }
     assert json.loads(heard.of("daflow/door/incidents")[1])["incident"]["kind"] == "fall"
+
+
+def test_an_incident_that_is_only_recorded_is_told_once_it_is_more(scene: Scene, broker: Broker) -> None:
+    scene.cameras = [camera("door", incident="before", severity=Severity.RECORD)]
+    with ear(broker) as heard, scene.mqtt(broker) as mqtt:
+        eventually(lambda: heard.last("daflow/available") == "online", "it is announced")
+        assert heard.last("daflow/door/incident") == "OFF"
+        recorded = incident_info("one").model_copy(update={"severity": Severity.RECORD})
+        for name in ("one", "two"):
+            scene.incidents.started(recorded.model_copy(update={"id": name}))
+            scene.incidents.updated(recorded.model_copy(update={"id": name, "peak_level": 0.99}))
+        warned = scene.incidents.updated(recorded.model_copy(update={"severity": Severity.WARNING}))
+        scene.incidents.ended(over(recorded.model_copy(update={"id": "two"})))
+        ended = scene.incidents.ended(over(recorded.model_copy(update={"severity": Severity.WARNING})))
+        mqtt.wake()
+        eventually(scene.told, "all is told")
+        eventually(lambda: heard.last("daflow/door/incident") == "OFF" and len(heard.of("daflow/events")) == 2, "heard")
+    assert ids(heard.of("daflow/events")) == [warned.id, ended.id]
+    assert heard.of("daflow/door/incident") == ["OFF", "ON", "OFF"]
+    assert [json.loads(payload)["event_type"] for payload in heard.of("daflow/door/event")] == ["unusual"]
 
 
 def test_who_comes_late_is_told_how_cameras_are_and_that_the_service_left(scene: Scene, broker: Broker) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from service.documents.base import Severity
 from service.incidents.store import IncidentStore
 from service.notifications.store import DeliveryState, NotificationStore, UnknownDelivery
 from service.storage.database import Database
@@ -43,6 +44,17 @@ def test_a_sink_is_told_what_happens_after_it_was_added_and_goes_on_where_it_was
     assert scene.store.position("mqtt") == newest
     scene.store.advance("mqtt", newest + 5)
     assert scene.store.position("mqtt") == newest + 5
+
+
+def test_incidents_that_are_only_recorded_are_passed_over(scene: Scene) -> None:
+    scene.store.keep(["webhook"])
+    recorded = incident_info("one").model_copy(update={"severity": Severity.RECORD})
+    scene.incidents.started(recorded)
+    scene.happen("two")
+    scene.incidents.updated(recorded.model_copy(update={"severity": Severity.ALERT}))
+    assert scene.store.take_over("webhook") == 3
+    assert scene.due() == ["two", "one"]
+    assert scene.store.take_over("webhook") == 0
 
 
 def test_a_sink_that_is_not_wanted_any_more_begins_anew(scene: Scene) -> None:

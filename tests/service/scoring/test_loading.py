@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,7 +69,47 @@ def test_weights_are_converted_for_the_cpu_and_the_reason_is_told(settings: Sett
     assert models.info.pose_runtime in ("OpenVINO, f32", "OpenVINO, bf16", "OpenVINO, f16")
     assert models.info.pose_weights == Path(settings.pose_weights).name
     assert "of a body height from the original's" in models.runtime_reason
-    assert list((settings.data_dir / "runtimes").glob("*_openvino_model/verified.json"))
+    assert list((settings.data_dir / "runtimes").glob("*_openvino_model/*.xml"))
+
+
+def test_the_precision_that_runs_is_the_one_that_was_asked_for(settings: Settings) -> None:
+    models = LoadedModels.load(settings.model_copy(update={"pose_precision": "float32"}))
+    assert models.info.pose_runtime == "OpenVINO, f32"
+    assert models.runtime_reason.startswith("joints of ")
+
+
+def test_a_precision_that_the_cpu_lacks_names_the_setting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU is imagined that computes in float32 whatever it is asked for."""
+    monkeypatch.setattr("pose.runtimes.precision_of", lambda _: "float32")
+    for runtime in (PoseRuntime.AUTO, PoseRuntime.OPENVINO):
+        asked = settings.model_copy(update={"pose_precision": "bfloat16", "pose_runtime": runtime})
+        with pytest.raises(
+            ModelUnavailable,
+            match="does not compute in bfloat16; OpenVINO would compute in float32; set DAFLOW_POSE_PRECISION=auto",
+        ) as refused:
+            LoadedModels.load(asked)
+        assert refused.value.setting == "DAFLOW_POSE_PRECISION"
+
+
+def test_weights_that_run_as_they_are_have_no_other_precision(settings: Settings) -> None:
+    original = settings.model_copy(update={"pose_runtime": PoseRuntime.ORIGINAL})
+    for precision in ("float16", "bfloat16"):
+        with pytest.raises(ModelUnavailable, match=f"in {precision}; set DAFLOW_POSE_RUNTIME=openvino") as refused:
+            LoadedModels.load(original.model_copy(update={"pose_precision": precision}))
+        assert refused.value.setting == "DAFLOW_POSE_PRECISION"
+    assert "OpenVINO" not in str(LoadedModels.load(original.model_copy(update={"pose_precision": "float32"})).info)
+
+
+def test_a_conversion_that_failed_is_told_at_the_next_start_without_another_attempt(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path})
+    monkeypatch.setattr("pose.runtimes._pictures", lambda: [np.zeros((64, 64, 3), np.uint8)])
+    models = LoadedModels.load(elsewhere)
+    assert models.info.pose_runtime in ("ONNX Runtime", "PyTorch")
+    assert "the original finds nobody in the pictures" in models.runtime_reason
+    monkeypatch.setattr("pose.runtimes._attempt", None)
+    assert LoadedModels.load(elsewhere).runtime_reason == models.runtime_reason
 
 
 def test_weights_run_as_they_are_unless_the_settings_say_otherwise(settings: Settings) -> None:
