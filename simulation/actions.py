@@ -12,7 +12,21 @@ import numpy as np
 from simulation.body import Body, Floats, pose, reach
 
 Action = Literal[
-    "walk", "stand", "talk", "sit", "run", "fall", "rise", "fight", "throw", "crawl", "flee", "linger", "meet", "oppose"
+    "walk",
+    "stand",
+    "talk",
+    "sit",
+    "run",
+    "fall",
+    "rise",
+    "fight",
+    "throw",
+    "crawl",
+    "hands_up",
+    "flee",
+    "linger",
+    "meet",
+    "oppose",
 ]
 """What a person is doing; ``fall`` includes lying on the ground afterwards, ``rise`` is getting up again.
 
@@ -40,6 +54,9 @@ FALL_S: Final = 0.85
 
 RISE_S: Final = 2.6
 """Seconds from lying to standing."""
+
+KNEEL_S: Final = 1.8
+"""Seconds from standing to hands and knees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +262,31 @@ def fall(body: Body, style: Style, time_s: float) -> Floats:
 
 def rise(body: Body, style: Style, time_s: float) -> Floats:
     """Getting up: onto hands and knees, then into a squat, then up."""
-    squat = pose(
+    return _keyed(
+        time_s,
+        (0.0, fall(body, style, 10.0) * _PLACED),
+        (1.0, _on_all_fours(style, 0.0)),
+        (1.8, _squat()),
+        (RISE_S, stand(style, 0.0)),
+    )
+
+
+def crawl(style: Style, phase: float, time_s: float) -> Floats:
+    """Getting down and crawling on hands and knees.
+
+    Args:
+        style: How the person moves.
+        phase: Cycles of the limbs.
+        time_s: Seconds since the person stood.
+    """
+    crawling = _on_all_fours(style, phase)
+    if time_s >= KNEEL_S:
+        return crawling
+    return _keyed(time_s, (0.0, stand(style, 0.0)), (0.55 * KNEEL_S, _squat()), (KNEEL_S, crawling))
+
+
+def _squat() -> Floats:
+    return pose(
         root_pitch=30,
         spine_flexion=35,
         head_pitch=-20,
@@ -259,16 +300,9 @@ def rise(body: Body, style: Style, time_s: float) -> Floats:
         elbow=20,
         shoulder_abduction=10,
     )
-    return _keyed(
-        time_s,
-        (0.0, fall(body, style, 10.0) * _PLACED),
-        (1.0, crawl(style, 0.0)),
-        (1.8, squat),
-        (RISE_S, stand(style, 0.0)),
-    )
 
 
-def crawl(style: Style, phase: float) -> Floats:
+def _on_all_fours(style: Style, phase: float) -> Floats:
     """On hands and knees, opposite limbs together; `phase` counts cycles."""
     swing = math.sin(2 * math.pi * phase)
     lift = math.cos(2 * math.pi * phase)
@@ -340,6 +374,20 @@ def throw(style: Style, time_s: float) -> Floats:
     )
     follow = release + pose(**{f"{arm}_shoulder_flexion": -85.0, f"{arm}_shoulder_twist": 40.0}, spine_flexion=14)
     return _keyed(time_s, (0.0, follow), (0.5, pick), (1.0, wind), (1.22, release), (1.4, follow), (THROW_S, follow))
+
+
+def hands_up(style: Style, time_s: float) -> Floats:
+    """Standing with both hands beside or above the head, as somebody who is threatened; arms tire and sway."""
+    tire = _wave(style, 4, 0.17, time_s)
+    bend = 35 + 1.5 * style.bend + 4 * tire
+    arms = pose(
+        shoulder_flexion=160 - 0.75 * bend,
+        shoulder_abduction=14 + 6 * style.tempo,
+        left_elbow=bend + 3 * style.side,
+        right_elbow=bend - 3 * style.side,
+    )
+    legs_and_trunk = stand(style, time_s) * ~_ARMS
+    return np.asarray(legs_and_trunk + arms)
 
 
 def fight(style: Style, move: Move, time_s: float, step: float) -> Floats:
@@ -502,6 +550,9 @@ def _wave(style: Style, number: int, hertz: float, time_s: float) -> float:
     angle = 2 * math.pi * hertz * time_s + style.phases[number]
     return 0.65 * math.sin(angle) + 0.35 * math.sin(1.73 * angle + style.phases[(number + 3) % len(style.phases)])
 
+
+_ARMS: Final = pose(shoulder_flexion=1, shoulder_abduction=1, elbow=1) != 0
+"""The values of a pose that raise and bend the arms."""
 
 _PLACED: Final = np.where(np.isin(np.arange(len(pose())), (1, 2)), 0.0, 1.0)
 """Removes the displacement of a pose from its place."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulation.camera import SceneCamera
 
-Event = Literal["running", "fall", "fight", "throw", "crawl", "disperse", "loiter", "gather", "wrong_way"]
+Event = Literal["running", "fall", "fight", "throw", "crawl", "disperse", "loiter", "gather", "wrong_way", "hands_up"]
 """Anomalous events; everything else that people do is normal."""
 
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
@@ -35,6 +35,7 @@ EVENT_S: Final[dict[Event, float]] = {
     "loiter": 100.0,
     "gather": 40.0,
     "wrong_way": 8.0,
+    "hands_up": 8.0,
 }
 """Seconds that an event lasts unless its incident says otherwise."""
 
@@ -48,6 +49,7 @@ EVENT_WORDS: Final[dict[Event, str]] = {
     "loiter": "somebody stays about one place for long",
     "gather": "a group forms and stays",
     "wrong_way": "somebody goes against the way that everybody else goes",
+    "hands_up": "somebody holds both hands up",
 }
 """What happens in an event."""
 

@@ -27,6 +27,7 @@ EVENT_ACTIONS: Final[dict[Event, Action]] = {
     "loiter": "linger",
     "gather": "meet",
     "wrong_way": "oppose",
+    "hands_up": "hands_up",
 }
 """What the people in an event do."""
 
@@ -483,7 +484,9 @@ class World:
         turn = _turn(actor.heading, _angle(wanted))
         rate = _TURN[actor.action] * seconds
         actor.heading += float(np.clip(turn, -rate, rate))
-        top = _PACES.get(actor.action, 1.0) * actor.pace if actor.action != "crawl" else 0.45
+        top = _PACES.get(actor.action, 1.0) * actor.pace
+        if actor.action == "crawl":
+            top = 0.45 if self.time_s - actor.since > actions.KNEEL_S else 0.0
         top *= max(math.cos(min(abs(turn), 1.4)), 0.15)
         if actor.seat is not None:
             top = min(top, 0.25 + distance)
@@ -579,9 +582,11 @@ class World:
             case "rise":
                 return actions.rise(actor.body, actor.style, elapsed)
             case "crawl":
-                return actions.crawl(actor.style, actor.phase)
+                return actions.crawl(actor.style, actor.phase, elapsed)
             case "throw":
                 return actions.throw(actor.style, elapsed)
+            case "hands_up":
+                return actions.hands_up(actor.style, self.time_s)
             case "fight":
                 return actions.fight(actor.style, actor.move, max(self.time_s - actor.move_since, 0.0), actor.phase)
 

@@ -112,7 +112,7 @@ def _fit(pieces: list[_Piece], base: Checkpoint) -> dict[str, Any]:
         merge_s=config.quiet_s,
         min_duration_s=config.min_duration_s,
     )
-    life = NormalLife()
+    life = NormalLife(behaviour.kind for behaviour in config.looked_for)
     for piece in pieces:
         for time, people, findings in piece.seen:
             life.add(time, people, findings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,6 +40,16 @@ _MOVENET: Final = (
 
 _PICTURE: Final = (640, 480)
 """Picture in whose width and height those skeletons are fractions."""
+
+SHOWN: Final[Mapping[str, str]] = {
+    "nofi049": "a packed dance floor in infrared light",
+    "nofi095": "police officers hold the person whom they arrest",
+    "nofi135": "people walk briskly through a hall",
+    "01_283": "somebody bends down to a low shelf, and the skeleton is scrambled for half a second",
+    "03_268": "two people wait in a line; the one behind is half hidden and changes number, and legs appear at once",
+    "adl-13": "somebody comes in from the side, and the joints appear a few at a time",
+}
+"""What is seen in clips whose false alarms were looked at, by name."""
 
 _LYING, _GOING_DOWN = 1, 0
 

@@ -9,14 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import torch
 
 from benchmarks.events.recordings import PoseRecording
 from model.behaviours import BEHAVIOURS, Behaviour, Behaviours, Finding, Kind
 from model.behaviours.calibration import NormalLife
 from model.events import Alarm, Event, WatchedClip
-from pose.estimator import Poses
-from pose.tracker import Tracker
 from service.clips.anomalies import Fired, find_anomalies
 from service.documents.kinds import fires, shown_score
 
@@ -24,11 +21,11 @@ _APART_S: Final = 3600.0
 """Seconds between two recordings: no run of one goes on in the next."""
 
 
-def normal_life(recordings: Sequence[PoseRecording]) -> NormalLife:
-    """What the named behaviours see of recordings of normal life, one after the other."""
-    life, begin = NormalLife(), 0.0
+def normal_life(recordings: Sequence[PoseRecording], behaviours: Sequence[Behaviour] = BEHAVIOURS) -> NormalLife:
+    """What named behaviours see of recordings of normal life, one after the other."""
+    life, begin = NormalLife(behaviour.kind for behaviour in behaviours), 0.0
     for recording in recordings:
-        for time, people, findings in _observed(recording):
+        for time, people, findings in _observed(recording, behaviours):
             life.add(begin + time, len(people), findings)
         begin += recording.duration_s + _APART_S
     return life
@@ -77,13 +74,10 @@ def _observed(
     recording: PoseRecording, behaviours: Sequence[Behaviour] = BEHAVIOURS
 ) -> Iterator[tuple[float, list[int], list[Finding]]]:
     """Seconds from the first frame, track numbers of the people, and what the behaviours see, frame by frame."""
-    watching, tracker = Behaviours(behaviours), Tracker()
-    for time, rows in zip((recording.times - recording.times[0]).tolist(), recording.people, strict=True):
-        boxes, keypoints = recording.boxes[rows], recording.keypoints[rows]
-        if recording.tracks is not None:
-            people = recording.tracks[rows].tolist()
-        else:
-            found = (torch.from_numpy(own) for own in (boxes, keypoints, recording.confidences[rows]))
-            tracked = tracker.update(Poses(*found), recording.size[::-1], time)
-            people, boxes, keypoints = tracked.track_ids, tracked.boxes, tracked.keypoints.numpy()
-        yield time, people, watching.observe(time, people, boxes, keypoints, recording.size)
+    watching, followed = Behaviours(behaviours), recording.followed()
+    numbers = np.asarray(followed.tracks, np.int64)
+    times = (recording.times - recording.times[0]).tolist()
+    for time, rows in zip(times, followed.people, strict=True):
+        people = numbers[rows].tolist()
+        findings = watching.observe(time, people, followed.boxes[rows], followed.keypoints[rows], recording.size)
+        yield time, people, findings

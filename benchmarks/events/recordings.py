@@ -119,19 +119,35 @@ class PoseRecording:
         width, height = self.size
         return SkeletonSequence.model_validate({"width": width, "height": height, "frames": documents})
 
-    def footage(self) -> PoseFootage:
-        """The recording as calibration footage: people followed as the service follows them."""
+    def followed(self) -> PoseRecording:
+        """The recording with the people who have a track, followed as the service follows them.
+
+        Whoever has no track is left out. All confidences are 1: what is certain is that somebody was followed.
+        """
+        if self.tracks is not None:
+            return self
         tracker = Tracker()
-        seen: dict[int, list[tuple[float, torch.Tensor]]] = {}
-        for time, rows in zip(self.times.tolist(), self.people, strict=True):
-            poses = Poses(*(torch.from_numpy(own[rows]) for own in (self.boxes, self.keypoints, self.confidences)))
-            tracked = tracker.update(poses, self.size[::-1], time)
-            for person, keypoints in zip(tracked.track_ids, tracked.keypoints, strict=True):
-                seen.setdefault(person, []).append((time, keypoints))
-        tracks = [
-            PoseTrack(person, np.array([time for time, _ in poses]), torch.stack([pose for _, pose in poses]))
-            for person, poses in seen.items()
-        ]
+        frames, people = [], []
+        for number, (time, rows) in enumerate(zip(self.times.tolist(), self.people, strict=True)):
+            found = (torch.from_numpy(own[rows]) for own in (self.boxes, self.keypoints, self.confidences))
+            people.append(tracker.update(Poses(*found), self.size[::-1], time))
+            frames.append(np.full(len(people[-1]), number, np.int64))
+        return replace(
+            self,
+            frames=np.concatenate(frames),
+            boxes=np.concatenate([each.boxes for each in people]),
+            keypoints=torch.cat([each.keypoints for each in people]).numpy(),
+            confidences=np.ones(sum(map(len, people)), np.float32),
+            tracks=np.array([track for each in people for track in each.track_ids], np.int64),
+        )
+
+    def footage(self) -> PoseFootage:
+        """The recording as calibration footage."""
+        own = self.followed()
+        numbers, tracks = np.asarray(own.tracks, np.int64), []
+        for person in np.unique(numbers).tolist():
+            rows = numbers == person
+            tracks.append(PoseTrack(person, own.times[own.frames[rows]], torch.from_numpy(own.keypoints[rows])))
         return PoseFootage(self.times, tuple(tracks))
 
     def save(self, path: Path) -> None:

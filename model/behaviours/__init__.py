@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.behaviours.base import FIRES, LEAST_SCORE, Finding, Kind
+from model.behaviours.crawling import Crawling
 from model.behaviours.dispersal import Dispersal
 from model.behaviours.fall import Fall
 from model.behaviours.fight import Fight
 from model.behaviours.gathering import Gathering
+from model.behaviours.hands_up import HandsUp
 from model.behaviours.loitering import Loitering
 from model.behaviours.lying import Lying
 from model.behaviours.posture import Posture
@@ -67,7 +69,15 @@ class Behaviour(Protocol):
         """
 
 
-BEHAVIOURS: Final[tuple[Behaviour, ...]] = (Fall(), Fight(), Lying(), Dispersal(), Running())
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
+    Fall(),
+    Fight(),
+    Lying(),
+    Dispersal(),
+    HandsUp(),
+    Running(),
+    Crawling(),
+)
 """The behaviours that are named everywhere. `WrongWay`, `Loitering` and `Gathering` are ordinary in many places and
 depend on what a site asks for, so they are added where it does."""
 

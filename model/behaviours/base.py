@@ -12,6 +12,9 @@ from pose.skeleton import COCO_JOINTS
 LEAST_SCORE: Final = 0.5
 """Scores below this are not reported."""
 
+MOST_SCORE: Final = 3.0
+"""Scores go up to this at least where more is possible: thresholds of cameras lie up to `calibration.STRICTEST`."""
+
 FIRES: Final = 1.0
 """Score from which a behaviour fires on a camera without a threshold of its own."""
 
@@ -35,8 +38,12 @@ class Kind(StrEnum):
     """Somebody is down and stays down, whether seen to fall or not."""
     DISPERSAL = "dispersal"
     """Several people who were together start to run apart at once."""
+    HANDS_UP = "hands_up"
+    """Somebody holds both hands above the head."""
     RUNNING = "running"
     """Somebody runs."""
+    CRAWLING = "crawling"
+    """Somebody moves along on hands and knees, or on the belly."""
     WRONG_WAY = "wrong_way"
     """Somebody goes against the direction that a site declares."""
     GATHERING = "gathering"

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,19 +93,24 @@ class Usual:
 class NormalLife:
     """What named behaviours see of normal life, gathered frame by frame.
 
+    Args:
+        kinds: The behaviours that are looked for. Others get no threshold: that they saw nothing means nothing.
+
     Attributes:
+        kinds: The same.
         footage_s: Seconds gathered so far, without long gaps between frames.
         occupied_s: Those with somebody in view.
 
     Example:
-        >>> life = NormalLife()
+        >>> life = NormalLife([Kind.FALL])
         >>> for moment in range(100):
         ...     life.add(moment / 10, people=1, findings=[])
         >>> round(life.occupied_s, 1)
         9.9
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self.kinds = frozenset(kinds)
         self.footage_s = 0.0
         self.occupied_s = 0.0
         self._last = -math.inf
@@ -125,7 +130,7 @@ class NormalLife:
         if gap <= _BREAK_S:
             self.footage_s += gap
             self.occupied_s += gap if people else 0.0
-        for kind in {finding.kind for finding in findings}:
+        for kind in self.kinds.intersection(finding.kind for finding in findings):
             self._times.setdefault(kind, array("d")).append(time)
             highest = max(finding.score for finding in findings if finding.kind is kind)
             self._highest.setdefault(kind, array("d")).append(highest)
@@ -155,7 +160,7 @@ def fit_behaviours(
     merge_s: float,
     marked: Mapping[Kind, Sequence[float]] | None = None,
 ) -> dict[Kind, Usual]:
-    """Fit the thresholds of all named behaviours to normal life.
+    """Fit the thresholds of the named behaviours that were looked for to normal life.
 
     Args:
         life: What they saw of it.
@@ -165,7 +170,7 @@ def fit_behaviours(
             if they had come in the time of the footage.
 
     Example:
-        >>> life = NormalLife()
+        >>> life = NormalLife([Kind.RUNNING, Kind.FALL])
         >>> for moment in range(600):
         ...     score = 1.2 if moment % 150 == 0 else 0.7
         ...     life.add(float(moment), 1, [Finding(Kind.RUNNING, (1,), score, 0.0, "", {})])
@@ -184,7 +189,7 @@ def fit_behaviours(
             share_of(kind, false_alarms_per_day),
         )
         for kind in Kind
-        if kind is not Kind.UNUSUAL
+        if kind in life.kinds
     }
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEGS, Finding, Kind
+from model.behaviours.base import LEGS, MOST_SCORE, Finding, Kind
 from model.behaviours.ground import ground
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, Bodies, moments
@@ -119,7 +119,7 @@ class Dispersal:
         finding = Finding(
             kind=Kind.DISPERSAL,
             tracks=seen,
-            score=min(len(chosen) / _LEAST, 2.0),
+            score=min(len(chosen) / _LEAST, MOST_SCORE),
             since=began,
             saw=f"{len(chosen)} people who stood together run apart at {speed:.1f} body heights a second, all within "
             f"{spent:.1f} s",

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from model.behaviours.base import LEAST_SCORE, Finding, Kind
+from model.behaviours.base import LEAST_SCORE, MOST_SCORE, Finding, Kind
 from model.behaviours.ground import Polygon, ground, within
 from model.behaviours.posture import Posture
 from model.kinematics import Bodies
@@ -95,7 +95,7 @@ class Gathering:
                     Finding(
                         kind=Kind.GATHERING,
                         tracks=tuple(sorted(bodies.track_ids[row] for row in rows)),
-                        score=min(lasted / self.seconds, 2.0),
+                        score=min(lasted / self.seconds, MOST_SCORE),
                         since=group.since,
                         saw=f"{len(rows)} people stay together for {lasted:.0f} s",
                         facts={"together_s": lasted},

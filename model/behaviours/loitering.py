@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import FIRES, LEAST_SCORE, Finding, Kind
+from model.behaviours.base import FIRES, LEAST_SCORE, MOST_SCORE, Finding, Kind
 from model.behaviours.ground import Polygon, ground, within
 from model.behaviours.posture import Posture
 from model.kinematics import Bodies
@@ -108,6 +108,9 @@ class Loitering:
             there = known[np.linalg.norm(known[:, 1:] - np.median(known[:, 1:], axis=0), axis=1) <= near]
         score = len(there) / _NEEDED
         since = float(there[0, 0]) if stay.score < FIRES and len(there) else stay.since
+        if score >= FIRES:
+            # What is normal here may last longer, so the score goes on.
+            score = float(np.clip((now - since) / self.seconds, score, MOST_SCORE))
         every = self.seconds / (_NEEDED - 1)
         # Times that were missed while the person was hidden are not made up for.
         return Stay(places, max(stay.due + every, now + every / 2), now, since, score)

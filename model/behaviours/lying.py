@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import TORSO, Finding, Kind
+from model.behaviours.base import FIRES, MOST_SCORE, TORSO, Finding, Kind
+from model.behaviours.crawling import moving
 from model.behaviours.descent import Descent
 from model.behaviours.fall import held_down
 from model.behaviours.posture import DOWN_DEG, WIDE, Booleans, Posture
@@ -30,6 +31,9 @@ _KNOWN: Final = 0.8
 
 _BEGINNING: Final = 4
 """The person is down in at least one of so many first moments of that time."""
+
+_MOVING_S: Final = 1.6
+"""Who moves along over this time crawls, and does not lie."""
 
 _STILL_H: Final = 0.15
 """Body heights within which the shoulders stay; those of somebody who does push-ups do not."""
@@ -68,6 +72,8 @@ class Lying:
         # Who lies already goes on lying through a gap in which the tracker lost them.
         before = np.array([person in state for person in bodies.people])
         down = (held & (before | still)) | (before & held_down(posture.down, posture, _SEEN_S, _SHARE, 1))
+        # Going down is a way, too, so of those who were seen to go down only the time since then counts.
+        down &= ~np.where(seen_down, moving(bodies, _SEEN_S), moving(bodies, _MOVING_S))
         findings = []
         for row in np.flatnonzero(down).tolist():
             person, track = bodies.people[row], bodies.track_ids[row]
@@ -80,7 +86,7 @@ class Lying:
                 Finding(
                     kind=Kind.LYING,
                     tracks=(track,),
-                    score=float(np.clip(lasted / needed, 1.0, 3.0)),
+                    score=float(np.clip(lasted / needed, FIRES, MOST_SCORE)),
                     since=since,
                     saw=f"down for {lasted:.0f} s, {_words(shape)}",
                     facts={"down_s": lasted, **shape},

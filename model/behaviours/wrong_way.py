@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from model.behaviours.base import LEAST_SCORE, Finding, Kind
+from model.behaviours.base import LEAST_SCORE, MOST_SCORE, Finding, Kind
 from model.behaviours.ground import Polygon, ground, within
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, Bodies, moments
@@ -76,7 +76,7 @@ class WrongWay:
                 Finding(
                     kind=Kind.WRONG_WAY,
                     tracks=(bodies.track_ids[row],),
-                    score=float(min(gone[row] / _WAY_H, 2.0)),
+                    score=float(min(gone[row] / _WAY_H, MOST_SCORE)),
                     since=bodies.time - seconds,
                     saw=f"goes {gone[row]:.1f} body heights against the direction of this place in {seconds:.1f} s",
                     facts={"against_h": float(gone[row]), "within_s": seconds},

@@ -63,7 +63,7 @@ class _Session:
         self.asked_at = utc_now()
         self.false_alarms_marked = 0
         self.state = CalibrationState.GATHERING
-        self.gathering = Gathering(camera.config.rest)
+        self.gathering = Gathering(camera.config.looked_for, camera.config.rest)
         self.progress: float | None = None
         self.refusal: CalibrationRefusal | None = None
         self.problem: str | None = None
@@ -218,7 +218,8 @@ class Calibrator:
             content = self._folder.result(clip_id).read_bytes()
         except OSError as error:
             raise CalibrationRefused(f"clip {clip_id} is being removed") from error
-        return clip_footage(ClipResult.model_validate_json(content), camera.config.rest)
+        config = camera.config
+        return clip_footage(ClipResult.model_validate_json(content), config.looked_for, config.rest)
 
     def _run(self, session: _Session, footage: Gathered | None) -> None:
         camera = session.camera

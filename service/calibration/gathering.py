@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.behaviours import Behaviours
+from model.behaviours import Behaviour, Behaviours
 from model.behaviours.calibration import NormalLife
 from model.footage import PoseFootage, PoseTrack
 from pose.view import ViewMap, ViewReference
@@ -85,6 +85,7 @@ class Gathering:
     """Gathers calibration footage from the processed frames of one camera; callable from any thread.
 
     Args:
+        behaviours: The behaviours that the camera looks for.
         rest: Zones of the camera in which lying is normal.
 
     Attributes:
@@ -93,11 +94,12 @@ class Gathering:
         full: Set when no more frames are taken.
     """
 
-    def __init__(self, rest: Sequence[Zone] = ()) -> None:
+    def __init__(self, behaviours: Sequence[Behaviour], rest: Sequence[Zone] = ()) -> None:
         self.seconds = 0.0
         self.poses = 0
         self._rest = rest
-        self._life = NormalLife()
+        self._kinds = frozenset(behaviour.kind for behaviour in behaviours)
+        self._life = NormalLife(self._kinds)
         self.full = threading.Event()
         self._lock = threading.Lock()
         self._times = array("d")
@@ -139,7 +141,7 @@ class Gathering:
         with self._lock:
             self.full.set()
             times, people, life = self._times, self._people, self._life
-            self._times, self._people, self._life = array("d"), {}, NormalLife()
+            self._times, self._people, self._life = array("d"), {}, NormalLife(self._kinds)
             size, view = self._size, self._view.view()
             self._view = ViewReference()
         return Gathered(_recordings(np.array(times), people), life, size, view)
@@ -162,20 +164,22 @@ def _recordings(times: NDArray[np.float64], people: Mapping[int, _Sightings]) ->
     return [whole.between(start, stop) for start, stop in pairwise([*starts, math.inf])]
 
 
-def clip_footage(result: ClipResult, rest: Sequence[Zone] = ()) -> Gathered:
+def clip_footage(result: ClipResult, looked_for: Sequence[Behaviour], rest: Sequence[Zone] = ()) -> Gathered:
     """The poses of a scored clip, as calibration footage.
 
     Named behaviours look at them again: the clip may have been scored by a version that knew fewer.
 
     Args:
         result: The scored clip.
+        looked_for: The behaviours that the camera looks for.
         rest: Zones of the camera in which lying is normal.
 
     Raises:
         CalibrationRefused: The clip was scored without keypoints.
     """
     people: dict[int, _Sightings] = {}
-    life, behaviours, size = NormalLife(), Behaviours(), (result.clip.width, result.clip.height)
+    behaviours, life = Behaviours(looked_for), NormalLife(behaviour.kind for behaviour in looked_for)
+    size = (result.clip.width, result.clip.height)
     for frame in result.frames:
         joints = []
         for person in frame.people:

@@ -100,7 +100,7 @@ class CameraConfig(BaseModel):
         default=(),
         max_length=MOST_ZONES,
         description="Zones of the picture in which lying is normal, such as a bed or a sofa: people there raise no "
-        "`lying` and no `fall`, but are scored. A person is in a zone if the middle of the bounding box is in it.",
+        "`lying`, `fall` and `crawling`, but are scored. A person is in a zone if the middle of the bounding box is.",
         examples=[[[[0.1, 0.5], [0.4, 0.5], [0.4, 0.8], [0.1, 0.8]]]],
     )
     behaviours: dict[Kind, Mode] = Field(

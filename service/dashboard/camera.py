@@ -210,7 +210,8 @@ class _View:
         heading("Zones", 3)
         text(
             "Draw a zone with the pointer, then choose its kind. People whose feet are in a zone to ignore are not "
-            "scored. In a rest zone, such as a bed, lying is normal: no fall and nobody lying is reported there.",
+            "scored. In a rest zone, such as a bed, lying is normal: no fall is reported there, and nobody who lies or "
+            "crawls.",
             "p",
             "soft small",
         )

@@ -15,7 +15,7 @@ from model.behaviours.ground import inside
 MOST_ZONES: Final = 16
 MOST_CORNERS: Final = 32
 
-_RESTING: Final = frozenset({Kind.FALL, Kind.LYING})
+_RESTING: Final = frozenset({Kind.FALL, Kind.LYING, Kind.CRAWLING})
 """Behaviours that mean nothing where lying is normal."""
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -66,7 +66,7 @@ def without_rest(
     zones: Sequence[Zone],
     size: tuple[int, int],
 ) -> list[Finding]:
-    """The findings that are left where lying is normal: no `fall` and no `lying` of people who rest in a zone.
+    """The findings that are left where lying is normal: no `fall`, `lying` or `crawling` of people who rest.
 
     Args:
         findings: What named behaviours see in a frame.

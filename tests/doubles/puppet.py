@@ -48,7 +48,7 @@ KNEELING = pose(knee=90, ankle=50, spine_flexion=5)
 ON_HEELS = pose(hip_flexion=60, knee=145, ankle=50, spine_flexion=10)
 SEATED = actions.sit(BODY, STYLE, 0.0)
 ON_THE_GROUND = pose(root_pitch=-12, hip_flexion=80, knee=30, spine_flexion=20, shoulder_flexion=35, elbow=20)
-ALL_FOURS = actions.crawl(STYLE, 0.0)
+ALL_FOURS = actions.crawl(STYLE, 0.0, actions.KNEEL_S)
 PLANK = pose(root_pitch=68, shoulder_flexion=68, ankle=-10, head_pitch=-20)
 LOW_PLANK = pose(root_pitch=84, shoulder_flexion=-10, elbow=95, ankle=-5, head_pitch=-20)
 LYING = actions.fall(BODY, STYLE, 10.0)
@@ -90,7 +90,7 @@ def running(speed_h_s: float) -> Act:
 
 def crawling(seconds: float) -> tuple[Floats, float]:
     """On hands and knees, at half a metre per second."""
-    return actions.crawl(STYLE, 0.9 * seconds), 0.5 * seconds
+    return actions.crawl(STYLE, 0.9 * seconds, actions.KNEEL_S), 0.5 * seconds
 
 
 def falling(direction: float = 0.0) -> Act:

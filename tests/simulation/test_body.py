@@ -34,7 +34,7 @@ def every_pose(body: Body) -> list[Floats]:
         *(actions.stand(style, time) for time in times),
         *(actions.talk(style, time) for time in times),
         *(actions.throw(style, time) for time in times),
-        *(actions.crawl(style, time) for time in times),
+        *(actions.crawl(style, time, time) for time in times),
         *(actions.fight(style, move, time / 3, time) for move in MOVES for time in times),
     ]
 

@@ -16,7 +16,14 @@ from benchmarks.events.world import (
     watch_places,
 )
 from model.behaviours import Kind
+from service.settings import Settings
 from simulation.scene import EVENTS, SceneIncident
+from simulation.weights import IMAGE_SIZE, POSE_WEIGHTS
+
+
+def small(tmp_path: Path) -> Settings:
+    """The models of the demo."""
+    return Settings(data_dir=tmp_path, pose_weights=str(POSE_WEIGHTS), pose_image_size=IMAGE_SIZE, device="cpu")
 
 
 def test_every_event_of_the_simulation_is_to_be_called_something() -> None:
@@ -51,11 +58,11 @@ def test_scenes_are_rendered_once(tmp_path: Path) -> None:
     clip = WorldClip("camera 1, fall", short, "fall")
     assert [event.kind for event in clip.events] == [Kind.FALL]
     console = Console(quiet=True)
-    (recording,) = record([clip], tmp_path, 1, console)
+    (recording,) = record([clip], tmp_path, small(tmp_path), 1, console)
     assert (len(recording.times), recording.size) == (10, (640, 360))
     (kept,) = tmp_path.glob("camera1-fall-*.npz")
     made = kept.stat().st_mtime_ns
-    record([clip], tmp_path, 1, console)
+    record([clip], tmp_path, small(tmp_path), 1, console)
     assert kept.stat().st_mtime_ns == made
 
 
@@ -72,6 +79,6 @@ def test_behaviours_of_places_are_looked_for_alone_and_the_wrong_way_where_there
     onset = SceneIncident("fight", 0.0, 4.0)
     short = replace(fighting.scene, duration_s=4.0, incident_every_s=None, incidents=(onset,))
     clip = WorldClip("camera 1, fight", short, "fight")
-    (recording,) = record([clip], tmp_path, 1, Console(quiet=True))
+    (recording,) = record([clip], tmp_path, small(tmp_path), 1, Console(quiet=True))
     seen = watch_places(clip, recording, 1.0)
     assert (seen.events[0].kind, seen.alarms) == (Kind.FIGHT, ())

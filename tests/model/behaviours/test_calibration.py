@@ -27,7 +27,7 @@ def life(
     scores: Sequence[float] = (), seconds: float = 1800.0, kind: Kind = Kind.RUNNING, people: int = 1
 ) -> NormalLife:
     """Normal life in which a behaviour comes up evenly, for a second each time, with these scores."""
-    found = NormalLife()
+    found = NormalLife(NAMED)
     starts = {round(seconds * (number + 0.5) / len(scores)): score for number, score in enumerate(scores)}
     for second in range(round(seconds) + 1):
         score = starts.get(second)
@@ -139,7 +139,7 @@ def test_incidents_marked_as_false_alarms_count_as_normal_life() -> None:
 
 
 def test_one_run_is_counted_once_and_two_that_are_apart_twice() -> None:
-    seen = NormalLife()
+    seen = NormalLife(NAMED)
     for second in [*range(5), 12, 30, 31]:
         seen.add(float(second), 2, [finding(1.0 + second / 100), finding(0.6), finding(0.9, Kind.FALL)])
     assert seen.peaks(Kind.RUNNING, QUIET_S) == [1.12, 1.31]
@@ -147,8 +147,16 @@ def test_one_run_is_counted_once_and_two_that_are_apart_twice() -> None:
     assert (seen.highest(Kind.FALL), seen.highest(Kind.FIGHT)) == (0.9, None)
 
 
+def test_a_behaviour_that_was_not_looked_for_gets_no_threshold() -> None:
+    seen = NormalLife([Kind.RUNNING, Kind.FALL])
+    for second in range(1800):
+        seen.add(float(second), 1, [finding(1.3, Kind.LOITERING)])
+    assert seen.highest(Kind.LOITERING) is None
+    assert list(fit_behaviours(seen, false_alarms_per_day=1.0, merge_s=QUIET_S)) == [Kind.FALL, Kind.RUNNING]
+
+
 def test_long_gaps_are_no_footage_and_only_time_with_people_counts_as_occupied() -> None:
-    seen = NormalLife()
+    seen = NormalLife(NAMED)
     for moment, people in ((0.0, 1), (1.0, 1), (2.0, 0), (100.0, 1), (101.0, 2)):
         seen.add(moment, people, [])
     assert (seen.footage_s, seen.occupied_s) == (3.0, 2.0)

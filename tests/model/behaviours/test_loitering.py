@@ -28,6 +28,8 @@ def test_who_stays_about_one_place_is_named_when_the_time_is_up(fps: float, act:
     assert {(each.finding.kind, each.finding.tracks) for each in seen} == {(Kind.LOITERING, (7,))}
     assert seen[-1].finding.since == pytest.approx(0.0, abs=0.3)
     assert seen[-1].finding.facts["stayed_s"] == pytest.approx(seen[-1].time, abs=0.5)
+    # A camera on which people stay for longer in normal life can ask for more.
+    assert seen[-1].finding.score == pytest.approx(seen[-1].time / 10.0, abs=0.1)
 
 
 def test_who_stays_for_less_is_not() -> None:

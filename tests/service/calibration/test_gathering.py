@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.calibration.gathering import Gathering
+from model.behaviours import BEHAVIOURS, Kind
+from service.calibration.gathering import Gathering, clip_footage
+from service.cameras.config import CameraConfig
+from service.documents.results import ClipInfo, FrameScore, PersonScore
 from service.live.frames import Scored
 from tests.doubles.scores import scored_frame
+from tests.doubles.servers import clip_result
 
 RATE_HZ = 15.0
 
@@ -21,7 +25,7 @@ Step = tuple[float, int]
 
 def gathered(steps: Sequence[Step]) -> tuple[Gathering, list[Scored]]:
     """What is gathered of frames that follow each other at these steps, with so many people in each."""
-    gathering, frames, moment = Gathering(), [], 1000.0
+    gathering, frames, moment = Gathering(BEHAVIOURS), [], 1000.0
     for number, (step, people) in enumerate(steps):
         moment += step
         poses = {person: np.full((17, 3), number + person / 10) for person in range(people)}
@@ -82,7 +86,7 @@ def test_late_frames_are_left_out_and_gathering_ends_when_memory_does(monkeypatc
 
 def test_the_view_is_taken_with_the_footage_where_there_are_pictures() -> None:
     picture = np.random.default_rng(1).integers(0, 256, (36, 64, 3), np.uint8)
-    watched, fed = Gathering(), Gathering()
+    watched, fed = Gathering(BEHAVIOURS), Gathering(BEHAVIOURS)
     for moment in range(20):
         frame = scored_frame(float(moment))
         watched.add(dataclasses.replace(frame, image=picture))
@@ -92,3 +96,23 @@ def test_the_view_is_taken_with_the_footage_where_there_are_pictures() -> None:
     assert seen.view.valid.shape == (90, 160)
     assert seen.size == (frame.width, frame.height)
     assert (unseen.view, unseen.size) == (None, None)
+
+
+def test_footage_of_a_clip_is_looked_at_for_what_the_camera_looks_for() -> None:
+    """Somebody stands at one place for a minute, which only a camera that asks for loitering looks for."""
+    joints = [(200.0 + 10 * (joint % 2), 100.0 + 10 * joint, 0.9) for joint in range(17)]
+    person = PersonScore(track=1, box=(190.0, 90.0, 240.0, 270.0), keypoints=joints, score=None, level=None)
+    frames = [
+        FrameScore(index=number, time_s=number / 10, score=None, level=None, people=[person]) for number in range(600)
+    ]
+    result = clip_result().model_copy(
+        update={"clip": ClipInfo(frames=600, fps=10.0, width=640, height=480, duration_s=60.0), "frames": frames}
+    )
+    asking = CameraConfig.model_validate(
+        {"url": "skeletons:", "behaviours": {"loitering": "warning"}, "loitering": {"seconds": 40}}
+    )
+    life = clip_footage(result, asking.looked_for).life
+    assert Kind.LOITERING in life.kinds
+    assert life.peaks(Kind.LOITERING, 10.0) == [pytest.approx(1.5, abs=0.1)]
+    usual = CameraConfig(url="skeletons:").looked_for
+    assert Kind.LOITERING not in clip_footage(result, usual).life.kinds

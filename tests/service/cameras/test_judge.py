@@ -393,12 +393,13 @@ BED = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
     [
         (Kind.FALL, (3,), 100, False),
         (Kind.LYING, (3,), 100, False),
+        (Kind.CRAWLING, (3,), 100, False),
         (Kind.FALL, (3,), 400, True),
         (Kind.RUNNING, (3,), 100, True),
         (Kind.LYING, (3, 5), 100, True),
     ],
 )
-def test_who_lies_in_a_rest_zone_raises_no_fall_and_no_lying(
+def test_who_lies_in_a_rest_zone_raises_no_fall_no_lying_and_no_crawling(
     kind: Kind, tracks: tuple[int, ...], left: float, opens: bool
 ) -> None:
     frame = scored_frame(

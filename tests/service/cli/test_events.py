@@ -113,8 +113,8 @@ def test_the_columns_come_in_any_order_beside_others(tmp_path: Path) -> None:
         (",fall,1,2", "line 3: the row names no file"),
         (
             "hall.json,dance,1,2",
-            "line 3: there is no kind 'dance'; there are fall, fight, lying, dispersal, running, wrong_way, gathering, "
-            "loitering, unusual",
+            "line 3: there is no kind 'dance'; there are fall, fight, lying, dispersal, hands_up, running, crawling, "
+            "wrong_way, gathering, loitering, unusual",
         ),
         ("hall.json,,1,2", "line 3: there is no kind ''"),
         ("hall.json,fall,2,2", "line 3: an event must begin before it ends, got 2 to 2 s"),

@@ -101,7 +101,7 @@ def test_the_severity_of_a_kind_is_that_of_the_camera() -> None:
     assert [words.tone(kind, {"lying": "warning"}) for kind in Kind] == [
         "alert",
         "alert",
-        *["warning"] * 7,
+        *["warning"] * 9,
     ]
 
 
