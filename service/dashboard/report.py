@@ -61,6 +61,10 @@ class _View:
 
     @ui.refreshable_method
     def _body(self) -> None:
+        with ui.element("div").classes("stack"):
+            self._cards()
+
+    def _cards(self) -> None:
         report = self._report
         total = report["total"]
         with card("All cameras"):
