@@ -45,7 +45,7 @@ State = Mapping[int, float]
 
 @dataclass(frozen=True, slots=True)
 class HandsUp:
-    """The behaviour `hands_up`; its state is since when the hands of each person are up, in seconds.
+    """The behaviour `hands_up`; its state is since when the hands of each person are up, in seconds, once it fires.
 
     Example:
         >>> HandsUp().start()
@@ -78,9 +78,10 @@ class HandsUp:
             if score < LEAST_SCORE:
                 continue
             person, first = bodies.people[row], int(np.argmax(up[place]))
-            since = raised[person] = state.get(person, bodies.time - (span - 1 - first) / RATE_HZ)
+            since = state.get(person, bodies.time - (span - 1 - first) / RATE_HZ)
             held, over = bodies.time - since, float(height[place][up[place]].mean())
             if score >= FIRES:
+                raised[person] = since
                 # What is normal here may last longer, so the score goes on.
                 score = float(np.clip(held / HELD_S, score, MOST_SCORE))
             findings.append(

@@ -50,7 +50,7 @@ _TICKET: Final = f"{SUBPROTOCOL}.ticket."
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _UNKNOWN_KEY: Final = "this key is unknown, expired or revoked"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons"})
+_UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons", "/v1/cameras/{camera_id}/rules/preview"})
 """Routes that store no change, so that the log of changes leaves them out."""
 
 log = structlog.get_logger(__name__)

@@ -28,6 +28,7 @@ from service.cameras.status import CameraStatus
 from service.cameras.store import UnknownCamera
 from service.documents.messages import Heartbeat, Hello, Lagged, Score
 from service.documents.skeletons import BadSkeletons, FeedAck, FeedError, FeedHello, parse_frame
+from service.documents.time_zones import time_zone
 from service.drawing.live_view import Ground
 from service.runtime import Runtime
 from service.streams.bus import Subscription
@@ -155,7 +156,7 @@ def preview_rules(runtime: RuntimeDep, camera_id: CameraId, asked: PreviewReques
         incidents,
         asked.rules,
         camera.config,
-        camera.site,
+        camera.site if asked.timezone is None else time_zone(asked.timezone),
         1.0 if thresholds is None else thresholds.alert,
         since=since,
         until=until,

@@ -21,10 +21,10 @@ from service.api.problems import Kind, ProblemError, problem_of, problem_respons
 from service.clips.uploads import UploadRefused, read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
-"""Most bytes of a body that is not an upload; the configuration of a camera is far smaller."""
+"""Most bytes of a body that is not an upload. A camera with hundreds of zones would have a larger one."""
 
 _SERVED_BY_ALL: Final = re.compile(
-    r"/(v1/(incidents|notifications|session|tickets|keys|audit)(/|\Z)|v1/cameras/[^/]+/scores\Z|v1/asyncapi\.json\Z"
+    r"/(v1/(incidents(?!/report\Z)|notifications|session|tickets|keys|audit)(/|\Z)|v1/cameras/[^/]+/scores\Z|v1/asyncapi\.json\Z"
     r"|(login|healthz|readyz|metrics|openapi\.json)\Z|(docs|problems)(/|\Z))"
 )
 """Paths that every process serves: their content is in the database, comes over Redis, or is about the process."""

@@ -252,12 +252,15 @@ class Calibrator:
 
     def _gather(self, session: _Session) -> Gathered:
         seconds, gathering = session.request.seconds or 0.0, session.gathering
+        looked_for = session.camera.config.looked_for
         session.camera.tap(gathering.add)
         try:
             while gathering.seconds < seconds and not gathering.full.is_set():
                 if session.cancelled.wait(_POLL_S):
                     break
                 if self._cameras.camera(session.camera.id) is not session.camera:
+                    raise _CameraChanged
+                if session.camera.config.looked_for != looked_for:
                     raise _CameraChanged
         finally:
             session.camera.untap(gathering.add)

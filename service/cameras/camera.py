@@ -149,7 +149,11 @@ class Camera:
     def change(self, config: CameraConfig) -> None:
         """Use another configuration for zones and incidents; the source goes on unchanged."""
         with self._lock:
+            pauses = config.pause_until is not None and config.pause_until != self.config.pause_until
             self.config = config
+            if pauses and self._judge is not None:
+                # What goes on is recorded as another incident, of which nobody is notified.
+                self._record(self._judge.end(self._post.clock.now(), EndReason.CAMERA_STOPPED), self._judge.peak)
             if self.lane is not None:
                 self.lane.ignore, self.lane.behaviours = config.ignore, config.looked_for
             self._renew()

@@ -125,7 +125,7 @@ class Judge:
     ) -> None:
         rules = rules_of(config, meaning)
         self.thresholds = _thresholds(rules, meaning, config.reported)
-        self._ruling = Ruling(config, site)
+        self._ruling = Ruling(config, site, meaning.usual)
         self._camera_id = camera_id
         self.calibration = meaning.calibration
         self._detector = IncidentDetector(camera_id, rules, new_id)
@@ -141,7 +141,7 @@ class Judge:
         """
         rules = rules_of(config, meaning)
         self.thresholds = _thresholds(rules, meaning, config.reported)
-        self._ruling = Ruling(config, site)
+        self._ruling = Ruling(config, site, meaning.usual)
         self.calibration = meaning.calibration
         self._rest = config.rest
         if self._detector.rules != rules:

@@ -13,6 +13,7 @@ from model.behaviours import Kind
 from service.cameras.config import CameraConfig
 from service.documents.base import Document, Severity
 from service.documents.messages import IncidentInfo, KindSeen
+from service.documents.time_zones import TimeZone
 from service.live.rules import MOST_RULES, Mode, Rule, in_force, mode_of, severity_of
 
 MOST_HOURS: Final = 31 * 24
@@ -31,6 +32,9 @@ class PreviewRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     rules: tuple[Rule, ...] = Field(max_length=MOST_RULES, description="The rules, as in the camera's configuration.")
+    timezone: TimeZone | None = Field(
+        default=None, description="Time zone of the site; null uses that of the camera.", examples=["Europe/Berlin"]
+    )
     hours: float = Field(
         default=24.0,
         gt=0,
@@ -57,7 +61,9 @@ class PreviewedIncident(Document):
 class RulesPreview(Document):
     """What rules would have made of the incidents of the last time.
 
-    Events that opened no incident are not kept, so rules that report more than today cannot be tried.
+    Events that opened no incident are not kept, so rules that report more than today cannot be tried. What happened
+    several times in one incident counts as one event, and of an event that lasted long before its incident began only
+    the last half minute of that is known. Pauses are left out.
     """
 
     since: datetime = Field(description="Incidents that began at this time or later.")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import Final
 
 from model.behaviours import Finding, Kind
+from model.behaviours.calibration import Usual
 from service.cameras.config import CameraConfig
 from service.documents.base import Severity
+from service.documents.kinds import fires
 from service.live.frames import Scored
 from service.live.rules import Rule, in_force, mode_of, severity_of
 from service.live.zones import standing_in
+
+_PAUSE_S: Final = 1.0
+"""A behaviour that stops firing for longer has ended."""
+
+_Event = tuple[Kind, tuple[int, ...]]
+"""A kind, and the tracks of those who do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,12 @@ class Ruling:
     Args:
         config: Its configuration.
         site: The time zone by whose clock rules apply.
+        usual: What is usual on the camera to named behaviours.
     """
 
-    def __init__(self, config: CameraConfig, site: tzinfo) -> None:
-        self._rules, self._site = config.rules, site
+    def __init__(self, config: CameraConfig, site: tzinfo, usual: Mapping[Kind, Usual]) -> None:
+        self._rules, self._site, self._usual = config.rules, site, usual
+        self._lasting: dict[_Event, tuple[float, float]] = {}
         self._modes, self._pause_until = config.modes, config.pause_until
         self._minute: int | None = None
         self._in_force: tuple[Rule, ...] = ()
@@ -57,7 +69,7 @@ class Ruling:
         paused = self._pause_until is not None and at < self._pause_until
         ruled = Ruled([], [], [])
         for finding in findings:
-            lasted, inside = scored.captured_at - finding.since, _inside(standing, finding.tracks)
+            lasted, inside = self._lasted(finding, scored.captured_at), _inside(standing, finding.tracks)
             severity = severity_of(mode_of(rules, finding.kind, lasted, inside, self._modes.get(finding.kind, "off")))
             if severity is not None:
                 ruled.findings.append(finding)
@@ -71,6 +83,20 @@ class Ruling:
         if paused:
             ruled.unusual.append((0.0, Severity.RECORD))
         return ruled
+
+    def _lasted(self, finding: Finding, now: float) -> float:
+        """For how many seconds the same people have done the same.
+
+        Some behaviours look at the last seconds only, and say since when in these; it may have gone on before.
+        """
+        if not fires(finding, self._usual):
+            return 0.0
+        key = finding.kind, finding.tracks
+        since, last = self._lasting.get(key, (now, -math.inf))
+        since = min(finding.since, since) if now - last <= _PAUSE_S else finding.since
+        self._lasting = {one: span for one, span in self._lasting.items() if now - span[1] <= _PAUSE_S}
+        self._lasting[key] = since, now
+        return now - since
 
     def _at(self, at: datetime) -> tuple[Rule, ...]:
         """The rules in force; they change with the minute."""

@@ -13,6 +13,7 @@ from nicegui.element import Element
 
 from service.dashboard.visitor import Refused
 from service.dashboard.watch import Watch
+from service.documents.base import Severity
 from service.documents.messages import IncidentInfo
 
 _STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -83,13 +84,14 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
         announcement = ui.html("", sanitize=True, tag="span")
 
     def count() -> None:
-        number = len(watch.open)
+        number = sum(incident.severity is not Severity.RECORD for incident in watch.open.values())
         badge.set_content(f"{number}<span class='unseen'> open</span>" if number else "")
         badge.set_visibility(bool(number))
 
     def announce(incident: IncidentInfo) -> None:
         count()
-        if incident.ended_at is None and incident.updated_at == incident.started_at:
+        new = incident.ended_at is None and incident.updated_at == incident.started_at
+        if new and incident.severity is not Severity.RECORD:
             announcement.set_content(f"New incident at {incident.camera}: {incident.title}")
 
     count()

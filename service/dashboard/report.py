@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.requests import Request
 
-from service.dashboard.frame import Facts, button, card, frame, heading, path, text
+from service.dashboard.frame import Facts, attempt, button, card, frame, heading, path, text
 from service.dashboard.visitor import Visitor
 from service.dashboard.watch import Watch
 from service.dashboard.words import SIGHTS, duration
@@ -23,7 +23,7 @@ _SPANS: Final = {1: "One day", 7: "Seven days"}
 _SEVERITIES: Final = {"alert": "Alerts", "warning": "Warnings", "record": "Recorded only"}
 _COLUMNS: Final = (
     "Camera", "Incidents", "Kinds", "Acknowledged after", "Waiting", "False alarms", "Lost", "Could not see",
-    "Calibration",
+    "Unknown", "Calibration",
 )  # fmt: skip
 _TROUBLE_S: Final = 60.0
 """Shorter losses are not worth a word."""
@@ -49,8 +49,8 @@ class _View:
                 except ValueError:
                     return
                 self._days = span.value
-                await self._load()
-                self._body.refresh()
+                if await attempt(self._load()) is not None:
+                    self._body.refresh()
 
             button("Show", show, kind="primary")
         await self._load()
@@ -124,6 +124,7 @@ def _row(row: dict[str, Any]) -> str:
         _false_alarms(row),
         duration(row["lost_s"]) if row["lost_s"] >= _TROUBLE_S else "-",
         blind or "-",
+        duration(row["unknown_s"]) if row["unknown_s"] >= _TROUBLE_S else "-",
         row["calibration"],
     )
     name = f'<a href="{path("/cameras/" + row["camera"])}">{escape(row["name"] or row["camera"])}</a>'

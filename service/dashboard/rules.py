@@ -59,7 +59,7 @@ class RulesCard:
                 f'outlined spellcheck=false hint="such as Europe/Berlin; empty: {self._usual_zone}"'
             )
             with ui.element("div").classes("row").style("margin-top: 1rem"):
-                button("Save the rules", self._save, kind="primary")
+                button("Use these rules", self._save, kind="primary")
                 button("Add a rule…", partial(self._edit, None), icon="add")
                 button(f"Try on the last {_TRIED_HOURS} hours", self._try)
             self._outcome()
@@ -103,7 +103,10 @@ class RulesCard:
 
     @staticmethod
     def _act(label: str, said: str, act: Callable[[], Any], enabled: bool = True) -> None:
-        button(label, act).props(f'aria-label="{said}"' + ("" if enabled else " disabled"))
+        made = button(label, act)
+        # Not as a text of props, in which a name could set others.
+        made.props["aria-label"] = said
+        made.set_enabled(enabled)
 
     def _move(self, number: int) -> None:
         self._rules[number - 1 : number + 1] = self._rules[number], self._rules[number - 1]
@@ -120,7 +123,7 @@ class RulesCard:
 
     def _edit(self, number: int | None) -> None:
         rule: dict[str, Any] = {"then": "record"} if number is None else self._rules[number]
-        first, _, end = (rule.get("hours") or "-").partition("-")
+        first, _, end = (rule.get("hours") or "-").replace("24:00", "00:00").partition("-")
         with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Rule"').classes("wide"):
             heading("Add a rule" if number is None else "Edit the rule")
             with ui.element("div").classes("form"):
@@ -137,6 +140,9 @@ class RulesCard:
             zones = Zones(self._camera, {"here": rule.get("zones") or []}, _HERE, seen=self._seen())
 
             def take() -> None:
+                if bool(begins.value) != bool(ends.value):
+                    ui.notify("Give both times, or none for the whole day.", type="negative", position="top")
+                    return
                 hours = f"{begins.value}-{ends.value}" if begins.value or ends.value else None
                 made = {
                     "name": name.value or None,
@@ -155,7 +161,7 @@ class RulesCard:
                 self._changed()
 
             with ui.element("div").classes("row"):
-                button("Apply", take, kind="primary")
+                button("OK", take, kind="primary")
                 button("Cancel", dialog.close)
 
     async def _save(self) -> None:
@@ -165,7 +171,7 @@ class RulesCard:
             self._list.refresh()
 
     async def _try(self) -> None:
-        asked = {"rules": self._rules, "hours": _TRIED_HOURS}
+        asked = {"rules": self._rules, "hours": _TRIED_HOURS, "timezone": self._zone.value.strip() or None}
         self._tried = await attempt(self._visitor.post(f"{self._address}/rules/preview", asked))
         self._outcome.refresh()
 
@@ -176,7 +182,9 @@ class RulesCard:
             return
         with ui.element("div").props('role="status"').classes("tried"):
             before, after = tried["before"], tried["after"]
-            text(f"Of {sum(before.values())} incidents in the last {_TRIED_HOURS} hours:", "p")
+            number = f"{sum(before.values()):,}"
+            which = number if tried["complete"] else f"the newest {number}"
+            text(f"Of {which} incidents in the last {_TRIED_HOURS} hours:")
             rows = [("Alerts", "alert"), ("Warnings", "warning"), ("Recorded only", "record"), ("Not raised", "off")]
             with ui.element("table"):
                 with ui.element("thead"), ui.element("tr"):

@@ -12,7 +12,8 @@ from service.documents.messages import CameraEvent, CameraSight, CameraState, In
 from service.incidents.tables import EventRow, IncidentRow
 from service.storage.database import Database
 
-_TYPES: Final = ("camera.state", "camera.sight")
+_STATE: Final = "camera.state"
+_TYPES: Final = (_STATE, "camera.sight")
 _ROWS: Final = 500
 
 
@@ -47,21 +48,20 @@ class History:
         """The states of cameras and whether they can see, in order.
 
         Args:
-            since: From this time on; the last event of each camera and type before it comes first.
+            since: From this time on. Before it come the last event of each camera and type, and the one with which the
+                watch of the camera last began.
             until: Before this time.
             cameras: Only events of these cameras; None for all.
         """
         wanted: list[ColumnElement[bool]] = [EventRow.type.in_(_TYPES)]
         if cameras is not None:
             wanted.append(EventRow.camera_id.in_(sorted(cameras)))
-        last = (
-            select(func.max(EventRow.id))
-            .where(*wanted, EventRow.at < since)
-            .group_by(EventRow.camera_id, EventRow.type)
-        )
-        query = select(EventRow).where(
-            *wanted, EventRow.id.in_(last) | ((EventRow.at >= since) & (EventRow.at < until))
-        )
+        before = select(func.max(EventRow.id)).where(*wanted, EventRow.at < since)
+        last = before.group_by(EventRow.camera_id, EventRow.type)
+        begin = EventRow.type == _STATE, EventRow.payload["previous"].as_string().is_(None)
+        began = before.where(*begin).group_by(EventRow.camera_id)
+        inside = (EventRow.at >= since) & (EventRow.at < until)
+        query = select(EventRow).where(*wanted, EventRow.id.in_(last) | EventRow.id.in_(began) | inside)
         with self._sessions() as session:
             found = [row.event() for row in session.scalars(query.order_by(EventRow.id))]
         return [event for event in found if isinstance(event, CameraState | CameraSight)]

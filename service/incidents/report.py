@@ -6,7 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
 from pydantic import Field
@@ -49,12 +49,14 @@ class CameraReport(ReportPart):
 
     camera: str = Field(description="Id of the camera.")
     name: str | None = Field(description="Its name.")
-    online_s: float = Field(description="Seconds in which it delivered pictures or skeletons.", examples=[86012.4])
-    lost_s: float = Field(description="Seconds in which it was to deliver some and did not.", examples=[387.6])
-    off_s: float = Field(description="Seconds in which it was switched off.")
-    unknown_s: float = Field(
-        description="Seconds of which nothing is known: the service did not run, or has forgotten."
+    online_s: float = Field(
+        description="Seconds in which it delivered pictures or skeletons. After a crash of the service the "
+        "time until its next start counts as what it was before.",
+        examples=[86012.4],
     )
+    lost_s: float = Field(description="Seconds in which it was to deliver some and did not.", examples=[387.6])
+    off_s: float = Field(description="Seconds in which it was switched off or the service was stopped.")
+    unknown_s: float = Field(description="Seconds before the first that is known of it.")
     cannot_see_s: dict[CannotSee, float] = Field(
         description="Seconds in which it was online and said that it cannot see people, by the reason."
     )
@@ -68,7 +70,9 @@ class Report(Document):
     until: datetime = Field(description="End: midnight after the last day, or now if that is earlier.")
     timezone: str = Field(description="The clock of the site.", examples=["Europe/Berlin"])
     total: ReportPart
-    cameras: list[CameraReport] = Field(description="Each camera, by its id; also those that were removed since.")
+    cameras: list[CameraReport] = Field(
+        description="Each camera, by its id; those that were removed since only if they had incidents."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +91,16 @@ class Known:
 
 
 def days_of(first: date, days: int, site: tzinfo) -> tuple[datetime, datetime]:
-    """Begin and end of some days by the clock of a site; a day may have 23 or 25 hours.
+    """Begin and end of some days by the clock of a site, in UTC; a day may have 23 or 25 hours.
 
     Args:
         first: The first day.
         days: How many.
         site: The time zone.
     """
-    return datetime.combine(first, time(), site), datetime.combine(first + timedelta(days=days), time(), site)
+    begin, end = (datetime.combine(day, time(), site) for day in (first, first + timedelta(days=days)))
+    # Between two times of one zone Python counts what its clock shows, and not what has passed.
+    return begin.astimezone(UTC), end.astimezone(UTC)
 
 
 def report_of(
@@ -175,8 +181,8 @@ class _Seconds:
         match event:
             case CameraState():
                 self._state = event.state
-                if event.state is not SourceState.ONLINE:
-                    # It is taken to see until it says otherwise.
+                if event.previous is None:
+                    # It begins to be watched, and is taken to see until it says otherwise.
                     self._blind = None
             case CameraSight():
                 self._blind = event.cannot_see

@@ -260,7 +260,16 @@ class IncidentDetector:
         return [one for one in rated if fires(one.finding, usual)]
 
     def _is_high(self, observation: Observation) -> bool:
-        return observation.level is not None and observation.level >= self._rules.close_level
+        """Whether the level is at or above the closing level, and that means something here and now."""
+        if observation.level is None or observation.level < self._rules.close_level:
+            return False
+        ruled = self._ruled(observation)
+        return ruled is None or ruled[1] is not None
+
+    def _ruled(self, observation: Observation) -> tuple[float, Severity | None] | None:
+        """The first rule about unusual movement that applies; None if there is none."""
+        lasted = 0.0 if self._run is None else observation.moment - self._run.seen.first
+        return next((rule for rule in observation.unusual if lasted >= rule[0]), None)
 
     def _continued(self, observation: Observation) -> _Run | None:
         level, moment, run, rules = observation.level, observation.moment, self._run, self._rules
@@ -300,9 +309,8 @@ class IncidentDetector:
         moment, run, duration = observation.moment, self._run, self._rules.min_duration_s
         if run is None or moment - run.seen.first < duration:
             return None
-        for least, severity in observation.unusual:
-            if moment - run.seen.first >= least:
-                return severity
+        if (ruled := self._ruled(observation)) is not None:
+            return ruled[1]
         return Severity.ALERT if run.alert is not None and moment - run.alert >= duration else Severity.WARNING
 
     def _suppresses(self, moment: float, severities: Mapping[Kind, Severity]) -> bool:

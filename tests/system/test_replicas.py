@@ -129,7 +129,7 @@ def test_a_replica_serves_history_and_streams_and_says_what_it_does_not(
         assert (ready["model"], ready["degraded"]) == (None, [])
         assert replica.client.get("/v1/notifications").json() == {"deliveries": [], "next": None}
         assert "daflow_backend_up" in replica.client.get("/metrics").text
-        for path in ("/v1/cameras", "/v1/clips", "/", "/v1/cameras/door/snapshot.jpg"):
+        for path in ("/v1/cameras", "/v1/clips", "/", "/v1/cameras/door/snapshot.jpg", "/v1/incidents/report"):
             answer = replica.client.get(path)
             assert (answer.status_code, answer.json()["type"]) == (421, "/problems/not-here"), path
         gone = socket_reader(f"{sockets(replica)}/v1/cameras/nowhere/scores")

@@ -50,6 +50,14 @@ def test_both_hands_up_are_named_after_two_seconds(target: object, facing: float
     assert seen[-1].finding.score == pytest.approx(3.0, abs=0.3)
 
 
+def test_time_with_hands_up_now_and_then_does_not_count() -> None:
+    waves = [(1.0 + 2 * turn + offset, target) for turn in range(5) for offset, target in ((0.0, STAND), (1.0, ABOVE))]
+    act = keys(*waves, (12.0, STAND), (12.5, ABOVE), (20.0, ABOVE))
+    seen = of(Kind.HANDS_UP, watch(film(act, 16.0)))
+    assert seen[0].time > 13.0
+    assert seen[0].finding.facts["held_s"] < 3.5
+
+
 @pytest.mark.parametrize(
     "act",
     [

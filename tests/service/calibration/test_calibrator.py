@@ -489,6 +489,7 @@ def test_a_clip_that_cannot_be_used_is_refused(serve: Serve) -> None:
     ("change", "state"),
     [
         (lambda live: put(live, max_fps=3), "cancelled"),
+        (lambda live: put(live, behaviours={"loitering": "warning"}), "cancelled"),
         (lambda live: put(live, enabled=False), "cancelled"),
         (lambda live: put(live, quiet_s=7, name="Gate"), "gathering"),
     ],

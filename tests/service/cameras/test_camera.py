@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,20 @@ def test_a_fall_is_named_to_every_subscriber_and_counted_as_one(serve: Serve, mo
     assert found["id"] == started["id"]
     counted = 'daflow_incidents_total{camera="gate",kind="fall",severity="alert"} 1.0'
     assert counted in live.client.get("/metrics").text
+
+
+def test_a_pause_ends_the_open_incident_and_what_goes_on_is_only_recorded(serve: Serve) -> None:
+    live = serve()
+    add(live, **SENSITIVE)
+    events = socket_reader(f"{sockets(live)}/v1/incidents?last_event_id=0")
+    with device(sockets(live), "gate", lying):
+        eventually(lambda: events.of("incident.started"), "an incident opens")
+        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        assert live.client.patch("/v1/cameras/gate", json={"pause_until": until}).status_code == 200
+        first, second = eventually(lambda: len(found := events.of("incident.started")) == 2 and found, "another opens")
+    assert (first["incident"]["severity"] != "record", second["incident"]["severity"]) == (True, "record")
+    kinds = [event["type"] for event in events.heard if event["type"] in ("incident.started", "incident.ended")]
+    assert kinds[:3] == ["incident.started", "incident.ended", "incident.started"]
 
 
 @pytest.mark.parametrize("change", ["another rate", "disabled", "deleted"])

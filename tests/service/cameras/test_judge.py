@@ -549,6 +549,19 @@ def test_a_rule_can_ask_for_how_long_something_lasts() -> None:
             (1.0, 4.9, 5.0)] == [None, None, Severity.ALERT]  # fmt: skip
 
 
+def test_a_behaviour_that_looks_at_the_last_second_only_lasts_for_as_long_as_it_is_seen() -> None:
+    judge = ruled({"kinds": ["running"], "lasts_s": 5, "then": "alert"}, {"kinds": ["running"], "then": "off"})
+
+    def runs(moment: float, score: float = 1.0) -> Severity | None:
+        seen = dataclasses.replace(finding(Kind.RUNNING, 3, score=score), since=moment - 1.0)
+        return severity(show(judge, moment, people=standing(3), findings=[seen]))
+
+    # It stops for longer than a second, and for a while it does not fire.
+    assert [runs(10.0 + step / 2) for step in range(6)] == [None] * 6
+    assert [runs(15.0, 0.9), runs(15.5, 0.9)] == [None, None]
+    assert [runs(16.0 + step / 2) for step in range(9)] == [None] * 8 + [Severity.ALERT]
+
+
 def test_two_people_who_do_the_same_can_be_of_different_severity() -> None:
     judge = ruled({"zones": [LEFT], "kinds": ["running"], "then": "alert"})
     assert severity(show_apart(judge, 1.0, finding(Kind.RUNNING, 2))) is Severity.WARNING
@@ -578,6 +591,15 @@ def test_unusual_movement_can_be_asked_to_last() -> None:
     judge = ruled({"kinds": ["unusual"], "lasts_s": 2, "then": "warning"}, {"kinds": ["unusual"], "then": "off"})
     found = [severity(show(judge, moment, raw(0.9995), people=standing(3))) for moment in (1.0, 2.0, 2.9, 3.0)]
     assert found == [None, None, None, Severity.WARNING]
+
+
+def test_unusual_movement_that_is_switched_off_keeps_no_incident_open() -> None:
+    judge = ruled({"kinds": ["unusual"], "then": "off"})
+    assert severity(falls(judge, 1.0)) is Severity.ALERT
+    ended = [show(judge, moment, raw(0.9999), people=standing(3)) for moment in (1.5, 2.0, 2.5, 3.0, 3.5)]
+    (change,) = [change for verdict in ended for change in verdict.changes]
+    assert isinstance(change, Ended)
+    assert (change.incident.ended, change.incident.peak_level, set(change.incident.kinds)) == (1.0, 0.0, {Kind.FALL})
 
 
 def test_a_pause_records_and_ends() -> None:

@@ -33,8 +33,13 @@ def happened(hours: float = 1.0, camera: str = "door", kind: Kind = Kind.FALL, *
     return incident_info("one").model_copy(update=known | values)
 
 
-def state(hours: float, of: SourceState, camera: str = "door") -> CameraState:
-    return CameraState(id=1, at=after(hours), camera=camera, state=of, previous=None)
+def state(
+    hours: float,
+    of: SourceState,
+    camera: str = "door",
+    previous: SourceState | None = SourceState.ONLINE,
+) -> CameraState:
+    return CameraState(id=1, at=after(hours), camera=camera, state=of, previous=previous)
 
 
 def sight(hours: float, reason: CannotSee | None, camera: str = "door") -> CameraSight:
@@ -123,12 +128,23 @@ def test_time_that_it_could_not_see_is_counted_by_reason_while_it_was_online() -
             sight(1.5, None),
             sight(5, CannotSee.COVERED),
             state(6, SourceState.RECONNECTING),
-            # It is taken to see until it says otherwise.
             state(8, SourceState.ONLINE),
             sight(9, CannotSee.TOO_DARK),
+            # After a crash it is taken to see until it says otherwise.
+            state(10, SourceState.CONNECTING, previous=None),
+            state(10.5, SourceState.ONLINE),
         ]
     ).cameras
-    assert door.cannot_see_s == {CannotSee.COVERED: 1.5 * 3600, CannotSee.TOO_DARK: 16 * 3600}
+    assert door.cannot_see_s == {CannotSee.COVERED: 2.5 * 3600, CannotSee.TOO_DARK: 2 * 3600}
+
+
+def test_a_day_of_25_hours_is_counted_in_full() -> None:
+    since, until = days_of(date(2026, 10, 25), 1, time_zone("Europe/Berlin"))
+    online = CameraState(id=1, at=since - timedelta(days=40), camera="door", state=SourceState.ONLINE, previous=None)
+    found = report_of(
+        [], [online], {"door": Known(None, 24.0, "none")}, since=since, until=until, timezone="Europe/Berlin"
+    )
+    assert (found.cameras[0].online_s, found.total.budget) == (25 * 3600, 25.0)
 
 
 @pytest.mark.parametrize(
@@ -153,15 +169,18 @@ def test_the_database_gives_what_began_in_the_time_and_the_states_before_it(data
     def at(hours: float) -> None:
         now[0] = after(hours)
 
-    for hours, camera, of in (
-        (-9, "door", SourceState.CONNECTING),
-        (-8, "door", SourceState.ONLINE),
-        (-7, "yard", SourceState.ONLINE),
-        (2, "door", SourceState.STALLED),
-        (24, "door", SourceState.ONLINE),
+    for hours, camera, of, previous in (
+        (-11, "door", SourceState.CONNECTING, None),
+        (-10, "door", SourceState.STALLED, SourceState.CONNECTING),
+        (-9, "door", SourceState.CONNECTING, None),
+        (-8.5, "door", SourceState.STALLED, SourceState.CONNECTING),
+        (-8, "door", SourceState.ONLINE, SourceState.STALLED),
+        (-7, "yard", SourceState.ONLINE, None),
+        (2, "door", SourceState.STALLED, SourceState.ONLINE),
+        (24, "door", SourceState.ONLINE, SourceState.STALLED),
     ):
         at(hours)
-        store.camera_state(camera, of, None, None, None)
+        store.camera_state(camera, of, previous)
     at(3)
     store.camera_sight("yard", CannotSee.GLARE, None, None)
     for name, hours in (("before", -0.1), ("first", 0), ("last", 23.9), ("after", 24)):
@@ -170,6 +189,8 @@ def test_the_database_gives_what_began_in_the_time_and_the_states_before_it(data
     assert list(history.incidents(BEGIN, END, ["yard"])) == []
     seen = history.events(BEGIN, END)
     assert [(one.camera, one.at) for one in seen] == [
+        # Here its watch began, and this was its last state.
+        ("door", after(-9)),
         ("door", after(-8)),
         ("yard", after(-7)),
         ("door", after(2)),
