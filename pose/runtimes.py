@@ -71,7 +71,12 @@ class ConversionFailed(RuntimeError):
 
 
 class PrecisionLacking(ConversionFailed):
-    """OpenVINO does not compute in the precision on this CPU; the message says in which it would instead."""
+    """OpenVINO does not compute in the precision on this CPU; the message says in which it would instead.
+
+    Example:
+        >>> isinstance(PrecisionLacking("this CPU computes in f32"), ConversionFailed)
+        True
+    """
 
 
 @dataclass(frozen=True, slots=True)
