@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -44,7 +44,7 @@ Mode = Annotated[
 """What an event means: nothing, an incident that notifies nobody, or one of a severity."""
 
 
-@cache
+@lru_cache
 def _read(hours: str) -> tuple[int, int]:
     """First minute of the day, and the minute that ends it; the end is lower if midnight lies between.
 
