@@ -118,11 +118,11 @@ def get_report(
     site = time_zone(zone)
     first = day or now.astimezone(site).date() - timedelta(days=1)
     since, until = (min(moment, now) for moment in days_of(first, days, site))
-    history, usual_budget = runtime.streams.history, runtime.settings.false_alarms_per_day
+    history = runtime.streams.history
     cameras = {
-        one.id: Known(one.config.name, one.config.false_alarms_per_day or usual_budget, one.calibration)
-        for one in runtime.cameras.manager.statuses()
-        if principal.sees(one.id)
+        camera.id: Known(camera.config.name, camera.budget, camera.validity)
+        for camera in runtime.cameras.manager.cameras()
+        if principal.sees(camera.id)
     }
     return report_of(
         history.incidents(since, until, principal.cameras),

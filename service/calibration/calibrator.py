@@ -258,9 +258,8 @@ class Calibrator:
             while gathering.seconds < seconds and not gathering.full.is_set():
                 if session.cancelled.wait(_POLL_S):
                     break
-                if self._cameras.camera(session.camera.id) is not session.camera:
-                    raise _CameraChanged
-                if session.camera.config.looked_for != looked_for:
+                replaced = self._cameras.camera(session.camera.id) is not session.camera
+                if replaced or session.camera.config.looked_for != looked_for:
                     raise _CameraChanged
         finally:
             session.camera.untap(gathering.add)

@@ -197,17 +197,17 @@ class Camera:
         model = None if self.staleness else self._own
         if renew or model is not self._model:
             self._use(model)
-        told, self._told = self._told, (self._validity, self.staleness)
+        told, self._told = self._told, (self.validity, self.staleness)
         if told == self._told or (told is None and not self.staleness):
             # A camera that starts with a calibration that holds is nothing new.
             return
         stale = [one.cause for one in self.staleness]
         level = log.warning if stale else log.info
-        level("camera calibration", camera=self.id, calibration=self._validity, stale=stale)
+        level("camera calibration", camera=self.id, calibration=self.validity, stale=stale)
         self._post.log.camera_calibration(self.id, *self._told)
 
     @property
-    def _validity(self) -> Validity:
+    def validity(self) -> Validity:
         """Whether the camera has a calibration of its own, and whether that holds."""
         if self._own is None:
             return "none"
@@ -325,7 +325,7 @@ class Camera:
             last_score_at=self._score_at,
             last_score_age_s=self._score_age,
             thresholds=judge.thresholds if judge is not None else None,
-            calibration=self._validity,
+            calibration=self.validity,
             stale=list(self.staleness),
             incident=None if incident is None else incident.id,
             incident_severity=None if incident is None else incident.severity,

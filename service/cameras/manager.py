@@ -92,7 +92,7 @@ class CameraManager:
         """Connect to all cameras."""
         with self._lock:
             self._running = True
-        for camera in self._all():
+        for camera in self.cameras():
             camera.start()
         self._watcher.start()
 
@@ -103,7 +103,7 @@ class CameraManager:
         self._stopping.set()
         if self._watcher.ident is not None:
             self._watcher.join()
-        cameras = self._all()
+        cameras = self.cameras()
         with ThreadPoolExecutor(max(len(cameras), 1)) as pool:
             for stopped in [pool.submit(camera.stop, EndReason.SERVICE_STOPPED) for camera in cameras]:
                 stopped.result()
@@ -186,12 +186,12 @@ class CameraManager:
 
     def retention(self) -> dict[str, timedelta]:
         """How long incidents are kept, for each camera that has its own retention time."""
-        chosen = {camera.id: camera.config.retention_hours for camera in self._all()}
+        chosen = {camera.id: camera.config.retention_hours for camera in self.cameras()}
         return {camera_id: timedelta(hours=hours) for camera_id, hours in chosen.items() if hours is not None}
 
     def statuses(self) -> list[CameraStatus]:
         """Status of all cameras, in order of their ids."""
-        return [camera.status() for camera in self._all()]
+        return [camera.status() for camera in self.cameras()]
 
     def latest(self, camera_id: str) -> Latest | None:
         """The newest processed frame of a camera, if there is one.
@@ -266,14 +266,15 @@ class CameraManager:
             with self._lock:
                 self._cameras[camera.id] = camera
 
-    def _all(self) -> list[Camera]:
+    def cameras(self) -> list[Camera]:
+        """All cameras, in order of their ids."""
         with self._lock:
             return [self._cameras[camera_id] for camera_id in sorted(self._cameras)]
 
     def _watch(self) -> None:
         while not self._stopping.wait(_WATCH_S):
             now = self._post.clock.now()
-            for camera in self._all():
+            for camera in self.cameras():
                 try:
                     camera.watch(now)
                 except Exception:

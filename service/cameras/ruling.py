@@ -64,12 +64,13 @@ class Ruling:
             people: Level of each scored track.
             at: Time of day at which it was captured.
         """
-        rules = self._at(at)
+        rules, now = self._at(at), scored.captured_at
+        self._lasting = {event: span for event, span in self._lasting.items() if now - span[1] <= _PAUSE_S}
         standing = self._standing(rules, scored) if findings or people else {}
         paused = self._pause_until is not None and at < self._pause_until
         ruled = Ruled([], [], [])
         for finding in findings:
-            lasted, inside = self._lasted(finding, scored.captured_at), _inside(standing, finding.tracks)
+            lasted, inside = self._lasted(finding, now), _inside(standing, finding.tracks)
             severity = severity_of(mode_of(rules, finding.kind, lasted, inside, self._modes.get(finding.kind, "off")))
             if severity is not None:
                 ruled.findings.append(finding)
@@ -92,9 +93,7 @@ class Ruling:
         if not fires(finding, self._usual):
             return 0.0
         key = finding.kind, finding.tracks
-        since, last = self._lasting.get(key, (now, -math.inf))
-        since = min(finding.since, since) if now - last <= _PAUSE_S else finding.since
-        self._lasting = {one: span for one, span in self._lasting.items() if now - span[1] <= _PAUSE_S}
+        since = min(finding.since, self._lasting.get(key, (math.inf, now))[0])
         self._lasting[key] = since, now
         return now - since
 

@@ -27,7 +27,19 @@ from service.dashboard.frame import (
 )
 from service.dashboard.visitor import Refused, Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import ENDS, MODES, PARTS, RARITY_NOTE, camera_name, duration, fact, rarity, sentence, who
+from service.dashboard.words import (
+    ENDS,
+    MODES,
+    PARTS,
+    RARITY_NOTE,
+    SEVERITIES_COUNTED,
+    camera_name,
+    duration,
+    fact,
+    rarity,
+    sentence,
+    who,
+)
 from service.documents.kinds import TITLES, rarity_words
 from service.documents.messages import IncidentInfo, KindSeen
 from service.drawing.overlay import level_text
@@ -42,7 +54,7 @@ _NAMED: Final = 12
 _SHORTEST_SPAN_S: Final = 0.5
 """Seconds of the timeline in which a moment can be seen."""
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
-_SEVERITIES: Final = {"": "Any severity", "alert": "Alerts", "warning": "Warnings", "record": "Recorded only"}
+_SEVERITIES: Final = {"": "Any severity"} | SEVERITIES_COUNTED
 _STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
 
 

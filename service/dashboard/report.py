@@ -13,14 +13,13 @@ from starlette.requests import Request
 from service.dashboard.frame import Facts, attempt, button, card, frame, heading, path, text
 from service.dashboard.visitor import Visitor
 from service.dashboard.watch import Watch
-from service.dashboard.words import SIGHTS, duration
+from service.dashboard.words import SEVERITIES_COUNTED, SIGHTS, duration
 from service.documents.amounts import about
 from service.documents.kinds import TITLES
 from service.documents.time_zones import time_zone
 from service.runtime import Runtime
 
 _SPANS: Final = {1: "One day", 7: "Seven days"}
-_SEVERITIES: Final = {"alert": "Alerts", "warning": "Warnings", "record": "Recorded only"}
 _COLUMNS: Final = (
     "Camera", "Incidents", "Kinds", "Acknowledged after", "Waiting", "False alarms", "Lost", "Could not see",
     "Unknown", "Calibration",
@@ -72,7 +71,7 @@ class _View:
             Facts(
                 [
                     ("Incidents", f"{total['incidents']:,}"),
-                    *[(_SEVERITIES[name], f"{count:,}") for name, count in total["severities"].items()],
+                    *[(SEVERITIES_COUNTED[name], f"{count:,}") for name, count in total["severities"].items()],
                     ("Acknowledged after", _response(total["response"])),
                     ("Waiting for somebody", f"{total['response']['waiting']:,}"),
                     ("Marked as false alarms", _false_alarms(total)),

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from service.dashboard.frame import Moment, attempt, button, card, heading, path, text
 from service.dashboard.visitor import Visitor
-from service.dashboard.words import MODES, rule_words
+from service.dashboard.words import MODES, SEVERITIES_COUNTED, rule_words
 from service.dashboard.zones import Zones
 from service.documents.kinds import TITLES
 from service.live.rules import Day
@@ -185,12 +185,12 @@ class RulesCard:
             number = f"{sum(before.values()):,}"
             which = number if tried["complete"] else f"the newest {number}"
             text(f"Of {which} incidents in the last {_TRIED_HOURS} hours:")
-            rows = [("Alerts", "alert"), ("Warnings", "warning"), ("Recorded only", "record"), ("Not raised", "off")]
+            rows = SEVERITIES_COUNTED | {"off": "Not raised"}
             with ui.element("table"):
                 with ui.element("thead"), ui.element("tr"):
                     for title in ("", "as they were", "with these rules"):
                         text(title, "th")
-                for words, mode in rows:
+                for mode, words in rows.items():
                     with ui.element("tr"):
                         text(words, "th")
                         text(str(before.get(mode, 0)), "td")

@@ -62,6 +62,9 @@ PARTS: Final = {"pose": "pose", "motion": "motion", "pair": "pair (two people cl
 MODES: Final = {"alert": "Alert", "warning": "Warning", "record": "Record only", "off": "Off"}
 """What a camera does about a kind of event, by `service.live.rules.Mode`."""
 
+SEVERITIES_COUNTED: Final = {"alert": "Alerts", "warning": "Warnings", "record": "Recorded only"}
+"""Incidents of each severity, by `service.documents.base.Severity`."""
+
 _UNITS: Final = {
     "_h_s": " body heights per second",
     "_h": " body heights",

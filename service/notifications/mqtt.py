@@ -288,18 +288,17 @@ class Mqtt:
         messages: list[Message] = []
         told = dict(self._told)
         for event in events:
-            known = _told_before(event, told)
+            heard, known = notifies(event), _told_before(event, told)
             # Nothing is retained for a camera that was removed.
             messages += [
                 message
-                for message in (messages_of(event, self._prefix, known) if notifies(event) else ())
+                for message in (messages_of(event, self._prefix, known) if heard else ())
                 if event.camera in self._known or not message.retain
             ]
             if isinstance(event, IncidentEnded):
                 told.pop(event.incident.id, None)
             elif isinstance(event, IncidentStarted | IncidentUpdated):
-                seen = frozenset(seen.kind for seen in event.incident.kinds)
-                told[event.incident.id] = seen if notifies(event) else frozenset()
+                told[event.incident.id] = frozenset(seen.kind for seen in event.incident.kinds if heard)
         if self._publish([*messages, *changes]):
             self._told = told
             self._store.advance(SINK, events[-1].id)
