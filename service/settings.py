@@ -115,15 +115,16 @@ class Settings(BaseSettings):
         "download.",
     )
     pose_runtime: PoseRuntime = Field(
-        PoseRuntime.ORIGINAL,
+        PoseRuntime.AUTO,
         description="What runs YOLO-pose on a CPU. `original`: the weights as they are. `openvino`: `.pt` and `.onnx` "
         "weights are converted once, checked against the original on pictures, and kept in the data folder. `auto`: "
-        "OpenVINO, or the original if that cannot be.",
+        "OpenVINO where it is faster, or the original if that cannot be.",
     )
     pose_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto",
-        description="What OpenVINO computes YOLO-pose in, if the CPU has it. `auto`: OpenVINO's own choice, `bfloat16` "
-        "where the CPU has instructions for that. Weights that run as they are need `auto` or `float32`.",
+        "float32",
+        description="What OpenVINO computes YOLO-pose in, if the CPU has it. `float32` finds what the original finds. "
+        "`auto`: OpenVINO's own choice, `bfloat16` where the CPU has instructions for that. Weights that run as they "
+        "are need `auto` or `float32`.",
     )
     pose_image_size: int = Field(
         640,

@@ -166,7 +166,7 @@ def record(
         console: Where the progress goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = settings.model_copy(update={"pose_runtime": PoseRuntime.AUTO})
+    settings = settings.model_copy(update={"pose_runtime": PoseRuntime.AUTO, "pose_precision": "auto"})
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         keys = track(
             pool.map(partial(_key, _made_with(settings)), [clip.scene for clip in clips]),

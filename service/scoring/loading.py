@@ -201,6 +201,8 @@ def _converted(settings: Settings, weights: Path, device: torch.device) -> tuple
         return None, "as DAFLOW_POSE_RUNTIME says"
     if chosen is PoseRuntime.AUTO and settings.simulated:
         return None, "the demo's network is so small that a conversion takes longer than it saves"
+    if chosen is PoseRuntime.AUTO and weights.suffix.lower() == ".onnx" and precision == "float32":
+        return None, "ONNX Runtime is about as fast in float32; DAFLOW_POSE_PRECISION=auto lets OpenVINO choose another"
     if device.type != "cpu" or weights.suffix.lower() not in CONVERTIBLE:
         if chosen is PoseRuntime.AUTO or weights.name.endswith(FOLDER_SUFFIX):
             return None, f"{weights.name} runs as it is; .pt and .onnx weights are converted, for the CPU"

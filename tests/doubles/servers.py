@@ -250,7 +250,7 @@ def environment(data_dir: Path, **settings: object) -> dict[str, str]:
     """The environment of a ``daflow`` command: nothing of ours but what the test sets, and the servers of the run."""
     if Path(str(settings.get("pose_weights", ""))).is_file():
         # The tests look at many pictures, in a third of the time.
-        settings = {"pose_runtime": "auto"} | settings
+        settings = {"pose_precision": "auto"} | settings
         share_runtimes(data_dir)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DAFLOW_")}
     ours = {f"DAFLOW_{name.upper()}": str(value) for name, value in settings.items()}

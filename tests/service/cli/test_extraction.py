@@ -23,7 +23,7 @@ from tests.doubles import media
 @pytest.fixture(scope="module")
 def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("data")
-    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_runtime="auto")
+    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_precision="auto")
 
 
 @pytest.fixture(scope="module")

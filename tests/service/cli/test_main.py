@@ -235,7 +235,8 @@ def test_only_the_frames_that_count_of_another_layout_are_judged(daflow: Daflow,
 
 
 def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path) -> None:
-    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights, pose_precision="float32")
+    settings = {"pose_runtime": "openvino", "pose_precision": "float32"}
+    finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights, **settings)
     assert finished.returncode == 0, finished.stdout
     found = {finding["name"]: finding["value"] for finding in json.loads(finished.stdout)}
     assert found["pose runtime"].startswith("OpenVINO, f32: joints of ")

@@ -18,7 +18,7 @@ from simulation.weights import POSE_WEIGHTS
 @pytest.fixture(scope="module")
 def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("data")
-    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_runtime="auto")
+    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_precision="auto")
 
 
 def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
@@ -73,7 +73,8 @@ def test_weights_are_converted_for_the_cpu_and_the_reason_is_told(settings: Sett
 
 
 def test_the_precision_that_runs_is_the_one_that_was_asked_for(settings: Settings) -> None:
-    models = LoadedModels.load(settings.model_copy(update={"pose_precision": "float32"}))
+    asked = settings.model_copy(update={"pose_precision": "float32", "pose_runtime": PoseRuntime.OPENVINO})
+    models = LoadedModels.load(asked)
     assert models.info.pose_runtime == "OpenVINO, f32"
     assert models.runtime_reason.startswith("joints of ")
 
@@ -112,10 +113,24 @@ def test_a_conversion_that_failed_is_told_at_the_next_start_without_another_atte
     assert LoadedModels.load(elsewhere).runtime_reason == models.runtime_reason
 
 
-def test_weights_run_as_they_are_unless_the_settings_say_otherwise(settings: Settings) -> None:
-    models = LoadedModels.load(settings.model_copy(update={"pose_runtime": Settings().pose_runtime}))
+def test_weights_run_as_they_are_if_the_settings_say_so(settings: Settings) -> None:
+    models = LoadedModels.load(settings.model_copy(update={"pose_runtime": PoseRuntime.ORIGINAL}))
     assert models.info.pose_runtime in ("ONNX Runtime", "PyTorch")
     assert models.runtime_reason == "as DAFLOW_POSE_RUNTIME says"
+
+
+@pytest.mark.parametrize(("suffix", "runtime"), [(".pt", "OpenVINO, f32"), (".onnx", "ONNX Runtime")])
+def test_by_default_openvino_runs_in_float32_what_it_runs_faster(
+    suffix: str, runtime: str, settings: Settings, pose_weights: Path
+) -> None:
+    weights = pose_weights.with_suffix(suffix)
+    if not weights.exists():
+        pytest.skip(f"there is no {weights.name} beside DAFLOW_POSE_WEIGHTS")
+    own = settings.model_fields_set - {"pose_precision"}
+    plain = Settings(**settings.model_dump(include=own) | {"pose_weights": str(weights)})
+    models = LoadedModels.load(plain)
+    assert models.info.pose_runtime == runtime
+    assert ("joints of " in models.runtime_reason) == (suffix == ".pt")
 
 
 def test_a_conversion_that_fails_leaves_the_original_unless_it_was_asked_for(
@@ -143,7 +158,7 @@ def test_a_format_that_openvino_does_not_run_is_refused_only_if_openvino_was_ask
 
 
 def test_the_demo_s_weights_run_as_they_are(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, pose_weights=str(POSE_WEIGHTS), device="cpu", pose_runtime="auto")
+    settings = Settings(data_dir=tmp_path, pose_weights=str(POSE_WEIGHTS), device="cpu")
     models = LoadedModels.load(settings)
     assert models.info.pose_runtime == "ONNX Runtime"
     assert "the demo's network is so small" in models.runtime_reason
