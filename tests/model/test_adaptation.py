@@ -76,6 +76,7 @@ def test_a_camera_gets_weights_of_its_own_if_they_find_its_footage_more_likely(
     assert Scorer(fit.checkpoint).nll(other.tensor).mean() < Scorer(base).nll(other.tensor).mean()
 
 
+@pytest.mark.slow
 def test_the_same_footage_gives_the_same_weights(base: Checkpoint, footage: list[PoseFootage], tmp_path: Path) -> None:
     written = []
     for name in ("first", "second"):
@@ -171,6 +172,7 @@ def test_levels_are_calibrated_on_held_scores(base: Checkpoint, footage: list[Po
     assert calibration.windows == 2 * sum(len(part.frame_times) for part in footage) // 2 - 2 * 7
 
 
+@pytest.mark.slow
 def test_earlier_false_alarms_raise_the_threshold_and_never_outnumber_the_exceedances_of_the_footage(
     base: Checkpoint, footage: list[PoseFootage]
 ) -> None:
@@ -224,6 +226,7 @@ def test_on_poselift_the_false_alarms_of_other_normal_footage_are_those_reported
     assert sum(split.kept for split in splits) >= 8
 
 
+@pytest.mark.slow
 def test_on_poselift_a_camera_with_too_little_footage_is_refused(test_data: Path, base: Checkpoint) -> None:
     clips = read_split(test_data / "poselift" / "pose" / "train")
     footage = [PoseFootage.of_clip(clip, 15.0) for clip in clips if clip.camera == "06"]

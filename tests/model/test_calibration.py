@@ -102,6 +102,7 @@ def test_rate_and_level_state_the_same_threshold(fitted: Calibration) -> None:
     assert levels == sorted(levels, reverse=True)
 
 
+@pytest.mark.slow
 def test_held_out_footage_raises_as_many_false_alarms_as_promised() -> None:
     promised = 24 * 6.0
     inside = 0

@@ -219,6 +219,7 @@ def test_a_person_with_values_that_are_not_finite_is_left_out(bad: float) -> Non
     assert bodies.track_ids == [3]
 
 
+@pytest.mark.slow
 def test_people_who_are_gone_are_forgotten() -> None:
     watching = Kinematics()
     for number in range(3000):

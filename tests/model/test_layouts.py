@@ -139,6 +139,7 @@ def test_keys_sorted_as_text_lose_the_order_of_time_only_where_they_are_not_padd
     assert same == {1: False, 4: True}
 
 
+@pytest.mark.slow
 def test_poselift_reads_all_of_it(test_data: Path) -> None:
     data = read_dataset("poselift", test_data / "poselift")
     assert (len(data.train), len(data.test), data.frame_rate_hz) == (104, 47, 15.0)

@@ -116,6 +116,7 @@ def test_data_that_cannot_be_learnt_from_is_refused(settings: TrainingSettings, 
         train(replace(settings, device="cuda:99"))
 
 
+@pytest.mark.slow
 def test_the_frame_rate_comes_from_the_data_set_unless_it_is_given(
     settings: TrainingSettings, data: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_supervised_training_set(tmp_path_factory.mktemp("streets"))
 
 
+@pytest.mark.slow
 def test_training_on_marked_abnormal_windows_makes_them_less_likely(
     settings: TrainingSettings, streets: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +239,7 @@ def test_a_resumed_run_without_held_out_clips_ends_in_the_same_bytes(
     assert settings.output.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_the_learning_rate_decays_only_after_the_constant_epochs(settings: TrainingSettings) -> None:
     plain = replace(settings, epochs=3, decay=0.5)
     late = train(replace(plain, constant_epochs=2)).epochs

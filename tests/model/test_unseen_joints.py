@@ -82,6 +82,7 @@ def untouched(clips: list[PoseClip], scorer: Scorer) -> WindowScores:
     return scored(clips, scorer, lambda keypoints: keypoints)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["low confidence", "one joint"])
 def test_normal_life_stays_normal_where_joints_are_not_seen(
     lost: str, clips: list[PoseClip], untouched: WindowScores, scorer: Scorer

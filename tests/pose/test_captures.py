@@ -48,6 +48,7 @@ def pinned(port: int, *, scheme: str = "http", target: str = "/x", **more: str) 
 
 
 class TestLoopCapture:
+    @pytest.mark.slow
     def test_a_file_loops_at_its_own_pace_with_a_pause_between_rounds(self, tmp_path: Path) -> None:
         path = media.clip(tmp_path, frames=10, fps=20)
         capture = LoopCapture(path)
@@ -198,6 +199,7 @@ class TestHttp:
             numbers = [media.frame_number(capture.read().image) for _ in range(5)]
         assert numbers == [0, 1, 2, 3, 4]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("framing", [(PART, b"\r\n", MIXED), (b"", b"", "Content-Type: image/jpeg")])
     def test_a_slow_camera_is_online_with_its_first_picture(self, framing: tuple[bytes, bytes, str]) -> None:
         with (
@@ -375,6 +377,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | str]:
 
 
 class TestRtsp:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("name", "fps"), [("small", 30), ("jpeg", 30), ("h265", 30), ("slow", 1)])
     def test_streams_of_each_codec_and_rate_come_with_their_own_times(
         self, name: str, fps: int, clips: dict[str, Path | str]
@@ -414,6 +417,7 @@ class TestRtsp:
                 StreamCapture(pinned(server.port, scheme="rtsp", target="/cam"), allow_udp=False)
             assert caught.value.cause == "transport"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("limit_s", "states"), [(60, [CONNECTING, WAITING, ONLINE]), (2, [CONNECTING, WAITING])])
     def test_a_stream_that_is_joined_between_key_frames_waits_for_the_next_and_says_so(
         self, limit_s: float, states: list[SourceState], tmp_path: Path
@@ -437,6 +441,7 @@ class TestRtsp:
             assert (changes[2].state, changes[2].cause) == (RECONNECTING, "timeout")
             assert "no key frame" in str(changes[2].detail)
 
+    @pytest.mark.slow
     def test_a_camera_may_go_freeze_and_return_with_another_size_and_codec(self, clips: dict[str, Path | str]) -> None:
         changes: list[StateChange] = []
         with rtsp_server({"cam": clips["small"]}) as server:
@@ -484,6 +489,7 @@ class TestRtsp:
                 source.stop()
         assert [change.state for change in changes] == [CONNECTING, ONLINE, STALLED, ONLINE, STOPPED]
 
+    @pytest.mark.slow
     def test_a_black_picture_is_noticed(self, clips: dict[str, Path | str]) -> None:
         with rtsp_server({"cam": clips["black"]}) as server:
             source = LiveSource("gate", lambda: capture_of(server), timing=QUICK)

@@ -138,6 +138,7 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_ultralytics_writes_only_into_its_folder(tmp_path: Path, pose_weights: Path) -> None:
     """A first run in a new home leaves no file but the settings in the folder that it was given."""
     folder = tmp_path / "ultralytics"

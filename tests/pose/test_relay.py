@@ -155,6 +155,7 @@ def test_every_request_after_a_challenge_carries_the_answer(challenge: str, answ
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+@pytest.mark.slow
 def test_a_session_is_kept_alive_with_get_parameter_within_its_own_limit() -> None:
     camera = Camera()
     with relayed(camera) as ask:
@@ -168,6 +169,7 @@ def test_a_session_is_kept_alive_with_get_parameter_within_its_own_limit() -> No
     assert all(headers["session"] == "77" for first, headers in camera.requests if first.startswith("GET_PARAMETER"))
 
 
+@pytest.mark.slow
 def test_a_camera_that_knows_no_get_parameter_is_asked_once() -> None:
     camera = Camera(GET_PARAMETER=("501 Not Implemented", {}, ""))
     with relayed(camera) as ask:

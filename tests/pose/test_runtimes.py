@@ -114,6 +114,7 @@ def test_a_network_runs_in_the_precision_that_was_asked_for_or_the_cpu_is_said_t
     assert (estimator.precision, estimator.runtime) == (precision, f"OpenVINO, {PRECISIONS[precision]}")
 
 
+@pytest.mark.slow
 def test_the_check_sees_nothing_but_the_precision(pictures: Pictures, tmp_path: Path) -> None:
     """In float32 there is nothing to see, though the pictures have several sizes, as those of Ultralytics have."""
     several = [*pictures, np.ascontiguousarray(pictures[0][:, : pictures[0].shape[1] * 2 // 3])]
@@ -126,6 +127,7 @@ def test_the_check_sees_nothing_but_the_precision(pictures: Pictures, tmp_path: 
     assert usual.verification.difference < 10 * bits[usual.precision]
 
 
+@pytest.mark.slow
 def test_a_precision_that_the_cpu_lacks_is_refused_instead_of_another_being_used(
     conversion: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_conversion_is_made_once(conversion: Conversion) -> None:
     assert convert(POSE_WEIGHTS, conversion.folder.parent) == conversion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt", ".onnx"])
 def test_published_weights_are_converted_and_checked_on_the_pictures_of_their_makers(
     suffix: str, pose_weights: Path, tmp_path: Path
@@ -157,6 +160,7 @@ def test_published_weights_are_converted_and_checked_on_the_pictures_of_their_ma
     assert shown(tmp_path) == names(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pose.xml", "pose.bin", "metadata.yaml", "record"])
 def test_what_was_cut_short_is_made_anew(name: str, conversion: Conversion, pictures: Pictures) -> None:
     broken = record_of(conversion) if name == "record" else conversion.folder / name
@@ -178,6 +182,7 @@ def test_another_cpu_gets_a_conversion_of_its_own(
     assert runtimes._key(POSE_WEIGHTS) != key
 
 
+@pytest.mark.slow
 def test_two_that_convert_at_once_share_one_conversion(tmp_path: Path, pictures: Pictures) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: convert(POSE_WEIGHTS, tmp_path, pictures), range(2))
@@ -261,6 +266,7 @@ def test_somebody_who_converts_for_too_long_is_not_waited_for(tmp_path: Path, mo
         convert(POSE_WEIGHTS, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_over_is_removed(tmp_path: Path, pictures: Pictures) -> None:
     (tmp_path / ".converting-1").mkdir()
     (tmp_path / ".converting-1" / "pose.bin").touch()
@@ -278,6 +284,7 @@ def test_the_cpu_is_used_though_there_is_a_graphics_processor(
     assert [len(poses) > 0 for poses in estimator(pictures)] == [True, True]
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_and_nothing_written_elsewhere(tmp_path: Path, pose_weights: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
@@ -315,6 +322,7 @@ def test_a_new_conversion_replaces_those_of_other_versions_and_content(
     assert shown(tmp_path) == sorted([*names(made), *(folder.name for folder in foreign)])
 
 
+@pytest.mark.slow
 def test_what_another_process_asked_for_a_moment_ago_is_left_to_it(
     tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +338,7 @@ def test_what_another_process_asked_for_a_moment_ago_is_left_to_it(
     assert PoseEstimator(POSE_WEIGHTS, converted=old.folder, precision=old.precision).precision == old.precision
 
 
+@pytest.mark.slow
 def test_precisions_that_are_asked_for_at_once_share_one_conversion(tmp_path: Path, pictures: Pictures) -> None:
     asked = [None, "float32"]
     with ThreadPoolExecutor(2) as pool:
@@ -339,6 +348,7 @@ def test_precisions_that_are_asked_for_at_once_share_one_conversion(tmp_path: Pa
     assert set(json.loads(record_of(made[0]).read_text())["checks"]) == {each.precision for each in made}
 
 
+@pytest.mark.slow
 def test_a_failure_is_remembered_with_its_reason_until_a_version_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Pictures
 ) -> None:

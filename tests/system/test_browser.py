@@ -109,6 +109,7 @@ def operator(sit_down: Callable[..., Operator], server: ServerProcess) -> Iterat
     assert faults == [], "the page failed on the server, see its log"
 
 
+@pytest.mark.slow
 def test_the_wall_shows_cameras_that_move(operator: Operator) -> None:
     page = operator.go("/")
     for name in ("Hall", "Room"):
@@ -217,6 +218,7 @@ def test_the_report_of_today_counts_the_fall(operator: Operator) -> None:
     expect(row.get_by_role("cell").first).to_have_text(str(ward["incidents"]))
 
 
+@pytest.mark.slow
 def test_a_zone_is_drawn_kept_and_respected(operator: Operator) -> None:
     server = operator.server
     page = operator.go("/cameras/gate")
@@ -314,6 +316,7 @@ def test_a_rule_is_made_tried_and_saved_and_a_pause_notifies_nobody(operator: Op
     eventually(lambda: server.client.get(address).json()["config"]["rules"] == [], "the rule is gone")
 
 
+@pytest.mark.slow
 def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Operator) -> None:
     page = operator.go("/cameras/gate")
     field = page.get_by_label("Keep incidents for, hours")
@@ -334,6 +337,7 @@ def test_incidents_of_a_camera_are_kept_as_long_as_its_settings_say(operator: Op
     eventually(lambda: config()["retention_hours"] is None, "the camera has no time of its own again")
 
 
+@pytest.mark.slow
 def test_a_camera_is_added_refused_in_plain_words_and_removed(operator: Operator) -> None:
     page = operator.go("/")
     page.get_by_role("button", name="Add a camera").click()
@@ -382,6 +386,7 @@ def test_the_page_of_a_camera_without_a_picture_loads_and_says_so(operator: Oper
     client.delete("/v1/cameras/silent")
 
 
+@pytest.mark.slow
 def test_a_camera_that_cannot_see_says_so_until_its_settings_expect_it(operator: Operator) -> None:
     client = operator.server.client
     folder = Path(client.get("/v1/cameras/hall").json()["config"]["url"]).parent
@@ -428,6 +433,7 @@ def test_no_view_has_a_serious_fault_for_people_with_impairments(
     assert someone.troubles == []
 
 
+@pytest.mark.slow
 def test_a_page_asks_nobody_but_the_service(operator: Operator) -> None:
     asked: set[str] = set()
     guard = threading.Lock()
@@ -511,6 +517,7 @@ AFTER_LOGIN = (
 """Addresses that a link to the login may name, and where they lead; None leads to the start page."""
 
 
+@pytest.mark.slow
 def test_a_login_leads_to_a_page_of_this_service_only(serve: Serve, browser: Browser) -> None:
     live = serve(auth=Auth.REQUIRED)
     key = live.runtime.keys.create("wall", Scope.READ).text

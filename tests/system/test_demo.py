@@ -37,6 +37,7 @@ def test_an_incident_comes_by_itself_and_a_film_can_be_scored(tmp_path: Path) ->
     assert str(film) in log
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_what_was_changed(tmp_path: Path) -> None:
     with server_process(tmp_path / "data", name="demo", ready=False) as server:
         server.client.patch("/v1/cameras/hall", json={"name": "Lobby"}).raise_for_status()

@@ -153,6 +153,7 @@ def test_a_clip_beyond_the_byte_limit_is_refused_while_it_is_sent(server: Server
         refused(read_answer(connection), 413, "clip-too-large")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -179,11 +180,13 @@ def test_an_odd_clip_gets_a_valid_result_that_says_why_there_are_no_scores(
     assert result["notes"]
 
 
+@pytest.mark.slow
 def test_a_telephones_portrait_clip_is_turned_upright(server: ServerProcess, tmp_path: Path) -> None:
     result = server.client.post_clip(media.portrait(tmp_path), wait=PATIENCE_S).json()["result"]
     assert (result["clip"]["width"], result["clip"]["height"]) == (240, 320)
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_and_waiting_and_running_clips_can_be_cancelled(
     server: ServerProcess, tmp_path: Path
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_client_gone_in_the_middle_leaves_nothing(server: ServerProcess, long_
     eventually(lambda: server.uploads() == [], "the partial file is gone")
 
 
+@pytest.mark.slow
 def test_a_decoder_that_dies_costs_one_clip(server: ServerProcess, long_clip: Path, street_clip: Path) -> None:
     clip_id = start(server, long_clip)
     for decoder in decoders(server):
@@ -249,6 +253,7 @@ def test_a_real_clip_is_followed_live_and_fetched_in_every_form(server: ServerPr
     assert server.client.get(f"/v1/clips/{clip_id}/timeline.png").content.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_annotated_clip_is_made_once_and_served_in_ranges(
     server: ServerProcess, street_clip: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +276,7 @@ def test_the_annotated_clip_is_made_once_and_served_in_ranges(
         assert sum(1 for _ in container.decode(stream)) == 53
 
 
+@pytest.mark.slow
 def test_a_second_service_on_the_same_folder_refuses_in_one_line(server: ServerProcess) -> None:
     second = subprocess.run(
         command("serve"), env=environment(server.data_dir, port=0), capture_output=True, text=True, timeout=PATIENCE_S
@@ -280,6 +286,7 @@ def test_a_second_service_on_the_same_folder_refuses_in_one_line(server: ServerP
     assert "in use by another daflow process" in line
 
 
+@pytest.mark.slow
 def test_a_service_told_to_stop_closes_its_database_and_gives_up_its_folder(
     tmp_path: Path, pose_weights: Path, long_clip: Path
 ) -> None:
@@ -294,6 +301,7 @@ def test_a_service_told_to_stop_closes_its_database_and_gives_up_its_folder(
     assert (job.state, job.attempts) == (ClipState.QUEUED, 0)
 
 
+@pytest.mark.slow
 def test_missing_weights_are_told_by_everything_and_used_as_soon_as_they_appear(
     tmp_path: Path, pose_weights: Path, street_clip: Path
 ) -> None:

@@ -75,6 +75,7 @@ def fate(path: Path) -> str:
         return error.cause
 
 
+@pytest.mark.slow
 def test_broken_clips_are_decoded_or_refused_and_cost_nothing_else(
     every: int, clips: list[Path], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_broken_clips_are_decoded_or_refused_and_cost_nothing_else(
     assert fate(clips[0]).startswith("decoded")
 
 
+@pytest.mark.slow
 def test_files_that_point_elsewhere_lead_nowhere(
     every: int, pointing: list[Path], secret: Path, listener: socket.socket
 ) -> None:
@@ -111,6 +113,7 @@ def server(backend: str, tmp_path: Path, pose_weights: Path) -> Iterator[ServerP
         yield running
 
 
+@pytest.mark.slow
 def test_a_service_that_was_sent_them_is_as_well_as_before(
     server: ServerProcess, clips: list[Path], pointing: list[Path], listener: socket.socket, tmp_path: Path
 ) -> None:

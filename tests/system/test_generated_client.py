@@ -39,6 +39,7 @@ def package(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_generated_client_posts_a_clip_and_lists_incidents(package: str, client: Client) -> None:
     def load(name: str) -> Any:
         return importlib.import_module(f"{package}.{name}")

@@ -48,6 +48,7 @@ def test_an_address_may_have_so_much_open_and_no_more(server: ServerProcess) -> 
         assert json.loads(socket_again.recv())["type"] == "hello"
 
 
+@pytest.mark.slow
 def test_connections_that_ask_nothing_or_never_finish_their_head_are_closed(server: ServerProcess) -> None:
     with ExitStack() as stack:
         silent = [

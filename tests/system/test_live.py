@@ -144,6 +144,7 @@ def test_under_overload_scores_stay_fresh_drops_are_counted_and_every_camera_get
         assert camera["frames_read"] >= camera["frames_processed"] + sum(camera["dropped"].values()) - 1
 
 
+@pytest.mark.slow
 def test_an_incident_that_was_open_when_the_service_was_killed_ends_once_after_the_restart(
     tmp_path: Path, pose_weights: Path
 ) -> None:

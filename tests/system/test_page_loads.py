@@ -51,6 +51,7 @@ def test_without_keys_a_header_with_one_changes_nothing(authorization: str, with
     assert "Traceback" not in without_keys.log.read_text()
 
 
+@pytest.mark.slow
 def test_pages_whose_browser_never_comes_take_no_more_and_more_memory(without_keys: ServerProcess) -> None:
     for _ in range(50):
         without_keys.client.get("/dashboard/")

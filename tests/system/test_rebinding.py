@@ -23,6 +23,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 def test_no_name_that_moves_leads_inside_by_the_resolver_of_the_system(tmp_path: Path) -> None:
     """Runs the tests of `rebinding` where its own server answers for all names and every address is this machine."""
     refused = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)

@@ -118,6 +118,7 @@ def test_scores_and_incidents_of_any_camera_reach_subscribers_of_any_process(
             assert not reader.is_alive(), "the stream of a camera that is removed ends everywhere"
 
 
+@pytest.mark.slow
 def test_a_replica_serves_history_and_streams_and_says_what_it_does_not(
     tmp_path: Path, redis: Redis, database_url: str
 ) -> None:
@@ -186,6 +187,7 @@ def test_while_redis_is_away_incidents_are_stored_and_told_and_scores_come_back(
         eventually(lambda: engine.runtime.streams.relay and not engine.runtime.streams.relay.waiting, "nothing waits")
 
 
+@pytest.mark.slow
 def test_kills_of_redis_and_postgres_in_the_middle_of_incidents_lose_none(
     tmp_path: Path, redis: Redis, postgres: Postgres
 ) -> None:

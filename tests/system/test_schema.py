@@ -31,6 +31,7 @@ def live(serve: Serve) -> Iterator[LiveServer]:
     yield serve(auth=Auth.REQUIRED, requests_per_minute=1_000_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", list(Scope))
 def test_every_answer_is_one_that_the_document_foresees(scope: Scope, live: LiveServer) -> None:
     base = f"http://127.0.0.1:{live.port}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from benchmarks.events.world import (
@@ -52,6 +53,7 @@ def test_there_are_enough_events_of_every_kind_each_whole() -> None:
     assert sum(clip.scene.duration_s for clip in clips if clip.event is None) == 8 * 240
 
 
+@pytest.mark.slow
 def test_scenes_are_rendered_once(tmp_path: Path) -> None:
     scene = cameras(1)[0].clips[0].scene
     short = replace(scene, duration_s=1.0, incident_every_s=None, incidents=(SceneIncident("fall", 0.2, 0.8),))
@@ -66,6 +68,7 @@ def test_scenes_are_rendered_once(tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 def test_behaviours_of_places_are_looked_for_alone_and_the_wrong_way_where_there_is_one(tmp_path: Path) -> None:
     clips = [clip for clip in cameras(1)[0].clips if clip.event in PLACE_EVENTS]
     assert {KINDS[clip.event] for clip in clips if clip.event} == {

@@ -37,6 +37,7 @@ def test_arithmetic_is_what_torch_counts_but_for_the_convolutions_written_withou
     assert counts[1] - counts[0] == arithmetic(config).total - unseen
 
 
+@pytest.mark.slow
 def test_a_measurement_has_a_latency_for_each_batch_and_fits_into_json() -> None:
     config = DAFlowConfig(length=8, steps=2)
     cost = measure(config, batches=(1, 64), repeats=3)

@@ -200,6 +200,7 @@ def test_somebody_who_stands_or_walks_is_never_an_event(seed: int, share: float,
         assert watch(footage.hidden(share, seed).jittered(pixels, seed)) == []
 
 
+@pytest.mark.slow
 def test_a_long_run_forgets_people() -> None:
     watching, footage = Behaviours(), film(lambda _: (LYING, 0.0), 0.5, fps=10)
     fallen = film(FALLS, 4.0, fps=10)

@@ -238,6 +238,7 @@ def test_without_a_terminal_the_first_key_is_in_a_file_for_its_owner_only(
     assert keys.verify(path.read_text().strip()) is not None
 
 
+@pytest.mark.slow
 def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) -> None:
     def daflow(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -364,6 +364,7 @@ def test_pages_of_other_origins_may_not_listen(live: LiveServer) -> None:
             connect(f"ws://127.0.0.1:{live.port}{path}", additional_headers={"origin": "https://elsewhere.example"})
 
 
+@pytest.mark.slow
 def test_people_in_an_ignored_zone_are_not_seen_until_the_zone_is_gone(live: LiveServer) -> None:
     everything = [[[0, 0], [1, 0], [1, 1], [0, 1]]]
     assert add(live, ignore=everything)["config"]["ignore"] == everything

@@ -93,6 +93,7 @@ def ids(answer: httpx.Response) -> list[str]:
     return [found["id"] for found in answer.json()["incidents"]]
 
 
+@pytest.mark.slow
 def test_incidents_are_listed_newest_first_page_by_page_and_filtered(live: LiveServer) -> None:
     for number in range(5):
         start(live, f"i{number}", "door" if number % 2 else "yard", start=100.0 * number)
@@ -372,6 +373,7 @@ def test_readers_who_leave_are_forgotten(serve_live: Serve) -> None:
     eventually(lambda: live.runtime.streams.feed.subscribers == 0, "both are forgotten")
 
 
+@pytest.mark.slow
 def test_two_hundred_readers_get_every_incident_beside_one_who_never_reads(live: LiveServer) -> None:
     readers, incidents = 200, 20
 
@@ -399,6 +401,7 @@ def test_two_hundred_readers_get_every_incident_beside_one_who_never_reads(live:
         assert [(event["type"], event["incident"]["id"]) for event in events] == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/incidents", "/v1/incidents/stream"])
 def test_a_reader_who_takes_nothing_is_let_go_and_finds_everything_when_back(
     path: str, live: LiveServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

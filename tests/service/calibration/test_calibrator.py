@@ -143,6 +143,7 @@ def test_a_camera_is_calibrated_on_what_it_sees_and_goes_back(serve: Serve) -> N
     assert live.client.post(f"{ADDRESS}/rollback").json()["active"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_own_weights_are_used_kept_over_a_restart_and_removed_with_the_camera(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
@@ -371,6 +372,7 @@ def test_weights_that_do_not_help_are_not_used(serve: Serve, monkeypatch: pytest
     assert weights(live) == []
 
 
+@pytest.mark.slow
 def test_too_little_footage_is_refused_with_what_is_lacking(serve: Serve) -> None:
     live = serve()
     put(live)
@@ -385,6 +387,7 @@ def test_too_little_footage_is_refused_with_what_is_lacking(serve: Serve) -> Non
     assert thresholds(live)["calibration"] == "shipped"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_a_calibration_with_another_checkpoint_is_left_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -65,6 +65,7 @@ def test_every_pose_is_kept_once_and_no_recording_has_a_silence(steps: list[Step
     assert gathering.hand_over().recordings == []
 
 
+@pytest.mark.slow
 def test_an_empty_scene_takes_little_memory_and_counts_as_footage() -> None:
     gathering, _ = gathered([(1 / RATE_HZ, 0)] * round(RATE_HZ * 1200))
     assert gathering.seconds == pytest.approx(1200, abs=0.1)

@@ -77,6 +77,7 @@ def test_a_camera_that_is_stopped_while_it_is_started_is_stopped_afterwards(
     eventually(lambda: not readers("gate"), "no source runs")
 
 
+@pytest.mark.slow
 def test_a_feed_opens_an_incident_which_ends_with_the_device_that_then_comes_back(serve: Serve) -> None:
     live = serve(camera_stall_s=0.6, camera_read_s=1.2)
     add(live, **SENSITIVE)
@@ -168,6 +169,7 @@ def test_a_camera_that_is_changed_or_removed_ends_its_incident_and_new_rules_do_
     assert kinds.index("incident.ended") > kinds.index("incident.started")
 
 
+@pytest.mark.slow
 def test_a_feed_is_scored_as_fast_as_it_comes_so_that_it_catches_up(serve: Serve) -> None:
     live = serve(camera_fps=1)
     add(live)

@@ -60,6 +60,7 @@ def test_the_same_again_leaves_the_source_alone_and_so_do_rules(serve: Serve) ->
         eventually(lambda: address.connections == 2, "another address is connected to")
 
 
+@pytest.mark.slow
 def test_changes_of_one_camera_at_once_leave_one_source_and_a_legal_history(serve: Serve) -> None:
     live = serve(**LOOPBACK, camera_open_s=1)
     with peer(silent) as address:
@@ -84,6 +85,7 @@ def test_changes_of_one_camera_at_once_leave_one_source_and_a_legal_history(serv
                 assert after.state in TRANSITIONS[before.state]
 
 
+@pytest.mark.slow
 def test_puts_and_deletes_of_one_camera_at_once_leave_nothing_behind(serve: Serve) -> None:
     live = serve(**LOOPBACK, camera_open_s=1)
     with peer(silent) as address:
@@ -186,6 +188,7 @@ def test_an_address_that_is_not_allowed_is_refused_before_any_connection(url: st
         assert address.connections == 0
 
 
+@pytest.mark.slow
 def test_fifty_cameras_at_once_that_refuse_are_all_reported_and_removed(serve: Serve) -> None:
     live = serve(**LOOPBACK)
     names = [f"camera-{number}" for number in range(50)]
@@ -304,6 +307,7 @@ def test_a_database_that_fails_leaves_everything_as_it_was(serve: Serve, monkeyp
     assert live.client.delete("/v1/cameras/gate").status_code == 204
 
 
+@pytest.mark.slow
 def test_one_camera_that_cannot_be_watched_does_not_cost_the_others_their_watch(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

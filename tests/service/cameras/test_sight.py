@@ -124,6 +124,7 @@ def test_people_who_are_seen_prove_that_the_camera_sees() -> None:
     assert told.reasons == [CannotSee.TOO_DARK]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_a_camera_that_turns_dark_says_so_everywhere_and_recovers(serve: Serve, tmp_path: Path) -> None:
     clip = media.clip(tmp_path, frames=70, fps=5, size=(320, 180), paint=turns_dark)

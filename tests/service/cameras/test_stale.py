@@ -120,6 +120,7 @@ def becomes(live: LiveServer, *expected: object) -> None:
     eventually(lambda: state(live) == expected, f"the calibration is {expected}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_a_simulated_camera_that_is_turned_is_stale_until_it_is_turned_back(
     serve: Serve, turntable: type[Turntable]
@@ -145,6 +146,7 @@ def test_a_simulated_camera_that_is_turned_is_stale_until_it_is_turned_back(
     tells(live, ("current", []), ("stale", ["moved"]), ("current", []))
 
 
+@pytest.mark.slow
 def test_a_new_calibration_of_a_camera_that_was_turned_holds(serve: Serve, turntable: type[Turntable]) -> None:
     live = serve()
     add(live, url=URL)
@@ -199,6 +201,7 @@ def test_a_change_of_min_duration_and_of_quiet_is_named_and_can_be_taken_back(se
     tells(live, ("current", []), ("stale", ["min_duration_s"]), both, ("current", []))
 
 
+@pytest.mark.slow
 def test_another_resolution_is_named(serve: Serve, turntable: type[Turntable]) -> None:
     live = serve()
     add(live, url=URL)
@@ -206,6 +209,7 @@ def test_another_resolution_is_named(serve: Serve, turntable: type[Turntable]) -
     becomes(live, "stale", ["resolution"], "shipped")
 
 
+@pytest.mark.slow
 def test_a_calibration_of_an_older_version_always_holds(serve: Serve, turntable: type[Turntable]) -> None:
     live = serve()
     add(live, url=URL)

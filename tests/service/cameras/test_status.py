@@ -31,6 +31,7 @@ def test_new_rules_hold_at_once(serve: Serve) -> None:
     assert status(live)["thresholds"] == after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_fps", [None, 5])
 def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Serve) -> None:
     live = serve()
@@ -55,6 +56,7 @@ def test_every_frame_of_a_feed_is_accounted_for(max_fps: float | None, serve: Se
         assert now["last_score_age_s"] < 2, "a feed that is faster than wanted does not fall behind"
 
 
+@pytest.mark.slow
 def test_frames_that_come_before_the_models_are_counted(tmp_path: Path) -> None:
     loading = threading.Event()
 

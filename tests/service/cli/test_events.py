@@ -202,6 +202,7 @@ def test_seconds_with_people_are_counted() -> None:
     assert EventOutcome(clip.events[0], (), None).delay() is None
 
 
+@pytest.mark.slow
 def test_labelled_skeletons_are_judged_by_the_command(daflow: Daflow, tmp_path: Path) -> None:
     own = folder(tmp_path / "site", "hall.json,fall,1.8,4\nnight/stairs.json,fight,0.5,2.5\nquiet.json,,,\n")
     finished = daflow("--events", own, "--json", tmp_path / "figures.json", "--replicates", 50)

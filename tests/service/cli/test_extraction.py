@@ -43,6 +43,7 @@ def shortest(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.reencode(source, tmp_path_factory.mktemp("clips") / "nofi075.mp4", frames=9)
 
 
+@pytest.mark.slow
 def test_a_clip_becomes_a_file_that_the_readers_read(extractor: PoseExtractor, short: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     done = extractor.extract(short, tmp_path / "out", on_progress=lambda *frames: seen.append(frames))
@@ -60,6 +61,7 @@ def test_a_clip_becomes_a_file_that_the_readers_read(extractor: PoseExtractor, s
     assert (len(data.train), data.frame_rate_hz) == (1, 18.0)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_until_something_changes(
     extractor: PoseExtractor, shortest: Path, tmp_path: Path
 ) -> None:

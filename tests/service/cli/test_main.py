@@ -100,6 +100,7 @@ def test_a_mistake_ends_in_one_clear_line(
     assert complaint in one_line(daflow(*arguments, **settings))
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_start_ends_in_one_clear_line(tmp_path: Path) -> None:
     finished = run(tmp_path, "serve", database_url="sqlite:////nowhere/at/all.db")
     assert "DAFLOW_DATABASE_URL" in one_line(finished)
@@ -162,6 +163,7 @@ def test_a_clip_is_scored_into_every_kind_of_file(tmp_path: Path, pose_weights: 
         assert sum(1 for _ in container.decode(video=0)) == 36
 
 
+@pytest.mark.slow
 def test_videos_are_extracted_past_a_broken_one_and_the_poses_train_a_checkpoint(
     daflow: Daflow, tmp_path: Path, pose_weights: Path, test_data: Path
 ) -> None:
@@ -244,6 +246,7 @@ def test_the_doctor_finds_everything_in_place(tmp_path: Path, pose_weights: Path
     assert "488 parameters" in found["checkpoint"]
 
 
+@pytest.mark.slow
 def test_the_doctor_refuses_a_precision_of_weights_that_run_as_they_are(tmp_path: Path, pose_weights: Path) -> None:
     settings = {"pose_runtime": "original", "pose_precision": "bfloat16"}
     finished = run(tmp_path, "doctor", "--json", pose_weights=pose_weights, **settings)

@@ -84,6 +84,7 @@ def test_a_decoder_that_dies_costs_only_its_clip(tmp_path: Path) -> None:
     assert refused.value.cause == "decoder-died"
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_in_the_middle_of_a_frame_is_stopped(tmp_path: Path) -> None:
     # A large frame does not fit into the socket's buffer, so part of the next one has arrived when the child stops.
     clip = media.clip(tmp_path, frames=30, size=(1280, 720))
@@ -97,6 +98,7 @@ def test_a_decoder_that_hangs_in_the_middle_of_a_frame_is_stopped(tmp_path: Path
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_a_file_that_needs_more_memory_than_allowed_is_refused(tmp_path: Path) -> None:
     greedy = media.hostile_size(tmp_path, 16_000, 16_000)
     limits = dataclasses.replace(LIMITS, max_pixels=16_000 * 16_000, memory_bytes=1024**3)

@@ -175,6 +175,7 @@ def test_timeline_has_a_bar_for_a_named_behaviour_where_it_was_seen() -> None:
     assert columns.max() > 0.95
 
 
+@pytest.mark.slow
 def test_timelines_are_drawn_in_several_threads_at_once() -> None:
     results = [scored([0.1 * part] * 30) for part in range(8)]
     expected = [timeline_png(result) for result in results]
@@ -187,6 +188,7 @@ def presentation_times(path: Path) -> list[float]:
         return [float(frame.time) for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size"),
     [

@@ -63,6 +63,7 @@ def during_drawing(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) 
     return drawn
 
 
+@pytest.mark.slow
 def test_a_video_that_there_is_no_room_for_is_told_and_leaves_nothing(folder: DataFolder, tmp_path: Path) -> None:
     folder.close()
     done = subprocess.run(

@@ -249,6 +249,7 @@ def test_an_odd_file_gets_the_people_of_the_plain_one(
     )
 
 
+@pytest.mark.slow
 def test_pixels_that_are_not_square_do_not_stretch_the_people(
     scorer: ClipScorer, plain: ClipResult, test_data: Path, tmp_path: Path
 ) -> None:

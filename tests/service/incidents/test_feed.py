@@ -88,6 +88,7 @@ def test_resuming_gives_everything_since_once_and_in_order(store: IncidentStore,
     assert play(scene) == ids(after + 1, 253)
 
 
+@pytest.mark.slow
 def test_two_hundred_subscribers_at_any_pace_get_every_event_once_and_in_order(store: IncidentStore) -> None:
     total = 400
 

@@ -378,6 +378,7 @@ for number in range(1_000_000):
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_with_open_incidents_leaves_each_to_be_ended_once(tmp_path: Path, database_url: str) -> None:
     command = [sys.executable, "-c", DYING, database_url, str(tmp_path / "newest")]
     died = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=Path(__file__).parents[3])

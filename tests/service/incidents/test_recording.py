@@ -286,6 +286,7 @@ recorder.stop()
 _ALL = "clip-skeletons.mp4|clip.mp4|snapshot-skeletons.jpg|snapshot.jpg"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "snapshot", "files"),
     [

@@ -47,6 +47,7 @@ def test_weights_that_cannot_use_the_gpu_are_refused_by_name_and_scored_on_the_c
     assert LoadedModels.load(settings.model_copy(update={"device": "auto"})).batch == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "setting"),
     [
@@ -72,6 +73,7 @@ def test_weights_are_converted_for_the_cpu_and_the_reason_is_told(settings: Sett
     assert list((settings.data_dir / "runtimes").glob("*_openvino_model/*.xml"))
 
 
+@pytest.mark.slow
 def test_the_precision_that_runs_is_the_one_that_was_asked_for(settings: Settings) -> None:
     asked = settings.model_copy(update={"pose_precision": "float32", "pose_runtime": PoseRuntime.OPENVINO})
     models = LoadedModels.load(asked)
@@ -101,6 +103,7 @@ def test_weights_that_run_as_they_are_have_no_other_precision(settings: Settings
     assert "OpenVINO" not in str(LoadedModels.load(original.model_copy(update={"pose_precision": "float32"})).info)
 
 
+@pytest.mark.slow
 def test_a_conversion_that_failed_is_told_at_the_next_start_without_another_attempt(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
