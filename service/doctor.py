@@ -23,6 +23,7 @@ from service.addresses.backends import broker_url
 from service.addresses.policy import StreamPolicy
 from service.addresses.redaction import redact
 from service.addresses.urls import StreamUrlError
+from service.notifications.channels import ChannelsFileError, read_channels
 from service.notifications.webhook import webhook_address
 from service.scoring.loading import LoadedModels, ModelUnavailable, resolve_device
 from service.settings import Settings, unknown_variables
@@ -142,7 +143,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _backends(settings: Settings) -> list[Finding]:
-    """Check the backends that are configured (Redis, webhook, MQTT); nothing is posted or published."""
+    """Check the backends that are configured (Redis, webhook, MQTT, channels); nothing is posted or published."""
     configured: list[tuple[str, SecretStr | None, Callable[[str], str]]] = [
         ("redis", settings.redis_url, _redis),
         ("webhook", settings.webhook_url, partial(_webhook, settings)),
@@ -156,7 +157,17 @@ def _backends(settings: Settings) -> list[Finding]:
             findings.append(Finding(name, check(url.get_secret_value())))
         except (RedisError, StreamUrlError, SourceError, OSError) as error:
             findings.append(Finding(name, str(error), ok=False, setting=f"DAFLOW_{name.upper()}_URL"))
+    if settings.channels_file is not None:
+        findings.append(_channels(settings.channels_file))
     return findings
+
+
+def _channels(path: Path) -> Finding:
+    try:
+        channels = read_channels(path)
+    except ChannelsFileError as error:
+        return Finding("channels", str(error), ok=False, setting="DAFLOW_CHANNELS_FILE")
+    return Finding("channels", ", ".join(channels) or f"{path} has none")
 
 
 def _redis(url: str) -> str:

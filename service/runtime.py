@@ -19,14 +19,17 @@ from service.access.keys import KeyStore
 from service.access.limits import Limits
 from service.addresses.policy import StreamPolicy
 from service.cameras.config import CamerasFileError
+from service.cameras.store import CameraStore
 from service.clips.decoding import ClipLimits
 from service.clips.scorer import ClipScorer
 from service.clips.store import ClipStore
 from service.collectors import BackendsCollector, CameraCollector, ClipCollector
+from service.documents.messages import IncidentInfo
 from service.errors import StartupError
 from service.incidents.log import IncidentLog
 from service.live.clock import SteadyClock
 from service.metrics import Metrics
+from service.notifications.messenger import Pictures
 from service.notifications.notifier import Notifier
 from service.notifications.store import NotificationStore
 from service.retention import IncidentRetention, Janitor, NotificationRetention, RetentionPolicy
@@ -57,7 +60,7 @@ class Runtime:
         clips: The parts that score posted clips.
         streams: The parts that store and publish events.
         cameras: The parts that watch cameras.
-        notifications: Events that the webhook and MQTT have not delivered yet.
+        notifications: Events that the webhook has not delivered yet, and how far each sink is.
         notifier: The webhook and MQTT.
         janitor: Applies retention.
         keys: API keys, sessions and the log of changes.
@@ -134,7 +137,16 @@ class Runtime:
         streams = open_streams(settings, database, clock)
         cameras = open_cameras(settings, folder, database, models, metrics, clock, policy, streams, clips.store)
         notifications = NotificationStore(database)
-        notifier = Notifier.of(settings, notifications, streams.incidents, cameras.manager.statuses, policy, metrics)
+        notifier = Notifier.of(
+            settings,
+            notifications,
+            streams.incidents,
+            streams.history,
+            cameras.manager.statuses,
+            _snapshots(folder, cameras.store),
+            policy,
+            metrics,
+        )
         streams.feed.listen(lambda event, ours: notifier.wake())
         if lease is not None:
             notifications.keep(notifier.sinks)
@@ -226,7 +238,7 @@ class Runtime:
 
     @property
     def problems(self) -> dict[str, str | None]:
-        """What is wrong with `redis`, `webhook` and `mqtt`; None for one that works. The service runs without them."""
+        """What is wrong with Redis and with what notifies; None for one that works. The service runs without them."""
         relay = self.streams.relay
         return ({} if relay is None else {"redis": relay.problem}) | self.notifier.problems
 
@@ -250,6 +262,18 @@ class Runtime:
 
 class _Part(Protocol):
     def stop(self) -> None: ...
+
+
+def _snapshots(folder: DataFolder, cameras: CameraStore) -> Pictures:
+    """Where messages find pictures of incidents."""
+
+    def snapshot(incident: IncidentInfo, *, background: bool) -> Path | None:
+        if background and (incident.pictures_removed_at is not None or not cameras.shows_pictures(incident.camera)):
+            return None
+        path = folder.evidence.file(incident.id, "snapshot", background=background)
+        return path if path.exists() else None
+
+    return snapshot
 
 
 def _open_janitor(

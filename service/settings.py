@@ -181,6 +181,9 @@ class Settings(BaseSettings):
     mqtt_prefix: str = Field(
         "daflow", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", description="First level of all MQTT topics."
     )
+    channels_file: Path | None = Field(
+        None, description="YAML file with the channels through which Apprise tells people; docs/backends.md has one."
+    )
     false_alarms_per_day: PositiveFloat = Field(
         1.0,
         description="False-alarm budget of each camera, and of clips: false alarms per day of footage like the "
@@ -487,9 +490,8 @@ def _check_env_file() -> None:
 
 
 def _plain(default: object) -> str:
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    plain = f"{default:g}" if isinstance(default, float) else str(default)
+    return plain.lower() if isinstance(default, bool) else plain
 
 
 def _explain(problem: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from service.api.asyncapi import asyncapi
 from service.api.dependencies import RuntimeDep
 from service.api.documents import Alive, Degraded, ProblemKind, Ready
 from service.api.problems import Kind, ProblemError, media, responses
+from service.notifications.notifier import CHANNEL
 from service.runtime import Runtime
 
 router = APIRouter(tags=["system"])
@@ -47,13 +48,17 @@ async def readyz(request: Request, runtime: RuntimeDep) -> Ready:
         detail = "; ".join(item["detail"] for item in missing)
         raise ProblemError(Kind.NOT_READY, detail, missing=missing)
     degraded = [
-        Degraded(what=name, setting=f"DAFLOW_{name.upper()}_URL", detail=problem)
+        Degraded(what=name, setting=_setting_of(name), detail=problem)
         for name, problem in runtime.problems.items()
         if problem is not None
     ]
     if models is None:
         return Ready(model=None, threshold=None, degraded=degraded)
     return Ready(model=models.info, threshold=models.threshold, degraded=degraded)
+
+
+def _setting_of(backend: str) -> str:
+    return "DAFLOW_CHANNELS_FILE" if backend.startswith(CHANNEL) else f"DAFLOW_{backend.upper()}_URL"
 
 
 @router.get(

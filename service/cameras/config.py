@@ -278,6 +278,10 @@ class CameraPatch(BaseModel):
 _file: Final = TypeAdapter(dict[CameraId, CameraConfig])
 
 
+class YamlFileError(ValueError):
+    """A YAML file cannot be read; the message says why."""
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses repeated keys: of two cameras with the same id, YAML would silently keep the second only."""
 
@@ -296,22 +300,33 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
         CamerasFileError: The file is missing or is not such a mapping.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
+        document = read_yaml(path)
+        return _file.validate_python({} if document is None else document)
+    except YamlFileError as error:
+        raise CamerasFileError(str(error)) from error
+    except ValidationError as error:
+        raise CamerasFileError(f"{path}: {explain(error)}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; None if it is empty.
+
+    Raises:
+        YamlFileError: The file is missing, is not text, or is not YAML. The message does not quote it.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
     except UnicodeDecodeError as error:
-        raise CamerasFileError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+        raise YamlFileError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
-        raise CamerasFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise YamlFileError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         # Message and error of the library quote the line, which may hold a password.
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark else ""
-        raise CamerasFileError(f"{path} cannot be understood: {error.problem}{where}") from None
+        raise YamlFileError(f"{path} cannot be understood: {error.problem}{where}") from None
     except yaml.YAMLError as error:
-        raise CamerasFileError(f"{path} is not YAML: {type(error).__name__}") from None
-    try:
-        return _file.validate_python({} if document is None else document)
-    except ValidationError as error:
-        raise CamerasFileError(f"{path}: {explain(error)}") from None
+        raise YamlFileError(f"{path} is not YAML: {type(error).__name__}") from None
 
 
 def explain(error: ValidationError) -> str:

@@ -45,6 +45,7 @@ def demo_settings(settings: Settings) -> Settings:
             "redis_url": None,
             "webhook_url": None,
             "mqtt_url": None,
+            "channels_file": None,
         }
     )
 

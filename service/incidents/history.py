@@ -1,4 +1,4 @@
-"""Reads what a report is made of from the database."""
+"""Reads the past of incidents and cameras from the database: for reports, and for what people were told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, select
 
-from service.documents.messages import CameraEvent, CameraSight, CameraState, IncidentInfo
+from service.documents.base import Severity
+from service.documents.messages import (
+    CameraEvent,
+    CameraSight,
+    CameraState,
+    IncidentInfo,
+    IncidentStarted,
+    IncidentUpdated,
+)
 from service.incidents.tables import EventRow, IncidentRow
 from service.storage.database import Database
 
@@ -65,3 +73,17 @@ class History:
         with self._sessions() as session:
             found = [row.event() for row in session.scalars(query.order_by(EventRow.id))]
         return [event for event in found if isinstance(event, CameraState | CameraSight)]
+
+    def reached(self, incident_id: str, severity: Severity, up_to: int) -> bool:
+        """Whether an incident had at least a severity by some event.
+
+        Args:
+            incident_id: The incident.
+            severity: The severity.
+            up_to: Id of the last event that counts.
+        """
+        query = select(EventRow).where(EventRow.incident_id == incident_id, EventRow.id <= up_to)
+        with self._sessions() as session:
+            events = [row.event() for row in session.scalars(query)]
+        told = (event.incident for event in events if isinstance(event, IncidentStarted | IncidentUpdated))
+        return any(incident.severity.rank >= severity.rank for incident in told)

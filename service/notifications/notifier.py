@@ -1,22 +1,29 @@
-"""Starts and stops the sinks of notifications: the webhook and MQTT."""
+"""Starts and stops the sinks of notifications: the webhook, MQTT, and the channels that tell people."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Final, Self
 
 from service.addresses.backends import broker_url, webhook_key
 from service.addresses.policy import StreamPolicy
 from service.addresses.urls import StreamUrlError
 from service.cameras.status import CameraStatus
+from service.documents.time_zones import time_zone
 from service.errors import StartupError
+from service.incidents.history import History
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications import mqtt, webhook
+from service.notifications.channels import ChannelsFileError, read_channels
+from service.notifications.messenger import Messenger, Pictures
 from service.notifications.mqtt import Mqtt
 from service.notifications.store import NotificationStore
 from service.notifications.webhook import Webhook, webhook_address
 from service.settings import Role, Settings
+
+CHANNEL: Final = "channel-"
+"""Before the name of a channel, the name of its sink."""
 
 
 class Notifier:
@@ -26,7 +33,7 @@ class Notifier:
         sinks: The sinks by name.
     """
 
-    def __init__(self, sinks: dict[str, Webhook | Mqtt]) -> None:
+    def __init__(self, sinks: dict[str, Webhook | Mqtt | Messenger]) -> None:
         self._sinks = sinks
 
     @classmethod
@@ -35,16 +42,18 @@ class Notifier:
         settings: Settings,
         store: NotificationStore,
         incidents: IncidentStore,
+        history: History,
         cameras: Callable[[], Sequence[CameraStatus]],
+        pictures: Pictures,
         policy: StreamPolicy,
         metrics: Metrics,
     ) -> Self:
         """Make the sinks that are configured; a process that runs no cameras has none.
 
         Raises:
-            StartupError: The URL of the webhook is not valid or not allowed.
+            StartupError: The URL of the webhook is not valid or not allowed, or the channels file is wrong.
         """
-        sinks: dict[str, Webhook | Mqtt] = {}
+        sinks: dict[str, Webhook | Mqtt | Messenger] = {}
         if settings.role is Role.ALL and settings.webhook_url is not None:
             try:
                 url = webhook_address(settings.webhook_url.get_secret_value())
@@ -57,6 +66,15 @@ class Notifier:
         if settings.role is Role.ALL and settings.mqtt_url is not None:
             broker = broker_url(settings.mqtt_url.get_secret_value())
             sinks[mqtt.SINK] = Mqtt(store, incidents, cameras, broker, settings.mqtt_prefix, metrics)
+        if settings.role is Role.ALL and settings.channels_file is not None:
+            try:
+                channels = read_channels(settings.channels_file)
+            except ChannelsFileError as error:
+                raise StartupError(f"{error}; see DAFLOW_CHANNELS_FILE") from error
+            site = time_zone(settings.timezone)
+            for name, channel in channels.items():
+                sink = f"{CHANNEL}{name}"
+                sinks[sink] = Messenger(sink, channel, store, incidents, history, cameras, pictures, site, metrics)
         return cls(sinks)
 
     @property

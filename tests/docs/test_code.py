@@ -20,6 +20,7 @@ from service.cameras.config import read_cameras
 from service.clips import uploads
 from service.documents.base import EndReason
 from service.live.incident import Ended, Started
+from service.notifications.channels import read_channels
 from service.notifications.webhook import sign
 from service.settings import Settings
 from tests.docs.calls import HERE, Call, listen
@@ -179,10 +180,10 @@ def test_every_event_of_a_stream_has_only_fields_that_there_are(field_names: set
 
 
 @of("yaml")
-def test_every_block_of_yaml_is_a_file_of_cameras(block: Block, tmp_path: Path) -> None:
-    file = tmp_path / "cameras.yaml"
+def test_every_block_of_yaml_is_a_file_of_cameras_or_channels(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
     file.write_text(block.text, encoding="utf-8")
-    assert read_cameras(file)
+    assert read_channels(file) if "after_minutes" in block.text else read_cameras(file)
 
 
 @of("nginx")

@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from model.behaviours import Kind
 from pose.live import SourceState, StateChange
+from pose.sight import CannotSee
+from service.cameras.config import CameraConfig
+from service.cameras.status import CameraStatus
 from service.documents.base import EndReason, Severity
 from service.documents.kinds import unusual_words
 from service.documents.messages import IncidentInfo, KindSeen
@@ -53,6 +56,23 @@ def incident_info(name: str, camera: str = "door", start: float = 0.0, **values:
         false_alarm=False,
     )
     return incident.model_copy(update=values)
+
+
+def camera_status(
+    name: str,
+    state: SourceState = SourceState.ONLINE,
+    incident: str | None = None,
+    title: str | None = "Front door",
+    severity: Severity = Severity.WARNING,
+    cannot_see: CannotSee | None = None,
+) -> CameraStatus:
+    """A camera whose source has a state."""
+    return CameraStatus(
+        id=name, config=CameraConfig(url="skeletons:", name=title), state=state, since=at(0), problem=None,
+        picture="ok", cannot_see=cannot_see, width=None, height=None, fps_in=None, fps_processed=None, frames_read=0,
+        frames_processed=0, dropped={}, reconnects=0, last_score_at=None, last_score_age_s=None, thresholds=None,
+        incident=incident, incident_severity=severity if incident else None, suppressed=0,
+    )  # fmt: skip
 
 
 def over(incident: IncidentInfo, seconds: float = 5.0, **values: object) -> IncidentInfo:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import threading
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from service.documents.base import Severity
 from service.errors import StartupError
 from service.runtime import Runtime, watched_files
 from service.settings import Settings, SettingsError, load_settings
 from service.storage.secrets import KEY_FILE
+from tests.doubles.live_records import incident_info
 from tests.doubles.models import cardboard_models
+from tests.doubles.receiver import receiver
 from tests.doubles.servers import eventually
 
 
@@ -67,6 +71,34 @@ def test_a_lost_key_of_the_cameras_stops_the_start_and_says_what_to_do(tmp_path:
     key.write_text(kept)
     with pytest.raises(StartupError, match="the key is lost"):
         start()
+
+
+@pytest.mark.usefixtures("backend")
+def test_people_are_told_through_the_channels_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "channels.yaml"
+    settings = Settings(data_dir=tmp_path / "data", cameras_file=None, channels_file=path)
+    with pytest.raises(StartupError, match=r"channels\.yaml cannot be read: .*; see DAFLOW_CHANNELS_FILE"):
+        Runtime.open(settings, cardboard_models)
+    with receiver(500) as web:
+        path.write_text(f"desk:\n  url: json://127.0.0.1:{web.port}/\n")
+        runtime = Runtime.open(settings, cardboard_models)
+        runtime.start()
+        try:
+            incident = incident_info("one", severity=Severity.ALERT)
+            runtime.folder.evidence.file("one", "snapshot", background=False).parent.mkdir(parents=True)
+            runtime.folder.evidence.file("one", "snapshot", background=False).write_bytes(b"skeletons")
+            runtime.folder.evidence.file("one", "snapshot").write_bytes(b"picture")
+            runtime.streams.incidents.started(incident)
+            runtime.notifier.wake()
+            eventually(lambda: runtime.problems["channel-desk"], "the refusal is known")
+            eventually(lambda: len(web.posted) == 2, "it is sent again")
+            eventually(lambda: runtime.problems["channel-desk"] is None, "all is well")
+        finally:
+            runtime.stop()
+            runtime.close()
+    assert [one.message["title"] for one in web.posted] == ["Unusual movement, 1 person (door)"] * 2
+    (attached,) = web.posted[1].message["attachments"]
+    assert base64.b64decode(attached["base64"]) == b"skeletons", "the default"
 
 
 @pytest.mark.parametrize("keys", ["", "short", f"{'A' * 43}=,x", ",", "é" * 32])

@@ -15,7 +15,6 @@ from model.behaviours import Kind
 from pose.live import SourceState
 from pose.sight import CannotSee
 from service.addresses.backends import broker_url
-from service.cameras.config import CameraConfig
 from service.cameras.status import CameraStatus
 from service.documents.base import Severity
 from service.documents.messages import Staleness
@@ -25,7 +24,8 @@ from service.notifications.mqtt import SINK, Mqtt
 from service.notifications.store import NotificationStore
 from service.storage.database import Database
 from tests.doubles.backends import Broker, running
-from tests.doubles.live_records import at, incident_info, over
+from tests.doubles.live_records import camera_status as camera
+from tests.doubles.live_records import incident_info, over
 from tests.doubles.servers import PATIENCE_S, eventually
 
 
@@ -41,21 +41,6 @@ def broker(running_broker: Broker) -> Broker:
     running_broker.kill()
     running_broker.start()
     return running_broker
-
-
-def camera(
-    name: str,
-    state: SourceState = SourceState.ONLINE,
-    incident: str | None = None,
-    title: str | None = "Front door",
-    severity: Severity = Severity.WARNING,
-) -> CameraStatus:
-    return CameraStatus(
-        id=name, config=CameraConfig(url="skeletons:", name=title), state=state, since=at(0), problem=None,
-        picture="ok", width=None, height=None, fps_in=None, fps_processed=None, frames_read=0, frames_processed=0,
-        dropped={}, reconnects=0, last_score_at=None, last_score_age_s=None, thresholds=None, incident=incident,
-        incident_severity=severity if incident else None, suppressed=0,
-    )  # fmt: skip
 
 
 @dataclass
