@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.behaviours.base import Finding, Kind
+from model.behaviours.base import FIRES, MOST_SCORE, Finding, Kind
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, SEEN, Bodies, Measure
 from pose.skeleton import COCO_JOINTS
@@ -112,6 +112,13 @@ _CALM_S: Final = 1.0
 """People are agitated while their score is at least `_AGITATED`, 1 below the threshold in logits. It is over when the
 score has been lower for so long."""
 
+_STEADY: Final = 0.85
+_GAIN: Final = 1.0
+"""Once a fight fires, its score grows while people stay agitated: by `_GAIN` for each second and each 1 by which the
+score of the last 1.5 s exceeds `_STEADY`, and back where it is lower, as a cumulative sum does (Page, Biometrika 41,
+1954). People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight
+fires does not change; on a camera with a threshold of its own above 1, lasting agitation reaches it."""
+
 _FAST: Final = 0.8
 """A limb is named if its mean speed exceeds this, in body heights per second."""
 
@@ -142,15 +149,23 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Agitation:
-    """How long a person has been agitated: the first and the last moment, in seconds.
+    """How long a person has been agitated.
+
+    Attributes:
+        since: The first moment, in seconds.
+        last: The last moment, in seconds.
+        excess: By how much the score was above `_STEADY`, summed over the time, in seconds; 0 or more.
+        fired: Whether the score was 1 or more since the excess was last 0.
 
     Example:
-        >>> Agitation(since=3.0, last=4.5).last
-        4.5
+        >>> Agitation(since=3.0, last=4.5).excess
+        0.0
     """
 
     since: float
     last: float
+    excess: float = 0.0
+    fired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +245,15 @@ class Fight:
         }
         findings = []
         for rows, best in _groups(candidates, scores):
-            tracks = [bodies.track_ids[row] for row in rows]
-            since = min([agitated[track].since for track in tracks if track in agitated], default=bodies.time)
-            if scores[best] >= _AGITATED:
-                agitated |= dict.fromkeys(tracks, Agitation(since, bodies.time))
-            findings.append(_finding(bodies, people, candidates, float(scores[best]), best, rows, since))
+            tracks, score = [bodies.track_ids[row] for row in rows], float(scores[best])
+            known = [agitated[track] for track in tracks if track in agitated]
+            since = min([one.since for one in known], default=bodies.time)
+            if score >= _AGITATED:
+                agitation = _lasting(known, bodies.time, score)
+                agitated |= dict.fromkeys(tracks, agitation)
+                if agitation.fired and candidates.first[best] != candidates.second[best]:
+                    score = min(score + _GAIN * agitation.excess, MOST_SCORE)
+            findings.append(_finding(bodies, people, candidates, score, best, rows, since))
         return Scene(state.settled, state.seen, state.broken, agitated), findings
 
 
@@ -251,6 +270,13 @@ def features(state: Scene, bodies: Bodies) -> tuple[Scene, Floats, NDArray[np.bo
     state = _follow(state, bodies)
     candidates = _candidates(bodies, _people(bodies), state.broken, 0.0)
     return state, candidates.features, candidates.first != candidates.second
+
+
+def _lasting(known: Sequence[Agitation], now: float, score: float) -> Agitation:
+    """The agitation of a group at a further moment, from that of its people so far and the score of the moment."""
+    excess = max([one.excess for one in known], default=0.0) + (score - _STEADY) / RATE_HZ
+    fired = score >= FIRES or (excess > 0 and any(one.fired for one in known))
+    return Agitation(min([one.since for one in known], default=now), now, max(excess, 0.0), fired)
 
 
 def _follow(state: Scene, bodies: Bodies) -> Scene:
