@@ -112,12 +112,11 @@ _CALM_S: Final = 1.0
 """People are agitated while their score is at least `_AGITATED`, 1 below the threshold in logits. It is over when the
 score has been lower for so long."""
 
-_STEADY: Final = 0.85
 _GAIN: Final = 1.0
 """Once a fight fires, its score grows while people stay agitated: by `_GAIN` for each second and each 1 by which the
-score of the last 1.5 s exceeds `_STEADY`, and back where it is lower, as a cumulative sum does (Page, Biometrika 41,
-1954). People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight
-fires does not change; on a camera with a threshold of its own above 1, lasting agitation reaches it."""
+score of the last 1.5 s exceeds 1, and back where it is lower, as a cumulative sum does (Page, Biometrika 41, 1954).
+People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight fires does
+not change; a threshold above 1, from the camera's calibration, is reached by agitation that lasts."""
 
 _FAST: Final = 0.8
 """A limb is named if its mean speed exceeds this, in body heights per second."""
@@ -154,8 +153,7 @@ class Agitation:
     Attributes:
         since: The first moment, in seconds.
         last: The last moment, in seconds.
-        excess: By how much the score was above `_STEADY`, summed over the time, in seconds; 0 or more.
-        fired: Whether the score was 1 or more since the excess was last 0.
+        excess: By how much the score was above 1, summed over the time, in seconds; 0 or more.
 
     Example:
         >>> Agitation(since=3.0, last=4.5).excess
@@ -165,7 +163,6 @@ class Agitation:
     since: float
     last: float
     excess: float = 0.0
-    fired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +246,10 @@ class Fight:
             known = [agitated[track] for track in tracks if track in agitated]
             since = min([one.since for one in known], default=bodies.time)
             if score >= _AGITATED:
-                agitation = _lasting(known, bodies.time, score)
+                excess = max([one.excess for one in known], default=0.0) + (score - FIRES) / RATE_HZ
+                agitation = Agitation(since, bodies.time, max(excess, 0.0))
                 agitated |= dict.fromkeys(tracks, agitation)
-                if agitation.fired and candidates.first[best] != candidates.second[best]:
+                if candidates.first[best] != candidates.second[best]:
                     score = min(score + _GAIN * agitation.excess, MOST_SCORE)
             findings.append(_finding(bodies, people, candidates, score, best, rows, since))
         return Scene(state.settled, state.seen, state.broken, agitated), findings
@@ -270,13 +268,6 @@ def features(state: Scene, bodies: Bodies) -> tuple[Scene, Floats, NDArray[np.bo
     state = _follow(state, bodies)
     candidates = _candidates(bodies, _people(bodies), state.broken, 0.0)
     return state, candidates.features, candidates.first != candidates.second
-
-
-def _lasting(known: Sequence[Agitation], now: float, score: float) -> Agitation:
-    """The agitation of a group at a further moment, from that of its people so far and the score of the moment."""
-    excess = max([one.excess for one in known], default=0.0) + (score - _STEADY) / RATE_HZ
-    fired = score >= FIRES or (excess > 0 and any(one.fired for one in known))
-    return Agitation(min([one.since for one in known], default=now), now, max(excess, 0.0), fired)
 
 
 def _follow(state: Scene, bodies: Bodies) -> Scene:
