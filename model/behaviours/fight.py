@@ -115,8 +115,8 @@ score has been lower for so long."""
 _GAIN: Final = 1.0
 """Once a fight fires, its score grows while people stay agitated: by `_GAIN` for each second and each 1 by which the
 score of the last 1.5 s exceeds 1, and back where it is lower, as a cumulative sum does (Page, Biometrika 41, 1954).
-People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight fires does
-not change; a threshold above 1, from the camera's calibration, is reached by agitation that lasts."""
+People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight fires
+does not change; a threshold above 1, from the camera's calibration, is reached by agitation that lasts."""
 
 _FAST: Final = 0.8
 """A limb is named if its mean speed exceeds this, in body heights per second."""
