@@ -147,10 +147,10 @@ class Settings(BaseSettings):
         None, description="DA-Flow checkpoint (safetensors file); unset means the one that is shipped."
     )
     sum_parts: bool = Field(
-        True,
+        False,
         validation_alias=AliasChoices(f"{ENV_PREFIX}SUM_PARTS", f"{ENV_PREFIX}WITNESSES"),
-        description="`true` sums three parts of the score: `pose` (DA-Flow), `motion` and `pair`; `false` uses `pose` "
-        "alone. Calibrations of cameras are not used after a change; calibrate again, or change it back.",
+        description="`false` scores by DA-Flow alone; `true` sums three parts of the score: `pose` (DA-Flow), `motion` "
+        "and `pair`. Calibrations of cameras are not used after a change; calibrate again, or change it back.",
     )
     database_url: str | None = Field(
         None,

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.behaviours.base import Finding, Kind
+from model.behaviours.base import FIRES, MOST_SCORE, Finding, Kind
 from model.behaviours.posture import Posture
 from model.kinematics import RATE_HZ, SEEN, Bodies, Measure
 from pose.skeleton import COCO_JOINTS
@@ -112,6 +112,12 @@ _CALM_S: Final = 1.0
 """People are agitated while their score is at least `_AGITATED`, 1 below the threshold in logits. It is over when the
 score has been lower for so long."""
 
+_GAIN: Final = 1.0
+"""Once a fight fires, its score grows while people stay agitated: by `_GAIN` for each second and each 1 by which the
+score of the last 1.5 s exceeds 1, and back where it is lower, as a cumulative sum does (Page, Biometrika 41, 1954).
+People who pass each other closely are agitated for a second or two, people who fight for longer. When a fight fires
+does not change; a threshold above 1, from the camera's calibration, is reached by agitation that lasts."""
+
 _FAST: Final = 0.8
 """A limb is named if its mean speed exceeds this, in body heights per second."""
 
@@ -142,15 +148,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Agitation:
-    """How long a person has been agitated: the first and the last moment, in seconds.
+    """How long a person has been agitated.
+
+    Attributes:
+        since: The first moment, in seconds.
+        last: The last moment, in seconds.
+        excess: By how much the score was above 1, summed over the time, in seconds; 0 or more.
 
     Example:
-        >>> Agitation(since=3.0, last=4.5).last
-        4.5
+        >>> Agitation(since=3.0, last=4.5).excess
+        0.0
     """
 
     since: float
     last: float
+    excess: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +242,16 @@ class Fight:
         }
         findings = []
         for rows, best in _groups(candidates, scores):
-            tracks = [bodies.track_ids[row] for row in rows]
-            since = min([agitated[track].since for track in tracks if track in agitated], default=bodies.time)
-            if scores[best] >= _AGITATED:
-                agitated |= dict.fromkeys(tracks, Agitation(since, bodies.time))
-            findings.append(_finding(bodies, people, candidates, float(scores[best]), best, rows, since))
+            tracks, score = [bodies.track_ids[row] for row in rows], float(scores[best])
+            known = [agitated[track] for track in tracks if track in agitated]
+            since = min([one.since for one in known], default=bodies.time)
+            if score >= _AGITATED:
+                excess = max([one.excess for one in known], default=0.0) + (score - FIRES) / RATE_HZ
+                agitation = Agitation(since, bodies.time, max(excess, 0.0))
+                agitated |= dict.fromkeys(tracks, agitation)
+                if candidates.first[best] != candidates.second[best]:
+                    score = min(score + _GAIN * agitation.excess, MOST_SCORE)
+            findings.append(_finding(bodies, people, candidates, score, best, rows, since))
         return Scene(state.settled, state.seen, state.broken, agitated), findings
 
 

@@ -143,13 +143,13 @@ def test_a_dot_env_file_that_cannot_be_read_is_refused_with_one_line(
 
 
 def test_the_old_name_of_sum_parts_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_settings().sum_parts
-    monkeypatch.setenv("DAFLOW_WITNESSES", "false")
     assert not load_settings().sum_parts
-    assert load_settings(sum_parts=True).sum_parts
+    monkeypatch.setenv("DAFLOW_WITNESSES", "true")
+    assert load_settings().sum_parts
+    assert not load_settings(sum_parts=False).sum_parts
     assert unknown_variables() == []
-    monkeypatch.setenv("DAFLOW_SUM_PARTS", "true")
-    assert load_settings().sum_parts, "the new name wins over the old one"
+    monkeypatch.setenv("DAFLOW_SUM_PARTS", "false")
+    assert not load_settings().sum_parts, "the new name wins over the old one"
 
 
 @pytest.mark.parametrize("variable", ["DAFLOW_SUM_PARTS", "DAFLOW_WITNESSES"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.behaviours import fight
-from model.behaviours.base import Finding, Kind
+from model.behaviours.base import FIRES, LOOSEST, MOST_SCORE, Finding, Kind
 from model.behaviours.fight import COEFFICIENTS, DEVIATION, FEATURES, MEAN, Fight, Place, Scene, features
 from model.behaviours.posture import Posture
 from model.kinematics import Kinematics
@@ -230,7 +230,7 @@ def test_tracks_that_break_beside_somebody_raise_the_score_and_new_arrivals_do_n
     def broken(time: float) -> People:
         return {10 + int(time / 0.8): striking(600, time, 1), 2: striking(690, time, -1, 0.3)}
 
-    assert highest(watch(broken)) > highest(watch(two_fighting))
+    assert highest(watch(broken, seconds=2.0)) > highest(watch(two_fighting, seconds=2.0))
 
     def arriving(time: float) -> People:
         return {track: standing(200.0 + 300 * track) for track in range(int(time) + 1) if track < 4}
@@ -311,7 +311,41 @@ def test_any_input_gives_finite_scores(seed: int, people: int, step: float) -> N
         for bodies in kinematics.observe(time, tracks, frames, poses, SIZE):
             state, findings = behaviour.update(state, bodies, Posture.of(bodies))
             for finding in findings:
-                assert math.isfinite(finding.score) and 0 <= finding.score <= 2
+                assert math.isfinite(finding.score) and 0 <= finding.score <= MOST_SCORE
                 assert math.isfinite(finding.since)
                 assert all(math.isfinite(value) for value in finding.facts.values())
                 assert set(finding.tracks) <= set(tracks)
+
+
+def scores(scene: Callable[[float], People], seconds: float) -> np.ndarray:
+    """The highest score at every moment."""
+    return np.array([max((one.score for one in findings), default=0.0) for findings in watch(scene, seconds=seconds)])
+
+
+def test_a_fight_that_lasts_scores_higher_and_starts_anew_after_a_calm() -> None:
+    def fight_and_calm(time: float) -> People:
+        return two_fighting(time) if time < 10 or time >= 14 else {1: standing(600), 2: standing(690)}
+
+    lasting = scores(fight_and_calm, 16.0)
+    assert FIRES <= lasting[:15].max() < lasting[25] < lasting[99] <= MOST_SCORE
+    assert lasting[130:140].max() < FIRES
+    assert FIRES <= lasting[159] < lasting[25]
+
+
+@pytest.mark.parametrize("steps", [0.6, 1.0, 1.8])
+def test_that_agitation_lasts_changes_no_score_before_it_fires(steps: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(time: float) -> People:
+        return two_fighting(time * steps)
+
+    lasting = scores(scene, 12.0)
+    monkeypatch.setattr(fight, "_GAIN", 0.0)
+    plain = scores(scene, 12.0)
+    first = np.flatnonzero(plain >= FIRES)[0] if (plain >= FIRES).any() else len(plain)
+    np.testing.assert_array_equal(lasting[:first], plain[:first])
+    assert (lasting >= plain).all()
+
+
+def test_whoever_is_left_alone_by_a_fight_does_not_fire() -> None:
+    moments = watch(lambda time: two_fighting(time) if time < 5 else {1: striking(600, time, 1)}, seconds=8.0)
+    alone = [one.score for findings in moments[70:] for one in findings]
+    assert max(alone) < LOOSEST

@@ -194,7 +194,7 @@ def threshold_score(live: LiveServer, camera: str = "gate") -> float:
 
 
 def test_an_incident_that_is_called_a_false_alarm_raises_the_threshold_of_the_next_calibration(serve: Serve) -> None:
-    live = serve()
+    live = serve(sum_parts=True)
     put(live)
 
     def incident() -> dict[str, Any] | None:
@@ -219,7 +219,7 @@ def test_an_incident_that_is_called_a_false_alarm_raises_the_threshold_of_the_ne
 def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report_says_how_many(serve: Serve) -> None:
     live = serve()
     put(live)
-    own = Checkpoint.load(DEFAULT_CHECKPOINT).fingerprint()
+    own = Checkpoint.load(DEFAULT_CHECKPOINT).pose_alone().fingerprint()
     created = live.runtime.cameras.store.get("gate").created_at
 
     def happened(name: str, peak: HeldPeak | None, camera: str = "gate", start: timedelta = timedelta()) -> None:
@@ -309,7 +309,7 @@ def incidents_of(live: LiveServer, film: Footage) -> list[str]:
 def test_where_people_run_only_faster_running_is_an_incident_and_a_fall_still_is(serve: Serve) -> None:
     run, faster = film(running(1.5), 2.5, place=LEFT), film(running(2.4), 2.0, place=LEFT)
     fall = film(script((1.5, standing), (5.0, falling())), 6.0, place=(0.0, 8.0))
-    live = serve()
+    live = serve(sum_parts=True)
     put(live, false_alarms_per_day=1.0, cooldown_s=0)
     assert [incidents_of(live, each) for each in (run, faster)] == [["running"], ["running"]]
 
@@ -392,7 +392,7 @@ def test_too_little_footage_is_refused_with_what_is_lacking(serve: Serve) -> Non
 def test_a_calibration_with_another_checkpoint_is_left_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = Checkpoint.load(DEFAULT_CHECKPOINT)
+    base = Checkpoint.load(DEFAULT_CHECKPOINT).pose_alone()
     name, tensor = next(iter(base.state.items()))
     other = tmp_path / "other.safetensors"
     replace(base, state={**base.state, name: tensor * 1.01}).save(other)

@@ -26,7 +26,7 @@ from tests.doubles.cameras import FEED, add, status
 from tests.doubles.servers import LiveServer, Serve, eventually
 
 URL = "simulation:3"
-BASE = Checkpoint.load(DEFAULT_CHECKPOINT)
+BASE = Checkpoint.load(DEFAULT_CHECKPOINT).pose_alone()
 REPORT = {
     "base": BASE.fingerprint(), "threshold": 0.999, "false_alarms_per_day": 1.0, "unusual_per_day": 0.5,
     "interval_per_day": (0.1, 2.0), "footage_s": 3600.0, "exceedances": 20, "windows": 1000, "adaptation": None,

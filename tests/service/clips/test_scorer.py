@@ -48,7 +48,9 @@ class Watcher:
 @pytest.fixture(scope="module")
 def settings(pose_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("data")
-    return Settings(data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_precision="auto")
+    return Settings(
+        data_dir=folder, pose_weights=str(pose_weights), device="cpu", pose_precision="auto", sum_parts=True
+    )
 
 
 @pytest.fixture(scope="module")
