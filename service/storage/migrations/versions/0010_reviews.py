@@ -1,5 +1,7 @@
 """What people say of incidents: verdicts, kinds, notes and assignments, each change of them, and who read what."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def _columns() -> list[sa.Column]:
+def _columns() -> list[sa.Column[Any]]:
     return [
         sa.Column("acknowledged_by", sa.String(100)),
         sa.Column("verdict", sa.String(16)),
