@@ -27,7 +27,7 @@ from service.api.browsers import client_network
 from service.api.login import LOGIN, PAGES
 from service.api.permissions import UNLIMITED, WEBSOCKET, rule_of
 from service.api.problems import Kind, ProblemError, database_problem, problem_response
-from service.incidents.store import UnknownIncident
+from service.incidents.rows import UnknownIncident
 
 COOKIE: Final = "daflow_session"
 """Name of the cookie that holds the session of a browser."""
@@ -50,8 +50,10 @@ _TICKET: Final = f"{SUBPROTOCOL}.ticket."
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _UNKNOWN_KEY: Final = "this key is unknown, expired or revoked"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_UNRECORDED: Final = frozenset({"/v1/tickets", "/v1/skeletons", "/v1/cameras/{camera_id}/rules/preview"})
-"""Routes that store no change, so that the log of changes leaves them out."""
+_UNRECORDED: Final = frozenset(
+    {"/v1/tickets", "/v1/skeletons", "/v1/cameras/{camera_id}/rules/preview", "/v1/incidents/read"}
+)
+"""Routes that change nothing for others, so that the log of changes leaves them out."""
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,9 @@ from service.clips.messages import Failure, failure
 from service.clips.store import ClipJob, ClipState
 from service.clips.worker import RunningClip
 from service.documents.base import Document
-from service.documents.messages import Event, IncidentInfo
+from service.documents.messages import Event, IncidentInfo, IncidentName
 from service.documents.results import ClipResult, ModelInfo, Threshold
+from service.documents.reviews import MOST_AT_ONCE, ReviewChange
 from service.notifications.store import Delivery, DeliveryState
 
 
@@ -79,11 +80,89 @@ class PicturesRemoved(Document):
     size_bytes: int = Field(description="Their size in bytes.", examples=[18240113])
 
 
+class IncidentForReader(IncidentInfo):
+    """The present state of an incident, for the key that asks."""
+
+    unread: bool = Field(description="Whether the key has not read it. An incident from before the key counts as read.")
+
+
 class IncidentPage(Document):
     """A page of incidents, newest first."""
 
-    incidents: list[IncidentInfo] = Field(description="The incidents of this page.")
+    incidents: list[IncidentForReader] = Field(description="The incidents of this page.")
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["118"])
+
+
+class SeenIncident(Document):
+    """An incident as a client saw it."""
+
+    id: IncidentName
+    revision: int = Field(
+        ge=0, le=2**31 - 1, description="Revision of its review that the client saw; a newer one is not overwritten."
+    )
+
+
+class IncidentChange(ReviewChange):
+    """A change of the review of one incident."""
+
+    revision: int = Field(
+        ge=0, le=2**31 - 1, description="Revision of its review that the client saw; a newer one is not overwritten."
+    )
+
+
+class IncidentsChange(Document):
+    """The same change of the reviews of several incidents."""
+
+    incidents: list[SeenIncident] = Field(min_length=1, max_length=MOST_AT_ONCE, description="The incidents.")
+    change: ReviewChange = Field(description="What changes.")
+
+
+class SeenRevision(Document):
+    """The change that is taken back."""
+
+    revision: int = Field(ge=1, le=2**31 - 1, description="The revision that it made; it must be the newest.")
+
+
+class SeenIncidents(Document):
+    """Several incidents whose newest changes are taken back."""
+
+    incidents: list[SeenIncident] = Field(
+        min_length=1, max_length=MOST_AT_ONCE, description="The incidents, each with the revision that is taken back."
+    )
+
+
+class IncidentOutcome(Document):
+    """What became of one incident of several."""
+
+    id: IncidentName
+    done: bool = Field(description="Whether it now is as wanted.")
+    problem: str | None = Field(
+        description="Type of the problem: `/problems/review-conflict` or `/problems/incident-not-found`; null if there "
+        "is none."
+    )
+    detail: str | None = Field(description="The problem in words.")
+    incident: IncidentInfo | None = Field(description="Its present state; null if there is no such incident.")
+
+
+class IncidentOutcomes(Document):
+    """What became of several incidents."""
+
+    results: list[IncidentOutcome] = Field(description="One for each, in the order of the request.")
+
+
+class ReadIncidents(Document):
+    """Which incidents the key has read, or has not."""
+
+    ids: list[IncidentName] | None = Field(
+        default=None, max_length=MOST_AT_ONCE, description="The incidents; null for all that the key may see."
+    )
+    read: bool = Field(default=True, description="Whether they count as read from now on.")
+
+
+class UnreadCount(Document):
+    """How many incidents the key has not read."""
+
+    unread: int = Field(description="Number of incidents that the key may see and has not read.", examples=[7])
 
 
 class FalseAlarm(Document):

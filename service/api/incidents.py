@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, WebSocket
 from fastapi.responses import FileResponse
@@ -16,13 +16,28 @@ from pydantic import AfterValidator
 from model.behaviours import Kind as IncidentKind
 from service.access.policy import Principal
 from service.api.dependencies import Background, Cursor, IncidentId, PrincipalDep, RuntimeDep
-from service.api.documents import FalseAlarm, IncidentPage
+from service.api.documents import (
+    FalseAlarm,
+    IncidentChange,
+    IncidentForReader,
+    IncidentOutcome,
+    IncidentOutcomes,
+    IncidentPage,
+    IncidentsChange,
+    ReadIncidents,
+    SeenIncident,
+    SeenIncidents,
+    SeenRevision,
+    UnreadCount,
+)
 from service.api.problems import SMALL_BODY, Kind, ProblemError, media, responses
 from service.api.sockets import send, send_text, stream
 from service.documents.base import Severity
 from service.documents.messages import Event, Heartbeat, Hello, IncidentInfo, Lagged
+from service.documents.reviews import LONGEST_NAME, ReviewList, Verdict
 from service.documents.time_zones import time_zone
 from service.incidents.report import MOST_DAYS, Known, Report, days_of, report_of
+from service.incidents.reviews import Outcome, ReviewConflict, Seen
 from service.runtime import Runtime
 from service.storage.evidence import EvidenceKind
 
@@ -83,6 +98,18 @@ def list_incidents(
     until: Annotated[
         _Moment | None, Query(description="Only incidents that started before this time; UTC if it has no time zone.")
     ] = None,
+    verdict: Annotated[
+        Verdict | Literal["none"] | None, Query(description="Only incidents with this verdict; `none`: without one.")
+    ] = None,
+    assigned_to: Annotated[
+        str | None, Query(max_length=LONGEST_NAME, description="Only incidents that are assigned to this person.")
+    ] = None,
+    acknowledged: Annotated[
+        bool | None, Query(description="`true`: only acknowledged incidents; `false`: only the others.")
+    ] = None,
+    unread: Annotated[
+        bool | None, Query(description="`true`: only incidents that the key has not read; `false`: only the others.")
+    ] = None,
 ) -> IncidentPage:
     """Incidents of the cameras that the key may see, newest first. New incidents do not shift the pages."""
     found, before = runtime.streams.incidents.page(
@@ -95,8 +122,46 @@ def list_incidents(
         since=since,
         until=until,
         cameras=principal.cameras,
+        verdict=verdict,
+        assigned_to=assigned_to,
+        acknowledged=acknowledged,
+        unread=None if unread is None else (principal.key_id, unread),
     )
-    return IncidentPage(incidents=found, next=None if before is None else str(before))
+    rows = _for_reader(runtime, principal, found)
+    return IncidentPage(incidents=rows, next=None if before is None else str(before))
+
+
+@router.patch(
+    "", summary="Change the reviews of several incidents", responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN)
+)
+def change_incidents(runtime: RuntimeDep, principal: PrincipalDep, wanted: IncidentsChange) -> IncidentOutcomes:
+    """Change the reviews of up to 200 incidents alike, such as their verdict.
+
+    A conflict or an unknown id costs only itself. Incidents of cameras that the key may not see look unknown.
+    """
+    return _outcomes(wanted.incidents, runtime.streams.log.review_all(_seen(wanted), wanted.change, principal))
+
+
+@router.post(
+    "/undo", summary="Take back changes of several reviews", responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN)
+)
+def undo_reviews(runtime: RuntimeDep, principal: PrincipalDep, wanted: SeenIncidents) -> IncidentOutcomes:
+    """Take back the newest change of the reviews of up to 200 incidents, each only if nobody has changed it since."""
+    return _outcomes(wanted.incidents, runtime.streams.log.review_all(_seen(wanted), None, principal))
+
+
+@router.post(
+    "/read", summary="Mark incidents as read", status_code=204, responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN)
+)
+def mark_incidents_read(runtime: RuntimeDep, principal: PrincipalDep, wanted: ReadIncidents) -> None:
+    """Say which incidents the key has read. Others who use the same key have then read them, too."""
+    runtime.streams.incidents.reviews.read(wanted.ids, principal, wanted.read)
+
+
+@router.get("/unread", summary="Count unread incidents", responses=responses())
+def count_unread_incidents(runtime: RuntimeDep, principal: PrincipalDep) -> UnreadCount:
+    """How many incidents the key has not read, of those that began after it was made."""
+    return UnreadCount(unread=runtime.streams.incidents.reviews.unread(principal))
 
 
 @router.get("/report", summary="Report of a day or a week", responses=responses())
@@ -206,9 +271,43 @@ async def stream_incidents(
 
 
 @router.get("/{incident_id}", summary="Get an incident", responses=responses(Kind.INCIDENT_NOT_FOUND))
-def get_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
-    """An incident in its current state."""
-    return runtime.streams.incidents.get(incident_id)
+def get_incident(runtime: RuntimeDep, principal: PrincipalDep, incident_id: IncidentId) -> IncidentForReader:
+    """An incident in its current state. To get it does not mark it as read."""
+    (incident,) = _for_reader(runtime, principal, [runtime.streams.incidents.get(incident_id)])
+    return incident
+
+
+@router.patch(
+    "/{incident_id}",
+    summary="Change the review of an incident",
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND, Kind.REVIEW_CONFLICT),
+)
+def change_incident(
+    runtime: RuntimeDep, principal: PrincipalDep, incident_id: IncidentId, wanted: IncidentChange
+) -> IncidentInfo:
+    """Give a verdict, correct the kind, assign the incident, write a note or acknowledge it.
+
+    Only the fields that are sent change. If somebody else has changed the review since `revision`, nothing changes.
+    """
+    return runtime.streams.log.review(Seen(incident_id, wanted.revision), wanted, principal)
+
+
+@router.post(
+    "/{incident_id}/undo",
+    summary="Take back a change of a review",
+    responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND, Kind.REVIEW_CONFLICT),
+)
+def undo_review(
+    runtime: RuntimeDep, principal: PrincipalDep, incident_id: IncidentId, wanted: SeenRevision
+) -> IncidentInfo:
+    """Take back the newest change of a review, whoever made it; that is a change, too, and can be taken back."""
+    return runtime.streams.log.review(Seen(incident_id, wanted.revision), None, principal)
+
+
+@router.get("/{incident_id}/reviews", summary="List changes of a review", responses=responses(Kind.INCIDENT_NOT_FOUND))
+def list_reviews(runtime: RuntimeDep, incident_id: IncidentId) -> ReviewList:
+    """Who changed what in the review of an incident, and when; the newest 200 changes are kept."""
+    return ReviewList(reviews=runtime.streams.incidents.reviews.history(incident_id))
 
 
 @router.get(
@@ -244,9 +343,9 @@ def get_incident_clip(
     summary="Acknowledge an incident",
     responses=responses(Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
-def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> IncidentInfo:
+def acknowledge_incident(runtime: RuntimeDep, principal: PrincipalDep, incident_id: IncidentId) -> IncidentInfo:
     """Record that somebody has dealt with the incident; only the first time counts."""
-    return runtime.streams.log.acknowledge(incident_id)
+    return runtime.streams.log.acknowledge(incident_id, principal)
 
 
 @router.post(
@@ -254,9 +353,14 @@ def acknowledge_incident(runtime: RuntimeDep, incident_id: IncidentId) -> Incide
     summary="Mark an incident as a false alarm",
     responses=responses(*SMALL_BODY, Kind.CROSS_ORIGIN, Kind.INCIDENT_NOT_FOUND),
 )
-def mark_false_alarm(runtime: RuntimeDep, incident_id: IncidentId, judgement: FalseAlarm | None = None) -> IncidentInfo:
-    """Mark an incident as a false alarm, from which the next calibration of the camera learns, or undo that."""
-    return runtime.streams.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm)
+def mark_false_alarm(
+    runtime: RuntimeDep, principal: PrincipalDep, incident_id: IncidentId, judgement: FalseAlarm | None = None
+) -> IncidentInfo:
+    """Give the verdict `false_alarm`, from which the next calibration of the camera learns, or take it back.
+
+    It replaces another verdict, whoever gave it; `PATCH /v1/incidents/{incident_id}` does not.
+    """
+    return runtime.streams.log.mark_false_alarm(incident_id, judgement is None or judgement.false_alarm, principal)
 
 
 async def _send_events(socket: WebSocket, runtime: Runtime, camera: list[str] | None, known: int | None) -> None:
@@ -299,6 +403,28 @@ def _text(runtime: Runtime, message: Event | Heartbeat | Lagged) -> str:
     if isinstance(message, Heartbeat | Lagged):
         return message.model_dump_json()
     return runtime.streams.feed.text(message)
+
+
+def _for_reader(runtime: Runtime, principal: Principal, found: Sequence[IncidentInfo]) -> list[IncidentForReader]:
+    """Incidents as the key that asks sees them."""
+    unread = runtime.streams.incidents.reviews.unread_among([one.id for one in found], principal)
+    return [IncidentForReader(**dict(one), unread=one.id in unread) for one in found]
+
+
+def _seen(wanted: IncidentsChange | SeenIncidents) -> list[Seen]:
+    return [Seen(one.id, one.revision) for one in wanted.incidents]
+
+
+def _outcomes(wanted: Sequence[SeenIncident], outcomes: Sequence[Outcome]) -> IncidentOutcomes:
+    return IncidentOutcomes(results=[_outcome(one.id, became) for one, became in zip(wanted, outcomes, strict=True)])
+
+
+def _outcome(incident_id: str, became: Outcome) -> IncidentOutcome:
+    if isinstance(became, IncidentInfo):
+        return IncidentOutcome(id=incident_id, done=True, problem=None, detail=None, incident=became)
+    kind = Kind.REVIEW_CONFLICT if isinstance(became, ReviewConflict) else Kind.INCIDENT_NOT_FOUND
+    now = became.incident if isinstance(became, ReviewConflict) else None
+    return IncidentOutcome(id=incident_id, done=False, problem=kind.type, detail=str(became), incident=now)
 
 
 def _evidence(runtime: Runtime, incident_id: str, kind: EvidenceKind, background: Background | None) -> FileResponse:

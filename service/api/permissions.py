@@ -12,6 +12,7 @@ WEBSOCKET: Final = "WEBSOCKET"
 
 _OPEN: Final = Rule(None)
 _READ: Final = Rule(Scope.READ)
+_OPERATE: Final = Rule(Scope.OPERATE)
 _READ_CAMERA: Final = Rule(Scope.READ, Subject.CAMERA)
 _READ_SERVICE: Final = Rule(Scope.READ, Subject.SERVICE)
 _OPERATE_CAMERA: Final = Rule(Scope.OPERATE, Subject.CAMERA)
@@ -63,9 +64,16 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("DELETE", "/v1/cameras/{camera_id}/calibration"): _OPERATE_CAMERA,
     ("POST", "/v1/cameras/{camera_id}/calibration/rollback"): _OPERATE_CAMERA,
     ("GET", "/v1/incidents"): _READ,
+    ("PATCH", "/v1/incidents"): _OPERATE,
+    ("POST", "/v1/incidents/undo"): _OPERATE,
+    ("POST", "/v1/incidents/read"): _READ,
+    ("GET", "/v1/incidents/unread"): _READ,
     (WEBSOCKET, "/v1/incidents"): _READ,
     ("GET", "/v1/incidents/stream"): _READ,
     ("GET", "/v1/incidents/{incident_id}"): _READ_CAMERA,
+    ("PATCH", "/v1/incidents/{incident_id}"): _OPERATE_CAMERA,
+    ("POST", "/v1/incidents/{incident_id}/undo"): _OPERATE_CAMERA,
+    ("GET", "/v1/incidents/{incident_id}/reviews"): _READ_CAMERA,
     ("GET", "/v1/incidents/{incident_id}/snapshot.jpg"): _READ_CAMERA,
     ("GET", "/v1/incidents/{incident_id}/clip.mp4"): _READ_CAMERA,
     ("POST", "/v1/incidents/{incident_id}/acknowledge"): _OPERATE_CAMERA,

@@ -34,7 +34,8 @@ from service.clips.uploads import (
     UploadStalled,
 )
 from service.errors import StorageFull
-from service.incidents.store import UnknownIncident
+from service.incidents.reviews import ReviewConflict
+from service.incidents.rows import UnknownIncident
 from service.notifications.store import UnknownDelivery
 from service.storage.database import is_database_full, reason
 from service.storage.writing import is_storage_full
@@ -151,6 +152,12 @@ class Kind(Enum):
         409,
         "A calibration is running",
         "The camera is being calibrated; wait until that has ended, or cancel it.",
+    )
+    REVIEW_CONFLICT = (
+        "review-conflict",
+        409,
+        "Somebody else was faster",
+        "The review was changed after the revision that the request names; `incident` is the present state.",
     )
     BODY_TOO_LARGE = (
         "body-too-large",
@@ -336,6 +343,7 @@ _KINDS: Final[Mapping[type[Exception], Kind]] = {
     UnknownClip: Kind.CLIP_NOT_FOUND,
     UnknownCamera: Kind.CAMERA_NOT_FOUND,
     UnknownIncident: Kind.INCIDENT_NOT_FOUND,
+    ReviewConflict: Kind.REVIEW_CONFLICT,
     UnknownKey: Kind.KEY_NOT_FOUND,
     UnknownDelivery: Kind.DELIVERY_NOT_FOUND,
     TooManyCameras: Kind.TOO_MANY_CAMERAS,
@@ -404,6 +412,8 @@ def _further_fields(error: Exception) -> dict[str, Any]:
     match error:
         case StreamUrlError() | ClipRejected():
             return {"cause": error.cause}
+        case ReviewConflict():
+            return {"incident": error.incident.model_dump(mode="json")}
         case IllegalClipTransition():
             return {"state": error.current}
         case BodyTooLarge() | ClipTooLarge():

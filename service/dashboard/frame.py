@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from nicegui import ui
 from nicegui.element import Element
+from sqlalchemy.exc import SQLAlchemyError
 
-from service.dashboard.visitor import Refused
+from service.dashboard.visitor import Refused, reader
 from service.dashboard.watch import Watch
 from service.documents.base import Severity
 from service.documents.messages import IncidentInfo
@@ -71,6 +72,7 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
                     text(name, "span")
                     if name == "Incidents":
                         badge = text("", "span", "count")
+                        fresh = text("", "span", "fresh")
         with ui.element("a").classes("plain docs").props('href="/docs"'):
             text("API", "span")
         if watch.authenticated:
@@ -88,14 +90,33 @@ def frame(title: str, watch: Watch) -> Iterator[None]:
         badge.set_content(f"{number}<span class='unseen'> open</span>" if number else "")
         badge.set_visibility(bool(number))
 
-    def announce(incident: IncidentInfo) -> None:
+    who = reader(ui.context.client.request)
+
+    async def count_unread() -> None:
+        try:
+            number = await watch.unread(who)
+        except SQLAlchemyError:
+            return
+        fresh.set_content(f"{number:,}<span class='word'> unread</span>" if number else "")
+        fresh.set_visibility(bool(number))
+
+    async def announce(incident: IncidentInfo) -> None:
         count()
         new = incident.ended_at is None and incident.updated_at == incident.started_at
         if new and incident.severity is not Severity.RECORD:
             announcement.set_content(f"New incident at {incident.camera}: {incident.title}")
+        if new or incident.review.by == who.name:
+            await count_unread()
+
+    async def noted(key_id: str) -> None:
+        if key_id == who.key_id:
+            await count_unread()
 
     count()
+    fresh.set_visibility(False)
+    ui.timer(0, count_unread, once=True)
     watch.incident.subscribe(announce)
+    watch.read.subscribe(noted)
     # NiceGUI's layout is the main landmark already.
     with ui.element("div").classes("content").props('id="content" tabindex="-1"'):
         try:
@@ -157,6 +178,20 @@ class Facts(ui.html):
         self.set_content(
             "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
         )
+
+
+def moment_fact(name: str, at: str, style: str = "ago") -> None:
+    """A name with a time, within a list of facts.
+
+    Args:
+        name: The name.
+        at: ISO 8601.
+        style: See `Moment`.
+    """
+    with ui.element("div"):
+        text(name, "dt")
+        with ui.element("dd"):
+            Moment(at, style)
 
 
 def bar(name: str, share: float, words: str, tone: str = "") -> str:

@@ -11,12 +11,10 @@ from nicegui.element import Element
 from starlette.requests import Request
 
 from model.behaviours import Kind
-from service.dashboard.charts import Player, marks
+from service.dashboard.charts import IncidentTimeline, Player
 from service.dashboard.frame import (
-    Facts,
     Moment,
     attempt,
-    bar,
     button,
     card,
     empty,
@@ -25,50 +23,52 @@ from service.dashboard.frame import (
     path,
     text,
 )
-from service.dashboard.visitor import Refused, Visitor
+from service.dashboard.particulars import particulars
+from service.dashboard.review import Desk, ReviewCard, bulk_bar, keyboard_help, verdict_words
+from service.dashboard.visitor import Refused, Visitor, reader
 from service.dashboard.watch import Watch
 from service.dashboard.words import (
-    ENDS,
     MODES,
-    PARTS,
-    RARITY_NOTE,
     SEVERITIES_COUNTED,
     camera_name,
-    duration,
-    fact,
-    rarity,
     sentence,
-    who,
 )
-from service.documents.kinds import TITLES, rarity_words
-from service.documents.messages import IncidentInfo, KindSeen
-from service.drawing.overlay import level_text
+from service.documents.kinds import TITLES
+from service.documents.messages import IncidentInfo
+from service.documents.reviews import MOST_AT_ONCE
 from service.runtime import Runtime
 
 _PAGE: Final = 50
-_NO_PERSON: Final = '<li class="soft">No person to list: nobody&#39;s own level reached the closing level</li>'
 _KINDS: Final = {"": "Any kind", **{kind.value: TITLES[kind] for kind in Kind}}
 _REMOVED: Final = "The pictures of this incident were removed; skeletons are left."
-_NAMED: Final = 12
-"""Most people that are named."""
-_SHORTEST_SPAN_S: Final = 0.5
-"""Seconds of the timeline in which a moment can be seen."""
 _SINCE: Final = {"": "Any time", "1": "Last hour", "24": "Last day", "168": "Last week"}
 _SEVERITIES: Final = {"": "Any severity"} | SEVERITIES_COUNTED
-_STATES: Final = {"": "Any state", "open": "Open", "new": "Not acknowledged", "false": "False alarms"}
+_STATES: Final = {
+    "": "Any state",
+    "open": "Open",
+    "unread": "Unread",
+    "none": "No verdict",
+    "new": "Not acknowledged",
+    "mine": "Assigned to me",
+    "real": "Real",
+    "false_alarm": "False alarms",
+    "drill": "Drills",
+}
 
 
 class Entries(Element, component="components/incidents.js"):
-    """The list.
+    """The list, and the keys of the page.
 
     Args:
         rows: The incidents, newest first.
         selected: Id of the incident that is shown.
+        more: Whether there are older ones.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], selected: str) -> None:
+    def __init__(self, rows: list[dict[str, Any]], selected: str, more: bool) -> None:
         super().__init__()
         self._props["initial"] = rows
+        self._props["rest"] = more
         self.select(selected)
 
     def select(self, incident: str) -> None:
@@ -79,20 +79,26 @@ class Entries(Element, component="components/incidents.js"):
 class _View:
     """One open page of incidents."""
 
-    def __init__(self, visitor: Visitor, watch: Watch, selected: str, clip: tuple[float, float]) -> None:
+    def __init__(self, visitor: Visitor, watch: Watch, reader: str, selected: str, clip: tuple[float, float]) -> None:
         self._visitor = visitor
         self._watch = watch
+        self._reader = reader
         self._selected = selected
         self._before_s, self._after_s = clip
         self._filter = {"camera": "", "kind": "", "severity": "", "since": "", "state": ""}
         self._names: dict[str, str] = {}
+        self._me = ""
         self._shown: dict[str, Any] | None = None
         self._player: str | None = None
-        self._entries: Entries | None = None
+        self._known: dict[str, dict[str, Any]] = {}
+        """Incidents of the list by id, newest first."""
+        self._picked: list[str] = []
+        self._cursor: str | None = None
 
     async def open(self) -> None:
         cameras = (await self._visitor.get("/v1/cameras"))["cameras"]
         self._names = {camera["id"]: camera_name(camera) for camera in cameras}
+        self._me = (await self._visitor.get("/v1/session"))["name"]
         with ui.element("div").classes("head"):
             heading("Incidents", 1)
             ui.element("span").classes("grow")
@@ -101,24 +107,38 @@ class _View:
             self._pick("severity", "Severity", _SEVERITIES)
             self._pick("since", "Time", _SINCE)
             self._pick("state", "State", _STATES)
+        self._desk = Desk(self._visitor, self._me, self._on_document)
+        self._review = ReviewCard(self._visitor, self._desk, self._me, self.act)
         self._columns = ui.element("div").classes(f"columns list {'chosen' if self._selected else ''}")
         with self._columns:
             with ui.element("div").classes("stack side"), card():
+                self._bulk, self._count = bulk_bar(self._act_on_selection)
+                self._bulk.set_visibility(False)
                 await self._list()
+                with ui.element("div").classes("row").style("margin-top: .75rem"):
+                    button("Keyboard shortcuts", keyboard_help, icon="keyboard")
+                    button("Mark all as read", lambda: self._read(None), icon="done_all")
             self._detail = ui.element("div").classes("stack")
-        rows = self._rows
-        if not self._selected and rows:
-            await self._choose(rows[0]["id"], follow=False)
+        if not self._selected and self._known:
+            await self._choose(next(iter(self._known)), follow=False)
         else:
             await self._show()
+            await self._read([self._selected])
         self._watch.incident.subscribe(self._on_incident)
 
     @ui.refreshable_method
     async def _list(self) -> None:
-        page = await self._visitor.get("/v1/incidents", limit=_PAGE, **self._query())
-        self._rows = [self._row(incident) for incident in page["incidents"] if self._wanted(incident)]
-        if not self._rows:
-            self._entries = None
+        self._known, self._cursor = {}, None
+        rows = await self._fetch()
+        self._selection([])
+        self._entries = Entries(rows, self._selected, self._cursor is not None)
+        self._entries.on("choose", lambda event: self._choose(event.args))
+        self._entries.on("act", lambda event: self.act(event.args))
+        self._entries.on("picked", lambda event: self._selection(event.args))
+        self._entries.on("more", self._more)
+        self._nothing = ui.element("div")
+        self._nothing.set_visibility(not rows)
+        with self._nothing:
             if any(self._filter.values()):
                 with empty("No matching incidents", "Change the filters above.", "filter_alt_off"):
                     pass
@@ -130,12 +150,18 @@ class _View:
                     "notifications_none",
                 ):
                     ui.link("Go to the cameras", path("/"))
-            return
-        self._entries = Entries(self._rows, self._selected)
-        self._entries.on("choose", lambda event: self._choose(event.args))
-        text("Keyboard: J next, K previous, A acknowledge, F false alarm.", "p", "soft small").style(
-            "margin-top: .75rem"
-        )
+
+    async def _fetch(self) -> list[dict[str, Any]]:
+        """Rows of the next page."""
+        page = await self._visitor.get("/v1/incidents", limit=_PAGE, cursor=self._cursor, **self._query())
+        self._cursor = page["next"]
+        self._known |= {incident["id"]: incident for incident in page["incidents"]}
+        return [self._row(incident) for incident in page["incidents"]]
+
+    async def _more(self) -> None:
+        rows = await attempt(self._fetch())
+        if rows is not None:
+            self._entries.run_method("add", rows, self._cursor is not None)
 
     def _pick(self, name: str, label: str, options: dict[str, str]) -> None:
         async def change(event: Any) -> None:
@@ -150,21 +176,30 @@ class _View:
         query = {name: self._filter[name] for name in ("camera", "kind", "severity") if self._filter[name]}
         if self._filter["since"]:
             query["since"] = (datetime.now(UTC) - timedelta(hours=int(self._filter["since"]))).isoformat()
-        if self._filter["state"] == "open":
-            query["open"] = "true"
-        return query
+        return query | {
+            "open": {"open": "true"},
+            "unread": {"unread": "true"},
+            "new": {"acknowledged": "false"},
+            "mine": {"assigned_to": self._me},
+        }.get(self._filter["state"], {"verdict": self._filter["state"]})
 
     def _wanted(self, incident: dict[str, Any]) -> bool:
-        chosen = self._filter
+        chosen, review = self._filter, incident["review"]
         since = datetime.now(UTC) - timedelta(hours=int(chosen["since"] or 0))
+        state = {
+            "": True,
+            "open": incident["ended_at"] is None,
+            "unread": incident["unread"],
+            "none": review["verdict"] is None,
+            "new": incident["acknowledged_at"] is None,
+            "mine": review["assigned_to"] == self._me,
+        }
         return (
             chosen["camera"] in ("", incident["camera"])
             and chosen["kind"] in ("", *(seen["kind"] for seen in incident["kinds"]))
             and chosen["severity"] in ("", incident["severity"])
             and (not chosen["since"] or datetime.fromisoformat(incident["started_at"]) >= since)
-            and (chosen["state"] != "open" or incident["ended_at"] is None)
-            and (chosen["state"] != "new" or not (incident["acknowledged_at"] or incident["false_alarm"]))
-            and (chosen["state"] != "false" or incident["false_alarm"])
+            and state.get(chosen["state"], review["verdict"] == chosen["state"])
         )
 
     def _row(self, incident: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +211,10 @@ class _View:
             "severity": incident["severity"],
             "urgency": MODES[incident["severity"]],
             "at": incident["kinds"][0]["first_at"],
+            "began": incident["started_at"],
             "words": _state_text(incident),
+            "unread": incident["unread"],
+            "assigned": self._assigned_words(incident),
             "snapshot": _file(incident, "snapshot") if incident["snapshot"] == "ready" else "",
         }
 
@@ -184,26 +222,61 @@ class _View:
         camera: str = incident["camera"]
         return self._names.get(camera, camera)
 
+    def _assigned_words(self, incident: dict[str, Any]) -> str:
+        name = incident["review"]["assigned_to"]
+        return "" if name is None else f"assigned to {'me' if name == self._me else name}"
+
     async def _on_incident(self, incident: IncidentInfo) -> None:
-        document = incident.model_dump(mode="json")
-        if incident.id == self._selected:
-            with self._detail:
-                await self._show()
-        if not self._wanted(document):
+        await self._on_document(incident.model_dump(mode="json"))
+
+    async def _on_document(self, incident: dict[str, Any]) -> None:
+        """Show the present state of an incident, unless a newer one is shown."""
+        known = self._known.get(incident["id"])
+        if known is not None and known["review"]["revision"] > incident["review"]["revision"]:
             return
-        if self._entries is None:
-            self._list.refresh()
-        else:
-            self._entries.run_method("put", self._row(document))
+        # Who has just reviewed it has read it. What is not known here is new to the viewer.
+        unread = (known is None or known["unread"]) and incident["review"]["by"] != self._me
+        incident = incident | {"unread": unread}
+        if incident["id"] == self._selected and self._shown is not None and self._shown["id"] == incident["id"]:
+            with self._detail:
+                await self._present(incident)
+        wanted = self._wanted(incident)
+        if known is None and not wanted:
+            return
+        self._known[incident["id"]] = incident
+        self._nothing.set_visibility(False)
+        self._entries.run_method("put", self._row(incident), wanted)
+
+    def _selection(self, ids: list[str]) -> None:
+        self._picked = [one for one in ids if one in self._known]
+        self._count.set_content(f"{len(self._picked)} selected")
+        self._bulk.set_visibility(bool(self._picked))
 
     async def _choose(self, incident: str, *, follow: bool = True) -> None:
         self._selected = incident
-        if self._entries is not None:
-            self._entries.select(incident)
+        self._entries.select(incident)
         if follow:
             self._columns.classes(add="chosen")
             ui.navigate.history.replace(path(f"/incidents/{incident}"))
         await self._show()
+        if follow:
+            await self._read([incident])
+
+    async def _read(self, ids: list[str] | None) -> None:
+        """Mark incidents as read, all if `ids` is None."""
+        if ids is not None:
+            ids = [one for one in ids if one and (one not in self._known or self._known[one]["unread"])]
+            if not ids:
+                return
+        for begin in range(0, len(ids or [None]), MOST_AT_ONCE):
+            some = None if ids is None else ids[begin : begin + MOST_AT_ONCE]
+            if await attempt(self._visitor.post("/v1/incidents/read", {"ids": some})) is None:
+                return
+        for one in self._known if ids is None else ids:
+            if one in self._known:
+                self._known[one] = self._known[one] | {"unread": False}
+                self._entries.run_method("read", one)
+        self._watch.read.emit(self._reader)
 
     async def _show(self) -> None:
         if not self._selected:
@@ -215,11 +288,17 @@ class _View:
             with self._detail, card(), empty("There is no such incident", str(error), "search_off"):
                 ui.link("All incidents", path("/incidents"))
             return
+        if incident["id"] == self._selected:
+            await self._present(incident)
+
+    async def _present(self, incident: dict[str, Any]) -> None:
         if self._shown is None or self._shown["id"] != incident["id"]:
             self._build(incident)
         self._shown = incident
         self._summary.refresh()
+        self._particulars.refresh()
         self._evidence()
+        await self._review.show(incident)
 
     def _build(self, incident: dict[str, Any]) -> None:
         self._shown, self._player = incident, None
@@ -227,8 +306,13 @@ class _View:
         with self._detail:
             with card():
                 self._summary()
+                self._review.build_verdicts()
             with card("Evidence"):
                 self._video = ui.element("div")
+            with card("Review"):
+                self._review.build()
+            with card():
+                self._particulars()
 
     @ui.refreshable_method
     def _summary(self) -> None:
@@ -242,55 +326,15 @@ class _View:
                 text(f"{incident['title']}, ", "span")
                 Moment(incident["kinds"][0]["first_at"], "time")
             text(MODES[incident["severity"]], "span", f"pill {incident['severity']}")
-            text(f"{self._name(incident)}, {_state_text(incident)}", "span", "soft")
-        text(sentence(incident["explanation"]), "p", "why")
-        with ui.element("div").classes("row").style("margin-bottom: 1rem"):
-            if incident["acknowledged_at"] is None:
-                button("Acknowledge", self._acknowledge, icon="check", kind="primary")
-            marked = incident["false_alarm"]
-            button(
-                "Not a false alarm" if marked else "False alarm",
-                self._mark_false_alarm,
-                icon="undo" if marked else "thumb_down_off_alt",
-            )
-            camera = path(f"/cameras/{incident['camera']}")
-            with ui.element("a").classes("act").props(f'href="{camera}"'):
+            text(f"{self._name(incident)}, {_state_text(incident)}", "span", "soft state")
+            with ui.element("a").props(f'href="{path("/cameras/" + incident["camera"])}"'):
                 text("View camera", "span")
-        began, ended = incident["started_at"], incident["ended_at"]
-        until = datetime.fromisoformat(ended or incident["updated_at"])
-        lasted = (until - datetime.fromisoformat(began)).total_seconds()
-        with ui.element("dl").classes("facts"):
-            _fact("Started", began)
-            _fact("Peak time", incident["peak_at"], "time")
-            if incident["acknowledged_at"]:
-                _fact("Acknowledged", incident["acknowledged_at"])
-        end = ENDS.get(incident["end_reason"] or "", "")
-        peak = incident["peak_level"]
-        Facts(
-            [
-                ("Duration" if ended else "Duration so far", duration(max(lasted, 1))),
-                ("Peak level", f"{level_text(peak)} ({rarity_words(peak)})" if peak else "nobody was scored"),
-                *([("End reason", end)] if end else []),
-                *([("Suppressed by cooldown", str(incident["suppressed"]))] if incident["suppressed"] else []),
-            ]
-        ).style("margin-top: .8rem")
-        heading("What was seen", 3)
-        with ui.element("ul").classes("kinds"):
-            for seen in incident["kinds"]:
-                _kind(seen)
-        heading("Levels of the people", 3)
-        people = sorted(incident["people"].items(), key=lambda one: -one[1])
-        rows = [
-            bar(
-                f"Person {track}",
-                (rarity(level) or 0) / 4,
-                rarity_words(level) if level else "not scored",
-                "hot" if level and index == 0 else "",
-            )
-            for index, (track, level) in enumerate(people[:_NAMED])
-        ]
-        ui.html("".join(rows) or _NO_PERSON, sanitize=False, tag="ul").classes("bars")
-        text(RARITY_NOTE, "p", "soft small").style("margin-top: .6rem")
+        text(sentence(incident["explanation"]), "p", "why")
+
+    @ui.refreshable_method
+    def _particulars(self) -> None:
+        if self._shown is not None:
+            particulars(self._shown)
 
     def _evidence(self) -> None:
         incident = self._shown
@@ -304,14 +348,14 @@ class _View:
         self._video.clear()
         with self._video:
             if incident["clip"] == "ready":
-                spans = self._spans(incident)
+                timeline = IncidentTimeline(incident, self._before_s, self._after_s)
                 Player(
                     _file(incident, "clip"),
                     f"{incident['title']} at {self._name(incident)}",
                     poster=_file(incident, "snapshot") if incident["snapshot"] == "ready" else None,
-                    marks=self._marks(incident),
-                    spans=spans,
-                    points=self._curve(incident),
+                    marks=timeline.marks(),
+                    spans=timeline.spans(),
+                    points=timeline.curve(self._watch.trace(incident["camera"]).points),
                     limit=None,
                 )
                 with ui.element("div").classes("row").style("margin-top: .5rem"):
@@ -337,60 +381,31 @@ class _View:
             }[incident["clip"]]
             text(f"{words} {_REMOVED}" if removed else words, "p", "soft").style("margin-top: .6rem")
 
-    def _second(self, incident: dict[str, Any], at: str) -> float:
-        """The second of the clip at a moment."""
-        began = datetime.fromisoformat(incident["started_at"])
-        return self._before_s + (datetime.fromisoformat(at) - began).total_seconds()
+    async def act(self, name: str) -> None:
+        """Do what a key or button does: to the selected incidents, or to the one that is shown."""
+        if name == "help":
+            keyboard_help()
+        elif name == "undo":
+            await self._desk.undo()
+        elif self._picked:
+            await self._act_on_selection(name)
+        elif self._shown is not None:
+            await self._say(name, [self._shown])
 
-    def _spans(self, incident: dict[str, Any]) -> list[list[float]]:
-        """First and last second of each kind in the clip."""
-        ends = [[self._second(incident, seen[at]) for at in ("first_at", "last_at")] for seen in incident["kinds"]]
-        return [[first, max(last, first + _SHORTEST_SPAN_S)] for first, last in ends]
+    async def _act_on_selection(self, name: str) -> None:
+        chosen = [self._known[one] for one in self._picked]
+        if name == "clear":
+            self._entries.run_method("pickAll", False)
+        elif name == "read":
+            await self._read([one["id"] for one in chosen])
+        else:
+            await self._say(name, chosen)
 
-    def _marks(self, incident: dict[str, Any]) -> list[dict[str, Any]]:
-        """Where named behaviours begin in the clip; without any, where the incident begins and has its peak."""
-        named = [seen for seen in incident["kinds"] if seen["kind"] != Kind.UNUSUAL]
-        starts = [(self._second(incident, seen["first_at"]), TITLES[seen["kind"]]) for seen in named] or [
-            (self._second(incident, incident["started_at"]), "start"),
-            (self._second(incident, incident["peak_at"]), "peak"),
-        ]
-        length = self._second(incident, incident["ended_at"] or incident["updated_at"]) + self._after_s
-        return marks(sorted(starts), length)
-
-    def _curve(self, incident: dict[str, Any]) -> list[list[float | None]]:
-        """Seconds and rarities around the incident; empty if the page no longer keeps its beginning."""
-        start = datetime.fromisoformat(incident["started_at"]).timestamp() - self._before_s
-        end = datetime.fromisoformat(incident["ended_at"] or incident["updated_at"]).timestamp() + self._after_s
-        points = self._watch.trace(incident["camera"]).points
-        if not points or points[0].at > start + self._before_s:
-            return []
-        return [[round(point.at - start, 2), rarity(point.level)] for point in points if start <= point.at <= end]
-
-    async def _acknowledge(self) -> None:
-        if self._shown is not None and self._shown["acknowledged_at"] is None:
-            await attempt(self._visitor.post(f"/v1/incidents/{self._selected}/acknowledge"), "Acknowledged.")
-            await self._show()
-
-    async def _mark_false_alarm(self) -> None:
-        if self._shown is None:
-            return
-        wrong = not self._shown["false_alarm"]
-        marked = f"Marked as a false alarm. {_advice(self._shown)}"
-        done = marked if wrong else "No longer marked as a false alarm."
-        await attempt(
-            self._visitor.post(f"/v1/incidents/{self._selected}/false-alarm", {"false_alarm": wrong}),
-            done,
-        )
-        await self._show()
-
-    async def key(self, event: Any) -> None:
-        """React to a key: A acknowledges, F marks a false alarm."""
-        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
-            return
-        if event.key == "a":
-            await self._acknowledge()
-        elif event.key == "f":
-            await self._mark_false_alarm()
+    async def _say(self, name: str, incidents: list[dict[str, Any]]) -> None:
+        if name == "note":
+            self._review.focus()
+        else:
+            await self._desk.review(name, incidents)
 
 
 def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
@@ -402,9 +417,7 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
     @ui.page("/incidents/{incident}")
     async def incidents_page(request: Request, incident: str = "") -> None:
         with frame("Incidents", watch):
-            view = _View(Visitor(app, request), watch, incident, clip)
-            await view.open()
-            ui.keyboard(on_key=view.key, ignore=["input", "select", "textarea"])
+            await _View(Visitor(app, request), watch, reader(request).key_id, incident, clip).open()
 
 
 def _file(incident: dict[str, Any], kind: str) -> str:
@@ -414,46 +427,7 @@ def _file(incident: dict[str, Any], kind: str) -> str:
 
 def _state_text(incident: dict[str, Any]) -> str:
     if incident["ended_at"] is None:
-        return "open"
-    if incident["false_alarm"]:
-        return "false alarm"
+        return ", ".join(one for one in ("open", verdict_words(incident)) if one)
+    if said := verdict_words(incident):
+        return said
     return "acknowledged" if incident["acknowledged_at"] else "not acknowledged"
-
-
-def _advice(incident: dict[str, Any]) -> str:
-    """What a mark as a false alarm does, and what else helps against such alarms."""
-    kinds = {seen["kind"] for seen in incident["kinds"]}
-    if Kind.UNUSUAL in kinds:
-        return "The next calibration of this camera takes it into account, unless its weights are adapted."
-    return "If it happens again, change the behaviour or draw a rest zone in the settings of the camera."
-
-
-def _kind(seen: dict[str, Any]) -> None:
-    """One kind: its time, its people, what was seen, and the numbers; of `unusual`, each part beside what is usual."""
-    kind, people = Kind(seen["kind"]), seen["people"]
-    with ui.element("li"):
-        with ui.element("p"):
-            text(KindSeen.model_validate(seen).title, "span", "strong")
-            with ui.element("span").classes("soft"):
-                text(" ", "span")
-                Moment(seen["first_at"], "time")
-                text(" to ", "span")
-                Moment(seen["last_at"], "time")
-                text(f", {who(people[:_NAMED])}" if people else "", "span")
-        text(sentence(seen["explanation"]), "p")
-        if kind == Kind.UNUSUAL:
-            parts = sorted(seen["facts"].items(), key=lambda one: -one[1])
-            rows = [
-                bar(PARTS.get(name, name).partition(" (")[0].title(), (rarity(level) or 0) / 4, rarity_words(level))
-                for name, level in parts
-            ]
-            ui.html("".join(rows), sanitize=False, tag="ul").classes("bars")
-        elif seen["facts"]:
-            Facts([fact(name, value) for name, value in seen["facts"].items()])
-
-
-def _fact(name: str, at: str, style: str = "ago") -> None:
-    with ui.element("div"):
-        text(name, "dt")
-        with ui.element("dd"):
-            Moment(at, style)

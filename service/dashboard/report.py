@@ -16,13 +16,14 @@ from service.dashboard.watch import Watch
 from service.dashboard.words import SEVERITIES_COUNTED, SIGHTS, duration
 from service.documents.amounts import about
 from service.documents.kinds import TITLES
+from service.documents.reviews import VERDICTS
 from service.documents.time_zones import time_zone
 from service.runtime import Runtime
 
 _SPANS: Final = {1: "One day", 7: "Seven days"}
 _COLUMNS: Final = (
-    "Camera", "Incidents", "Kinds", "Acknowledged after", "Waiting", "False alarms", "Lost", "Could not see",
-    "Unknown", "Calibration",
+    "Camera", "Incidents", "Kinds", "Acknowledged after", "Waiting", "Verdicts", "False alarms", "Lost",
+    "Could not see", "Unknown", "Calibration",
 )  # fmt: skip
 _TROUBLE_S: Final = 60.0
 """Shorter losses are not worth a word."""
@@ -74,7 +75,8 @@ class _View:
                     *[(SEVERITIES_COUNTED[name], f"{count:,}") for name, count in total["severities"].items()],
                     ("Acknowledged after", _response(total["response"])),
                     ("Waiting for somebody", f"{total['response']['waiting']:,}"),
-                    ("Marked as false alarms", _false_alarms(total)),
+                    ("Verdicts", _verdicts(total)),
+                    ("False alarms", _false_alarms(total)),
                 ]
             )
         with card("By camera"), ui.element("div").classes("scroll"):
@@ -99,6 +101,12 @@ def _response(response: dict[str, Any]) -> str:
     return f"{duration(response['median_s'])} (median), {duration(response['longest_s'])} (longest)"
 
 
+def _verdicts(part: dict[str, Any]) -> str:
+    given = part["verdicts"]
+    said = [f"{given[verdict]:,} {words}" for verdict, words in VERDICTS.items() if given[verdict]]
+    return ", ".join([*said, f"{given['open']:,} open"])
+
+
 def _false_alarms(part: dict[str, Any]) -> str:
     return f"{part['false_alarms']} of {about(part['budget'])} allowed"
 
@@ -120,6 +128,7 @@ def _row(row: dict[str, Any]) -> str:
         kinds or "none",
         _response(row["response"]) if row["incidents"] else "-",
         f"{row['response']['waiting']:,}",
+        _verdicts(row) if row["incidents"] else "-",
         _false_alarms(row),
         duration(row["lost_s"]) if row["lost_s"] >= _TROUBLE_S else "-",
         blind or "-",

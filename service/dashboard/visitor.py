@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 from fastapi import FastAPI
 from starlette.requests import Request
+
+from service.access.policy import EVERYBODY, Principal
 
 _KEPT: Final = ("authorization",)
 
@@ -74,6 +76,11 @@ class Visitor:
         if answer.is_success:
             return answer.json() if answer.content else None
         raise Refused(_words(answer), answer.status_code)
+
+
+def reader(request: Request) -> Principal:
+    """Who looks at a page."""
+    return cast(Principal, request.scope.get("principal", EVERYBODY))
 
 
 def _client(request: Request) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from typing import Final
 from nicegui import Event as Signal
 from starlette.concurrency import run_in_threadpool
 
+from service.access.policy import Principal
 from service.documents.messages import (
     CameraEvent,
     Event,
@@ -100,6 +101,7 @@ class Watch:
         open: Open incidents by id.
         incident: Emitted with each incident that changed.
         camera: Emitted with the id of each camera that changed its state.
+        read: Emitted with the id of a key that has read incidents on a page.
         authenticated: Whether the service requires keys; if so, the page links to the login.
         simulated: Whether the service runs the demo's models.
     """
@@ -109,6 +111,7 @@ class Watch:
         self.open: dict[str, IncidentInfo] = {}
         self.incident: Signal[IncidentInfo] = Signal()
         self.camera: Signal[str] = Signal()
+        self.read: Signal[str] = Signal()
         self.authenticated = runtime.settings.authenticated
         self.simulated = runtime.settings.simulated
         self._runtime = runtime
@@ -133,6 +136,10 @@ class Watch:
     def open_at(self, camera: str) -> IncidentInfo | None:
         """The open incident of a camera, if there is one."""
         return next(self._open_at(camera), None)
+
+    async def unread(self, reader: Principal) -> int:
+        """How many incidents somebody has not read."""
+        return await run_in_threadpool(self._runtime.streams.incidents.reviews.unread, reader)
 
     async def _follow_events(self) -> None:
         runtime = self._runtime

@@ -17,6 +17,7 @@ from pose.sight import CannotSee
 from service.documents.base import Document, EndReason, Level, MissingScore, Severity
 from service.documents.kinds import title, unusual_words
 from service.documents.results import PersonScore
+from service.documents.reviews import Review, Verdict
 
 PROTOCOL_VERSION: Final = 1
 
@@ -192,10 +193,23 @@ class IncidentInfo(Document):
         "if they were not.",
     )
     acknowledged_at: datetime | None = Field(description="When an operator acknowledged it; null if nobody has.")
+    acknowledged_by: str | None = Field(
+        default=None,
+        description="Name of the key that acknowledged it; null if none has, or an older version stored it.",
+    )
     false_alarm: bool = Field(
-        description="Whether an operator marked it as a false alarm; the next calibration of the camera then "
+        description="Whether the verdict of `review` is `false_alarm`; the next calibration of the camera then "
         "counts its `unusual` movement as normal life."
     )
+    review: Review = Field(default_factory=Review, description="What people have said of it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judged_before_there_were_reviews(cls, values: Any) -> Any:
+        """Give an incident its verdict if it was stored before there were others than false alarms."""
+        if isinstance(values, dict) and values.get("false_alarm") is True and "review" not in values:
+            return values | {"review": {"verdict": Verdict.FALSE_ALARM}}
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -255,7 +269,7 @@ class IncidentEvidence(_IncidentEvent):
 
 
 class IncidentReviewed(_IncidentEvent):
-    """An operator acknowledged an incident or marked it as a false alarm."""
+    """A person acknowledged an incident, gave a verdict, corrected its kind, assigned it, or wrote a note."""
 
     type: Literal["incident.reviewed"] = Field(default="incident.reviewed", description="Tag of the message.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -16,26 +16,21 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from model.behaviours import Kind
 from pose.live import StateChange
 from pose.sight import SightChange
+from service.access.policy import EVERYBODY, Principal
 from service.addresses.redaction import redact
 from service.documents.kinds import shown_score
 from service.documents.messages import (
-    CameraCalibration,
-    CameraEvent,
-    CameraSight,
-    CameraState,
     Event,
     EvidenceState,
-    IncidentEnded,
-    IncidentEvidence,
     IncidentInfo,
-    IncidentReviewed,
-    IncidentStarted,
-    IncidentUpdated,
     KindSeen,
     Staleness,
     Validity,
 )
+from service.documents.reviews import ReviewChange, Verdict
 from service.incidents.feed import EventFeed
+from service.incidents.journal import tell
+from service.incidents.reviews import Outcome, Seen
 from service.incidents.store import HeldPeak, IncidentExists, IncidentStore
 from service.live.clock import SteadyClock
 from service.live.incident import Change, Ended, Incident, Started, Updated
@@ -240,25 +235,56 @@ class IncidentLog:
         with self._changed:
             self._put(_PicturesRemoved(incident_id))
 
-    def acknowledge(self, incident_id: str) -> IncidentInfo:
-        """Record that an operator acknowledged an incident; a second time changes nothing.
+    def acknowledge(self, incident_id: str, by: Principal = EVERYBODY) -> IncidentInfo:
+        """Record that somebody acknowledged an incident; a second time changes nothing.
 
         Raises:
             UnknownIncident: There is none.
             SQLAlchemyError: The database cannot be used.
         """
-        self._commit(lambda: self._store.acknowledge(incident_id))
-        return self._store.get(incident_id)
+        return self.review(Seen(incident_id), ReviewChange(acknowledged=True), by)
 
-    def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> IncidentInfo:
-        """Record whether an operator marks an incident as a false alarm; the same mark again changes nothing.
+    def mark_false_alarm(self, incident_id: str, false_alarm: bool, by: Principal = EVERYBODY) -> IncidentInfo:
+        """Record whether an incident is a false alarm; the same again changes nothing.
 
         Raises:
             UnknownIncident: There is none.
             SQLAlchemyError: The database cannot be used.
         """
-        self._commit(lambda: self._store.mark_false_alarm(incident_id, false_alarm))
-        return self._store.get(incident_id)
+        verdict = Verdict.FALSE_ALARM if false_alarm else None
+        if not false_alarm and not self._store.get(incident_id).false_alarm:
+            return self._store.get(incident_id)
+        return self.review(Seen(incident_id), ReviewChange(verdict=verdict), by)
+
+    def review(self, seen: Seen, change: ReviewChange | None, by: Principal) -> IncidentInfo:
+        """Record what somebody says of an incident, or take the newest change of that back; see `ReviewStore`.
+
+        Args:
+            seen: The incident, as they saw it.
+            change: What they say; None to take back the newest change.
+            by: Who.
+
+        Raises:
+            UnknownIncident: There is none.
+            ReviewConflict: Somebody else has changed it since.
+            SQLAlchemyError: The database cannot be used.
+        """
+        reviews = self._store.reviews
+        self._commit(lambda: reviews.undo(seen, by) if change is None else reviews.change(seen, change, by))
+        return self._store.get(seen.id)
+
+    def review_all(self, wanted: Sequence[Seen], change: ReviewChange | None, by: Principal) -> list[Outcome]:
+        """Record the same of several incidents.
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            SQLAlchemyError: The database cannot be used.
+        """
+        outcomes: list[Outcome] = []
+        self._commit(lambda: self._store.reviews.change_all(wanted, change, by, outcomes))
+        return outcomes
 
     def receive(self, event: Event) -> None:
         """Publish an event that another process has written, unless it was published already."""
@@ -441,7 +467,7 @@ class IncidentLog:
     def _publish(self, event: Event, *, ours: bool = True) -> None:
         self._feed.publish(event, ours=ours)
         if ours:
-            _tell(event)
+            tell(event)
 
 
 def _is_entry_wrong(error: SQLAlchemyError) -> bool:
@@ -449,40 +475,3 @@ def _is_entry_wrong(error: SQLAlchemyError) -> bool:
     if isinstance(error, DBAPIError):
         return isinstance(error, IntegrityError | DataError)
     return isinstance(error, StatementError)
-
-
-def _identity(event: Event) -> dict[str, object]:
-    names: dict[str, object] = {"camera": event.camera, "event_id": event.id}
-    return names if isinstance(event, CameraEvent) else names | {"incident": event.incident.id}
-
-
-def _course(incident: IncidentInfo) -> dict[str, object]:
-    return {"kind": incident.kind, "severity": incident.severity, "peak_level": incident.peak_level}
-
-
-def _tell(event: Event) -> None:
-    told = log.bind(**_identity(event))
-    match event:
-        case IncidentStarted(incident=incident):
-            told.info("incident started", **_course(incident))
-        case IncidentUpdated(incident=incident):
-            told.debug("incident updated", **_course(incident))
-        case IncidentEnded(incident=incident):
-            told.info("incident ended", reason=incident.end_reason, **_course(incident))
-        case IncidentEvidence(incident=incident):
-            told.info(
-                "incident evidence",
-                snapshot=incident.snapshot,
-                clip=incident.clip,
-                problem=incident.evidence_problem,
-            )
-        case IncidentReviewed(incident=incident):
-            told.info(
-                "incident reviewed", acknowledged=incident.acknowledged_at is not None, false_alarm=incident.false_alarm
-            )
-        case CameraState():
-            told.debug("camera state stored", state=event.state)
-        case CameraSight():
-            told.debug("camera sight stored", cannot_see=event.cannot_see)
-        case CameraCalibration():
-            told.debug("camera calibration stored", calibration=event.calibration)

@@ -16,6 +16,7 @@ from pose.live import SourceState
 from pose.sight import CannotSee
 from service.documents.base import Document, Severity
 from service.documents.messages import CameraCalibration, CameraEvent, CameraSight, CameraState, IncidentInfo, Validity
+from service.documents.reviews import Verdict
 
 MOST_DAYS: Final = 31
 
@@ -27,10 +28,19 @@ class ResponseTimes(Document):
 
     acknowledged: int = Field(description="Acknowledged incidents.", examples=[9])
     waiting: int = Field(
-        description="Warnings and alerts that nobody has acknowledged or marked as false alarms.", examples=[1]
+        description="Warnings and alerts that nobody has acknowledged or given a verdict.", examples=[1]
     )
     median_s: float | None = Field(description="Median of the seconds from the start to the acknowledgement.")
     longest_s: float | None = Field(description="The longest of them.")
+
+
+class Verdicts(Document):
+    """What people said of incidents."""
+
+    real: int = Field(description="Incidents that happened.", examples=[3])
+    false_alarm: int = Field(description="Incidents in which nothing was wrong.", examples=[2])
+    drill: int = Field(description="Incidents that happened on purpose.", examples=[1])
+    open: int = Field(description="Incidents without a verdict.", examples=[6])
 
 
 class ReportPart(Document):
@@ -39,7 +49,8 @@ class ReportPart(Document):
     incidents: int = Field(description="Incidents that began in the time.", examples=[12])
     severities: dict[Severity, int] = Field(description="Incidents by their highest severity.")
     kinds: dict[Kind, int] = Field(description="Incidents by the kind that gives the title, most severe first.")
-    false_alarms: int = Field(description="Incidents that were marked as false alarms.", examples=[2])
+    false_alarms: int = Field(description="Incidents with the verdict false alarm.", examples=[2])
+    verdicts: Verdicts
     budget: float = Field(description="False alarms that the budget allows in the time.", examples=[1.0])
     response: ResponseTimes
 
@@ -148,13 +159,15 @@ def _part(incidents: Sequence[IncidentInfo], budget: float) -> ReportPart:
     waiting = [
         one
         for one in incidents
-        if one.severity is not Severity.RECORD and one.acknowledged_at is None and not one.false_alarm
+        if one.severity is not Severity.RECORD and one.acknowledged_at is None and one.review.verdict is None
     ]
+    verdicts = Counter(one.review.verdict for one in incidents)
     return ReportPart(
         incidents=len(incidents),
         severities={severity: severities[severity] for severity in reversed(Severity)},
         kinds={kind: kinds[kind] for kind in Kind if kinds[kind]},
-        false_alarms=sum(one.false_alarm for one in incidents),
+        false_alarms=verdicts[Verdict.FALSE_ALARM],
+        verdicts=Verdicts(**{verdict.value: verdicts[verdict] for verdict in Verdict}, open=verdicts[None]),
         budget=round(budget, 6),
         response=ResponseTimes(
             acknowledged=len(took),

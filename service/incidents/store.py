@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute
 
 from model.behaviours import Kind
 from pose.live import SourceState
 from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Event, EvidenceState, IncidentInfo, Staleness, Validity
+from service.documents.reviews import Verdict
 from service.incidents.kinds import KIND_FIELDS, stored_kinds
+from service.incidents.reviews import ReviewStore, forget, unread_by
+from service.incidents.rows import Telling, find_row, row_of
 from service.incidents.tables import LONGEST_PROBLEM, EventRow, IncidentRow
-from service.storage.database import Clock, Database, Turn, Utc, take_turn, utc_now
+from service.storage.database import Clock, Database, Utc, utc_now
 from service.storage.evidence import EVIDENCE_KINDS, EvidenceKind
 
 _AT_ONCE: Final = 500
@@ -26,14 +28,6 @@ _AT_ONCE: Final = 500
 
 _UNWRITTEN: Final = "the service ended before it was written"
 _GONE: Final = "its files are no longer there; most likely they were removed to make room"
-
-
-class UnknownIncident(LookupError):
-    """There is no incident with this id."""
-
-    def __init__(self, incident_id: str) -> None:
-        super().__init__(f"there is no incident {incident_id}")
-        self.incident_id = incident_id
 
 
 class IncidentExists(RuntimeError):
@@ -88,11 +82,16 @@ class IncidentStore:
     Args:
         database: Where they are stored.
         clock: Gives the time at which events are stored.
+
+    Attributes:
+        reviews: What people say of incidents.
     """
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._sessions = database.sessions
+        self._telling = Telling(database, clock)
         self._clock = clock
+        self.reviews = ReviewStore(database, clock)
 
     def started(self, incident: IncidentInfo) -> Event:
         """Store an incident that opened.
@@ -100,7 +99,7 @@ class IncidentStore:
         Raises:
             IncidentExists: It has started already.
         """
-        values = incident.model_dump(exclude={"camera", "people", *KIND_FIELDS})
+        values = incident.model_dump(exclude={"camera", "people", "false_alarm", "review", *KIND_FIELDS})
         row = IncidentRow(
             **values,
             camera_id=incident.camera,
@@ -108,12 +107,12 @@ class IncidentStore:
             kind=incident.kind,
             kinds=stored_kinds(incident.kinds),
         )
-        with self._writing() as session:
-            if _find(session, incident.id) is not None:
+        with self._telling.writing() as session:
+            if find_row(session, incident.id) is not None:
                 raise IncidentExists(incident.id)
             session.add(row)
             session.flush()
-            return self._event(session, "incident.started", row)
+            return self._telling.event(session, "incident.started", row)
 
     def updated(self, incident: IncidentInfo) -> Event | None:
         """Store a change of an open incident; None if it has ended.
@@ -123,12 +122,12 @@ class IncidentStore:
         Raises:
             UnknownIncident: It never started, or was removed.
         """
-        with self._writing() as session:
-            row = _row(session, incident.id)
+        with self._telling.writing() as session:
+            row = row_of(session, incident.id)
             if row.ended_at is not None:
                 return None
             _take_over(row, incident)
-            return self._event(session, "incident.updated", row)
+            return self._telling.event(session, "incident.updated", row)
 
     def ended(self, incident: IncidentInfo, peak: HeldPeak | None = None) -> Event | None:
         """Store the end of an incident; None if it had ended before.
@@ -143,15 +142,15 @@ class IncidentStore:
         """
         if incident.ended_at is None or incident.end_reason is None:
             raise ValueError(f"incident {incident.id} has not ended")
-        with self._writing() as session:
-            row = _row(session, incident.id)
+        with self._telling.writing() as session:
+            row = row_of(session, incident.id)
             if row.ended_at is not None:
                 return None
             _take_over(row, incident)
             row.ended_at, row.end_reason = max(incident.ended_at, row.updated_at), incident.end_reason
             if peak is not None:
                 row.held_score, row.scored_by = peak.score, peak.scored_by
-            return self._event(session, "incident.ended", row)
+            return self._telling.event(session, "incident.ended", row)
 
     def evidence(
         self, incident_id: str, kind: EvidenceKind, state: EvidenceState, problem: str | None = None
@@ -162,13 +161,13 @@ class IncidentStore:
             UnknownIncident: It never started, or was removed.
         """
         problem = problem[:LONGEST_PROBLEM] if problem else None
-        with self._writing() as session:
-            row = _row(session, incident_id)
+        with self._telling.writing() as session:
+            row = row_of(session, incident_id)
             if getattr(row, kind) == state and problem in (None, row.evidence_problem):
                 return None
             setattr(row, kind, state)
             row.evidence_problem = problem or row.evidence_problem
-            return self._event(session, "incident.evidence", row)
+            return self._telling.event(session, "incident.evidence", row)
 
     def remove_pictures(self, incident_ids: Collection[str]) -> Event | None:
         """Store that pictures were removed from the evidence of incidents.
@@ -179,40 +178,14 @@ class IncidentStore:
             The event of the last one; None if nothing changed.
         """
         ids, now, event = sorted(incident_ids), self._clock(), None
-        with self._writing() as session:
+        with self._telling.writing() as session:
             for begin in range(0, len(ids), _AT_ONCE):
                 named = IncidentRow.id.in_(ids[begin : begin + _AT_ONCE])
                 for row in session.scalars(select(IncidentRow).where(named).order_by(IncidentRow.sequence)):
                     if row.pictures_removed_at is None:
                         row.pictures_removed_at = now
-                        event = self._event(session, "incident.evidence", row)
+                        event = self._telling.event(session, "incident.evidence", row)
         return event
-
-    def acknowledge(self, incident_id: str) -> Event | None:
-        """Store that an operator acknowledged an incident; None if that was done before.
-
-        Raises:
-            UnknownIncident: There is none.
-        """
-        with self._writing() as session:
-            row = _row(session, incident_id)
-            if row.acknowledged_at is not None:
-                return None
-            row.acknowledged_at = self._clock()
-            return self._event(session, "incident.reviewed", row)
-
-    def mark_false_alarm(self, incident_id: str, false_alarm: bool) -> Event | None:
-        """Store whether an incident is a false alarm; None if that changes nothing.
-
-        Raises:
-            UnknownIncident: There is none.
-        """
-        with self._writing() as session:
-            row = _row(session, incident_id)
-            if row.false_alarm == false_alarm:
-                return None
-            row.false_alarm = false_alarm
-            return self._event(session, "incident.reviewed", row)
 
     def camera_state(
         self,
@@ -250,7 +223,7 @@ class IncidentStore:
             has_evidence: Whether evidence of an incident is on disk.
         """
         events = []
-        with self._writing() as session:
+        with self._telling.writing() as session:
             columns = IncidentRow.sequence, IncidentRow.id, IncidentRow.ended_at, IncidentRow.snapshot, IncidentRow.clip
             for number, incident_id, ended_at, *states in session.execute(select(*columns)).all():
                 found = [has_evidence(incident_id, kind) for kind in EVIDENCE_KINDS]
@@ -263,9 +236,9 @@ class IncidentStore:
                 row.snapshot, row.clip = settled
                 if row.ended_at is None:
                     row.ended_at, row.end_reason = row.updated_at, EndReason.INTERRUPTED
-                    events.append(self._event(session, "incident.ended", row))
+                    events.append(self._telling.event(session, "incident.ended", row))
                 else:
-                    events.append(self._event(session, "incident.evidence", row))
+                    events.append(self._telling.event(session, "incident.evidence", row))
         return events
 
     def get(self, incident_id: str) -> IncidentInfo:
@@ -275,7 +248,7 @@ class IncidentStore:
             UnknownIncident: There is none.
         """
         with self._sessions() as session:
-            return _row(session, incident_id).info()
+            return row_of(session, incident_id).info()
 
     def page(
         self,
@@ -289,6 +262,10 @@ class IncidentStore:
         since: datetime | None = None,
         until: datetime | None = None,
         cameras: Collection[str] | None = None,
+        verdict: Verdict | Literal["none"] | None = None,
+        assigned_to: str | None = None,
+        acknowledged: bool | None = None,
+        unread: tuple[str, bool] | None = None,
     ) -> tuple[list[IncidentInfo], int | None]:
         """Incidents, newest first.
 
@@ -302,6 +279,10 @@ class IncidentStore:
             since: Only incidents that started at this time or later.
             until: Only incidents that started before this time.
             cameras: Only incidents of these cameras; None for all.
+            verdict: Only incidents with this verdict, or with none.
+            assigned_to: Only incidents that are assigned to this person.
+            acknowledged: Only incidents that were acknowledged, or only the others.
+            unread: Id of a key: only incidents that it has not read, or only those that it has.
 
         Returns:
             The incidents, and `before` for the next page; None if there are no more.
@@ -324,6 +305,14 @@ class IncidentStore:
             query = query.where(IncidentRow.started_at >= since)
         if until is not None:
             query = query.where(IncidentRow.started_at < until)
+        if verdict is not None:
+            query = query.where(IncidentRow.verdict == (None if verdict == "none" else verdict))
+        if assigned_to is not None:
+            query = query.where(IncidentRow.assigned_to == assigned_to)
+        if acknowledged is not None:
+            query = query.where(IncidentRow.acknowledged_at.is_not(None) == acknowledged)
+        if unread is not None:
+            query = query.where(unread_by(unread[0]) if unread[1] else ~unread_by(unread[0]))
         with self._sessions() as session:
             rows = session.scalars(query).all()
         shown = rows[:limit]
@@ -339,7 +328,7 @@ class IncidentStore:
         """
         query = (
             select(IncidentRow.held_score, IncidentRow.scored_by, IncidentRow.kinds)
-            .where(IncidentRow.camera_id == camera_id, IncidentRow.false_alarm)
+            .where(IncidentRow.camera_id == camera_id, IncidentRow.verdict == Verdict.FALSE_ALARM)
             .where(IncidentRow.started_at >= since, IncidentRow.ended_at < until)
             .order_by(IncidentRow.sequence.desc())
         )
@@ -410,9 +399,10 @@ class IncidentStore:
 
         old = IncidentRow.ended_at < limit(IncidentRow.camera_id)
         of_cameras = EventRow.incident_id.is_(None) & (EventRow.at < limit(EventRow.camera_id))
-        with self._writing() as session:
+        with self._telling.writing() as session:
             for events in (EventRow.incident_id.in_(select(IncidentRow.id).where(old)), of_cameras):
                 session.execute(delete(EventRow).where(events).execution_options(synchronize_session=False))
+            forget(session, old, self._clock())
             return list(session.scalars(delete(IncidentRow).where(old).returning(IncidentRow.id)))
 
     def count(self) -> IncidentCounts:
@@ -422,36 +412,17 @@ class IncidentStore:
                 select(
                     func.count(),
                     func.count(IncidentRow.ended_at),
-                    func.count().filter(IncidentRow.false_alarm),
+                    func.count().filter(IncidentRow.verdict == Verdict.FALSE_ALARM),
                 ).select_from(IncidentRow)
             ).one()
         return IncidentCounts(total, total - closed, false_alarms)
 
     def _camera_event(self, camera_id: str, kind: str, payload: dict[str, Any]) -> Event:
         row = EventRow(at=self._clock(), camera_id=camera_id, type=kind, payload=payload)
-        with self._writing() as session:
+        with self._telling.writing() as session:
             session.add(row)
             session.flush()
             return row.event()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        """A transaction that stores events; no other one takes an id until it has ended."""
-        with self._sessions.begin() as session:
-            take_turn(session, Turn.TELL)
-            yield session
-
-    def _event(self, session: Session, kind: str, incident: IncidentRow) -> Event:
-        row = EventRow(
-            at=self._clock(),
-            camera_id=incident.camera_id,
-            incident_id=incident.id,
-            type=kind,
-            payload={"incident": incident.info().model_dump(mode="json")},
-        )
-        session.add(row)
-        session.flush()
-        return row.event()
 
 
 def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
@@ -475,14 +446,3 @@ def _settled(state: EvidenceState, found: bool) -> EvidenceState:
 
 def _json(people: dict[int, float]) -> dict[str, float]:
     return {str(track): level for track, level in people.items()}
-
-
-def _find(session: Session, incident_id: str) -> IncidentRow | None:
-    return session.scalars(select(IncidentRow).where(IncidentRow.id == incident_id)).one_or_none()
-
-
-def _row(session: Session, incident_id: str) -> IncidentRow:
-    row = _find(session, incident_id)
-    if row is None:
-        raise UnknownIncident(incident_id)
-    return row

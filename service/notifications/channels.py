@@ -41,7 +41,7 @@ class Channel(BaseModel):
         url: Address for Apprise, such as ``mailto://…``, ``tgram://…`` or ``ntfy://…``.
         cameras: Ids of the cameras that it is told of; None for all.
         severity: Least severity of the incidents that it is told of.
-        after_minutes: It is told only of incidents that nobody has acknowledged, or marked as a false alarm, so many
+        after_minutes: It is told only of incidents that nobody has acknowledged, and that have no verdict, so many
             minutes after they reached its severity.
         pause_s: Shortest time in seconds between two messages. What comes in between is told in one.
         picture: What a message about one incident shows.

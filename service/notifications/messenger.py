@@ -33,7 +33,8 @@ from service.documents.messages import (
     IncidentUpdated,
 )
 from service.incidents.history import History
-from service.incidents.store import IncidentStore, UnknownIncident
+from service.incidents.rows import UnknownIncident
+from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.channels import Channel
 from service.notifications.store import NotificationStore
@@ -234,7 +235,7 @@ class Messenger:
                 continue
             if self._history.reached(present.id, self._channel.severity, place):
                 continue
-            if present.acknowledged_at is None and not present.false_alarm:
+            if present.acknowledged_at is None and present.review.verdict is None:
                 found[present.id] = present
         return list(found.values())
 

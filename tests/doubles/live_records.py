@@ -12,7 +12,12 @@ from service.cameras.status import CameraStatus
 from service.documents.base import EndReason, Severity
 from service.documents.kinds import unusual_words
 from service.documents.messages import IncidentInfo, KindSeen
+from service.documents.reviews import ReviewChange, Verdict
 from service.live.incident import Incident, Seen
+
+ACKNOWLEDGED = ReviewChange(acknowledged=True)
+FALSE = ReviewChange(verdict=Verdict.FALSE_ALARM)
+NO_VERDICT = ReviewChange(verdict=None)
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

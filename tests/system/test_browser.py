@@ -149,7 +149,7 @@ def test_an_incident_arrives_is_opened_played_and_acknowledged(operator: Operato
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
     page.keyboard.press("f")
-    expect(page.get_by_role("button", name="Not a false alarm")).to_be_visible()
+    expect(page.get_by_role("button", name="False alarm", pressed=True)).to_be_visible()
     document = server.client.get(f"/v1/incidents/{incident}").json()
     assert document["acknowledged_at"] is not None and document["false_alarm"]
 

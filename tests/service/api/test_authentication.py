@@ -161,6 +161,37 @@ def test_lists_and_streams_leave_out_what_a_key_may_not_see(house: House) -> Non
         assert json.loads(hello[5:])["cameras"] == ["yard"]
 
 
+def test_people_review_and_read_only_what_they_may_see_and_are_named(house: House) -> None:
+    for name, camera in (("g", "gate"), ("y", "yard")):
+        house.live.runtime.streams.log.record(Started(incident(name, camera, time.monotonic())))
+    eventually(lambda: len(house.live.runtime.streams.incidents.ids()) == 2, "they are stored")
+    anna, ben = house.yard[Scope.OPERATE], house.keys[Scope.OPERATE]
+    both = [{"id": name, "revision": 0} for name in ("g", "y")]
+    body = {"incidents": both, "change": {"verdict": "drill"}}
+    results = house.ask("PATCH", "/v1/incidents", anna, json=body).json()["results"]
+    assert [(one["done"], one["problem"], one["incident"] is None) for one in results] == [
+        (False, "/problems/incident-not-found", True),
+        (True, None, False),
+    ]
+    assert results[1]["incident"]["review"]["by"] == "yard operate"
+    taken = house.ask("POST", "/v1/incidents/undo", anna, json={"incidents": [one | {"revision": 1} for one in both]})
+    assert [one["done"] for one in taken.json()["results"]] == [False, True]
+    assert house.ask("PATCH", "/v1/incidents/g", anna, json={"revision": 0, "note": "x"}).status_code == 403
+    house.ask("POST", "/v1/incidents/read", anna, json={"ids": ["g", "y"]})
+    assert house.ask("GET", "/v1/incidents/unread", anna).json() == {"unread": 0}
+    assert house.ask("GET", "/v1/incidents/unread", ben).json() == {"unread": 2}
+    acknowledged = house.ask("POST", "/v1/incidents/y/acknowledge", ben).json()
+    assert acknowledged["acknowledged_by"] == "all operate"
+    refused = house.ask("PATCH", "/v1/incidents/y", anna, json={"revision": 2, "note": "x"})
+    assert (refused.status_code, refused.json()["detail"][:28]) == (409, "all operate acknowledged it ")
+    changes = house.ask("GET", "/v1/audit", house.keys[Scope.ADMIN]).json()["records"]
+    assert {one["action"] for one in changes if "incidents" in one["action"]} == {
+        "PATCH /v1/incidents",
+        "POST /v1/incidents/undo",
+        "POST /v1/incidents/{incident_id}/acknowledge",
+    }
+
+
 def test_a_websocket_opens_by_its_first_message_or_by_a_ticket_that_works_once(house: House) -> None:
     key = house.keys[Scope.READ]
     base = f"ws://127.0.0.1:{house.live.port}/v1/cameras/gate/scores"

@@ -21,9 +21,10 @@ from websockets.exceptions import InvalidStatus
 from model.behaviours import Kind as Behaviour
 from pose.live import SourceState
 from service.api import sockets
+from service.api.documents import IncidentForReader
 from service.api.problems import Kind
 from service.documents.base import EndReason, Severity
-from service.documents.messages import IncidentInfo, event_stream_adapter
+from service.documents.messages import event_stream_adapter
 from service.documents.time_zones import time_zone
 from service.live.incident import Ended, Started, Updated
 from service.storage.evidence import EVIDENCE_KINDS
@@ -136,7 +137,7 @@ def test_incidents_are_found_by_what_was_seen_and_say_it(live: LiveServer) -> No
 
 def test_an_incident_is_looked_at_acknowledged_and_judged(live: LiveServer) -> None:
     start(live, "one")
-    found = IncidentInfo.model_validate(live.client.get("/v1/incidents/one").json())
+    found = IncidentForReader.model_validate(live.client.get("/v1/incidents/one").json())
     assert (found.camera, found.severity, found.acknowledged_at) == ("door", Severity.WARNING, None)
     acknowledged = live.client.post("/v1/incidents/one/acknowledge").json()["acknowledged_at"]
     assert acknowledged is not None
@@ -147,11 +148,109 @@ def test_an_incident_is_looked_at_acknowledged_and_judged(live: LiveServer) -> N
     problem(live.client.post("/v1/incidents/one/acknowledge", headers=stranger), Kind.CROSS_ORIGIN)
 
 
+def test_the_old_marks_and_the_verdict_are_one(live: LiveServer) -> None:
+    start(live, "one")
+    live.client.post("/v1/incidents/one/acknowledge")
+    marked = live.client.post("/v1/incidents/one/false-alarm").json()
+    assert (marked["acknowledged_by"], marked["review"]["verdict"]) == ("this machine", "false_alarm")
+    change = {"revision": 2, "verdict": "real"}
+    assert live.client.patch("/v1/incidents/one", json=change).json()["false_alarm"] is False
+    # What is no false alarm cannot be taken back, and the verdict stays.
+    kept = live.client.post("/v1/incidents/one/false-alarm", json={"false_alarm": False}).json()
+    assert (kept["review"]["verdict"], kept["review"]["revision"]) == ("real", 3)
+
+
+def test_an_incident_is_reviewed_and_a_slower_person_is_told_what_was_said(live: LiveServer) -> None:
+    start(live, "one", kind=Behaviour.FALL)
+    change = {"revision": 0, "verdict": "real", "kind": "lying", "assigned_to": "Ben", "note": "<b>by</b> the gate"}
+    answer = live.client.patch("/v1/incidents/one", json=change)
+    review = answer.json()["review"]
+    assert (answer.status_code, review["revision"], review["by"]) == (200, 1, "this machine")
+    assert {name: review[name] for name in change if name != "revision"} == {
+        name: value for name, value in change.items() if name != "revision"
+    }
+    assert (answer.json()["kind"], answer.json()["title"]) == ("fall", "Fall, 1 person")
+    late = live.client.patch("/v1/incidents/one", json={"revision": 0, "note": "mine"})
+    refused = problem(late, Kind.REVIEW_CONFLICT)
+    assert refused["detail"].startswith("this machine gave the verdict real, corrected the kind to person lying")
+    present = live.client.get("/v1/incidents/one").json()
+    assert refused["incident"] == {name: value for name, value in present.items() if name != "unread"}
+    for wrong in ({}, {"revision": -1}, {"revision": 1, "verdict": "maybe"}, {"revision": 1, "colour": "red"}):
+        problem(live.client.patch("/v1/incidents/one", json=wrong), Kind.INVALID_REQUEST)
+    stranger = {"origin": "https://elsewhere.example"}
+    for method, path in (("PATCH", ""), ("PATCH", "/one"), ("POST", "/undo"), ("POST", "/one/undo"), ("POST", "/read")):
+        problem(live.client.request(method, f"/v1/incidents{path}", headers=stranger), Kind.CROSS_ORIGIN)
+
+
+def test_a_change_is_listed_and_taken_back(live: LiveServer) -> None:
+    start(live, "one")
+    live.client.patch("/v1/incidents/one", json={"revision": 0, "verdict": "drill", "acknowledged": True})
+    (made,) = live.client.get("/v1/incidents/one/reviews").json()["reviews"]
+    assert (made["revision"], made["by"], made["before"]["verdict"], made["after"]["verdict"]) == (
+        1,
+        "this machine",
+        None,
+        "drill",
+    )
+    back = live.client.post("/v1/incidents/one/undo", json={"revision": 1}).json()
+    assert (back["review"]["verdict"], back["acknowledged_at"], back["review"]["revision"]) == (None, None, 2)
+    problem(live.client.post("/v1/incidents/one/undo", json={"revision": 1}), Kind.REVIEW_CONFLICT)
+    assert [one["undoes"] for one in live.client.get("/v1/incidents/one/reviews").json()["reviews"]] == [1, None]
+
+
+def test_several_incidents_get_one_verdict_with_a_result_each(live: LiveServer) -> None:
+    for name in ("one", "two", "three"):
+        start(live, name)
+    live.client.patch("/v1/incidents/two", json={"revision": 0, "note": "mine"})
+    wanted = [{"id": name, "revision": 0} for name in ("one", "two", "nobody", "three")]
+    change = {"incidents": wanted, "change": {"verdict": "false_alarm"}}
+    results = live.client.patch("/v1/incidents", json=change).json()["results"]
+    assert [(one["id"], one["done"], one["problem"]) for one in results] == [
+        ("one", True, None),
+        ("two", False, "/problems/review-conflict"),
+        ("nobody", False, "/problems/incident-not-found"),
+        ("three", True, None),
+    ]
+    assert results[1]["detail"].startswith("this machine changed the note")
+    assert results[1]["incident"]["review"]["note"] == "mine"
+    assert ids(live.client.get("/v1/incidents", params={"verdict": "false_alarm"})) == ["three", "one"]
+    assert ids(live.client.get("/v1/incidents", params={"verdict": "none"})) == ["two"]
+    done = [{"id": one["id"], "revision": 1} for one in results if one["done"]]
+    taken = live.client.post("/v1/incidents/undo", json={"incidents": done}).json()["results"]
+    assert [one["done"] for one in taken] == [True, True]
+    assert ids(live.client.get("/v1/incidents", params={"verdict": "false_alarm"})) == []
+    for wrong in ([], wanted[:1] * 201):
+        body = {"incidents": wrong, "change": {"verdict": "real"}}
+        problem(live.client.patch("/v1/incidents", json=body), Kind.INVALID_REQUEST)
+    # As many as one request may name, with the longest note, fit into it.
+    body = {"incidents": [{"id": "f" * 32, "revision": 2**31 - 1}] * 200, "change": {"note": "\u00e4" * 2000}}
+    assert live.client.patch("/v1/incidents", json=body).status_code == 200
+
+
+def test_incidents_are_read_and_counted(live: LiveServer) -> None:
+    for name in ("one", "two"):
+        start(live, name)
+    assert [one["unread"] for one in live.client.get("/v1/incidents").json()["incidents"]] == [True, True]
+    assert live.client.get("/v1/incidents/one").json()["unread"] is True
+    assert live.client.get("/v1/incidents/unread").json() == {"unread": 2}
+    assert live.client.post("/v1/incidents/read", json={"ids": ["one", "nobody"]}).status_code == 204
+    assert live.client.get("/v1/incidents/unread").json() == {"unread": 1}
+    assert ids(live.client.get("/v1/incidents", params={"unread": "true"})) == ["two"]
+    assert ids(live.client.get("/v1/incidents", params={"unread": "false"})) == ["one"]
+    assert live.client.get("/v1/incidents/one").json()["unread"] is False
+    live.client.post("/v1/incidents/read", json={"ids": ["one"], "read": False})
+    live.client.post("/v1/incidents/read", json={})
+    assert live.client.get("/v1/incidents/unread").json() == {"unread": 0}
+
+
 def test_an_incident_that_never_happened_has_nothing(live: LiveServer) -> None:
-    for path in ("", "/snapshot.jpg", "/clip.mp4"):
+    for path in ("", "/snapshot.jpg", "/clip.mp4", "/reviews"):
         problem(live.client.get(f"/v1/incidents/none{path}"), Kind.INCIDENT_NOT_FOUND)
     for path in ("acknowledge", "false-alarm"):
         problem(live.client.post(f"/v1/incidents/none/{path}"), Kind.INCIDENT_NOT_FOUND)
+    seen = {"revision": 1}
+    problem(live.client.patch("/v1/incidents/none", json=seen), Kind.INCIDENT_NOT_FOUND)
+    problem(live.client.post("/v1/incidents/none/undo", json=seen), Kind.INCIDENT_NOT_FOUND)
 
 
 def test_evidence_is_served_with_or_without_the_picture_or_said_to_be_missing(live: LiveServer) -> None:

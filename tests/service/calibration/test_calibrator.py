@@ -28,11 +28,12 @@ from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
 from service.documents.messages import KindSeen
 from service.documents.results import ClipResult, FrameScore, PersonScore
+from service.incidents.reviews import Seen
 from service.incidents.store import HeldPeak
 from service.live.frames import Scored
 from service.settings import Settings
 from tests.doubles.live import device, lying
-from tests.doubles.live_records import incident_info, over
+from tests.doubles.live_records import FALSE, incident_info, over
 from tests.doubles.puppet import Footage, falling, film, running, script, standing
 from tests.doubles.scores import scored_frame
 from tests.doubles.servers import CardboardScorer, LiveServer, Serve, clip_result, eventually, live_server
@@ -228,7 +229,7 @@ def test_only_false_alarms_of_this_camera_and_these_weights_count_and_the_report
         )
         live.runtime.streams.incidents.started(incident)
         live.runtime.streams.incidents.ended(over(incident, 0.0), peak)
-        live.runtime.streams.incidents.mark_false_alarm(name, True)
+        live.runtime.streams.incidents.reviews.change(Seen(name), FALSE)
 
     happened("other camera", HeldPeak(1000.0, own), "yard")
     happened("before this camera", HeldPeak(1000.0, own), start=-timedelta(hours=1))

@@ -22,7 +22,8 @@ from service.documents.base import EndReason, Severity
 from service.documents.messages import CameraCalibration, CameraSight, CameraState, Event, IncidentUpdated
 from service.incidents.feed import EventFeed
 from service.incidents.log import IncidentLog
-from service.incidents.store import IncidentStore, UnknownIncident
+from service.incidents.rows import UnknownIncident
+from service.incidents.store import IncidentStore
 from service.live.clock import SteadyClock
 from service.live.incident import Ended, Incident, Started, Updated
 from service.storage.database import Database
@@ -194,13 +195,13 @@ def test_a_review_whose_answer_was_lost_is_published_all_the_same(
     scene.log.start()
     scene.log.record(Started(incident("one")))
     eventually(lambda: scene.published, "the incident is stored")
-    acknowledge = scene.store.acknowledge
+    change = scene.store.reviews.change
 
-    def deaf(incident_id: str) -> Event | None:
-        acknowledge(incident_id)
+    def deaf(*arguments: Any) -> Event | None:
+        change(*arguments)
         raise OperationalError("", None, Exception("server closed the connection"))
 
-    monkeypatch.setattr(scene.store, "acknowledge", deaf)
+    monkeypatch.setattr(scene.store.reviews, "change", deaf)
     with pytest.raises(OperationalError):
         scene.log.acknowledge("one")
     eventually(lambda: len(scene.published) == 2, "the review is published")

@@ -13,9 +13,10 @@ from pose.live import SourceState
 from pose.sight import CannotSee
 from service.documents.base import Severity
 from service.documents.messages import CameraEvent, CameraSight, CameraState, IncidentInfo
+from service.documents.reviews import Review, Verdict
 from service.documents.time_zones import time_zone
 from service.incidents.history import History
-from service.incidents.report import CameraReport, Known, Report, days_of, report_of
+from service.incidents.report import CameraReport, Known, Report, Verdicts, days_of, report_of
 from service.incidents.store import IncidentStore
 from service.storage.database import Database
 from tests.doubles.live_records import incident_info
@@ -31,6 +32,10 @@ def after(hours: float) -> datetime:
 def happened(hours: float = 1.0, camera: str = "door", kind: Kind = Kind.FALL, **values: Any) -> IncidentInfo:
     known = {"camera": camera, "kind": kind, "started_at": after(hours), "severity": Severity.ALERT}
     return incident_info("one").model_copy(update=known | values)
+
+
+def said(verdict: Verdict) -> Review:
+    return Review(verdict=verdict)
 
 
 def state(
@@ -64,10 +69,12 @@ def test_incidents_are_counted_by_kind_severity_and_what_was_done_about_them() -
         [
             happened(1, acknowledged_at=after(1) + timedelta(seconds=30)),
             happened(2, acknowledged_at=after(2) + timedelta(seconds=90)),
-            happened(3, kind=Kind.RUNNING, severity=Severity.WARNING, false_alarm=True),
+            happened(3, kind=Kind.RUNNING, severity=Severity.WARNING, review=said(Verdict.FALSE_ALARM)),
             happened(4, kind=Kind.RUNNING, severity=Severity.WARNING),
             happened(5, kind=Kind.LOITERING, severity=Severity.RECORD),
             happened(6, camera="yard", acknowledged_at=after(6) + timedelta(seconds=600)),
+            happened(7, camera="yard", review=said(Verdict.REAL)),
+            happened(8, camera="yard", review=said(Verdict.DRILL)),
         ],
         door=Known("Front door", 2.0, "stale"),
         yard=Known(None, 1.0, "none"),
@@ -81,9 +88,13 @@ def test_incidents_are_counted_by_kind_severity_and_what_was_done_about_them() -
     assert (door.response.acknowledged, door.response.waiting) == (2, 1)
     assert (door.response.median_s, door.response.longest_s) == (60.0, 90.0)
     assert (attic.incidents, attic.kinds, attic.response.median_s) == (0, {}, None)
-    assert yard.response.longest_s == 600
+    assert (yard.response.longest_s, yard.response.waiting) == (600, 0)
+    assert (yard.verdicts, door.verdicts) == (
+        Verdicts(real=1, false_alarm=0, drill=1, open=1),
+        Verdicts(real=0, false_alarm=1, drill=0, open=4),
+    )
     total = found.total
-    assert (total.incidents, total.false_alarms, total.budget) == (6, 1, 4.0)
+    assert (total.incidents, total.false_alarms, total.budget) == (8, 1, 4.0)
     assert (total.response.median_s, total.response.longest_s) == (90.0, 600.0)
 
 

@@ -26,10 +26,13 @@ from service.documents.messages import (
     KindSeen,
     Staleness,
 )
-from service.incidents.store import FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore, UnknownIncident
+from service.documents.reviews import Review
+from service.incidents.reviews import Seen
+from service.incidents.rows import UnknownIncident
+from service.incidents.store import FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore
 from service.storage.database import Database
 from service.storage.evidence import EvidenceKind
-from tests.doubles.live_records import at, incident_info, over
+from tests.doubles.live_records import ACKNOWLEDGED, FALSE, NO_VERDICT, at, incident_info, over
 
 MOVED = Staleness(cause="moved", detail="The picture has moved.")
 
@@ -51,7 +54,8 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
     higher = incident.model_copy(update={"severity": Severity.ALERT, "peak_level": 0.99, "people": {1: 0.95, 2: 0.9}})
     ended = over(higher)
     ready = ended.model_copy(update={"snapshot": "ready"})
-    taken = ready.model_copy(update={"acknowledged_at": at(1004)})
+    said = Review(by="this machine", at=at(1004), revision=1)
+    taken = ready.model_copy(update={"acknowledged_at": at(1004), "acknowledged_by": "this machine", "review": said})
     expected = [
         IncidentStarted(id=1, at=at(1000), camera="door", incident=incident),
         IncidentUpdated(id=2, at=at(1001), camera="door", incident=higher),
@@ -70,7 +74,7 @@ def test_every_change_is_stored_with_the_event_that_tells_of_it(store: IncidentS
         store.updated(higher),
         store.ended(ended),
         store.evidence("one", "snapshot", "ready"),
-        store.acknowledge("one"),
+        store.reviews.change(Seen("one"), ACKNOWLEDGED),
         store.camera_state("yard", SourceState.STALLED, SourceState.ONLINE, "timeout"),
         store.camera_sight("yard", CannotSee.COVERED, None, "covered"),
         store.camera_sight("yard", None, CannotSee.COVERED),
@@ -109,8 +113,8 @@ def test_an_end_says_when_and_why(store: IncidentStore) -> None:
         lambda store: store.updated(incident_info("nobody")),
         lambda store: store.ended(over(incident_info("nobody"))),
         lambda store: store.evidence("nobody", "clip", "ready"),
-        lambda store: store.acknowledge("nobody"),
-        lambda store: store.mark_false_alarm("nobody", True),
+        lambda store: store.reviews.change(Seen("nobody"), ACKNOWLEDGED),
+        lambda store: store.reviews.change(Seen("nobody"), FALSE),
     ],
 )
 def test_what_is_unknown_is_named(store: IncidentStore, call: Callable[[IncidentStore], object]) -> None:
@@ -133,7 +137,7 @@ def test_a_wall_clock_that_was_set_back_does_not_turn_an_incident_round(store: I
 def test_an_update_leaves_evidence_and_review_alone(store: IncidentStore) -> None:
     incident = add(store, "one")
     store.evidence("one", "snapshot", "ready")
-    store.mark_false_alarm("one", True)
+    store.reviews.change(Seen("one"), FALSE)
     store.ended(over(incident))
     kept = store.get("one")
     assert (kept.snapshot, kept.clip, kept.false_alarm) == ("ready", "pending", True)
@@ -143,10 +147,10 @@ def test_news_that_is_none_makes_no_event(store: IncidentStore) -> None:
     add(store, "one")
     assert store.evidence("one", "clip", "missing", "the disk is full") is not None
     assert store.evidence("one", "clip", "missing", "the disk is full") is None
-    assert store.acknowledge("one") is not None
-    assert store.acknowledge("one") is None
-    assert store.mark_false_alarm("one", False) is None
-    assert store.mark_false_alarm("one", True) is not None
+    assert store.reviews.change(Seen("one"), ACKNOWLEDGED) is not None
+    assert store.reviews.change(Seen("one"), ACKNOWLEDGED) is None
+    assert store.reviews.change(Seen("one"), NO_VERDICT) is None
+    assert store.reviews.change(Seen("one"), FALSE) is not None
     assert store.newest_event_id() == 4
     assert store.get("one").evidence_problem == "the disk is full"
 
@@ -336,11 +340,11 @@ def test_a_page_holds_the_incidents_in_which_a_kind_was_seen(store: IncidentStor
 def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStore) -> None:
     for number, peak in enumerate((HeldPeak(3.25, "a" * 64), None, HeldPeak(-1.5, "b" * 64), HeldPeak(9.0, "c" * 64))):
         store.ended(over(add(store, str(number), start=100.0 * number)), peak)
-        store.mark_false_alarm(str(number), True)
-    store.mark_false_alarm("3", False)
-    store.mark_false_alarm(add(store, "still open", start=500.0).id, True)
+        store.reviews.change(Seen(str(number)), FALSE)
+    store.reviews.change(Seen("3"), NO_VERDICT)
+    store.reviews.change(Seen(add(store, "still open", start=500.0).id), FALSE)
     store.ended(over(add(store, "elsewhere", "yard", start=100.0)), HeldPeak(9.0, "d" * 64))
-    store.mark_false_alarm("elsewhere", True)
+    store.reviews.change(Seen("elsewhere"), FALSE)
     known = [FalseAlarm(HeldPeak(-1.5, "b" * 64), {}), FalseAlarm(None, {}), FalseAlarm(HeldPeak(3.25, "a" * 64), {})]
     assert store.false_alarms("door", since=at(0), until=at(1000)) == known
     assert store.false_alarms("door", since=at(100), until=at(205)) == known[1:2]
@@ -351,7 +355,7 @@ def test_false_alarms_say_how_unusual_they_were_newest_first(store: IncidentStor
 
 def test_false_alarms_say_how_clearly_named_behaviours_were_seen(store: IncidentStore) -> None:
     store.ended(over(add(store, "named", start=100.0, **kinds_of(Kind.RUNNING, Kind.UNUSUAL))), None)
-    store.mark_false_alarm("named", True)
+    store.reviews.change(Seen("named"), FALSE)
     (seen,) = [one for one in store.get("named").kinds if one.kind is Kind.RUNNING]
     assert store.false_alarms("door", since=at(0), until=at(1000)) == [FalseAlarm(None, {Kind.RUNNING: seen.score})]
 
@@ -361,7 +365,7 @@ def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentSt
     store.ended(over(add(store, "old", start=0)))
     store.ended(over(add(store, "recent", "yard", start=5000)))
     add(store, "open", "hall", start=0)
-    store.acknowledge("old")
+    store.reviews.change(Seen("old"), ACKNOWLEDGED)
     assert store.prune(at(1006)) == ["old"]
     assert store.ids() == {"recent", "open"}
     kept = store.events_after(0, 100)
@@ -399,7 +403,7 @@ def test_ids_of_events_are_never_given_twice(store: IncidentStore) -> None:
 def test_incidents_are_counted(store: IncidentStore) -> None:
     store.ended(over(add(store, "one")))
     add(store, "two", "yard")
-    store.mark_false_alarm("one", True)
+    store.reviews.change(Seen("one"), FALSE)
     assert store.count() == IncidentCounts(total=2, open=1, false_alarms=1)
 
 

@@ -13,14 +13,16 @@ from model.behaviours import Kind
 from pose.sight import CannotSee
 from service.documents.base import Severity
 from service.documents.messages import IncidentInfo
+from service.documents.reviews import ReviewChange, Verdict
 from service.incidents.history import History
+from service.incidents.reviews import Seen
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.channels import Channel
 from service.notifications.messenger import TOO_OLD, Message, Messenger, NotSent, compose, send
 from service.notifications.store import NotificationStore
 from service.storage.database import Database
-from tests.doubles.live_records import at, camera_status, incident_info
+from tests.doubles.live_records import ACKNOWLEDGED, FALSE, at, camera_status, incident_info
 from tests.doubles.receiver import Receiver, receiver
 from tests.doubles.servers import eventually, free_port
 
@@ -127,22 +129,22 @@ def test_what_is_only_recorded_is_told_to_nobody(scene: Scene) -> None:
     assert web.posted == []
 
 
-@pytest.mark.parametrize("done", ["acknowledge", "false alarm", "nothing"])
-def test_an_escalation_waits_and_comes_only_if_nobody_has_dealt_with_the_incident(done: str, scene: Scene) -> None:
+@pytest.mark.parametrize("done", [ACKNOWLEDGED, FALSE, ReviewChange(verdict=Verdict.DRILL), None])
+def test_an_escalation_waits_and_comes_only_if_nobody_has_dealt_with_the_incident(
+    done: ReviewChange | None, scene: Scene
+) -> None:
     with receiver() as web:
         messenger = scene.messenger(web, after_minutes=5)
         scene.starts("one")
         scene.later(minutes=4)
         assert not messenger.tell(), "it is too early"
-        if done == "acknowledge":
-            scene.incidents.acknowledge("one")
-        elif done == "false alarm":
-            scene.incidents.mark_false_alarm("one", True)
+        if done is not None:
+            scene.incidents.reviews.change(Seen("one"), done)
         scene.later(minutes=2)
         assert scene.messenger(web, after_minutes=5).tell(), "it does not depend on who waited"
         scene.later(minutes=60)
         messenger.tell()
-    assert len(web.posted) == (1 if done == "nothing" else 0)
+    assert len(web.posted) == (1 if done is None else 0)
 
 
 def test_what_was_refused_is_told_with_what_came_meanwhile(scene: Scene) -> None:

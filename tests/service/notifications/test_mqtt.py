@@ -18,14 +18,15 @@ from service.addresses.backends import broker_url
 from service.cameras.status import CameraStatus
 from service.documents.base import Severity
 from service.documents.messages import Staleness
+from service.incidents.reviews import Seen
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.mqtt import SINK, Mqtt
 from service.notifications.store import NotificationStore
 from service.storage.database import Database
 from tests.doubles.backends import Broker, running
+from tests.doubles.live_records import ACKNOWLEDGED, incident_info, over
 from tests.doubles.live_records import camera_status as camera
-from tests.doubles.live_records import incident_info, over
 from tests.doubles.servers import PATIENCE_S, eventually
 
 
@@ -155,7 +156,7 @@ def test_each_kind_of_an_incident_is_an_event_of_its_type_once(scene: Scene, bro
         scene.incidents.updated(fallen.model_copy(update={"peak_level": 0.99}))
         scene.incidents.evidence("one", "snapshot", "ready")
         scene.incidents.ended(over(fallen))
-        scene.incidents.acknowledge("one")
+        scene.incidents.reviews.change(Seen("one"), ACKNOWLEDGED)
         mqtt.wake()
         eventually(scene.told, "all is told")
         eventually(lambda: len(heard.of("daflow/door/incidents")) == 6, "and heard")

@@ -16,12 +16,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from model.behaviours import Kind
 from pose.probe import VideoInfo
 from service.access import keys
+from service.access.policy import EVERYBODY, Principal, Scope
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
 from service.clips.store import ClipRow, ClipStore
 from service.documents.messages import IncidentStarted
+from service.documents.reviews import Verdict
 from service.errors import StartupError
 from service.incidents.store import IncidentStore
-from service.incidents.tables import EventRow, IncidentRow
+from service.incidents.tables import EventRow, IncidentRow, ReadRow, ReviewRow
 from service.notifications import store as notifications
 from service.storage import lease
 from service.storage.database import Base, Database, is_database_full, migrate
@@ -45,6 +47,8 @@ TABLES = (
     CalibrationRow,
     IncidentRow,
     EventRow,
+    ReviewRow,
+    ReadRow,
     keys.KeyRow,
     keys.TokenRow,
     keys.AuditRow,
@@ -85,7 +89,7 @@ def test_incidents_and_events_from_before_there_were_kinds_are_unusual(database_
     migrate(engine)
     move(engine, command.downgrade, "0005")
     seen = incident_info("old")
-    later = {"kind", "title", "explanation", "kinds", "pictures_removed_at"}
+    later = {"kind", "title", "explanation", "kinds", "pictures_removed_at", "acknowledged_by", "review"}
     payload = seen.model_dump(mode="json", exclude=later)
     with engine.begin() as connection:
         tables = MetaData()
@@ -105,6 +109,42 @@ def test_incidents_and_events_from_before_there_were_kinds_are_unusual(database_
     # It goes on as any other.
     assert store.ended(over(seen)) is not None
     assert store.get("old") == over(seen)
+    database.close()
+
+
+def test_false_alarms_from_before_there_were_verdicts_become_some_and_are_nobodys_news(database_url: str) -> None:
+    engine = create_engine(database_url)
+    migrate(engine)
+    move(engine, command.downgrade, "0009")
+    tables = MetaData()
+    tables.reflect(engine)
+    later = {"title", "explanation", "camera", "acknowledged_by", "review"}
+    with engine.begin() as connection:
+        for name, wrong in (("wrong", True), ("right", False)):
+            row = incident_info(name, acknowledged_at=at(9)).model_dump(mode="python", exclude=later)
+            values = row | {"camera_id": "door", "kinds": {}, "false_alarm": wrong, "people": {}}
+            connection.execute(insert(tables.tables["incidents"]).values(values))
+        key = {"id": "k" * 12, "name": "Anna", "digest": "", "scope": "read", "created_at": at(-9)}
+        connection.execute(insert(tables.tables["api_keys"]).values(key | {"id": "0" * 12, "revoked_at": at(-5)}))
+        connection.execute(insert(tables.tables["api_keys"]).values(key))
+    engine.dispose()
+    database = Database.open(database_url)
+    store = IncidentStore(database)
+    found = {one.id: (one.false_alarm, one.review.verdict, one.acknowledged_at) for one in store.page(limit=9)[0]}
+    assert found == {"wrong": (True, Verdict.FALSE_ALARM, at(9)), "right": (False, None, at(9))}
+    anna = Principal("k" * 12, "Anna", Scope.READ, None)
+    assert (store.reviews.unread(anna), store.reviews.unread(EVERYBODY)) == (0, 0)
+    store.started(incident_info("new"))
+    assert (store.reviews.unread(anna), store.reviews.unread(EVERYBODY)) == (1, 1)
+    if database.engine.dialect.name == "sqlite":
+        # Numbers of incidents are cursors of pages, and must not be given twice.
+        with database.engine.connect() as connection:
+            made = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'incidents'")).scalar_one()
+        assert "AUTOINCREMENT" in made
+    move(database.engine, command.downgrade, "0009")
+    with database.engine.connect() as connection:
+        rows = connection.execute(text("SELECT id, false_alarm FROM incidents")).all()
+    assert {name: bool(wrong) for name, wrong in rows} == {"wrong": True, "right": False, "new": False}
     database.close()
 
 
