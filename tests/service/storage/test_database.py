@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,14 +10,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine, MetaData, create_engine, event, insert, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from model.behaviours import Kind
 from pose.probe import VideoInfo
 from service.access import keys
+from service.addresses.urls import parse
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
-from service.clips.store import ClipRow, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import CallbackRow, ClipRow
 from service.documents.messages import IncidentStarted
 from service.errors import StartupError
 from service.incidents.store import IncidentStore
@@ -25,6 +28,7 @@ from service.incidents.tables import EventRow, IncidentRow
 from service.notifications import store as notifications
 from service.storage import lease
 from service.storage.database import Base, Database, is_database_full, migrate
+from service.storage.secrets import Cipher
 from tests.doubles.live_records import at, incident_info, over
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
@@ -40,6 +44,7 @@ def move(engine: Engine, step: Callable[[Config, str], None], revision: str) -> 
 
 
 TABLES = (
+    CallbackRow,
     ClipRow,
     CameraRow,
     CalibrationRow,
@@ -105,6 +110,26 @@ def test_incidents_and_events_from_before_there_were_kinds_are_unusual(database_
     # It goes on as any other.
     assert store.ended(over(seen)) is not None
     assert store.get("old") == over(seen)
+    database.close()
+
+
+def test_an_older_version_keeps_every_clip_but_those_that_were_never_fetched(database_url: str) -> None:
+    database = Database.open(database_url)
+    store = ClipStore(database)
+    store.use_cipher(Cipher([Fernet.generate_key().decode()]))
+    address = parse("https://videos.example/a.mp4")
+    store.enqueue("old", filename="a.mp4", size_bytes=1, keypoints=True, video=VIDEO, limit=9, callback=address)
+    for name in ("fetching", "failed"):
+        store.enqueue_address(name, address, keypoints=True, limit=9)
+    store.fail("failed", "status", "videos.example answered 404")
+    kept = store.get("old")
+    move(database.engine, command.downgrade, "0009")
+    assert "callbacks" not in inspect(database.engine).get_table_names()
+    move(database.engine, command.upgrade, "head")
+    assert store.ids() == {"old"}
+    assert store.get("old") == replace(kept, callback=None)
+    again = store.enqueue("new", filename=None, size_bytes=1, keypoints=True, video=VIDEO, limit=9)
+    assert again.sequence > kept.sequence
     database.close()
 
 
