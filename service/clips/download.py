@@ -152,7 +152,7 @@ async def _ask(client: httpx.AsyncClient, address: StreamUrl, policy: StreamPoli
         raise FetchFailed(error.cause, str(error)) from error
     except (TimeoutError, httpx.TimeoutException) as error:
         raise FetchFailed(
-            "timeout", f"{host} does not answer within {ANSWER_S:.0f} s; check the address and the network"
+            "timeout", f"{host} does not answer in time; check the address, the network and the server"
         ) from error
     except httpx.ProtocolError as error:
         raise FetchFailed("not-http", f"the answer of {host} is not HTTP; check the address and its port") from error

@@ -90,6 +90,11 @@ class Fetcher:
         self._inspection = asyncio.Semaphore(1)
         self._thread = threading.Thread(target=self._serve, name="clip-fetcher", daemon=True)
 
+    @property
+    def fetching(self) -> set[str]:
+        """Ids of the clips that are being fetched."""
+        return set(self._tasks)
+
     def start(self) -> None:
         """Start to fetch; what the last process left is fetched again from the beginning."""
         self._thread.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -25,7 +25,7 @@ from service.storage.secrets import SecretLost
 
 SINK: Final = "callback"
 
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 8
 """Callbacks that are posted at the same time, so that a slow receiver does not hold up the others."""
 
 _PAGE: Final = 32
@@ -72,6 +72,7 @@ class Callbacks:
         self._metrics = metrics
         self._schedule = schedule or Schedule()
         self._clock = clock
+        self._posting: dict[str, Future[None]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="callbacks", daemon=True)
 
@@ -90,12 +91,16 @@ class Callbacks:
             take_turns(SINK, lambda: self._turn(pool), self._stopping)
 
     def _turn(self, pool: ThreadPoolExecutor) -> None:
-        due = self._store.due_callbacks(_PAGE)
-        # Errors of a database that is away are raised here.
-        for _ in pool.map(self._deliver, due):
-            pass
-        if not due:
-            self._stopping.wait(min(_LOOK_S, self._schedule.first_s))
+        for clip_id, posting in [*self._posting.items()]:
+            if posting.done():
+                del self._posting[clip_id]
+                # An error of the database is raised here.
+                posting.result()
+        free = _AT_ONCE - len(self._posting)
+        due = [job for job in self._store.due_callbacks(_PAGE) if job.id not in self._posting] if free else []
+        for job in due[:free]:
+            self._posting[job.id] = pool.submit(self._deliver, job)
+        self._stopping.wait(min(_LOOK_S, self._schedule.first_s))
 
     def _deliver(self, job: ClipJob) -> None:
         if self._stopping.is_set():
