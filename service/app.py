@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from service.api import calibration, cameras, clips, incidents, keys, login, notifications, problems, skeletons, system
 from service.api.authentication import Authentication, Guard
+from service.api.documents import ClipAddress
 from service.api.middleware import (
     HeadOfGet,
     KnownHost,
@@ -27,7 +28,7 @@ from service.api.middleware import (
     StreamEnds,
     StreamsOnly,
 )
-from service.clips.messages import clip_event_adapter
+from service.clips.messages import ClipFinished, clip_event_adapter
 from service.documents.skeletons import SkeletonSequence
 from service.runtime import Runtime
 from service.settings import Auth, Role
@@ -38,9 +39,9 @@ _DESCRIPTION: Final = """\
 Anomaly scores for people in video: YOLO-pose finds skeletons, a tracker follows them, DA-Flow scores how unusually
 they move.
 
-Post a video to `/v1/clips` and fetch its scores, or follow them frame by frame on the WebSocket
+Post a video, or its address, to `/v1/clips` and fetch its scores, or follow them frame by frame on the WebSocket
 `/v1/clips/{clip_id}/events`, whose text messages have the schema `ClipEvent`. It closes with code 4404 if there is no
-such clip.
+such clip. With a `callback_url`, the service posts to it when the clip has finished.
 
 Add a camera with `PUT /v1/cameras/{camera_id}` and follow its scores on the WebSocket
 `/v1/cameras/{camera_id}/scores`, or the incidents of all cameras on the WebSocket `/v1/incidents` and as server-sent
@@ -126,7 +127,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 
 def _document(app: FastAPI) -> None:
-    """Add the schemas that FastAPI does not find in any route: problems, messages of clips, posted skeletons."""
+    """Add the schemas that FastAPI does not find in any route: problems, messages of clips, what is posted."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -134,6 +135,8 @@ def _document(app: FastAPI) -> None:
             schemas = generate()["components"]["schemas"]
             for name, schema in (
                 ("Problem", problems.Problem.model_json_schema()),
+                ("ClipAddress", ClipAddress.model_json_schema(ref_template=_SCHEMAS)),
+                ("ClipFinished", ClipFinished.model_json_schema(ref_template=_SCHEMAS)),
                 ("ClipEvent", clip_event_adapter.json_schema(ref_template=_SCHEMAS)),
                 ("SkeletonSequence", SkeletonSequence.model_json_schema(ref_template=_SCHEMAS)),
             ):

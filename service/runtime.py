@@ -29,8 +29,10 @@ from service.errors import StartupError
 from service.incidents.log import IncidentLog
 from service.live.clock import SteadyClock
 from service.metrics import Metrics
+from service.notifications.callbacks import Callbacks
 from service.notifications.messenger import Pictures
-from service.notifications.notifier import Notifier
+from service.notifications.notifier import Notifier, signing_key
+from service.notifications.posting import Poster
 from service.notifications.store import NotificationStore
 from service.retention import IncidentRetention, Janitor, NotificationRetention, RetentionPolicy
 from service.scoring.keeper import ModelKeeper
@@ -56,12 +58,14 @@ class Runtime:
         database: The database.
         lease: The right to run the cameras of the database; None for a process that runs none.
         metrics: Prometheus metrics.
+        policy: Which addresses may be connected to.
         models: The models, as soon as they are loaded.
         clips: The parts that score posted clips.
         streams: The parts that store and publish events.
         cameras: The parts that watch cameras.
         notifications: Events that the webhook has not delivered yet, and how far each sink is.
         notifier: The webhook and MQTT.
+        callbacks: Posts to the callbacks of clips.
         janitor: Applies retention.
         keys: API keys, sessions and the log of changes.
         limits: Limits of requests and connections.
@@ -72,12 +76,14 @@ class Runtime:
     database: Database
     lease: Lease | None
     metrics: Metrics
+    policy: StreamPolicy
     models: ModelKeeper
     clips: Clips
     streams: Streams
     cameras: Cameras
     notifications: NotificationStore
     notifier: Notifier
+    callbacks: Callbacks
     janitor: Janitor
     keys: KeyStore
     limits: Limits
@@ -133,7 +139,7 @@ class Runtime:
         clock, metrics = SteadyClock(), Metrics()
         models = ModelKeeper(lambda: load(settings), watched=watched_files(settings))
         policy = StreamPolicy(settings.allowed_stream_cidrs, settings.media_dirs)
-        clips = open_clips(settings, folder, database, models, metrics, clip_scorer)
+        clips = open_clips(settings, folder, database, models, metrics, policy, clip_scorer)
         streams = open_streams(settings, database, clock)
         cameras = open_cameras(settings, folder, database, models, metrics, clock, policy, streams, clips.store)
         notifications = NotificationStore(database)
@@ -157,12 +163,14 @@ class Runtime:
             database=database,
             lease=lease,
             metrics=metrics,
+            policy=policy,
             models=models,
             clips=clips,
             streams=streams,
             cameras=cameras,
             notifications=notifications,
             notifier=notifier,
+            callbacks=Callbacks(clips.store, folder, Poster(signing_key(settings), policy), metrics),
             janitor=_open_janitor(settings, folder, clips, streams, cameras, notifications),
             keys=KeyStore(database),
             limits=Limits(settings.requests_per_minute, settings.connections_per_address),
@@ -203,10 +211,12 @@ class Runtime:
         self.lease.start()
         self.models.start()
         self.clips.runner.start()
+        self.clips.fetcher.start()
         self.janitor.start()
         self.cameras.recorder.start()
         self.cameras.engine.start()
         self.notifier.start()
+        self.callbacks.start()
         self.cameras.manager.start()
 
     def stop(self) -> None:
@@ -223,9 +233,11 @@ class Runtime:
                     self.lease,
                     self.streams.relay,
                     self.notifier,
+                    self.callbacks,
                     self.streams.log,
                     self.janitor,
                     self.cameras.recorder,
+                    self.clips.fetcher,
                     self.clips.runner,
                     self.cameras.engine,
                     self.cameras.manager,
@@ -318,6 +330,8 @@ def _recover(settings: Settings, folder: DataFolder, clips: Clips, streams: Stre
         ) from error
     except OSError as error:
         raise StartupError(f"{key} cannot be written: {error.strerror or error}; set DAFLOW_DATA_DIR") from error
+    if cameras.store.cipher is not None:
+        clips.store.use_cipher(cameras.store.cipher)
     try:
         cameras.manager.load()
     except CamerasFileError as error:

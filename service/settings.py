@@ -173,7 +173,9 @@ class Settings(BaseSettings):
         "`DAFLOW_ALLOWED_STREAM_CIDRS`.",
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="Secret that signs posted events: at least 16 characters, or `whsec_` followed by base64."
+        None,
+        description="Secret that signs posted events and callbacks of clips: at least 16 characters, or `whsec_` "
+        "followed by base64.",
     )
     mqtt_url: SecretStr | None = Field(
         None, description="URL of the MQTT broker, such as `mqtt://user:password@host:1883`, or `mqtts://` for TLS."
@@ -181,9 +183,7 @@ class Settings(BaseSettings):
     mqtt_prefix: str = Field(
         "daflow", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", description="First level of all MQTT topics."
     )
-    channels_file: Path | None = Field(
-        None, description="YAML file with the channels through which Apprise tells people; docs/backends.md has one."
-    )
+    channels_file: Path | None = Field(None, description="YAML file with channels (Apprise), see docs/backends.md.")
     false_alarms_per_day: PositiveFloat = Field(
         1.0,
         description="False-alarm budget of each camera, and of clips: false alarms per day of footage like the "
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     false_alarms_per_hour: PositiveFloat | None = Field(
         None, exclude=True, repr=False, description="Old name of `DAFLOW_FALSE_ALARMS_PER_DAY`, per hour."
     )
-    max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest upload in bytes.")
+    max_clip_bytes: PositiveInt = Field(512 * 1024**2, description="Largest clip in bytes, uploaded or fetched.")
     max_clip_seconds: PositiveFloat = Field(600.0, description="Longest clip in seconds.")
     max_clip_pixels: PositiveInt = Field(3840 * 2160, description="Largest picture of a clip, width times height.")
     max_clip_fps: PositiveFloat = Field(240.0, description="Highest frame rate of a clip.")
@@ -210,10 +210,10 @@ class Settings(BaseSettings):
         description="Clips scored at the same time. A long clip and short ones, of at most 1,500 frames, take turns.",
     )
     clip_queue_size: PositiveInt = Field(
-        16, description="Most clips that wait to be scored; further ones are refused with 429."
+        16, description="Most clips that wait to be scored or are fetched; further ones are refused with 429."
     )
     clip_max_attempts: PositiveInt = Field(
-        3, description="Attempts to score a clip, counting those that a crash interrupted, before it fails."
+        3, description="Attempts to fetch or score a clip, counting those that a crash interrupted, before it fails."
     )
     clip_retention_hours: PositiveFloat = Field(168.0, description="Hours after which a finished clip is removed.")
     clip_storage_bytes: PositiveInt = Field(
@@ -242,9 +242,8 @@ class Settings(BaseSettings):
     )
     allowed_stream_cidrs: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
-        description="Networks, separated by commas, that cameras and the webhook may use besides public addresses, "
-        "such "
-        "as `192.168.1.0/24`.",
+        description="Networks, separated by commas, that cameras, the webhook, clips that are fetched and their "
+        "callbacks may use besides public addresses, such as `192.168.1.0/24`.",
     )
     camera_fps: float = Field(
         15.0,

@@ -16,6 +16,7 @@ from service.cameras.manager import CameraManager
 from service.cameras.models import CameraModels
 from service.cameras.store import CameraStore
 from service.clips.decoding import ClipLimits
+from service.clips.fetching import Fetcher
 from service.clips.messages import ClipEventBus
 from service.clips.renditions import Renditions
 from service.clips.scorer import ClipScorer, clip_limits
@@ -49,6 +50,7 @@ class Clips:
     Attributes:
         store: Clips in the database.
         intake: Accepts uploads and queues them.
+        fetcher: Fetches those that were posted as an address.
         runner: The workers that score them.
         scorer: Makes the scorer of a clip from the loaded models.
         events: Progress and scores of clips, for subscribers.
@@ -57,6 +59,7 @@ class Clips:
 
     store: ClipStore
     intake: Intake
+    fetcher: Fetcher
     runner: ClipRunner
     scorer: Callable[[LoadedModels], ClipScorer]
     events: ClipEventBus
@@ -120,6 +123,7 @@ def open_clips(
     database: Database,
     models: ModelKeeper,
     metrics: Metrics,
+    policy: StreamPolicy,
     clip_scorer: Callable[[LoadedModels, ClipLimits], ClipScorer],
 ) -> Clips:
     """Put together the parts that score posted clips."""
@@ -128,6 +132,19 @@ def open_clips(
     def scorer(loaded: LoadedModels) -> ClipScorer:
         return clip_scorer(loaded, limits)
 
+    def refused(cause: str) -> None:
+        metrics.rejected.labels(cause).inc()
+
+    runner = ClipRunner(
+        store,
+        folder,
+        models,
+        scorer,
+        events,
+        metrics,
+        workers=settings.clip_workers,
+        budget_s=settings.max_clip_scoring_s,
+    )
     return Clips(
         store=store,
         intake=Intake(
@@ -136,18 +153,20 @@ def open_clips(
             limits=limits,
             max_bytes=settings.max_clip_bytes,
             queue_size=settings.clip_queue_size,
-            on_refusal=lambda cause: metrics.rejected.labels(cause).inc(),
+            on_refusal=refused,
         ),
-        runner=ClipRunner(
+        fetcher=Fetcher(
             store,
             folder,
-            models,
-            scorer,
             events,
-            metrics,
-            workers=settings.clip_workers,
-            budget_s=settings.max_clip_scoring_s,
+            policy,
+            limits=limits,
+            max_bytes=settings.max_clip_bytes,
+            max_attempts=settings.clip_max_attempts,
+            on_queued=runner.wake,
+            on_failure=refused,
         ),
+        runner=runner,
         scorer=scorer,
         events=events,
         renditions=Renditions(folder, limits),

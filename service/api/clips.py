@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from service.addresses.urls import StreamUrl
 from service.api.dependencies import ClipId, Cursor, RuntimeDep
-from service.api.documents import Clip, ClipPage, ClipWithResult, clip_document
+from service.api.documents import Clip, ClipAddress, ClipPage, ClipWithResult, clip_document
+from service.api.middleware import MAX_SMALL_BODY
 from service.api.problems import Kind, ProblemError, media, queue_full, responses
 from service.api.sockets import UNKNOWN_CODE, send, send_text, stream
+from service.clips.download import clip_address
 from service.clips.messages import ClipEvent, ClipHello, ClipLagged, final_event
 from service.clips.renditions import Rendition
-from service.clips.store import ClipJob, ClipState, QueueFull, UnknownClip
+from service.clips.store import QueueFull, UnknownClip
+from service.clips.tables import ClipJob, ClipState
+from service.clips.uploads import read_document
 from service.documents.results import ClipResult
+from service.notifications.callbacks import callback_address
 from service.runtime import Runtime
 from service.storage.folder import RESULT
 from service.streams.bus import Subscription
@@ -33,7 +42,7 @@ _RETRY_AFTER_S: Final = 5.0
 _UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "The video file: as the body itself, or as the field `file` of a form.",
+        "description": "The video file: as the body itself, or as the field `file` of a form. Or its address, as JSON.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -47,8 +56,24 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
             "application/octet-stream": {
                 "schema": {"type": "string", "format": "binary", "description": "The video file."}
             },
+            "application/json": {"schema": {"$ref": "#/components/schemas/ClipAddress"}},
         },
-    }
+    },
+    "callbacks": {
+        "finished": {
+            "{$request.query.callback_url}": {
+                "post": {
+                    "summary": "A clip has finished",
+                    "description": "Signed as events of the webhook are. Any answer but 2xx is tried again later.",
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ClipFinished"}}},
+                    },
+                    "responses": {"2XX": {"description": "Accepted."}},
+                }
+            }
+        }
+    },
 }
 _FINISHED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": ClipWithResult, "description": "Finished within `wait`; if it is done, `result` has the scores."}
@@ -69,7 +94,9 @@ _FINISHED: Final[dict[int | str, dict[str, Any]]] = {
         Kind.CROSS_ORIGIN,
         Kind.UPLOAD_STALLED,
         Kind.CLIP_TOO_LARGE,
+        Kind.BODY_TOO_LARGE,
         Kind.CLIP_REJECTED,
+        Kind.STREAM_URL_REFUSED,
         Kind.QUEUE_FULL,
         Kind.MODELS_UNAVAILABLE,
         Kind.STORAGE_FULL,
@@ -82,11 +109,30 @@ async def post_clip(
         float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the result before answering.", examples=[30])
     ] = 0.0,
     keypoints: Annotated[bool, Query(description="Whether the result has the joints of every person.")] = True,
+    callback_url: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=2048,
+            description="Address that is posted to when the clip is done, failed or cancelled. It belongs into the "
+            "document if the clip is posted as an address.",
+            examples=["https://hooks.example/clips"],
+        ),
+    ] = None,
 ) -> Response:
-    """Upload a video. It waits in the queue until a worker is free to score it."""
+    """Upload a video, or post its address. It waits in the queue until a worker is free to score it."""
     _require_models(runtime)
+    posted = await _posted_address(request)
+    if posted is not None and callback_url is not None:
+        raise _invalid("query", "callback_url", "belongs into the JSON document, beside url")
+    callback = await _allowed(runtime, posted.callback_url if posted else callback_url, callback_address)
+    address = await _allowed(runtime, posted.url if posted else None, clip_address)
     try:
-        job = await runtime.clips.intake.accept(request, keypoints=keypoints)
+        if address is None:
+            job = await runtime.clips.intake.accept(request, keypoints=keypoints, callback=callback)
+        else:
+            job = await runtime.clips.intake.accept_address(address, keypoints=keypoints, callback=callback)
+            runtime.clips.fetcher.wake()
     except QueueFull as error:
         raise queue_full(error, runtime.clips.runner.seconds_per_clip() or _RETRY_AFTER_S) from error
     runtime.clips.runner.wake()
@@ -124,7 +170,7 @@ def get_clip(runtime: RuntimeDep, clip_id: ClipId) -> Response:
     responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND),
 )
 def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
-    """Delete a clip and its files, in any state; scoring ends at once."""
+    """Delete a clip, its files and its callback, in any state; fetching and scoring end at once."""
     runtime.clips.runner.delete(clip_id)
 
 
@@ -134,7 +180,7 @@ def delete_clip(runtime: RuntimeDep, clip_id: ClipId) -> None:
     responses=responses(Kind.CROSS_ORIGIN, Kind.CLIP_NOT_FOUND, Kind.CLIP_FINISHED),
 )
 async def cancel_clip(runtime: RuntimeDep, clip_id: ClipId) -> Clip:
-    """Take a clip out of the queue, or stop scoring it; it stays in the list."""
+    """Take a clip out of the queue, or stop fetching or scoring it; it stays in the list."""
     await run_in_threadpool(runtime.clips.runner.cancel, clip_id)
     job = await _finished(runtime, clip_id, _CANCEL_WAIT_S)
     return clip_document(job, runtime.clips.runner.running(clip_id))
@@ -219,6 +265,31 @@ async def _send_events(
                 runtime.metrics.dropped_events.inc(posted.message.dropped)
             await send_text(socket, posted.text)
     await socket.close()
+
+
+async def _posted_address(request: Request) -> ClipAddress | None:
+    """The address of a video in the body; None if the body is the video itself, and was not read."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return None
+    body = await read_document(request, MAX_SMALL_BODY)
+    try:
+        return ClipAddress.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+
+
+async def _allowed(runtime: Runtime, url: str | None, read: Callable[[str], StreamUrl]) -> StreamUrl | None:
+    """An address that a client gave, read and checked; raises `StreamUrlError`."""
+    if url is None:
+        return None
+    address = read(url)
+    await run_in_threadpool(runtime.policy.check, address)
+    return address
+
+
+def _invalid(where: str, name: str, message: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": (where, name), "msg": message, "type": "value_error"}])
 
 
 async def _finished(runtime: Runtime, clip_id: str, seconds: float) -> ClipJob:

@@ -8,13 +8,47 @@ from pydantic import Field
 
 from service.cameras.status import CameraStatus
 from service.clips.messages import Failure, failure
-from service.clips.store import ClipJob, ClipState
+from service.clips.tables import Callback, CallbackState, ClipJob, ClipState
 from service.clips.worker import RunningClip
 from service.documents.base import Document
 from service.documents.messages import Event, IncidentInfo, IncidentName
 from service.documents.results import ClipResult, ModelInfo, Threshold
 from service.documents.reviews import MOST_AT_ONCE, ReviewChange
 from service.notifications.store import Delivery, DeliveryState
+
+
+class ClipAddress(Document):
+    """A video on the web, which the service fetches."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=2048,
+        description="Address of the video, `https://` or `http://`; a private or local one must be listed in "
+        "`DAFLOW_ALLOWED_STREAM_CIDRS`.",
+        examples=["https://videos.example/entrance.mp4"],
+    )
+    callback_url: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="Address that is posted to when the clip is done, failed or cancelled; the same rules apply.",
+        examples=["https://hooks.example/clips"],
+    )
+
+
+class CallbackInfo(Document):
+    """What became of the callback of a clip."""
+
+    url: str = Field(description="The address without credentials.", examples=["https://hooks.example/clips"])
+    state: CallbackState = Field(
+        description="`pending`: it is posted when the clip has finished, and again until it is accepted; `delivered`; "
+        "`dead`: it was given up."
+    )
+    attempts: int = Field(description="Number of attempts so far.", examples=[1])
+    problem: str | None = Field(description="Why the last attempt failed.", examples=["the receiver answered 500"])
+    next_at: datetime | None = Field(
+        description="When the next attempt is made; null before the clip has finished, and after the last attempt."
+    )
 
 
 class Video(Document):
@@ -34,16 +68,29 @@ class Clip(Document):
 
     id: str = Field(description="Id of the clip.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"])
     state: ClipState = Field(
-        description="`queued`, `running`, and then one of `done`, `failed`, `cancelled`.", examples=["running"]
+        description="`fetching` if it was posted as an address, `queued`, `running`, and then one of `done`, `failed`, "
+        "`cancelled`.",
+        examples=["running"],
     )
-    filename: str | None = Field(description="File name that the client sent.", examples=["entrance.mp4"])
-    size_bytes: int = Field(description="Size of the upload in bytes.", examples=[2482913])
+    filename: str | None = Field(
+        description="File name that the client sent, or the last part of the path of `url`.", examples=["entrance.mp4"]
+    )
+    url: str | None = Field(
+        description="Address that it was posted as, without credentials; null for an upload.",
+        examples=["https://videos.example/entrance.mp4"],
+    )
+    size_bytes: int = Field(description="Size of the file in bytes; 0 until it was fetched.", examples=[2482913])
     keypoints: bool = Field(description="Whether the result has joints.")
-    video: Video = Field(description="The video as its container describes it.")
-    attempts: int = Field(description="Times that scoring was started; more than one after a crash.", examples=[1])
+    video: Video | None = Field(description="The video as its container describes it; null until it was fetched.")
+    attempts: int = Field(
+        description="Times that scoring was started; more than one after a crash. While it is fetched, times that "
+        "fetching was started.",
+        examples=[1],
+    )
     frames_done: int = Field(description="Frames scored so far.", examples=[412])
     frames_total: int = Field(description="Frames to score; an estimate until the clip is done.", examples=[1394])
     error: Failure | None = Field(description="Why the clip failed; null otherwise.")
+    callback: CallbackInfo | None = Field(description="The callback, and what became of it; null without one.")
     created_at: datetime = Field(description="When the clip was accepted.", examples=["2026-01-31T09:26:53Z"])
     started_at: datetime | None = Field(description="When scoring last started.", examples=["2026-01-31T09:26:54Z"])
     finished_at: datetime | None = Field(
@@ -244,16 +291,29 @@ def clip_document(job: ClipJob, running: RunningClip | None) -> Clip:
         id=job.id,
         state=job.state,
         filename=job.filename,
+        url=job.url,
         size_bytes=job.size_bytes,
         keypoints=job.keypoints,
-        video=Video.model_validate(job.video, from_attributes=True),
+        video=None if job.video is None else Video.model_validate(job.video, from_attributes=True),
         attempts=job.attempts,
         frames_done=progress.frames_done,
         frames_total=progress.frames_total,
         error=failure(job),
+        callback=None if job.callback is None else _callback(job.callback, finished=job.state.finished),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+    )
+
+
+def _callback(callback: Callback, *, finished: bool) -> CallbackInfo:
+    due = finished and callback.state is CallbackState.PENDING
+    return CallbackInfo(
+        url=callback.url,
+        state=callback.state,
+        attempts=callback.attempts,
+        problem=callback.problem,
+        next_at=callback.next_at if due else None,
     )
 
 

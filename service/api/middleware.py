@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import sockets
 from service.api.browsers import SAFE_HEADERS, known_host, same_origin
 from service.api.problems import Kind, ProblemError, problem_of, problem_response
-from service.clips.uploads import UploadRefused, read_document
+from service.clips.refusals import UploadRefused
+from service.clips.uploads import read_document
 
 MAX_SMALL_BODY: Final = 64 * 1024
 """Most bytes of a body that is not an upload. A camera with hundreds of zones would have a larger one."""

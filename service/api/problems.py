@@ -25,14 +25,8 @@ from service.calibration.gathering import CalibrationRefused
 from service.cameras.manager import TooManyCameras
 from service.cameras.store import UnknownCamera
 from service.clips.decoding import ClipRejected
+from service.clips.refusals import BodyTooLarge, ClipTooLarge, MalformedUpload, UploadIncomplete, UploadStalled
 from service.clips.store import IllegalClipTransition, QueueFull, UnknownClip
-from service.clips.uploads import (
-    BodyTooLarge,
-    ClipTooLarge,
-    MalformedUpload,
-    UploadIncomplete,
-    UploadStalled,
-)
 from service.errors import StorageFull
 from service.incidents.reviews import ReviewConflict
 from service.incidents.rows import UnknownIncident
@@ -205,9 +199,9 @@ class Kind(Enum):
     STREAM_URL_REFUSED = (
         "stream-url-refused",
         422,
-        "The address of the camera is refused",
-        "The address is not valid or not allowed; `cause` is a stable slug such as `scheme`, `forbidden-address` or "
-        "`no-such-file`. No connection was made.",
+        "The address is refused",
+        "The address of a camera, a clip or a callback is not valid or not allowed; `cause` is a stable slug such as "
+        "`scheme`, `forbidden-address` or `no-such-file`. No connection was made.",
     )
     CALIBRATION_REFUSED = (
         "calibration-refused",

@@ -31,7 +31,8 @@ from service.cameras.manager import CameraManager
 from service.cameras.models import CameraModels
 from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, StoredCalibration, UnknownCamera
-from service.clips.store import ClipState, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import ClipState
 from service.documents.results import ClipResult
 from service.incidents.store import IncidentStore
 from service.storage.database import utc_now

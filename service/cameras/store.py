@@ -132,6 +132,11 @@ class CameraStore:
         self._clock = clock
         self._cipher = cipher
 
+    @property
+    def cipher(self) -> Cipher | None:
+        """What encrypts the addresses; None until there is a key."""
+        return self._cipher
+
     def encrypt_all(self, new_cipher: Callable[[], Cipher]) -> None:
         """Encrypt the addresses that are not, or not with the newest key.
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from service.cli.console import ClipBar, DataDir, complain, err, fail, one_line_for, out, progress_bar
 from service.cli.keys import app as keys_app
 from service.cli.keys import first_key
+from service.cli.videos import is_address, local_video
 from service.errors import StartupError
 from service.logs import configure_logging
 from service.settings import Settings, SettingsError, load_settings, unknown_variables
@@ -136,7 +137,7 @@ def _serve(
 
 @app.command()
 def score(
-    clip: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    clip: Annotated[str, typer.Argument(help="The video file, or its https or http address.", show_default=False)],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file, as JSON.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write one row per frame and person to this file, as CSV.")
@@ -151,9 +152,10 @@ def score(
     device: Device = None,
     pose_weights: PoseWeights = None,
 ) -> None:
-    """Score one video file, without the service."""
+    """Score one video, without the service."""
     settings = _settings(device=device, pose_weights=pose_weights)
-    _check_files(clip, [path for path in (json_file, csv_file, plot_file, video_file) if path])
+    outputs = [path for path in (json_file, csv_file, plot_file, video_file) if path]
+    _check_files(None if is_address(clip) else Path(clip), outputs)
 
     from service.clips import rendering
     from service.clips.decoding import ClipRejected
@@ -161,10 +163,11 @@ def score(
     from service.scoring.loading import ModelUnavailable
     from service.storage.writing import atomic_write
 
-    with one_line_for(ModelUnavailable, ClipRejected, OSError), progress_bar() as progress:
+    errors = one_line_for(ModelUnavailable, ClipRejected, OSError)
+    with local_video(clip, settings) as file, errors, progress_bar() as progress:
         task = progress.add_task("loading models", total=None)
         scorer = ClipScorer.load(settings)
-        result = scorer.score(clip, ClipBar(progress, task), keypoints=keypoints or video_file is not None)
+        result = scorer.score(file, ClipBar(progress, task), keypoints=keypoints or video_file is not None)
         if json_file:
             document = result.model_dump_json(exclude=None if keypoints else _JOINTS)
             with atomic_write(json_file) as stream:
@@ -177,13 +180,13 @@ def score(
         if video_file:
             progress.update(task, description="drawing", completed=0)
             rendering.annotate(
-                clip,
+                file,
                 result,
                 video_file,
                 clip_limits(settings),
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
-    _print_summary(clip, result)
+    _print_summary(file.name, result)
 
 
 @app.command()
@@ -466,9 +469,9 @@ def _check_files(clip: Path | None, outputs: list[Path]) -> None:
             fail(f"{output} is the clip itself and would be overwritten; choose another name")
 
 
-def _print_summary(clip: Path, result: ClipResult) -> None:
+def _print_summary(clip: str, result: ClipResult) -> None:
     scored = [frame.level for frame in result.frames if frame.level is not None]
-    table = Table(title=escape(clip.name), show_header=False, title_justify="left")
+    table = Table(title=escape(clip), show_header=False, title_justify="left")
     table.add_row("clip", f"{result.clip.frames} frames, {result.clip.duration_s:.1f} s, {result.clip.fps:.4g} fps")
     table.add_row("people", f"{len(result.tracks)} tracks, {sum(track.windows for track in result.tracks)} windows")
     table.add_row("scored", f"{len(scored)} frames, highest level {max(scored):.4f}" if scored else "no frame")

@@ -6,11 +6,13 @@ dropped.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from service.clips.store import ClipJob, ClipState
+from model.behaviours import Kind
+from service.clips.tables import ClipJob, ClipState
 from service.documents.base import Document
 from service.documents.results import FrameScore
 from service.streams.bus import Bus
@@ -54,7 +56,7 @@ class ClipScore(Document):
 
 
 class State(Document):
-    """The clip started, or waits again because the service is stopping."""
+    """The clip was fetched, started, or waits again because the service is stopping."""
 
     type: Literal["state"] = Field(default="state", description="Tag of the message.")
     state: Literal[ClipState.QUEUED, ClipState.RUNNING] = Field(description="New state of the clip.")
@@ -94,6 +96,34 @@ clip_event_adapter: Final[TypeAdapter[ClipEvent]] = TypeAdapter(ClipEvent)
 """Reads a message of any type."""
 
 
+class ClipSummary(Document):
+    """What a clip that is done shows."""
+
+    frames: int = Field(description="Number of frames.", examples=[1394])
+    duration_s: float = Field(description="Seconds.", examples=[139.4])
+    people: int = Field(description="Number of people who were followed.", examples=[6])
+    anomalies: int = Field(description="Number of anomalies.", examples=[2])
+    kinds: dict[Kind, int] = Field(description="Number of anomalies of each kind.", examples=[{"fall": 2}])
+    peak_level: float | None = Field(description="Highest level of a person; null if nobody has one.", examples=[0.95])
+
+
+class ClipFinished(Document):
+    """What is posted to the callback of a clip when it has finished."""
+
+    type: Literal["clip.done", "clip.failed", "clip.cancelled"] = Field(description="How it ended.")
+    clip: str = Field(description="Id of the clip.", examples=["0b1c5a3e9f7d4c2b8a6e1f0d3c5b7a99"])
+    state: ClipState = Field(description="`done`, `failed` or `cancelled`.", examples=["done"])
+    filename: str | None = Field(description="File name of the clip.", examples=["entrance.mp4"])
+    url: str | None = Field(description="Address that it was fetched from, without credentials; null for an upload.")
+    finished_at: datetime = Field(description="When it ended.", examples=["2026-01-31T09:27:31Z"])
+    summary: ClipSummary | None = Field(description="What a clip that is done shows; null otherwise.")
+    error: Failure | None = Field(description="Why a clip failed; null otherwise.")
+    result: str | None = Field(
+        description="Path of the result of a clip that is done; null otherwise.",
+        examples=["/v1/clips/0b1c/result.json"],
+    )
+
+
 def result_path(clip_id: str) -> str:
     """Path of a clip's result in the API."""
     return f"/v1/clips/{clip_id}/result.json"
@@ -104,6 +134,36 @@ def failure(job: ClipJob) -> Failure | None:
     if job.error_cause is None:
         return None
     return Failure(cause=job.error_cause, detail=job.error_detail or job.error_cause)
+
+
+def finished_document(job: ClipJob, summary: ClipSummary | None) -> ClipFinished:
+    """What is posted to the callback of a clip.
+
+    Args:
+        job: The clip; it has finished.
+        summary: What it shows, if it is done.
+
+    Raises:
+        ValueError: It has not finished.
+    """
+    types: dict[ClipState, Literal["clip.done", "clip.failed", "clip.cancelled"]] = {
+        ClipState.DONE: "clip.done",
+        ClipState.FAILED: "clip.failed",
+        ClipState.CANCELLED: "clip.cancelled",
+    }
+    if job.state not in types or job.finished_at is None:
+        raise ValueError(f"clip {job.id} is {job.state} and has not finished")
+    return ClipFinished(
+        type=types[job.state],
+        clip=job.id,
+        state=job.state,
+        filename=job.filename,
+        url=job.url,
+        finished_at=job.finished_at,
+        summary=summary,
+        error=failure(job),
+        result=result_path(job.id) if job.state is ClipState.DONE else None,
+    )
 
 
 def final_event(job: ClipJob) -> FinalEvent | None:

@@ -19,7 +19,8 @@ from service.clips.decoding import ClipRejected
 from service.clips.messages import Cancelled, ClipEventBus, ClipScore, Progress, State, final_event
 from service.clips.scorer import ClipScorer, ScoringCancelled
 from service.clips.slots import Slot, Slots
-from service.clips.store import ClipJob, ClipState, ClipStore, IllegalClipTransition, UnknownClip
+from service.clips.store import ClipStore, IllegalClipTransition, UnknownClip
+from service.clips.tables import ClipJob, ClipState
 from service.documents.results import FrameScore
 from service.metrics import Metrics
 from service.scoring.keeper import ModelKeeper

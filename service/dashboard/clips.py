@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from starlette.requests import Request
 
 from model.behaviours import Kind
 from service.clips.messages import FinalEvent, Progress, State
+from service.clips.tables import ClipState
 from service.dashboard.charts import Player, marks
 from service.dashboard.frame import Facts, Moment, ask, attempt, button, card, empty, frame, heading, path, text
 from service.dashboard.visitor import Refused, Visitor
@@ -27,13 +29,15 @@ _PAGE: Final = 50
 _POINTS: Final = 1200
 """Most points of the timeline that are sent to the browser."""
 _STATES: Final = {
+    "fetching": "Fetching",
     "queued": "Queued",
     "running": "Scoring",
     "done": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
-_TONES: Final = {"done": "good", "failed": "alert", "running": "", "queued": "", "cancelled": ""}
+_TONES: Final = {"done": "good", "failed": "alert", "running": "", "queued": "", "fetching": "", "cancelled": ""}
+_UNFINISHED: Final = ("fetching", "queued", "running")
 _DOWNLOADS: Final = {
     "annotated.mp4": "Video (MP4)",
     "scores.csv": "Scores (CSV)",
@@ -75,6 +79,7 @@ class _View:
                 with card():
                     drop = Drop(f"up to {size(settings.max_clip_bytes)} and {duration(settings.max_clip_seconds)}")
                     drop.on("accepted", lambda event: ui.navigate.to(f"/clips/{event.args}"))
+                    self._address_field()
                 with card("Earlier clips", "side"):
                     await self._list()
             self._detail = ui.element("div").classes("stack")
@@ -83,6 +88,25 @@ class _View:
         else:
             with self._detail, card(), empty("No clip selected", _ADVICE, "movie"):
                 pass
+
+    def _address_field(self) -> None:
+        async def fetch() -> None:
+            trouble.set_visibility(False)
+            try:
+                clip = await self._visitor.post("/v1/clips", {"url": (field.value or "").strip()})
+            except Refused as error:
+                trouble.set_content(escape(str(error)))
+                trouble.set_visibility(True)
+            else:
+                ui.navigate.to(f"/clips/{clip['id']}")
+
+        with ui.element("div").classes("row").style("margin-top: 1rem"):
+            field = ui.input("Address of a video").style("flex: 1 1 12rem")
+            field.props("outlined dense maxlength=2048 spellcheck=false autocapitalize=none inputmode=url")
+            field.on("keydown.enter", fetch)
+            button("Fetch", fetch)
+        trouble = text("", "p", "trouble").props('role="alert"')
+        trouble.set_visibility(False)
 
     @ui.refreshable_method
     async def _list(self) -> None:
@@ -106,8 +130,9 @@ class _View:
             text(_STATES[clip["state"]], "span", f"pill {_TONES[clip['state']]}")
             with ui.element("span").classes("meta"):
                 Moment(clip["created_at"], "ago")
-                text(duration(clip["video"]["duration_s"]), "span")
-        if clip["state"] in ("queued", "running"):
+                if clip["video"] is not None:
+                    text(duration(clip["video"]["duration_s"]), "span")
+        if clip["state"] in _UNFINISHED:
             self._follow(clip["id"])
 
     async def _show(self) -> None:
@@ -140,21 +165,26 @@ class _View:
                 heading(_name(clip)).classes("name")
                 text(_STATES[clip["state"]], "span", f"pill {_TONES[clip['state']]}")
                 ui.element("span").classes("grow")
-                if clip["state"] in ("queued", "running"):
+                if clip["state"] in _UNFINISHED:
                     button("Cancel", self._cancel)
                 else:
                     button("Delete…", self._ask_delete, kind="danger")
-            if clip["state"] in ("queued", "running"):
+            if clip["state"] in _UNFINISHED:
                 self._words = text("", "p", "soft").props('role="status"')
                 self._bar = ui.element("progress").props('aria-label="Frames scored"')
                 self._advance(clip["frames_done"], clip["frames_total"])
                 self._follow(clip["id"])
+            if clip["url"]:
+                text(clip["url"], "p", "soft small")
             if clip["error"]:
                 text(sentence(clip["error"]["detail"]), "p", "trouble")
 
     def _advance(self, done: int, total: int) -> None:
         if self._words is None or self._bar is None:
             # The list follows clips before the page shows one, and events may be older than the clip that it shows.
+            return
+        if self._clip["state"] == "fetching":
+            self._words.set_content("Fetching the video from its address.")
             return
         if self._clip["state"] == "queued" and not done:
             self._words.set_content("Waiting in the queue.")
@@ -181,6 +211,9 @@ class _View:
                         continue
                     if isinstance(event, State):
                         self._clip["state"] = event.state
+                        if event.state is ClipState.QUEUED:
+                            with self._detail:
+                                self._advance(self._clip["frames_done"], self._clip["frames_total"])
                     # A bar needs no more than a hundred steps.
                     if isinstance(event, Progress) and event.frames_done - shown >= event.frames_total / 100:
                         shown = event.frames_done
@@ -257,8 +290,8 @@ def register(app: FastAPI, runtime: Runtime, watch: Watch) -> None:
 
 
 _ADVICE: Final = (
-    "Upload a video or select an earlier clip. Its level over time, its anomalies and the video with skeletons appear "
-    "here."
+    "Upload a video, give its address, or select an earlier clip. Its level over time, its anomalies and the video "
+    "with skeletons appear here."
 )
 
 

@@ -26,6 +26,12 @@ CHANNEL: Final = "channel-"
 """Before the name of a channel, the name of its sink."""
 
 
+def signing_key(settings: Settings) -> bytes | None:
+    """Key of the signature of everything that is posted; None leaves the signature out."""
+    secret = settings.webhook_secret
+    return None if secret is None else webhook_key(secret.get_secret_value())
+
+
 class Notifier:
     """The sinks that are configured.
 
@@ -60,9 +66,7 @@ class Notifier:
                 policy.check(url)
             except StreamUrlError as error:
                 raise StartupError(f"{error}; set DAFLOW_WEBHOOK_URL") from error
-            secret = settings.webhook_secret
-            key = None if secret is None else webhook_key(secret.get_secret_value())
-            sinks[webhook.SINK] = Webhook(store, url, key, policy, metrics)
+            sinks[webhook.SINK] = Webhook(store, url, signing_key(settings), policy, metrics)
         if settings.role is Role.ALL and settings.mqtt_url is not None:
             broker = broker_url(settings.mqtt_url.get_secret_value())
             sinks[mqtt.SINK] = Mqtt(store, incidents, cameras, broker, settings.mqtt_prefix, metrics)

@@ -1,29 +1,18 @@
-"""Posts every event to one URL, signed, and retries until the receiver accepts it or it is given up.
-
-Requests follow Standard Webhooks: ``webhook-id`` is the same for every attempt, so that a receiver recognises
-repetitions, and ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``.
-"""
+"""Posts every event to one URL, signed, and retries until the receiver accepts it or it is given up."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import ssl
 import threading
-import time
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
-import httpx
 import structlog
 
-from pose.live import SourceError
 from service.addresses.policy import StreamPolicy
-from service.addresses.urls import StreamUrl, StreamUrlError, UrlKind, parse
+from service.addresses.urls import StreamUrl
+from service.addresses.web import web_address
 from service.documents.messages import Event
 from service.metrics import Metrics
+from service.notifications.posting import NotDelivered, Poster, Schedule
 from service.notifications.store import Delivery, NotificationStore
 from service.notifications.turns import take_turns
 from service.storage.database import Clock, utc_now
@@ -32,35 +21,9 @@ SINK: Final = "webhook"
 
 _PAGE: Final = 32
 _LOOK_S: Final = 2.0
-_TIMEOUT_S: Final = 10.0
-_STOP_S: Final = 15.0
+_STOP_S: Final = 20.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When a failed delivery is tried again: after a pause that doubles.
-
-    Attributes:
-        attempts: Number of attempts before the delivery is given up.
-        first_s: Pause after the first attempt, in seconds.
-        longest_s: Longest pause, in seconds.
-    """
-
-    attempts: int = 12
-    first_s: float = 5.0
-    longest_s: float = 3600.0
-
-    def pause(self, failures: int) -> timedelta | None:
-        """The pause after this number of failures; None when the delivery is given up."""
-        if failures >= self.attempts:
-            return None
-        return timedelta(seconds=min(self.first_s * 2 ** (failures - 1), self.longest_s))
-
-
-class NotDelivered(Exception):
-    """The receiver has not accepted an event; the message says why, in one line without the URL."""
 
 
 def webhook_address(url: str) -> StreamUrl:
@@ -69,16 +32,7 @@ def webhook_address(url: str) -> StreamUrl:
     Raises:
         StreamUrlError: The URL is not valid, or neither http nor https.
     """
-    parsed = parse(url)
-    if parsed.kind is not UrlKind.STREAM or parsed.scheme not in ("http", "https"):
-        raise StreamUrlError("scheme", "the URL of a webhook must begin with https:// or http://")
-    return parsed
-
-
-def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """Value of ``webhook-signature``: ``v1,base64(HMAC-SHA256(key, id.timestamp.body))``."""
-    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return web_address(url, "the URL of a webhook")
 
 
 class Webhook:
@@ -107,8 +61,7 @@ class Webhook:
     ) -> None:
         self._store = store
         self._url = url
-        self._key = key
-        self._policy = policy
+        self._poster = Poster(key, policy)
         self._metrics = metrics
         self._schedule = schedule or Schedule()
         self._clock = clock
@@ -138,28 +91,27 @@ class Webhook:
         self._work.set()
 
     def _serve(self) -> None:
-        with httpx.Client(timeout=_TIMEOUT_S, verify=ssl.create_default_context(), trust_env=False) as client:
-            take_turns(SINK, lambda: self._turn(client), self._stopping)
+        take_turns(SINK, self._turn, self._stopping)
 
-    def _turn(self, client: httpx.Client) -> None:
+    def _turn(self) -> None:
         self._work.clear()
         while not self._stopping.is_set() and self._store.take_over(SINK):
             pass
-        if not self._deliver_due(client):
+        if not self._deliver_due():
             self._work.wait(min(_LOOK_S, self._schedule.first_s))
 
-    def _deliver_due(self, client: httpx.Client) -> bool:
+    def _deliver_due(self) -> bool:
         """Try all deliveries that are due; False if there were none."""
         due = self._store.due(_PAGE)
         for delivery in due:
             if self._stopping.is_set():
                 break
-            self._deliver(client, delivery)
+            self._deliver(delivery)
         return bool(due)
 
-    def _deliver(self, client: httpx.Client, delivery: Delivery) -> None:
+    def _deliver(self, delivery: Delivery) -> None:
         try:
-            self._post(client, delivery.event)
+            self._post(delivery.event)
         except NotDelivered as error:
             self._problem = str(error)
             pause = self._schedule.pause(delivery.attempts + 1)
@@ -175,39 +127,5 @@ class Webhook:
             self._store.delivered(delivery.id)
             self._metrics.notifications.labels(SINK, "delivered").inc()
 
-    def _post(self, client: httpx.Client, event: Event) -> None:
-        try:
-            pinned = self._policy.pin(self._url)
-        except SourceError as error:
-            raise NotDelivered(str(error)) from error
-        body, number, timestamp = event.model_dump_json().encode(), f"evt_{event.id}", int(time.time())
-        default = {"http": 80, "https": 443}[pinned.scheme]
-        named = f"[{pinned.host}]" if ":" in pinned.host else pinned.host
-        headers = {
-            "host": named if pinned.port == default else f"{named}:{pinned.port}",
-            "content-type": "application/json",
-            "user-agent": "daflow",
-            "webhook-id": number,
-            "webhook-timestamp": str(timestamp),
-        }
-        if self._key is not None:
-            headers["webhook-signature"] = sign(self._key, number, timestamp, body)
-        address = httpx.URL(
-            scheme=pinned.scheme, host=pinned.address, port=pinned.port, raw_path=pinned.target.encode()
-        )
-        user = None if pinned.user is None else (pinned.user, pinned.password or "")
-        try:
-            with client.stream(
-                "POST",
-                address,
-                content=body,
-                headers=headers,
-                auth=user,
-                # The connection goes to the checked address; the certificate must be that of the host name.
-                extensions={"sni_hostname": pinned.host},
-            ) as answer:
-                status = answer.status_code
-        except httpx.HTTPError as error:
-            raise NotDelivered(f"the receiver cannot be reached: {error or type(error).__name__}") from error
-        if not 200 <= status < 300:
-            raise NotDelivered(f"the receiver answered {status}")
+    def _post(self, event: Event) -> None:
+        self._poster.post(self._url, f"evt_{event.id}", event.model_dump_json().encode())

@@ -21,7 +21,7 @@ from service.clips import uploads
 from service.documents.base import EndReason
 from service.live.incident import Ended, Started
 from service.notifications.channels import read_channels
-from service.notifications.webhook import sign
+from service.notifications.posting import sign
 from service.settings import Settings
 from tests.docs.calls import HERE, Call, listen
 from tests.docs.markdown import DOCUMENTS, ROOT, Block, blocks, name_of, spans

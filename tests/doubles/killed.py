@@ -33,7 +33,8 @@ from sqlalchemy.exc import DBAPIError
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from service.clips.store import ClipState, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import ClipState
 from service.documents.messages import Event, IncidentEnded, IncidentInfo, IncidentStarted
 from service.documents.results import ClipResult
 from service.incidents.store import IncidentStore

@@ -22,6 +22,8 @@ from service.settings import Auth
 from tests.doubles import media
 from tests.doubles.live import device, falling, lying
 from tests.doubles.servers import PATIENCE_S, Serve, ServerProcess, eventually, server_process
+from tests.doubles.streams import peer
+from tests.doubles.websites import answer, held, site
 
 PATIENCE_MS = 1000 * PATIENCE_S
 VIEWS = ("/", "/cameras/hall", "/incidents", "/report", "/clips", "/system")
@@ -65,6 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pose_weights: Path, test_da
         pose_weights=pose_weights,
         pose_image_size=320,
         media_dirs=media_dir,
+        allowed_stream_cidrs="127.0.0.0/8",
         evidence_after_s=1,
         evidence_before_s=2,
     ) as running:
@@ -198,6 +201,34 @@ def test_a_clip_is_dropped_scored_and_its_timeline_seeks(operator: Operator, tes
     with page.expect_download() as download:
         page.get_by_role("link", name="Scores (CSV)").click()
     assert download.value.path().read_text().startswith("frame,time_s,track")
+
+
+@pytest.mark.slow
+def test_a_clip_is_fetched_from_its_address_and_a_refusal_is_told_in_words(operator: Operator, test_data: Path) -> None:
+    fight = sorted((test_data / "clips" / "surveillance-fight" / "fight").glob("*.mp4"))[0]
+    page = operator.go("/clips")
+    address_field, alert = page.get_by_label("Address of a video"), page.get_by_role("alert")
+    for address, words in (
+        ("ftp://videos.example/<b>a</b>.mp4", "The address of a clip must begin with https:// or http://."),
+        ("http://169.254.169.254/", "DAFLOW_ALLOWED_STREAM_CIDRS"),
+    ):
+        address_field.fill(address)
+        page.get_by_role("button", name="Fetch").click()
+        expect(alert).to_contain_text(words)
+    gate = threading.Event()
+    with peer(site({"/a%20fight.mp4": held(gate, fight.read_bytes()), "/b.mp4": answer("404 Not Found")})) as web:
+        address_field.fill(f"http://viewer:hunter2@127.0.0.1:{web.port}/a%20fight.mp4")
+        address_field.press("Enter")
+        expect(page.get_by_role("heading", name="a fight.mp4")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("Fetching the video from its address.")).to_be_visible()
+        expect(page.get_by_text(f"http://***@127.0.0.1:{web.port}/a%20fight.mp4")).to_be_visible()
+        assert "hunter2" not in page.content()
+        gate.set()
+        expect(page.locator("video")).to_be_visible(timeout=PATIENCE_MS)
+        operator.go("/clips")
+        page.get_by_label("Address of a video").fill(f"http://127.0.0.1:{web.port}/b.mp4")
+        page.get_by_role("button", name="Fetch").click()
+        expect(page.get_by_text("127.0.0.1 answered 404; check the address.")).to_be_visible(timeout=PATIENCE_MS)
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from service.clips.messages import ClipHello, ClipScore, clip_event_adapter
-from service.clips.store import ClipState, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import ClipState
 from service.storage.database import Database
 from tests.doubles import media
 from tests.doubles.servers import (

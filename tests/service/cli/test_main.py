@@ -78,6 +78,7 @@ def test_help_is_quick_because_torch_stays_out_of_it(tmp_path: Path) -> None:
     [
         (("score", "nowhere.mp4"), {}, "there is no file nowhere.mp4"),
         (("score", "."), {}, "there is no file ."),
+        (("score", "https://a.example/b.mp4", "--json", "nowhere/scores.json"), {}, "there is no folder nowhere"),
         (("serve",), {"auth": "maybe"}, "DAFLOW_AUTH"),
         (("serve", "--port", "70000"), {}, "DAFLOW_PORT"),
         (("serve",), {"device": "cuda:99"}, "DAFLOW_DEVICE"),

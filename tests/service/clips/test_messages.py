@@ -20,7 +20,7 @@ from service.clips.messages import (
     State,
     clip_event_adapter,
 )
-from service.clips.store import ClipState
+from service.clips.tables import ClipState
 from service.documents.results import FrameScore
 from service.streams.bus import Subscription
 

@@ -7,20 +7,21 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from pose.probe import VideoInfo
-from service.clips.store import (
-    TRANSITIONS,
-    ClipJob,
-    ClipState,
-    ClipStore,
-    IllegalClipTransition,
-    QueueFull,
-    UnknownClip,
-)
+from service.addresses.urls import StreamUrl, parse
+from service.clips.store import ClipStore, IllegalClipTransition, QueueFull, UnknownClip
+from service.clips.tables import TRANSITIONS, ClipJob, ClipState
 from service.storage.database import Database
+from service.storage.secrets import Cipher, SecretLost
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
+KEYS = [Fernet.generate_key().decode() for _ in range(2)]
+CIPHER = Cipher(KEYS[:1])
+ADDRESS = parse("https://viewer:hunter2@videos.example/a%20door.mp4?token=hunter2&channel=1")
+CALLBACK = parse("https://hooks.example/clips?key=hunter2")
 NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 
 
@@ -28,6 +29,7 @@ NOW = datetime(2026, 1, 31, 9, 26, tzinfo=UTC)
 def store(database_url: str) -> Iterator[ClipStore]:
     seconds = itertools.count()
     store = ClipStore(Database.open(database_url), clock=lambda: NOW + timedelta(seconds=next(seconds)))
+    store.use_cipher(CIPHER)
     yield store
     store.database.close()
 
@@ -36,8 +38,22 @@ def add(store: ClipStore, clip_id: str, limit: int = 100) -> ClipJob:
     return store.enqueue(clip_id, filename=None, size_bytes=7, keypoints=True, video=VIDEO, limit=limit)
 
 
+def add_address(store: ClipStore, clip_id: str, limit: int = 100, callback: StreamUrl | None = None) -> ClipJob:
+    return store.enqueue_address(clip_id, ADDRESS, keypoints=True, limit=limit, callback=callback)
+
+
+def stored(store: ClipStore) -> str:
+    """Every value in the tables of clips and callbacks, as text."""
+    with store.database.sessions() as session:
+        return repr(
+            [session.execute(text(f"SELECT * FROM {table}")).all() for table in ("clips", "callbacks")]  # noqa: S608
+        )
+
+
 def bring(store: ClipStore, state: ClipState) -> ClipJob:
     """A clip in a state, by legal steps."""
+    if state is ClipState.FETCHING:
+        return add_address(store, "clip")
     add(store, "clip")
     if state is ClipState.CANCELLED:
         return store.cancel("clip")
@@ -55,7 +71,11 @@ MOVES: dict[ClipState, Callable[[ClipStore], ClipJob]] = {
     ClipState.DONE: lambda store: store.finish("clip", frames=20),
     ClipState.FAILED: lambda store: store.fail("clip", "cause", "detail"),
     ClipState.CANCELLED: lambda store: store.cancel("clip"),
-    ClipState.QUEUED: lambda store: store.put_back("clip"),
+    ClipState.QUEUED: lambda store: (
+        store.fetched("clip", size_bytes=7, video=VIDEO)
+        if store.get("clip").state is ClipState.FETCHING
+        else store.put_back("clip")
+    ),
 }
 
 
@@ -178,3 +198,99 @@ def test_a_number_is_never_given_twice(store: ClipStore) -> None:
     last = add(store, "first").sequence
     store.delete("first")
     assert add(store, "second").sequence > last
+
+
+def test_a_clip_to_fetch_takes_a_place_and_keeps_it_when_it_is_there(store: ClipStore) -> None:
+    job = add_address(store, "fetched", limit=1)
+    assert (job.state, job.filename, job.video, job.size_bytes) == (ClipState.FETCHING, "a door.mp4", None, 0)
+    assert job.url == "https://***@videos.example/a%20door.mp4?token=***&channel=1"
+    for one in (add, add_address):
+        with pytest.raises(QueueFull):
+            one(store, "another", limit=1)
+    assert store.claim() is None
+    store.enqueue("later", filename=None, size_bytes=7, keypoints=True, video=VIDEO, limit=2)
+    assert store.fetched("fetched", size_bytes=9, video=VIDEO).size_bytes == 9
+    claimed = store.claim()
+    assert claimed is not None
+    assert (claimed.id, claimed.video, claimed.frames_total, claimed.attempts) == ("fetched", VIDEO, 20, 1)
+
+
+def test_attempts_to_fetch_are_counted_unless_the_service_stops(store: ClipStore) -> None:
+    add_address(store, "clip")
+    assert store.begin_fetch("clip") == ADDRESS.text
+    store.begin_fetch("clip")
+    store.postpone_fetch("clip")
+    assert [job.attempts for job in store.to_fetch()] == [1]
+    assert store.recover(3, lambda _: False) == []
+    store.cancel("clip")
+    assert store.to_fetch() == []
+    with pytest.raises(IllegalClipTransition):
+        store.begin_fetch("clip")
+
+
+def test_addresses_are_encrypted_and_that_of_a_clip_is_gone_with_its_use(store: ClipStore) -> None:
+    add_address(store, "clip", callback=CALLBACK)
+    assert "hunter2" not in stored(store)
+    assert "gAAAA" in stored(store)
+    store.cancel("clip")
+    assert store.callback_address("clip") == CALLBACK.text
+    with store.database.sessions() as session:
+        assert session.execute(text("SELECT address FROM clips")).scalars().all() == [None]
+
+
+def test_a_new_key_encrypts_addresses_again_and_a_lost_one_is_noticed_when_it_is_needed(store: ClipStore) -> None:
+    add_address(store, "clip", callback=CALLBACK)
+    store.use_cipher(Cipher(KEYS[::-1]))
+    store.use_cipher(Cipher(KEYS[1:]))
+    assert store.begin_fetch("clip") == ADDRESS.text
+    assert store.callback_address("clip") == CALLBACK.text
+    store.use_cipher(CIPHER)
+    for read in (store.begin_fetch, store.callback_address):
+        with pytest.raises(SecretLost):
+            read("clip")
+
+
+def test_a_callback_is_due_when_its_clip_has_finished_and_until_it_was_accepted(store: ClipStore) -> None:
+    for name in ("one", "two"):
+        store.enqueue(name, filename=None, size_bytes=7, keypoints=True, video=VIDEO, limit=9, callback=CALLBACK)
+    add(store, "without")
+    assert store.due_callbacks(9) == []
+    store.cancel("without")
+    store.claim()
+    assert store.due_callbacks(9) == []
+    store.finish("one", frames=20)
+    store.cancel("two")
+    assert [job.id for job in store.due_callbacks(9)] == ["one", "two"]
+    assert [job.id for job in store.due_callbacks(1)] == ["one"]
+    store.called_back("one")
+    store.callback_failed("two", "the receiver answered 500", NOW + timedelta(hours=1))
+    assert store.due_callbacks(9) == []
+    failed = store.get("two").callback
+    assert failed is not None
+    assert (failed.state, failed.attempts, failed.problem) == ("pending", 1, "the receiver answered 500")
+    assert failed.url == "https://hooks.example/clips?key=***"
+    store.callback_failed("two", "the receiver answered 500", NOW)
+    assert [job.id for job in store.due_callbacks(9)] == ["two"]
+    store.callback_failed("two", "the receiver answered 500", None)
+    assert store.due_callbacks(9) == []
+    assert [job.callback and job.callback.state for job in store.page(limit=9)[0]] == [None, "dead", "delivered"]
+
+
+def test_deleting_a_clip_removes_its_callback(store: ClipStore) -> None:
+    store.enqueue("clip", filename=None, size_bytes=7, keypoints=True, video=VIDEO, limit=9, callback=CALLBACK)
+    store.cancel("clip")
+    store.delete("clip")
+    assert store.due_callbacks(9) == []
+    assert stored(store) == "[[], []]"
+    with pytest.raises(UnknownClip):
+        store.callback_address("clip")
+    store.called_back("clip")
+    assert stored(store) == "[[], []]"
+
+
+def test_without_a_cipher_no_address_is_stored(database_url: str) -> None:
+    store = ClipStore(Database.open(database_url))
+    with pytest.raises(RuntimeError, match="no cipher"):
+        add_address(store, "clip")
+    assert store.ids() == set()
+    store.database.close()

@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from pose.probe import VideoInfo
 from service.clips import worker
 from service.clips.decoding import ClipLimits
-from service.clips.store import ClipJob, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import ClipJob
 from service.scoring.loading import LoadedModels
 from service.settings import Settings
 from tests.doubles.models import cardboard_models

@@ -16,8 +16,9 @@ from service.addresses.policy import StreamPolicy
 from service.addresses.urls import StreamUrlError
 from service.incidents.store import IncidentStore
 from service.metrics import Metrics
+from service.notifications.posting import Schedule, sign
 from service.notifications.store import DeliveryState, NotificationStore
-from service.notifications.webhook import SINK, Schedule, Webhook, sign, webhook_address
+from service.notifications.webhook import SINK, Webhook, webhook_address
 from service.storage.database import Database
 from tests.doubles.live_records import incident_info
 from tests.doubles.receiver import Posted, receiver

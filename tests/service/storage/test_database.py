@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine, MetaData, create_engine, event, insert, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -17,8 +18,10 @@ from model.behaviours import Kind
 from pose.probe import VideoInfo
 from service.access import keys
 from service.access.policy import EVERYBODY, Principal, Scope
+from service.addresses.urls import parse
 from service.cameras.store import CalibrationRow, CameraRow, CameraStore
-from service.clips.store import ClipRow, ClipStore
+from service.clips.store import ClipStore
+from service.clips.tables import CallbackRow, ClipRow
 from service.documents.messages import IncidentStarted
 from service.documents.reviews import Verdict
 from service.errors import StartupError
@@ -27,6 +30,7 @@ from service.incidents.tables import EventRow, IncidentRow, ReadRow, ReviewRow
 from service.notifications import store as notifications
 from service.storage import lease
 from service.storage.database import Base, Database, is_database_full, migrate
+from service.storage.secrets import Cipher
 from tests.doubles.live_records import at, incident_info, over
 
 VIDEO = VideoInfo(20, 10.0, 64, 48, 2.0, "mp4", "h264")
@@ -42,6 +46,7 @@ def move(engine: Engine, step: Callable[[Config, str], None], revision: str) -> 
 
 
 TABLES = (
+    CallbackRow,
     ClipRow,
     CameraRow,
     CalibrationRow,
@@ -145,6 +150,25 @@ def test_false_alarms_from_before_there_were_verdicts_become_some_and_are_nobody
     with database.engine.connect() as connection:
         rows = connection.execute(text("SELECT id, false_alarm FROM incidents")).all()
     assert {name: bool(wrong) for name, wrong in rows} == {"wrong": True, "right": False, "new": False}
+
+
+def test_an_older_version_keeps_every_clip_but_those_that_were_never_fetched(database_url: str) -> None:
+    database = Database.open(database_url)
+    store = ClipStore(database)
+    store.use_cipher(Cipher([Fernet.generate_key().decode()]))
+    address = parse("https://videos.example/a.mp4")
+    store.enqueue("old", filename="a.mp4", size_bytes=1, keypoints=True, video=VIDEO, limit=9, callback=address)
+    for name in ("fetching", "failed"):
+        store.enqueue_address(name, address, keypoints=True, limit=9)
+    store.fail("failed", "status", "videos.example answered 404")
+    kept = store.get("old")
+    move(database.engine, command.downgrade, "0009")
+    assert "callbacks" not in inspect(database.engine).get_table_names()
+    move(database.engine, command.upgrade, "head")
+    assert store.ids() == {"old"}
+    assert store.get("old") == replace(kept, callback=None)
+    again = store.enqueue("new", filename=None, size_bytes=1, keypoints=True, video=VIDEO, limit=9)
+    assert again.sequence > kept.sequence
     database.close()
 
 
