@@ -382,7 +382,7 @@ KEYS: Final = (
 
 def keyboard_help() -> ui.dialog:
     """Open the list of keys."""
-    with ui.dialog(value=True) as dialog, ui.card().props('role="dialog" aria-label="Keyboard"'):
+    with ui.dialog(value=True).props('aria-label="Keyboard"') as dialog, ui.card():
         heading("Keyboard")
         with ui.element("dl").classes("keys"):
             for key, does in KEYS:

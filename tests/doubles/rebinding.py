@@ -179,3 +179,33 @@ def test_a_running_service_connects_to_no_name_that_has_moved_inside(network: Ne
     refused = client.put("/v1/cameras/attic", json={"url": URL})
     assert (refused.status_code, refused.json()["cause"]) == (422, "forbidden-address")
     assert network.connections()[1:] == (0, 0)
+
+
+def test_a_clip_and_a_callback_do_not_follow_a_name_that_moves_inside_after_it_was_accepted(
+    network: Network, serve: Serve
+) -> None:
+    client = serve().client
+    network.names.answers["camera.example"] = [[PUBLIC], [METADATA]]
+    network.names.answers["hooks.example"] = [[PUBLIC], [LOOPBACK]]
+    document = {"url": URL, "callback_url": URL.replace("camera", "hooks")}
+    accepted = client.post("/v1/clips", json=document)
+    assert accepted.status_code == 202, accepted.text
+    assert client.until(accepted.json()["id"], "failed")["error"]["cause"] == "forbidden"
+
+    def told() -> bool:
+        callback = client.clip(accepted.json()["id"])["callback"]
+        return callback["attempts"] == 1 and "DAFLOW_ALLOWED_STREAM_CIDRS" in callback["problem"]
+
+    eventually(told, "the callback was tried")
+    assert network.connections() == (0, 0, 0)
+
+
+def test_a_clip_is_fetched_from_the_address_that_was_judged_though_the_name_has_moved(
+    network: Network, serve: Serve
+) -> None:
+    client = serve().client
+    network.names.answers["camera.example"] = [[PUBLIC], [PUBLIC], [LOOPBACK]]
+    clip = client.post("/v1/clips", json={"url": URL}).json()
+    assert client.until(clip["id"], "failed")["error"]["cause"] != "forbidden"
+    assert system_resolve("camera.example") == [LOOPBACK]
+    assert network.connections() == (1, 0, 0)

@@ -51,4 +51,4 @@ def test_no_name_that_moves_leads_inside_by_the_resolver_of_the_system(tmp_path:
         timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^11 passed in ", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^13 passed in ", done.stdout, re.MULTILINE), done.stdout
