@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,10 @@ Floats = NDArray[np.float64]
 STRICTEST: Final = 2.0
 """No threshold is higher. At twice its physical threshold a behaviour misses most of what it is meant to find, so where
 normal life asks for more, it is said not to be usable on this camera."""
+
+MOST_OVER: Final = 2.0
+"""Confirmed incidents may make a behaviour cost this many times its share of the budget. The named behaviours share
+half of it, so even if incidents of every kind are confirmed, they cost no more than the whole."""
 
 _MARGIN: Final = 1.1
 """A threshold lies above the highest score of normal life by this factor: the same movement, measured again at another
@@ -71,6 +76,9 @@ class Usual:
         per_day: False alarms per day to expect at the threshold; None if normal life never fired.
         usable: Whether the threshold does what it should. If not, normal life asks for one above `STRICTEST`, and more
             false alarms than the budget are to be expected.
+        confirmed: Incidents that people confirmed to be this.
+        missed: Those of them that score below the threshold, since a lower one would cost too many false alarms.
+        unconfirmed: The threshold that normal life alone asks for; None if it is the same.
 
     Example:
         >>> Usual(threshold=1.35, highest=1.22, times=4, marked=0, footage_s=1920.0, per_day=13.0, usable=True).times
@@ -84,6 +92,9 @@ class Usual:
     footage_s: float
     per_day: float | None
     usable: bool
+    confirmed: int = 0
+    missed: int = 0
+    unconfirmed: float | None = None
 
     def __post_init__(self) -> None:
         if not LOOSEST <= self.threshold <= STRICTEST:
@@ -140,15 +151,16 @@ class NormalLife:
         scores = self._highest.get(kind)
         return max(scores) if scores else None
 
-    def peaks(self, kind: Kind, merge_s: float) -> list[float]:
+    def peaks(self, kind: Kind, merge_s: float, threshold: float = FIRES) -> list[float]:
         """The highest score of each run in which a behaviour would have fired, in order of time.
 
         Args:
             kind: The behaviour.
             merge_s: Runs with less than this many seconds between them are one.
+            threshold: Score from which it would have fired.
         """
         times, scores = np.array(self._times.get(kind, ())), np.array(self._highest.get(kind, ()))
-        times, scores = times[scores >= FIRES], scores[scores >= FIRES]
+        times, scores = times[scores >= threshold], scores[scores >= threshold]
         runs = np.split(scores, np.flatnonzero(np.diff(times) >= merge_s) + 1)
         return [float(run.max()) for run in runs if len(run)]
 
@@ -159,6 +171,7 @@ def fit_behaviours(
     false_alarms_per_day: float,
     merge_s: float,
     marked: Mapping[Kind, Sequence[float]] | None = None,
+    confirmed: Mapping[Kind, Sequence[float]] | None = None,
 ) -> dict[Kind, Usual]:
     """Fit the thresholds of the named behaviours that were looked for to normal life.
 
@@ -168,6 +181,8 @@ def fit_behaviours(
         merge_s: Quiet period of incidents: runs closer than this are one false alarm.
         marked: Scores in incidents that an operator marked as false alarms, by behaviour. They count as normal life, as
             if they had come in the time of the footage.
+        confirmed: Scores in incidents that people confirmed, by behaviour. The threshold is at most the lowest of them
+            that costs no more than `MOST_OVER` times the share of the behaviour in the budget.
 
     Example:
         >>> life = NormalLife([Kind.RUNNING, Kind.FALL])
@@ -179,18 +194,71 @@ def fit_behaviours(
         (4, 1.32)
         >>> found[Kind.FALL].threshold
         1.0
+        >>> seen = {Kind.RUNNING: [1.25]}
+        >>> found = fit_behaviours(life, false_alarms_per_day=1.0, merge_s=10.0, confirmed=seen)
+        >>> found[Kind.RUNNING].threshold, found[Kind.RUNNING].missed
+        (1.32, 1)
     """
-    return {
-        kind: _fitted(
-            life.peaks(kind, merge_s),
-            [score for score in (marked or {}).get(kind, ()) if math.isfinite(score)],
-            life.highest(kind),
-            life,
-            share_of(kind, false_alarms_per_day),
-        )
-        for kind in Kind
-        if kind in life.kinds
-    }
+    fitted: dict[Kind, Usual] = {}
+    for kind in (kind for kind in Kind if kind in life.kinds):
+        share, wrong = share_of(kind, false_alarms_per_day), _finite((marked or {}).get(kind, ()))
+        usual = _fitted(life.peaks(kind, merge_s), wrong, life.highest(kind), life, share)
+        right = _finite((confirmed or {}).get(kind, ()))
+        fitted[kind] = _with_confirmed(usual, right, partial(_cost, life, kind, merge_s, wrong), share)
+    return fitted
+
+
+def _finite(scores: Iterable[float]) -> list[float]:
+    return [score for score in scores if math.isfinite(score)]
+
+
+def _with_confirmed(usual: Usual, scores: Sequence[float], cost: Callable[[float], float], share: float) -> Usual:
+    """Lower a threshold for confirmed incidents, as far as that may cost false alarms.
+
+    Args:
+        usual: What normal life asks for.
+        scores: Scores of confirmed incidents.
+        cost: The false alarms per day to expect at a threshold.
+        share: False alarms per day that the behaviour may cost by itself.
+    """
+    scale = 10**_DIGITS
+    # Rounded down, so that the incident itself would be found again.
+    wanted = sorted(max(math.floor(round(score * scale, 6)) / scale, LOOSEST) for score in scores)
+    threshold = next((one for one in wanted if one < usual.threshold and cost(one) <= MOST_OVER * share), None)
+    if threshold is not None:
+        expected = cost(threshold) or usual.per_day
+        usual = replace(usual, threshold=threshold, per_day=expected, unconfirmed=usual.threshold)
+    return replace(usual, confirmed=len(scores), missed=sum(score < usual.threshold for score in scores))
+
+
+def _cost(life: NormalLife, kind: Kind, merge_s: float, marked: Sequence[float], threshold: float) -> float:
+    """The false alarms per day to expect at a threshold.
+
+    They are those of the footage and the marked incidents. Above all of these, they are those of the tail, down to the
+    lowest rate that is supported.
+
+    Args:
+        life: The footage.
+        kind: The behaviour.
+        merge_s: Runs closer than this are one false alarm.
+        marked: Scores in incidents that were marked as false alarms.
+        threshold: The threshold.
+    """
+    days = max(life.footage_s / DAY_S, 1 / DAY_S)
+    reached = len(life.peaks(kind, merge_s, threshold)) + sum(max(score, FIRES) >= threshold for score in marked)
+    fired = [*life.peaks(kind, merge_s), *(max(score, FIRES) for score in marked)]
+    if not fired or threshold <= min(fired):
+        return reached / days
+    lowest, mean, supported = _tail(fired)
+    depth = min((threshold - lowest) / mean, supported)
+    return max(reached, len(fired) * math.exp(-depth)) / days
+
+
+def _tail(fired: Sequence[float]) -> tuple[float, float, float]:
+    """Lowest score, mean excess over it, and how many times the mean above it a rate is still supported."""
+    number, lowest = len(fired), min(fired)
+    mean = (sum(score - lowest for score in fired) + _SPREAD) / number
+    return lowest, mean, math.sqrt(max((math.log(WIDEST) / _NORMAL_QUANTILE) ** 2 * number - 1, 0.0))
 
 
 def _fitted(
@@ -235,10 +303,8 @@ def _exceeded(fired: Sequence[float], days: float, share: float) -> tuple[float,
         days: Length of the footage.
         share: False alarms per day that are accepted.
     """
-    number, rate = len(fired), len(fired) / days
-    lowest = fired[-1]
-    mean = (sum(score - lowest for score in fired) + _SPREAD) / number
-    supported = math.sqrt(max((math.log(WIDEST) / _NORMAL_QUANTILE) ** 2 * number - 1, 0.0))
+    rate = len(fired) / days
+    lowest, mean, supported = _tail(fired)
     depth = min(math.log(rate / share), supported)
     threshold = max(lowest + mean * depth, _MARGIN * fired[math.floor(share * days)])
     reached = min(max(min(threshold, STRICTEST) - lowest, 0.0) / mean, supported)

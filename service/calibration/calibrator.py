@@ -33,6 +33,7 @@ from service.cameras.premises import Premises
 from service.cameras.store import CameraStore, StoredCalibration, UnknownCamera
 from service.clips.store import ClipStore
 from service.clips.tables import ClipState
+from service.documents.kinds import BEHAVIOUR_DIGITS
 from service.documents.results import ClipResult
 from service.incidents.store import IncidentStore
 from service.storage.database import utc_now
@@ -273,6 +274,7 @@ class Calibrator:
         session.premises = Premises.of(session.camera.url, config, footage.size, footage.view)
         base = self._models.base()
         held, marked = self._false_alarms(session, base)
+        confirmed = self._confirmed(session, marked)
         fit = fit_camera(
             footage.recordings,
             base,
@@ -284,7 +286,13 @@ class Calibrator:
             on_progress=session.advance,
             cancelled=session.cancelled.is_set,
         )
-        usual = fit_behaviours(footage.life, false_alarms_per_day=session.budget, merge_s=config.quiet_s, marked=marked)
+        usual = fit_behaviours(
+            footage.life,
+            false_alarms_per_day=session.budget,
+            merge_s=config.quiet_s,
+            marked=marked,
+            confirmed=confirmed,
+        )
         return fit, usual
 
     def _false_alarms(self, session: _Session, base: Checkpoint) -> tuple[list[float], dict[Kind, list[float]]]:
@@ -303,6 +311,23 @@ class Calibrator:
             for kind, score in one.scores.items():
                 scores.setdefault(kind, []).append(score)
         return [peak.score for peak in peaks if peak is not None and peak.scored_by == scored_by], scores
+
+    def _confirmed(self, session: _Session, marked: dict[Kind, list[float]]) -> dict[Kind, list[float]]:
+        """Scores of the behaviours in incidents that people confirmed.
+
+        Args:
+            session: The calibration.
+            marked: Gets the scores of behaviours that such incidents were called by mistake.
+        """
+        scores: dict[Kind, list[float]] = {}
+        since = self._store.get(session.camera.id).created_at
+        for one in self._incidents.confirmed(session.camera.id, since=since, until=session.asked_at):
+            if one.score is not None and one.kind is not Kind.UNUSUAL:
+                # What is stored was rounded, perhaps up.
+                scores.setdefault(one.kind, []).append(one.score - 0.5 * 10**-BEHAVIOUR_DIGITS)
+            if one.mistaken is not None:
+                marked.setdefault(one.mistaken[0], []).append(one.mistaken[1])
+        return scores
 
     def _keep(self, session: _Session, fit: CameraFit, usual: dict[Kind, Usual], seconds: float) -> None:
         """Store the calibration and use it for the camera from now on."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from model.adaptation import CameraFit
 from model.behaviours import FIRES, LEAST_SCORE, Kind
-from model.behaviours.calibration import STRICTEST, Usual
+from model.behaviours.calibration import MOST_OVER, STRICTEST, Usual
 from model.budget import share_of
 from model.calibration import DAY_S
 from model.checkpoint import Checkpoint
@@ -115,6 +115,15 @@ class BehaviourCalibration(Document):
     usable: bool = Field(
         description="False if normal life asks for a threshold above 2: the behaviour then fires from 2 on, and more "
         "often than the budget allows."
+    )
+    confirmed: int = Field(default=0, description="Incidents that people confirmed to be this.")
+    missed: int = Field(
+        default=0,
+        description="Those of them that score below the threshold, since a lower one would cost more than twice the "
+        "share of the behaviour in the budget.",
+    )
+    unconfirmed: float | None = Field(
+        default=None, description="The threshold that normal life alone asks for; null if it is the same."
     )
     words: str = Field(
         description="The threshold and why, in words.",
@@ -286,6 +295,10 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
         >>> behaviour_words(Kind.RUNNING, Usual(1.35, 1.22, 4, 0, 1920.0, 13.0, usable=True))
         'Running: 1.35 instead of 1, because normal life here came to 1 or above 4 times in 32 min, at up to 1.22; ...'
     """
+    return _words_of_normal_life(kind, usual) + _missed_words(usual.missed)
+
+
+def _words_of_normal_life(kind: Kind, usual: Usual) -> str:
     title, footage = TITLES[kind], duration(usual.footage_s)
     up_to = f"below {LEAST_SCORE:g}" if usual.highest is None else f"at up to {usual.highest:.3g}"
     seen = [f"normal life here came to {FIRES:g} or above {_times(usual.times)} in {footage}"] if usual.times else []
@@ -295,6 +308,11 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
         )
     why = f"{' and '.join(seen)}, {up_to}"
     expected = "" if usual.per_day is None else f"about {about(usual.per_day)} false alarms a day are to be expected"
+    if usual.unconfirmed is not None:
+        found = usual.confirmed - usual.missed
+        because = f"{found} {'incidents were' if found > 1 else 'incident was'} confirmed to score so little"
+        alone = f"normal life alone asks for {usual.unconfirmed:.3g}"
+        return f"{title}: {usual.threshold:.3g}, because {because}; {alone}{'; ' if expected else ''}{expected}"
     if not usual.usable:
         return (
             f"{title}: not usable on this camera, because {why}; it fires from {STRICTEST:g} on, and {expected}, more "
@@ -313,6 +331,14 @@ def behaviour_words(kind: Kind, usual: Usual) -> str:
         else "nothing is known"
     )
     return f"{title}: {FIRES:g}, as usual; no false alarm in {footage}, {up_to}, so {most}"
+
+
+def _missed_words(missed: int) -> str:
+    """What is said of confirmed incidents below the threshold; empty without any."""
+    if not missed:
+        return ""
+    those = "1 confirmed incident scores" if missed == 1 else f"{missed} confirmed incidents score"
+    return f"; {those} less, and to find such again would cost more than {MOST_OVER:g} times its share of the budget"
 
 
 def _behaviour(kind: Kind, usual: Usual) -> BehaviourCalibration:

@@ -16,7 +16,7 @@ from pose.sight import CannotSee
 from service.documents.base import EndReason, Severity
 from service.documents.messages import Event, EvidenceState, IncidentInfo, Staleness, Validity
 from service.documents.reviews import Verdict
-from service.incidents.kinds import KIND_FIELDS, stored_kinds
+from service.incidents.kinds import KIND_FIELDS, StoredKinds, stored_kinds
 from service.incidents.reviews import ReviewStore, forget, unread_by
 from service.incidents.rows import Telling, find_row, row_of
 from service.incidents.tables import LONGEST_PROBLEM, EventRow, IncidentRow
@@ -71,6 +71,21 @@ class FalseAlarm:
 
     peak: HeldPeak | None
     scores: Mapping[Kind, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """An incident that people confirmed, as real or as a drill.
+
+    Attributes:
+        kind: What it was.
+        score: Its score as that; None if that was not seen in it.
+        mistaken: What it was called wrongly, and the score of that; None if the kind was right.
+    """
+
+    kind: Kind
+    score: float | None
+    mistaken: tuple[Kind, float] | None
 
 
 class IncidentStore:
@@ -341,6 +356,26 @@ class IncidentStore:
                 for score, scored_by, kinds in session.execute(query)
             ]
 
+    def confirmed(self, camera_id: str, *, since: datetime, until: datetime) -> list[Confirmed]:
+        """The incidents of a camera that people confirmed, newest first.
+
+        Unusual movement that turns out to be something with a name was unusual nevertheless, and no mistake.
+
+        Args:
+            camera_id: The camera.
+            since: Only incidents that started at this time or later.
+            until: Only incidents that ended before this time.
+        """
+        query = (
+            select(IncidentRow.kind, IncidentRow.corrected_kind, IncidentRow.kinds)
+            .where(IncidentRow.camera_id == camera_id, IncidentRow.verdict.in_([Verdict.REAL, Verdict.DRILL]))
+            .where(IncidentRow.started_at >= since, IncidentRow.ended_at < until)
+            .order_by(IncidentRow.sequence.desc())
+        )
+        with self._sessions() as session:
+            found = session.execute(query).all()
+        return [_confirmed(Kind(kind), Kind(right or kind), kinds) for kind, right, kinds in found]
+
     def events_after(self, last_id: int, limit: int, cameras: Collection[str] | None = None) -> list[Event]:
         """Events with a higher id than `last_id`, in order.
 
@@ -435,6 +470,15 @@ def _take_over(row: IncidentRow, incident: IncidentInfo) -> None:
     row.peak_level = max(row.peak_level, incident.peak_level)
     row.people = _json(incident.people)
     row.kind, row.kinds = incident.kind, stored_kinds(incident.kinds, row.kinds)
+
+
+def _confirmed(detected: Kind, right: Kind, kinds: StoredKinds) -> Confirmed:
+    def score(kind: Kind) -> float | None:
+        return float(kinds[kind]["score"]) if kind in kinds else None
+
+    wrong = score(detected)
+    mistaken = right is not detected and detected is not Kind.UNUSUAL
+    return Confirmed(right, score(right), (detected, wrong) if mistaken and wrong is not None else None)
 
 
 def _settled(state: EvidenceState, found: bool) -> EvidenceState:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.behaviours import FIRES, Finding, Kind
 from model.behaviours.base import LOOSEST
-from model.behaviours.calibration import STRICTEST, NormalLife, Usual, fit_behaviours
+from model.behaviours.calibration import MOST_OVER, STRICTEST, NormalLife, Usual, fit_behaviours
 from model.budget import share_of
 
 QUIET_S = 10.0
@@ -41,6 +41,7 @@ def fitted(
     budget: float = 1.0,
     seconds: float = 1800.0,
     marked: Sequence[float] = (),
+    confirmed: Sequence[float] = (),
     people: int = 1,
 ) -> Usual:
     """What is usual to `running`."""
@@ -49,6 +50,7 @@ def fitted(
         false_alarms_per_day=budget,
         merge_s=QUIET_S,
         marked={Kind.RUNNING: marked},
+        confirmed={Kind.RUNNING: confirmed},
     )
     return found[Kind.RUNNING]
 
@@ -166,3 +168,60 @@ def test_long_gaps_are_no_footage_and_only_time_with_people_counts_as_occupied()
 def test_a_threshold_out_of_bounds_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match=r"thresholds lie within 0\.8 and 2"):
         Usual(threshold, None, 0, 0, 60.0, None, usable=True)
+
+
+SCORES = st.lists(st.floats(0.5, 2.5), max_size=6)
+
+
+def test_a_confirmed_incident_lowers_the_threshold_to_its_score_where_the_footage_allows_it() -> None:
+    day = [0.97]
+    alone = fitted(day, seconds=DAY_S / 4)
+    assert alone.threshold == pytest.approx(1.07)
+    found = fitted(day, seconds=DAY_S / 4, confirmed=[1.0479, 1.3])
+    assert (found.threshold, found.unconfirmed) == (pytest.approx(1.04), alone.threshold)
+    assert (found.confirmed, found.missed) == (2, 0)
+
+
+def test_a_confirmed_incident_that_looks_like_normal_life_lowers_nothing_and_is_counted_as_missed() -> None:
+    often = [1.05, 1.1, 1.28, 1.2]
+    found = fitted(often, confirmed=[1.1])
+    alone = fitted(often)
+    assert (found.threshold, found.per_day, found.unconfirmed) == (alone.threshold, alone.per_day, None)
+    assert (found.confirmed, found.missed) == (1, 1)
+
+
+def test_what_was_marked_as_false_outweighs_what_was_confirmed_at_the_same_score() -> None:
+    found = fitted(marked=[1.3, 1.3, 1.3], confirmed=[1.3])
+    assert found.threshold == fitted(marked=[1.3, 1.3, 1.3]).threshold > 1.3
+    assert found.missed == 1
+
+
+@given(SCORES, SCORES, SCORES, st.floats(0.1, 3000.0))
+def test_confirmed_incidents_are_found_again_or_would_cost_more_than_the_bound(
+    scores: list[float], marked: list[float], confirmed: list[float], budget: float
+) -> None:
+    alone = fitted(scores, budget=budget, marked=marked)
+    found = fitted(scores, budget=budget, marked=marked, confirmed=confirmed)
+    assert LOOSEST <= found.threshold <= alone.threshold
+    days, bound = 1800.0 / DAY_S, MOST_OVER * share_of(Kind.RUNNING, budget)
+    runs = [score for score in scores if score >= found.threshold]
+    wrong = [score for score in marked if max(score, FIRES) >= found.threshold]
+    if found.threshold < alone.threshold:
+        assert found.unconfirmed == alone.threshold
+        assert (len(runs) + len(wrong)) / days <= bound * (1 + 1e-9)
+        assert found.per_day is None or found.per_day <= bound * (1 + 1e-9)
+        assert any(0 <= score - found.threshold < 0.01 for score in confirmed) or found.threshold == LOOSEST
+    else:
+        assert found.unconfirmed is None
+    assert found.missed == sum(math.floor(score * 100 + 1e-4) / 100 < found.threshold for score in confirmed)
+    # One that is missed would have cost too much, and so would every lower one.
+    for score in confirmed:
+        if score < found.threshold - 0.01:
+            alike = fitted(scores, budget=budget, marked=marked, confirmed=[score])
+            assert alike.missed == 1 or alike.threshold == LOOSEST
+
+
+@given(SCORES, SCORES, st.floats(0.1, 3000.0))
+def test_without_confirmed_incidents_nothing_changes(scores: list[float], marked: list[float], budget: float) -> None:
+    found = fitted(scores, budget=budget, marked=marked)
+    assert (found.confirmed, found.missed, found.unconfirmed) == (0, 0, None)

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.adaptation import AdaptationSettings, fit_camera
-from model.behaviours import Behaviours
+from model.behaviours import Behaviours, Kind
 from model.calibration import Calibration
 from model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from model.dataset import read_split
@@ -28,6 +28,7 @@ from service.cameras.config import CameraConfig
 from service.cameras.store import CameraStore
 from service.documents.messages import KindSeen
 from service.documents.results import ClipResult, FrameScore, PersonScore
+from service.documents.reviews import ReviewChange, Verdict
 from service.incidents.reviews import Seen
 from service.incidents.store import HeldPeak
 from service.live.frames import Scored
@@ -594,3 +595,37 @@ def test_a_disabled_camera_gathers_nothing(serve: Serve) -> None:
     live.runtime.cameras.manager.put("gate", CameraConfig(url="skeletons:", enabled=False))
     with pytest.raises(CalibrationRefused, match="disabled"):
         live.runtime.cameras.calibrator.start("gate", CalibrationRequest(seconds=60))
+
+
+def test_a_confirmed_incident_lowers_its_kind_and_a_corrected_one_makes_what_it_was_called_stricter(
+    serve: Serve,
+) -> None:
+    run = film(running(1.5), 2.5, place=LEFT)
+    live = serve()
+    put(live, cooldown_s=0, false_alarms_per_day=1.0)
+    created = live.runtime.cameras.store.get("gate").created_at
+    reviews = live.runtime.streams.incidents.reviews
+
+    def happened(name: str, scores: dict[Kind, float], said: ReviewChange) -> None:
+        times = {"started_at": created, "updated_at": created, "peak_at": created}
+        seen = incident_info(name).kinds[0].model_copy(update={"first_at": created, "last_at": created})
+        kinds = [seen.model_copy(update={"kind": kind, "score": score}) for kind, score in scores.items()]
+        incident = incident_info(name, "gate", kind=kinds[0].kind, kinds=kinds).model_copy(update=times)
+        live.runtime.streams.incidents.started(incident)
+        live.runtime.streams.incidents.ended(over(incident, 0.0))
+        reviews.change(Seen(name), said)
+
+    happened("drill", {Kind.FALL: 1.3, Kind.RUNNING: 1.2}, ReviewChange(verdict=Verdict.DRILL, kind=Kind.RUNNING))
+    happened("real", {Kind.FIGHT: 1.4}, ReviewChange(verdict=Verdict.REAL))
+    happened("open", {Kind.FIGHT: 1.4}, ReviewChange(note="who knows"))
+    assert live.client.post(ADDRESS, json={"seconds": 235}).status_code == 202
+    watch(live, life_with(run, 4))
+    done = finished(live)
+    assert done["state"] == "done", done
+    found = done["versions"][0]["report"]["behaviours"]
+    # People run here all day, so one confirmed run cannot be had back.
+    assert (found["running"]["confirmed"], found["running"]["missed"], found["running"]["marked"]) == (1, 1, 0)
+    assert "1 confirmed incident scores less" in found["running"]["words"]
+    assert (found["fight"]["confirmed"], found["fight"]["missed"], found["fight"]["threshold"]) == (1, 0, 1.0)
+    assert (found["fall"]["marked"], found["fall"]["confirmed"]) == (1, 0)
+    assert found["fall"]["threshold"] > 1.3

@@ -140,6 +140,21 @@ def usual(threshold: float = 1.0, highest: float | None = None, **values: Any) -
             "to 2.6; it fires from 2 on, and about 400 false alarms a day are to be expected, more than the budget "
             "allows. Switch it off on this camera, or accept them",
         ),
+        (
+            usual(1.04, 0.97, confirmed=2, unconfirmed=1.07),
+            "Running: 1.04, because 2 incidents were confirmed to score so little; normal life alone asks for 1.07",
+        ),
+        (
+            usual(1.2, 1.22, times=4, per_day=0.05, confirmed=3, missed=2, unconfirmed=1.35),
+            "Running: 1.2, because 1 incident was confirmed to score so little; normal life alone asks for 1.35; about "
+            "0.05 false alarms a day are to be expected; 2 confirmed incidents score less, and to find such again "
+            "would cost more than 2 times its share of the budget",
+        ),
+        (
+            usual(1.05, 0.95, confirmed=1, missed=1),
+            "Running: 1.05 instead of 1, because normal life here came close in 32 min, at up to 0.95; 1 confirmed "
+            "incident scores less, and to find such again would cost more than 2 times its share of the budget",
+        ),
     ],
 )
 def test_the_threshold_of_a_named_behaviour_is_explained(found: Usual, said: str) -> None:

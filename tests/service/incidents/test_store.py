@@ -26,10 +26,10 @@ from service.documents.messages import (
     KindSeen,
     Staleness,
 )
-from service.documents.reviews import Review
+from service.documents.reviews import Review, ReviewChange, Verdict
 from service.incidents.reviews import Seen
 from service.incidents.rows import UnknownIncident
-from service.incidents.store import FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore
+from service.incidents.store import Confirmed, FalseAlarm, HeldPeak, IncidentCounts, IncidentExists, IncidentStore
 from service.storage.database import Database
 from service.storage.evidence import EvidenceKind
 from tests.doubles.live_records import ACKNOWLEDGED, FALSE, NO_VERDICT, at, incident_info, over
@@ -358,6 +358,29 @@ def test_false_alarms_say_how_clearly_named_behaviours_were_seen(store: Incident
     store.reviews.change(Seen("named"), FALSE)
     (seen,) = [one for one in store.get("named").kinds if one.kind is Kind.RUNNING]
     assert store.false_alarms("door", since=at(0), until=at(1000)) == [FalseAlarm(None, {Kind.RUNNING: seen.score})]
+
+
+def test_confirmed_incidents_say_what_they_were_and_what_they_were_called_by_mistake(store: IncidentStore) -> None:
+    said = {
+        "right": (Verdict.REAL, None),
+        "drill": (Verdict.DRILL, Kind.RUNNING),
+        "other": (Verdict.REAL, Kind.FALL),
+        "named": (Verdict.REAL, Kind.FIGHT),
+        "wrong": (Verdict.FALSE_ALARM, Kind.FIGHT),
+        "open": (None, Kind.FIGHT),
+    }
+    for number, (name, (verdict, kind)) in enumerate(said.items()):
+        kinds = kinds_of(Kind.UNUSUAL) if name == "named" else kinds_of(Kind.RUNNING, Kind.UNUSUAL)
+        store.ended(over(add(store, name, start=100.0 * number, **kinds)), None)
+        store.reviews.change(Seen(name), ReviewChange(verdict=verdict, kind=kind))
+    score = next(one.score for one in store.get("right").kinds if one.kind is Kind.RUNNING)
+    running = Confirmed(Kind.RUNNING, score, None)
+    mistaken = Confirmed(Kind.FALL, None, (Kind.RUNNING, score))
+    assert store.confirmed("door", since=at(0), until=at(1000)) == [
+        Confirmed(Kind.FIGHT, None, None), mistaken, running, running,
+    ]  # fmt: skip
+    assert store.confirmed("door", since=at(100), until=at(205)) == [running]
+    assert store.confirmed("yard", since=at(0), until=at(1000)) == []
 
 
 def test_old_incidents_go_with_their_events_and_open_ones_stay(store: IncidentStore) -> None:
