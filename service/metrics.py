@@ -88,7 +88,8 @@ class Metrics:
         )
         self.notifications = Counter(
             "daflow_notifications",
-            "Attempts to notify, by backend (or callback) and outcome: delivered, failed (tried again later) or dead (given up).",
+            "Attempts to notify, by backend or callback, and by outcome: delivered, failed (tried again later) or dead "
+            "(given up).",
             ["sink", "outcome"],
             registry=self.registry,
         )
