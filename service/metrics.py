@@ -29,7 +29,10 @@ class Metrics:
         )
         self.frames = Counter("daflow_frames_scored", "Frames of clips scored.", registry=self.registry)
         self.rejected = Counter(
-            "daflow_uploads_rejected", "Uploads that were refused, by cause.", ["cause"], registry=self.registry
+            "daflow_uploads_rejected",
+            "Clips that were refused or could not be fetched, by cause.",
+            ["cause"],
+            registry=self.registry,
         )
         self.models_ready = Gauge(
             "daflow_models_ready", "1 when the models are loaded, else 0.", registry=self.registry
@@ -85,7 +88,8 @@ class Metrics:
         )
         self.notifications = Counter(
             "daflow_notifications",
-            "Attempts to notify, by backend and outcome: delivered, failed (tried again later) or dead (given up).",
+            "Attempts to notify, by backend or callback, and by outcome: delivered, failed (tried again later) or dead "
+            "(given up).",
             ["sink", "outcome"],
             registry=self.registry,
         )
