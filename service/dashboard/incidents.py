@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -241,8 +242,12 @@ class _View:
             with self._detail:
                 await self._present(incident)
         wanted = self._wanted(incident)
-        if known is None and not wanted:
-            return
+        if known is None:
+            if not wanted:
+                return
+            # The viewer may have read it before it came to match the filters.
+            with suppress(Refused):
+                incident = await self._visitor.get(f"/v1/incidents/{incident['id']}")
         self._known[incident["id"]] = incident
         self._nothing.set_visibility(False)
         self._entries.run_method("put", self._row(incident), wanted)

@@ -125,18 +125,19 @@ class Desk:
             self.say(str(error), stay=True)
             return False
         made = [one["incident"] for one in results if one["done"]]
-        if change is not None:
-            self._last = [one for one in made if one["review"]["revision"] != before[one["id"]]] or self._last
+        # What was so before is no change of this page, and cannot be taken back here.
+        new = [one for one in made if change is not None and one["review"]["revision"] != before[one["id"]]]
+        self._last = new or self._last
         for one in results:
             if one["incident"] is not None:
                 await self._changed(one["incident"])
         failed = [sentence(one["detail"]) for one in results if not one["done"]]
         if not failed:
-            self.say(done, undo=change is not None and bool(self._last))
+            self.say(done, undo=bool(new))
             return True
         rest = f" {len(failed) - _SHOWN} more were not changed." if len(failed) > _SHOWN else ""
         those = "Not changed" if len(results) == 1 else f"{len(failed)} of {len(results)} not changed"
-        self.say(f"{those}: {' '.join(failed[:_SHOWN])}{rest}", undo=bool(made) and change is not None, stay=True)
+        self.say(f"{those}: {' '.join(failed[:_SHOWN])}{rest}", undo=bool(new), stay=True)
         return False
 
     def _hide(self) -> None:

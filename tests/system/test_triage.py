@@ -250,6 +250,13 @@ def test_everybody_has_their_own_unread_incidents(shift: Shift) -> None:
     anna.get_by_role("combobox", name="State").click()
     anna.get_by_role("option", name="Unread").click()
     expect(anna.get_by_text("No matching incidents")).to_be_visible()
+    # What comes into the list since somebody else judged it is no news to who has read it.
+    anna.get_by_role("combobox", name="State").click()
+    anna.get_by_role("option", name="Drills").click()
+    expect(anna.get_by_text("No matching incidents")).to_be_visible()
+    shift.ask("PATCH", f"/{named(NIGHT - 5)}", "Ben", json={"revision": 0, "verdict": "drill"})
+    expect(entry(anna, NIGHT - 5)).to_be_visible()
+    expect(entry(anna, NIGHT - 5)).not_to_contain_text("Unread")
 
 
 def test_a_link_opens_exactly_its_incident_though_the_list_does_not_reach_it(shift: Shift) -> None:
