@@ -150,6 +150,7 @@ def test_false_alarms_from_before_there_were_verdicts_become_some_and_are_nobody
     with database.engine.connect() as connection:
         rows = connection.execute(text("SELECT id, false_alarm FROM incidents")).all()
     assert {name: bool(wrong) for name, wrong in rows} == {"wrong": True, "right": False, "new": False}
+    database.close()
 
 
 def test_an_older_version_keeps_every_clip_but_those_that_were_never_fetched(database_url: str) -> None:
