@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -275,11 +275,9 @@ class CameraPatch(BaseModel):
         return CameraConfig.model_validate(config.model_dump() | (self.model_extra or {}))
 
 
+T = TypeVar("T")
+
 _file: Final = TypeAdapter(dict[CameraId, CameraConfig])
-
-
-class YamlFileError(ValueError):
-    """A YAML file cannot be read; the message says why."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -299,34 +297,37 @@ def read_cameras(path: Path) -> dict[str, CameraConfig]:
     Raises:
         CamerasFileError: The file is missing or is not such a mapping.
     """
-    try:
-        document = read_yaml(path)
-        return _file.validate_python({} if document is None else document)
-    except YamlFileError as error:
-        raise CamerasFileError(str(error)) from error
-    except ValidationError as error:
-        raise CamerasFileError(f"{path}: {explain(error)}") from None
+    return read_yaml(path, _file, CamerasFileError)
 
 
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; None if it is empty.
+def read_yaml(path: Path, contents: TypeAdapter[T], refused: type[Exception]) -> T:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: The file.
+        contents: Reads the mapping; an empty file is an empty one.
+        refused: The error that is raised, with a message that quotes nothing of the file.
 
     Raises:
-        YamlFileError: The file is missing, is not text, or is not YAML. The message does not quote it.
+        Exception: `refused`, if the file is missing, is not text, is not YAML, or holds something else.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 - a safe loader
     except UnicodeDecodeError as error:
-        raise YamlFileError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+        raise refused(f"{path} is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
-        raise YamlFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise refused(f"{path} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         # Message and error of the library quote the line, which may hold a password.
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark else ""
-        raise YamlFileError(f"{path} cannot be understood: {error.problem}{where}") from None
+        raise refused(f"{path} cannot be understood: {error.problem}{where}") from None
     except yaml.YAMLError as error:
-        raise YamlFileError(f"{path} is not YAML: {type(error).__name__}") from None
+        raise refused(f"{path} is not YAML: {type(error).__name__}") from None
+    try:
+        return contents.validate_python({} if document is None else document)
+    except ValidationError as error:
+        raise refused(f"{path}: {explain(error)}") from None
 
 
 def explain(error: ValidationError) -> str:

@@ -9,19 +9,13 @@ from typing import Final
 from sqlalchemy import ColumnElement, func, select
 
 from service.documents.base import Severity
-from service.documents.messages import (
-    CameraEvent,
-    CameraSight,
-    CameraState,
-    IncidentInfo,
-    IncidentStarted,
-    IncidentUpdated,
-)
+from service.documents.messages import CameraEvent, CameraSight, CameraState, IncidentInfo
 from service.incidents.tables import EventRow, IncidentRow
 from service.storage.database import Database
 
 _STATE: Final = "camera.state"
 _TYPES: Final = (_STATE, "camera.sight")
+_TOLD: Final = ("incident.started", "incident.updated")
 _ROWS: Final = 500
 
 
@@ -82,8 +76,12 @@ class History:
             severity: The severity.
             up_to: Id of the last event that counts.
         """
-        query = select(EventRow).where(EventRow.incident_id == incident_id, EventRow.id <= up_to)
+        enough = [one for one in Severity if one.rank >= severity.rank]
+        query = select(EventRow.id).where(
+            EventRow.incident_id == incident_id,
+            EventRow.id <= up_to,
+            EventRow.type.in_(_TOLD),
+            EventRow.payload["incident"]["severity"].as_string().in_(enough),
+        )
         with self._sessions() as session:
-            events = [row.event() for row in session.scalars(query)]
-        told = (event.incident for event in events if isinstance(event, IncidentStarted | IncidentUpdated))
-        return any(incident.severity.rank >= severity.rank for incident in told)
+            return session.scalars(query.limit(1)).first() is not None

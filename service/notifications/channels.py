@@ -14,11 +14,10 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     TypeAdapter,
-    ValidationError,
     field_validator,
 )
 
-from service.cameras.config import YamlFileError, explain, read_yaml
+from service.cameras.config import read_yaml
 from service.documents.base import Severity
 
 # It quotes addresses, which hold secrets; what went wrong is told without them.
@@ -81,10 +80,4 @@ def read_channels(path: Path) -> dict[str, Channel]:
     Raises:
         ChannelsFileError: The file is missing or is not such a mapping.
     """
-    try:
-        document = read_yaml(path)
-        return _file.validate_python({} if document is None else document)
-    except YamlFileError as error:
-        raise ChannelsFileError(str(error)) from error
-    except ValidationError as error:
-        raise ChannelsFileError(f"{path}: {explain(error)}") from None
+    return read_yaml(path, _file, ChannelsFileError)

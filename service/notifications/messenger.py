@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import takewhile
@@ -38,11 +38,10 @@ from service.incidents.store import IncidentStore
 from service.metrics import Metrics
 from service.notifications.channels import Channel
 from service.notifications.store import NotificationStore
-from service.notifications.turns import take_turns
+from service.notifications.turns import Sink
 from service.storage.database import Clock, utc_now
 
 _LOOK_S: Final = 2.0
-_STOP_S: Final = 15.0
 _PAGE: Final = 200
 _MOST_EVENTS: Final = 5000
 """Most events of the log that one message is made from."""
@@ -94,7 +93,7 @@ class NotSent(Exception):
     """The service behind a channel has not accepted a message; the message says why, without secrets."""
 
 
-class Messenger:
+class Messenger(Sink):
     """Sends messages through one channel, in a thread of its own.
 
     Args:
@@ -124,7 +123,7 @@ class Messenger:
         *,
         clock: Clock = utc_now,
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._channel = channel
         self._store = store
         self._incidents = incidents
@@ -134,35 +133,8 @@ class Messenger:
         self._site = site
         self._metrics = metrics
         self._clock = clock
-        self._work = threading.Event()
-        self._stopping = threading.Event()
-        self._problem: str | None = None
-        self._failures = 0
+        self._retry_s = _FIRST_PAUSE_S
         self._quiet_until = 0.0
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-
-    @property
-    def problem(self) -> str | None:
-        """Why the last message was not accepted; None if it was."""
-        return self._problem
-
-    def start(self) -> None:
-        """Start to send."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop; what was not sent is sent after the next start."""
-        self._stopping.set()
-        self._work.set()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_S)
-
-    def wake(self) -> None:
-        """Announce that there are new events; never waits."""
-        self._work.set()
-
-    def _serve(self) -> None:
-        take_turns(self._name, self._turn, self._stopping)
 
     def _turn(self) -> None:
         self._work.clear()
@@ -181,16 +153,15 @@ class Messenger:
             except NotSent as error:
                 self._failed(str(error))
                 return False
-            self._problem, self._failures = None, 0
+            self._problem, self._retry_s = None, _FIRST_PAUSE_S
             self._quiet_until = time.monotonic() + self._channel.pause_s
             self._metrics.notifications.labels(self._name, "delivered").inc()
         self._store.advance(self._name, events[-1].id)
         return True
 
     def _failed(self, reason: str) -> None:
-        self._problem = reason
-        pause = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
-        self._failures += 1
+        self._problem, pause = reason, self._retry_s
+        self._retry_s = min(2 * pause, _LONGEST_PAUSE_S)
         self._quiet_until = time.monotonic() + pause
         self._metrics.notifications.labels(self._name, "failed").inc()
         log.warning("a message was not accepted", channel=self._name, reason=reason, again_s=pause)
@@ -209,43 +180,39 @@ class Messenger:
     def _message(self, events: Sequence[Event], place: int, now: datetime) -> Message | None:
         """What there is to tell of some events; None if it is nothing."""
         oldest = now - TOO_OLD - timedelta(minutes=self._channel.after_minutes)
+        if late := sum(event.at < oldest for event in events):
+            log.warning("events are too old to be told", channel=self._name, events=late)
         recent = [event for event in events if event.at >= oldest and self._concerns(event.camera)]
-        if len(recent) < len(events) and (late := [event for event in events if event.at < oldest]):
-            log.warning("events are too old to be told", channel=self._name, events=len(late))
-        cameras = {camera.id: camera for camera in self._cameras()}
         incidents = self._reached(recent, place)
-        blind = self._blind(recent, cameras)
+        sights = (
+            {event.camera for event in recent if isinstance(event, CameraSight)} if self._channel.blindness else set()
+        )
+        if not incidents and not sights:
+            return None
+        cameras = {camera.id: camera for camera in self._cameras()}
         names = {name: camera.config.name or name for name, camera in cameras.items()}
-        return compose(incidents, blind, names, self._site, self._picture)
+        return compose(incidents, _blind(sights, cameras), names, self._site, self._picture)
 
     def _concerns(self, camera: str) -> bool:
         return self._channel.cameras is None or camera in self._channel.cameras
 
     def _reached(self, events: Sequence[Event], place: int) -> list[IncidentInfo]:
         """The incidents that reached the channel's severity, as they are now, without those that were dealt with."""
-        found: dict[str, IncidentInfo] = {}
-        for event in events:
-            if not isinstance(event, IncidentStarted | IncidentUpdated) or event.incident.id in found:
+        reached = dict.fromkeys(
+            event.incident.id
+            for event in events
+            if isinstance(event, IncidentStarted | IncidentUpdated)
+            and event.incident.severity.rank >= self._channel.severity.rank
+        )
+        found = []
+        for incident in reached:
+            if self._history.reached(incident, self._channel.severity, place):
                 continue
-            if event.incident.severity.rank < self._channel.severity.rank:
-                continue
-            try:
-                present = self._incidents.get(event.incident.id)
-            except UnknownIncident:
-                continue
-            if self._history.reached(present.id, self._channel.severity, place):
-                continue
-            if present.acknowledged_at is None and present.review.verdict is None:
-                found[present.id] = present
-        return list(found.values())
-
-    def _blind(self, events: Sequence[Event], cameras: dict[str, CameraStatus]) -> dict[str, str]:
-        """Why cameras cannot see that could not see in these events and still cannot, by id."""
-        if not self._channel.blindness:
-            return {}
-        concerned = dict.fromkeys(event.camera for event in events if isinstance(event, CameraSight))
-        reasons = {name: cameras[name].cannot_see for name in concerned if name in cameras}
-        return {name: reason.value.replace("_", " ") for name, reason in reasons.items() if reason is not None}
+            with suppress(UnknownIncident):
+                present = self._incidents.get(incident)
+                if present.acknowledged_at is None and present.review.verdict is None:
+                    found.append(present)
+        return found
 
     def _picture(self, incident: IncidentInfo) -> Path | None:
         wanted = self._channel.picture
@@ -253,6 +220,12 @@ class Messenger:
             return None
         with_picture = self._pictures(incident, background=True) if wanted == "picture" else None
         return with_picture or self._pictures(incident, background=False)
+
+
+def _blind(sights: Collection[str], cameras: Mapping[str, CameraStatus]) -> dict[str, str]:
+    """Why those of some cameras that cannot see now cannot, by id."""
+    reasons = {name: cameras[name].cannot_see for name in sorted(sights) if name in cameras}
+    return {name: reason.value.replace("_", " ") for name, reason in reasons.items() if reason is not None}
 
 
 def compose(

@@ -60,17 +60,19 @@ class Notifier:
             StartupError: The URL of the webhook is not valid or not allowed, or the channels file is wrong.
         """
         sinks: dict[str, Webhook | Mqtt | Messenger] = {}
-        if settings.role is Role.ALL and settings.webhook_url is not None:
+        if settings.role is not Role.ALL:
+            return cls(sinks)
+        if settings.webhook_url is not None:
             try:
                 url = webhook_address(settings.webhook_url.get_secret_value())
                 policy.check(url)
             except StreamUrlError as error:
                 raise StartupError(f"{error}; set DAFLOW_WEBHOOK_URL") from error
             sinks[webhook.SINK] = Webhook(store, url, signing_key(settings), policy, metrics)
-        if settings.role is Role.ALL and settings.mqtt_url is not None:
+        if settings.mqtt_url is not None:
             broker = broker_url(settings.mqtt_url.get_secret_value())
             sinks[mqtt.SINK] = Mqtt(store, incidents, cameras, broker, settings.mqtt_prefix, metrics)
-        if settings.role is Role.ALL and settings.channels_file is not None:
+        if settings.channels_file is not None:
             try:
                 channels = read_channels(settings.channels_file)
             except ChannelsFileError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 import structlog
@@ -14,14 +13,13 @@ from service.documents.messages import Event
 from service.metrics import Metrics
 from service.notifications.posting import NotDelivered, Poster, Schedule
 from service.notifications.store import Delivery, NotificationStore
-from service.notifications.turns import take_turns
+from service.notifications.turns import Sink
 from service.storage.database import Clock, utc_now
 
 SINK: Final = "webhook"
 
 _PAGE: Final = 32
 _LOOK_S: Final = 2.0
-_STOP_S: Final = 20.0
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +33,7 @@ def webhook_address(url: str) -> StreamUrl:
     return web_address(url, "the URL of a webhook")
 
 
-class Webhook:
+class Webhook(Sink):
     """Takes events from the log and posts them, oldest first, in a thread of its own.
 
     Args:
@@ -59,39 +57,13 @@ class Webhook:
         schedule: Schedule | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        super().__init__(SINK)
         self._store = store
         self._url = url
         self._poster = Poster(key, policy)
         self._metrics = metrics
         self._schedule = schedule or Schedule()
         self._clock = clock
-        self._work = threading.Event()
-        self._stopping = threading.Event()
-        self._problem: str | None = None
-        self._thread = threading.Thread(target=self._serve, name="webhook", daemon=True)
-
-    @property
-    def problem(self) -> str | None:
-        """Why the last attempt failed; None if it succeeded."""
-        return self._problem
-
-    def start(self) -> None:
-        """Start to deliver."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop; undelivered events are delivered after the next start."""
-        self._stopping.set()
-        self._work.set()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_S)
-
-    def wake(self) -> None:
-        """Announce that there are new events; never waits."""
-        self._work.set()
-
-    def _serve(self) -> None:
-        take_turns(SINK, self._turn, self._stopping)
 
     def _turn(self) -> None:
         self._work.clear()

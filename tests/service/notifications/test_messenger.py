@@ -166,6 +166,22 @@ def test_what_was_refused_is_told_with_what_came_meanwhile(scene: Scene) -> None
     assert value("daflow_notifications_total", {"sink": SINK, "outcome": "delivered"}) == 1
 
 
+def test_a_service_may_be_away_for_days(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, message: Message) -> None:
+        raise NotSent("it is away")
+
+    with receiver() as web:
+        messenger = scene.messenger(web)
+        scene.starts("one")
+        with monkeypatch.context() as away:
+            away.setattr("service.notifications.messenger.send", refuse)
+            # One attempt every five minutes.
+            assert not any(messenger.tell() for _ in range(1100))
+        assert messenger.problem == "it is away"
+        assert messenger.tell()
+    assert told(web) == ["Unusual movement, 1 person (Front door)"]
+
+
 def test_a_flood_is_one_message(scene: Scene) -> None:
     with receiver() as web:
         messenger = scene.messenger(web)
